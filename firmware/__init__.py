@@ -1,0 +1,1 @@
+"""What the host needs: integer models, quantizer, compiler, driver, command line."""

@@ -1,0 +1,134 @@
+"""What is built: the parameters of one accelerator."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+__all__ = ["ARRAY_MAPPINGS", "PRESETS", "Config", "ConfigError", "override"]
+
+ARRAY_MAPPINGS = ("dsp48", "portable")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be built; the message names the field, its value and the limit."""
+
+
+def _power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One accelerator. Two equal configs make the same gateware and the same fingerprint.
+
+    ``rows`` is three things at once: products summed per array pass, bytes per scratchpad word and
+    bytes per AXI beat; the machine moves one such word per cycle everywhere.
+    """
+
+    rows: int = 16  # reduction depth of one array pass = bytes of a scratchpad word = AXI beat
+    cols: int = 8  # output channels of one array tile
+    tokens: int = 64  # most tokens (matrix rows) of one instruction: depth of the accumulators
+    drain_lanes: int = 2  # requantized outputs per cycle leaving the array
+    lanes: int = 2  # elements per cycle in the VECTOR engine
+    banks: int = 4  # scratchpad banks, each with one read and one write port
+    bank_words: int = 2048  # words per scratchpad bank
+    stream_words: int = 512  # weight stream FIFO, words
+    queue_depth: int = 32  # instructions waiting per engine
+    row_max_banks: int = 8  # row-maximum vectors, `tokens` entries each
+    stat_banks: int = 4  # row-statistics vectors (Shiftmax, I-LayerNorm), `tokens` entries each
+    max_row: int = 4096  # longest VECTOR row, elements
+    burst_beats: int = 16  # longest AXI burst
+    array: str = "dsp48"  # multiplier mapping: "dsp48" (two products per DSP48E1) or "portable"
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("rows", 8, 32),
+            ("lanes", 1, 8),
+            ("drain_lanes", 1, 8),
+            ("tokens", 16, 256),
+            ("banks", 2, 8),
+            ("bank_words", 64, 16384),
+            ("stream_words", 64, 8192),
+            ("queue_depth", 4, 64),
+            ("row_max_banks", 2, 16),
+            ("stat_banks", 2, 16),
+            ("max_row", 64, 4096),
+            ("burst_beats", 4, 256),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, int) or not low <= value <= high or not _power_of_two(value):
+                raise ConfigError(f"{name} must be a power of two from {low} to {high}, not {value}")
+        if self.cols % 2 or not 2 <= self.cols <= 64:
+            raise ConfigError(f"cols must be even and from 2 to 64, not {self.cols}")
+        if self.cols % self.drain_lanes:
+            raise ConfigError(f"cols must be a multiple of drain_lanes ({self.drain_lanes}), not {self.cols}")
+        if self.scratch_words > 1 << 16:
+            raise ConfigError(f"banks x bank_words must be at most 65536 words, not {self.scratch_words}")
+        if self.stream_words < 4 * self.cols:
+            raise ConfigError(f"stream_words must hold four tiles ({4 * self.cols}), not {self.stream_words}")
+        if self.array not in ARRAY_MAPPINGS:
+            raise ConfigError(f"array must be one of {', '.join(ARRAY_MAPPINGS)}, not {self.array!r}")
+
+    @property
+    def word_bytes(self) -> int:
+        return self.rows
+
+    @property
+    def word_bits(self) -> int:
+        return 8 * self.rows
+
+    @property
+    def scratch_words(self) -> int:
+        return self.banks * self.bank_words
+
+    @property
+    def scratch_bytes(self) -> int:
+        return self.scratch_words * self.word_bytes
+
+    @property
+    def macs_per_cycle(self) -> int:
+        return self.rows * self.cols
+
+    @property
+    def sum_bits(self) -> int:
+        """Column sum of one pass, exact: ``rows`` products of a 9-bit and an 8-bit signed number."""
+        return 16 + self.rows.bit_length()
+
+    @property
+    def acc_bits(self) -> int:
+        """Accumulators are int32, the width I-ViT's bias and raw logits have; the compiler proves no wrap."""
+        return 32
+
+    @property
+    def fingerprint(self) -> int:
+        """32 bits that change with the config, the ISA or the register map."""
+        from hw.spec import isa, regs
+
+        text = json.dumps([asdict(self), isa.describe(), regs.describe()], sort_keys=True)
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
+
+
+PRESETS: dict[str, Config] = {
+    "arty_a7": Config(),
+    "tiny": Config(rows=8, cols=4, tokens=32, bank_words=512, stream_words=128, array="portable"),
+}
+
+
+def override(config: Config, settings: dict[str, str]) -> Config:
+    """`config` with ``key=value`` texts applied.
+
+    Raises ConfigError for an unknown key, a value that is not a number, or an impossible result.
+    """
+    known: dict[str, Any] = asdict(config)
+    changes: dict[str, Any] = {}
+    for key, text in settings.items():
+        if key not in known:
+            raise ConfigError(f"unknown config key {key!r}; known keys: {', '.join(known)}")
+        try:
+            changes[key] = text if isinstance(known[key], str) else int(text, 0)
+        except ValueError:
+            raise ConfigError(f"{key} must be an integer, not {text!r}") from None
+    return replace(config, **changes)

@@ -1,0 +1,271 @@
+"""The instruction set: opcodes, operands and bit positions, each written once.
+
+An instruction is 256 bits, little-endian in memory: opcode, four dependency thresholds, operands.
+It may start when, for each of LOAD, MATMUL, VECTOR and STORE, at least the given number of that
+engine's instructions have retired since the program (or the last SYNC) began. Engines start and
+retire their own instructions in program order, but a later instruction of an engine may start
+before an earlier one has retired, so a dependency inside one engine is a threshold too.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth.hdl import unsigned
+from amaranth.lib import data
+
+__all__ = [
+    "INSTRUCTION_BITS", "INSTRUCTION_BYTES", "OPCODE_BITS", "OPERAND_BITS", "OPERANDS", "WAITED", "Engine", "Fault",
+    "Field", "Instruction", "Kind", "Op", "Region", "decode", "describe", "encode", "engine_of", "layout",
+    "word_layout",
+]  # fmt: skip
+
+INSTRUCTION_BITS = 256
+INSTRUCTION_BYTES = INSTRUCTION_BITS // 8
+OPCODE_BITS = 5
+WAIT_BITS = 16
+OPERAND_BITS = 187
+
+
+class Engine(enum.IntEnum):
+    """Who executes; also the order of every per-engine register and signal."""
+
+    FETCH = 0  # memory -> weight stream
+    LOAD = 1  # memory -> scratchpad
+    MATMUL = 2  # weight stream x scratchpad -> array -> requantizer -> scratchpad
+    VECTOR = 3  # scratchpad -> Shiftmax, ShiftGELU, I-LayerNorm, add -> scratchpad
+    STORE = 4  # scratchpad -> memory
+
+
+WAITED = (Engine.LOAD, Engine.MATMUL, Engine.VECTOR, Engine.STORE)  # FETCH is ordered by the stream itself
+
+
+class Op(enum.IntEnum):
+    """Opcodes. Every value not listed is illegal; all-zero memory is illegal on purpose."""
+
+    HALT = 1
+    SYNC = 2
+    FETCH = 4
+    LOAD = 5
+    STORE = 6
+    MATMUL = 8
+    SHIFTMAX_SUM = 16
+    SHIFTMAX = 17
+    MOMENTS = 18
+    LAYER_NORM = 19
+    SHIFT_GELU = 20
+    ADD = 21
+
+
+class Region(enum.IntEnum):
+    """Base address and size registers that memory offsets are relative to and checked against."""
+
+    MODEL = 0  # weights and constants, read only
+    WORK = 1  # intermediate tensors
+    INPUT = 2  # images
+    OUTPUT = 3  # logits
+
+
+class Kind(enum.IntEnum):
+    """Element type of a MATMUL result."""
+
+    INT8 = 0
+    INT16 = 1
+    INT32 = 2  # accumulator plus bias, no requantization
+
+
+class Fault(enum.IntEnum):
+    """Why the machine stopped."""
+
+    NONE = 0
+    ILLEGAL_OPCODE = 1
+    ILLEGAL_OPERAND = 2  # an operand beyond what this Config has, e.g. rows > Config.tokens
+    SCRATCH_ADDRESS = 3  # scratchpad access outside banks x bank_words
+    REGION_ADDRESS = 4  # memory access outside its region
+    BUS_READ = 5  # AXI read answered SLVERR or DECERR
+    BUS_WRITE = 6  # AXI write answered SLVERR or DECERR
+    PROGRAM_END = 7  # the program ended without HALT
+
+
+@dataclass(frozen=True)
+class Field:
+    """One operand. A `count` is stored minus one, so that zero cannot be written."""
+
+    name: str
+    bits: int
+    doc: str
+    count: bool = False
+
+
+_SOURCE = (
+    Field("source", 16, "scratchpad word of row 0"),
+    Field("source_row", 12, "words from one row to the next"),
+)
+_DEST = (
+    Field("dest", 16, "scratchpad word of row 0 of the result"),
+    Field("dest_row", 12, "words from one result row to the next"),
+)
+_SHAPE = (
+    Field("rows", 8, "rows processed, at most Config.tokens", count=True),
+    Field("length", 12, "elements in a row, at most Config.max_row", count=True),
+)
+_ROW_MAX = (Field("row_max", 4, "row-maximum bank"),)
+_STATS = (Field("stats", 4, "row-statistics bank"),)
+_I0 = (Field("i0", 10, "I0 of ShiftExp: ceil(1/scale), 1..1023"),)
+_DYADIC = (
+    Field("mult", 32, "mantissa m, 0..2^31"),
+    Field("shift", 6, "exponent e of m/2^e"),
+)
+_TRANSFER = (
+    Field("region", 2, "memory region"),
+    Field("offset", 28, "first memory word, relative to the region"),
+    Field("scratch", 16, "first scratchpad word"),
+    Field("run", 12, "words of a run, consecutive in memory", count=True),
+    Field("scratch0", 12, "scratchpad words from one word of a run to the next"),
+    Field("count1", 12, "runs", count=True),
+    Field("offset1", 20, "memory words from one run to the next"),
+    Field("scratch1", 16, "scratchpad words from one run to the next"),
+    Field("count2", 12, "groups of runs", count=True),
+    Field("offset2", 20, "memory words from one group to the next"),
+    Field("scratch2", 16, "scratchpad words from one group to the next"),
+)
+
+OPERANDS: dict[Op, tuple[Field, ...]] = {
+    Op.HALT: (),
+    Op.SYNC: (),
+    Op.FETCH: (
+        Field("region", 2, "memory region"),
+        Field("offset", 28, "first memory word, relative to the region"),
+        Field("words", 24, "consecutive words appended to the weight stream", count=True),
+    ),
+    Op.LOAD: _TRANSFER,
+    Op.STORE: _TRANSFER,
+    Op.MATMUL: (
+        Field("source", 16, "scratchpad word of token 0, pass 0"),
+        Field("source_row", 12, "words from one token to the next"),
+        Field("source_plane", 16, "words from the high byte plane to the low one, with two_planes"),
+        Field("rows", 8, "tokens, at most Config.tokens", count=True),
+        Field("passes", 9, "words of a token: reduction depth / Config.rows", count=True),
+        Field("outputs", 13, "output channels written; the last tile may be partial", count=True),
+        Field("two_planes", 1, "activations are 16 bit: signed high plane x 256 + unsigned low plane"),
+        Field("dest", 21, "scratchpad byte of token 0, output 0"),
+        Field("dest_row", 16, "bytes from one token to the next"),
+        Field("dest_col", 16, "bytes from one output to the next, with transpose (int8 only)"),
+        Field("kind", 2, "element type of the result: 0 int8, 1 int16, 2 int32 raw"),
+        Field("transpose", 1, "write each output to dest + token*dest_row + output*dest_col"),
+        Field("per_channel", 1, "bias, mult and shift of each output come first in the weight stream"),
+        *_DYADIC,
+        Field("track_max", 1, "keep the maximum of each token's results in row_max"),
+        *_ROW_MAX,
+    ),
+    Op.SHIFTMAX_SUM: (*_SOURCE, *_SHAPE, *_I0, *_ROW_MAX, *_STATS),
+    Op.SHIFTMAX: (
+        *_SOURCE, *_DEST, *_SHAPE, *_I0, *_ROW_MAX, *_STATS,
+        Field("wide", 1, "1: 16-bit probabilities in two byte planes; 0: 8-bit"),
+        Field("dest_plane", 16, "words from the high byte plane to the low one"),
+    ),
+    Op.MOMENTS: (*_SOURCE, *_SHAPE, *_STATS, Field("wide_source", 1, "1: int16 elements; 0: int8")),
+    Op.LAYER_NORM: (
+        *_SOURCE, *_DEST, *_SHAPE, *_STATS,
+        Field("wide_source", 1, "1: int16 elements; 0: int8"),
+        Field("wide_dest", 1, "1: int16 results; 0: int8"),
+        Field("params", 16, "scratchpad word of the first channel's norm parameters"),
+    ),
+    Op.SHIFT_GELU: (*_SOURCE, *_DEST, *_SHAPE, *_I0, *_ROW_MAX, *_DYADIC),
+    Op.ADD: (
+        *_SOURCE, *_DEST, *_SHAPE, *_DYADIC,
+        Field("identity", 16, "scratchpad word of row 0 of the identity operand"),
+        Field("identity_row", 12, "words from one identity row to the next"),
+        Field("mult_identity", 32, "mantissa of the identity operand"),
+        Field("shift_identity", 6, "exponent of the identity operand"),
+        Field("wide_source", 1, "1: int16 elements; 0: int8"),
+        Field("wide_identity", 1, "1: int16 elements; 0: int8"),
+        Field("wide_dest", 1, "1: int16 results; 0: int8"),
+    ),
+}  # fmt: skip
+
+_ENGINES = {Op.FETCH: Engine.FETCH, Op.LOAD: Engine.LOAD, Op.STORE: Engine.STORE, Op.MATMUL: Engine.MATMUL}
+
+
+def engine_of(op: Op) -> Engine | None:
+    """The engine that executes `op`; None for HALT and SYNC, which the sequencer executes itself."""
+    if op in (Op.HALT, Op.SYNC):
+        return None
+    return _ENGINES.get(op, Engine.VECTOR)
+
+
+def layout(op: Op) -> data.StructLayout:
+    """Hardware's view of the operand bits of `op`. A count field holds the count minus one."""
+    fields: dict[str, Any] = {field.name: unsigned(field.bits) for field in OPERANDS[op]}
+    return data.StructLayout(fields)
+
+
+def word_layout() -> data.StructLayout:
+    """Hardware's view of a whole instruction."""
+    return data.StructLayout({
+        "op": unsigned(OPCODE_BITS),
+        **{f"wait_{engine.name.lower()}": unsigned(WAIT_BITS) for engine in WAITED},
+        "operands": unsigned(OPERAND_BITS),
+    })
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """A decoded instruction: natural counts, waits by engine (absent = none)."""
+
+    op: Op
+    operands: Mapping[str, int]
+    waits: Mapping[Engine, int]
+
+
+def encode(op: Op, waits: Mapping[Engine, int] | None = None, **operands: int) -> bytes:
+    """32 bytes. Raises ValueError for an unknown, missing or oversized operand or threshold."""
+    fields = OPERANDS[op]
+    unknown = set(operands) - {field.name for field in fields}
+    if unknown:
+        raise ValueError(f"{op.name} has no operand {', '.join(sorted(unknown))}")
+    word, position = int(op), OPCODE_BITS
+    for engine in WAITED:
+        word |= _fit(f"{op.name} wait on {engine.name}", (waits or {}).get(engine, 0), WAIT_BITS) << position
+        position += WAIT_BITS
+    for field in fields:
+        value = operands.get(field.name, 1 if field.count else 0)
+        word |= _fit(f"{op.name} {field.name}", value, field.bits, offset=int(field.count)) << position
+        position += field.bits
+    return word.to_bytes(INSTRUCTION_BYTES, "little")
+
+
+def _fit(what: str, value: int, bits: int, offset: int = 0) -> int:
+    if not offset <= value < (1 << bits) + offset:
+        raise ValueError(f"{what} must be from {offset} to {(1 << bits) - 1 + offset}, not {value}")
+    return int(value) - offset
+
+
+def decode(code: bytes) -> Instruction:
+    """The instruction in 32 bytes. Raises ValueError for an illegal opcode."""
+    word = int.from_bytes(code, "little")
+    number = word & ((1 << OPCODE_BITS) - 1)
+    try:
+        op = Op(number)
+    except ValueError:
+        raise ValueError(f"illegal opcode {number}") from None
+    position, waits, operands = OPCODE_BITS, {}, {}
+    for engine in WAITED:
+        waits[engine] = word >> position & ((1 << WAIT_BITS) - 1)
+        position += WAIT_BITS
+    for field in OPERANDS[op]:
+        operands[field.name] = (word >> position & ((1 << field.bits) - 1)) + field.count
+        position += field.bits
+    return Instruction(op, operands, {engine: count for engine, count in waits.items() if count})
+
+
+def describe() -> list[Any]:
+    """Everything a fingerprint must change with."""
+    return [
+        INSTRUCTION_BITS, OPCODE_BITS, WAIT_BITS,
+        [[op.name, int(op), [[f.name, f.bits, f.count] for f in fields]] for op, fields in OPERANDS.items()],
+        [[e.name, int(e)] for kind in (Engine, Region, Kind, Fault) for e in kind],
+    ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Arithmetic and plumbing units: one component per file, sized by numbers, free of Config."""

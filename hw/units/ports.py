@@ -1,0 +1,118 @@
+"""Signatures shared by engines: scratchpad ports, the AXI4 channels in use, an engine's controls."""
+
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out, Signature
+
+from hw.spec.isa import OPCODE_BITS, OPERAND_BITS
+
+__all__ = [
+    "AR", "AW", "INDEX_BITS", "SCRATCH_ADDRESS_BITS", "ISSUE", "AXIRead", "AXIWrite", "ScratchRead", "ScratchWrite",
+    "b_layout", "engine_members", "lanes_of", "r_layout", "stationary_members", "w_layout",
+]  # fmt: skip
+
+SCRATCH_ADDRESS_BITS = 16
+INDEX_BITS = 24  # program index of an instruction
+
+ISSUE = data.StructLayout({"op": OPCODE_BITS, "operands": OPERAND_BITS, "index": INDEX_BITS})
+
+
+def lanes_of(lanes: int, shape) -> data.ArrayLayout:
+    """`lanes` elements of `shape`, lane 0 lowest."""
+    return data.ArrayLayout(shape, lanes)
+
+
+class ScratchRead(Signature):
+    """A reader's side of a scratchpad port.
+
+    A granted ``request`` (valid and ready) is answered exactly ``Scratchpad.latency`` cycles later, in order,
+    by ``valid`` with ``data``. Answers cannot be stalled: ask only for what there is room for.
+    """
+
+    def __init__(self, word_bits):
+        super().__init__({
+            "request": Out(stream.Signature(unsigned(SCRATCH_ADDRESS_BITS))),
+            "valid": In(1),
+            "data": In(word_bits),
+        })
+
+
+class ScratchWrite(Signature):
+    """A writer's side of a scratchpad port: the granted word is written where ``mask`` has a one per byte."""
+
+    def __init__(self, word_bits):
+        layout = data.StructLayout({"address": SCRATCH_ADDRESS_BITS, "data": word_bits, "mask": word_bits // 8})
+        super().__init__({"request": Out(stream.Signature(layout))})
+
+
+AR = data.StructLayout({"address": 32, "last": 8, "id": 2})  # `last` is AXI's len: beats minus one
+AW = data.StructLayout({"address": 32, "last": 8})
+
+
+def r_layout(word_bits):
+    return data.StructLayout({"data": word_bits, "id": 2, "error": 1, "last": 1})
+
+
+def w_layout(word_bits):
+    return data.StructLayout({"data": word_bits, "strobe": word_bits // 8, "last": 1})
+
+
+def b_layout():
+    return data.StructLayout({"error": 1})
+
+
+class AXIRead(Signature):
+    """Manager side of the AXI4 read channels: INCR bursts of full words, never across 4 KiB."""
+
+    def __init__(self, word_bits):
+        super().__init__({"ar": Out(stream.Signature(AR)), "r": In(stream.Signature(r_layout(word_bits)))})
+
+
+class AXIWrite(Signature):
+    """Manager side of the AXI4 write channels: INCR bursts of full words, never across 4 KiB."""
+
+    def __init__(self, word_bits):
+        super().__init__({
+            "aw": Out(stream.Signature(AW)),
+            "w": Out(stream.Signature(w_layout(word_bits))),
+            "b": In(stream.Signature(b_layout())),
+        })
+
+
+def engine_members():
+    """Members every engine has, to be merged into its signature.
+
+    ``issue``: the next instruction of this engine; its dependencies are satisfied.
+    ``started``/``retired``: one-cycle pulses, each once per instruction, in program order.
+    ``busy``/``wait_in``/``wait_out``: at most one is high in a cycle; the performance counters count them.
+    ``fault``: nonzero (an ``isa.Fault``) for one cycle, with ``fault_index``, the instruction's index.
+    ``halt``: from the cycle after any fault; start no new scratchpad access or burst, finish begun bursts.
+    ``quiet``: no bus transfer of this engine is outstanding.
+    """
+    return {
+        "issue": In(stream.Signature(ISSUE)),
+        "started": Out(1),
+        "retired": Out(1),
+        "busy": Out(1),
+        "wait_in": Out(1),
+        "wait_out": Out(1),
+        "fault": Out(4),
+        "fault_index": Out(INDEX_BITS),
+        "halt": In(1),
+        "quiet": Out(1, init=1),
+    }
+
+
+def stationary_members(*, rows, cols, sum_bits):
+    """Ports of a weight-stationary array, whatever its multipliers are mapped to. Nothing stalls.
+
+    ``load``: word of one column of the *next* tile (`rows` int8 weights, row 0 lowest).
+    ``token``: `rows` 9-bit activations; with ``swap`` the next tile becomes the current one, from this token on.
+    All `cols` loads of a tile precede its swap; loads of the following tile may start in the swap's own cycle.
+    ``sums``: `cols` column sums of a token, ``latency`` cycles after it.
+    """
+    return {
+        "load": In(data.StructLayout({"valid": 1, "col": range(cols), "data": lanes_of(rows, signed(8))})),
+        "token": In(data.StructLayout({"valid": 1, "swap": 1, "data": lanes_of(rows, signed(9))})),
+        "sums": Out(data.StructLayout({"valid": 1, "data": lanes_of(cols, signed(sum_bits))})),
+    }

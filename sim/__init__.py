@@ -1,0 +1,1 @@
+"""Golden model, machine model and compiled-RTL simulation of the accelerator."""
