@@ -1,0 +1,3 @@
+"""Helpers the tests share."""
+
+__all__: list[str] = []

@@ -1,0 +1,151 @@
+"""Drives the streams of a component in Amaranth's simulator, with random stalls on every side."""
+
+from __future__ import annotations
+
+import random
+from operator import attrgetter
+
+from amaranth.hdl import ClockDomain, Module
+from amaranth.lib import data
+from amaranth.sim import Simulator
+
+__all__ = ["PRESSURES", "plain", "run_stream", "run_streams", "simulate"]
+
+PRESSURES = (0.0, 0.5)  # full speed, and stalls at random on every side
+
+
+def plain(value):
+    """A sampled value as int, dict (structures) or list (arrays), so that it compares with Python's own."""
+    if isinstance(value, data.Const):
+        layout = data.Layout.cast(value.shape())
+        if isinstance(layout, data.ArrayLayout):
+            return [plain(value[k]) for k in range(layout.length)]
+        return {name: plain(value[name]) for name, _ in layout}
+    return int(value)
+
+
+def simulate(dut, *testbenches, until=None):
+    """Runs async ``testbench(ctx)`` functions on `dut` with a clock on `sync`, which need not be used by `dut`."""
+    top = Module()
+    top.domains.sync = ClockDomain()
+    top.submodules.dut = dut
+    simulator = Simulator(top)
+    simulator.add_clock(1e-6)
+    for testbench in testbenches:
+        simulator.add_testbench(testbench)
+    if until is None:
+        simulator.run()
+    else:
+        simulator.run_until(until * 1e-6)
+
+
+def run_stream(dut, items, *, pressure=0.0, seed=0, i="i", o="o", count=None, constants=None, patience=2000):
+    """Sends `items` into stream `i`, returns (results, cycles) of stream `o`.
+
+    One result per item is expected, or `count`. ``cycles[k]`` is the cycle of the k-th result counted from the cycle
+    in which the first item was accepted, so a unit of one item per cycle gives [latency, latency + 1, ...] at
+    pressure 0. See :func:`run_streams` for everything else.
+    """
+    items = list(items)
+    results, cycles = run_streams(
+        dut,
+        {i: items},
+        {o: len(items) if count is None else count},
+        pressure=pressure,
+        seed=seed,
+        constants=constants,
+        patience=patience,
+    )
+    return results[o], cycles[o]
+
+
+def run_streams(dut, inputs, outputs, *, pressure=0.0, seed=0, constants=None, patience=2000):
+    """Sends lists of items (``inputs[name]``) and collects ``outputs[name]`` items, by member name ("port.stream" too).
+
+    `pressure` is the probability of a stall in each cycle, on each stream. `constants` are inputs set once at
+    the start. Fails when nothing moves for `patience` cycles, when a waiting output is withdrawn or changes, or when
+    more comes out than was expected. Returns ({name: results}, {name: cycles since the first item was accepted}).
+    """
+    rng = random.Random(seed)
+    sources = [_Source(attrgetter(name)(dut), items) for name, items in inputs.items()]
+    sinks = [_Sink(name, attrgetter(name)(dut), count) for name, count in outputs.items()]
+    sampled = [source.port.ready for source in sources]
+    for sink in sinks:
+        sampled += [sink.port.valid, sink.port.payload]
+
+    async def testbench(ctx):
+        for name, value in (constants or {}).items():
+            ctx.set(attrgetter(name)(dut), value)
+        cycle = idle = extra = 0
+        while extra < 8:  # cycles in which nothing more may come
+            for source in sources:
+                source.offer(ctx, rng.random() < pressure)
+            for sink in sinks:
+                sink.offer(ctx, rng.random() < pressure)
+            _, _, *values = await ctx.tick().sample(*sampled)
+            moved = [source.observe(ctx, cycle, values.pop(0)) for source in sources]
+            moved += [sink.observe(cycle, values.pop(0), values.pop(0)) for sink in sinks]
+            cycle += 1
+            idle = 0 if any(moved) else idle + 1
+            extra = extra + 1 if all(x.complete for x in sources + sinks) else 0
+            if idle >= patience:
+                state = [s.accepted for s in sources], {s.name: len(s.results) for s in sinks}
+                raise AssertionError(f"nothing moved for {patience} cycles; accepted {state[0]}, delivered {state[1]}")
+
+    simulate(dut, testbench)
+    first = min((s.first for s in sources if s.first is not None), default=0)
+    return {s.name: s.results for s in sinks}, {s.name: [stamp - first for stamp in s.stamps] for s in sinks}
+
+
+class _Source:
+    """Offers items one after the other; an offered item waits until it is accepted."""
+
+    def __init__(self, port, items):
+        self.port, self.items = port, list(items)
+        self.accepted, self.offered, self.first = 0, False, None
+
+    @property
+    def complete(self):
+        return self.accepted == len(self.items)
+
+    def offer(self, ctx, stall):
+        if not (self.offered or stall or self.complete):
+            ctx.set(self.port.payload, self.items[self.accepted])
+            ctx.set(self.port.valid, 1)
+            self.offered = True
+
+    def observe(self, ctx, cycle, ready):
+        moved = self.offered and bool(ready)
+        if moved:
+            ctx.set(self.port.valid, 0)
+            self.offered = False
+            self.accepted += 1
+            self.first = cycle if self.first is None else self.first
+        return moved
+
+
+class _Sink:
+    """Collects items and holds the stream to its rule: what waits stays valid and does not change."""
+
+    def __init__(self, name, port, count):
+        self.name, self.port, self.count = name, port, count
+        self.results, self.stamps, self.ready, self.waiting = [], [], False, None
+
+    @property
+    def complete(self):
+        return len(self.results) >= self.count
+
+    def offer(self, ctx, stall):
+        self.ready = not stall
+        ctx.set(self.port.ready, self.ready)
+
+    def observe(self, cycle, valid, payload):
+        now = plain(payload) if valid else None
+        assert self.waiting in (None, now), f"{self.name} changed while waiting: {self.waiting} -> {now}"
+        self.waiting = None if self.ready else now
+        if not (valid and self.ready):
+            return False
+        self.results.append(now)
+        self.stamps.append(cycle)
+        assert len(self.results) <= self.count, f"{self.name} delivered more than {self.count} items: {now}"
+        return True
