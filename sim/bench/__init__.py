@@ -1,0 +1,1 @@
+"""cocotb benches on the emitted Verilog; ``sim.bench.runner.run_bench`` calls them, from pytest or from anywhere."""

