@@ -167,7 +167,7 @@ def shiftmax(x: ArrayLike, i0: ArrayLike, bits: int = 16, terms: int = SOFTMAX_T
     """Shiftmax of each row (last axis) of int8 scores: probabilities scaled by 2^(bits-1). Section 4.
 
     `bits` is 16, or 8 for the 8-bit probabilities of Swin and of the paper's deployment. Row sums stay below
-    2^(bits-1).
+    2^(bits-1) unless the sum of exponentials is clamped (N*i0 >= 65536, a range of scores nobody calibrates to).
     """
     x = _ints(x)
     row_max = x.max(axis=-1)
