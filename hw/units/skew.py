@@ -1,0 +1,41 @@
+"""Delays lane k of a word by k cycles: the slanted wave front of a systolic array."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Skew"]
+
+
+class Skew(wiring.Component):
+    """Lane k of ``o`` is lane k of ``i``, k cycles later. Nothing stalls and nothing is reset.
+
+    Lanes without reset become shift-register LUTs on FPGAs that have them.
+
+    Parameters
+    ----------
+    lanes: elements of a word
+    shape: shape of an element
+
+    Members
+    -------
+    i: In(ArrayLayout(shape, lanes))
+    o: Out(ArrayLayout(shape, lanes))
+    """
+
+    def __init__(self, *, lanes, shape):
+        self.lanes = lanes
+        self.shape = shape
+        layout = data.ArrayLayout(shape, lanes)
+        super().__init__({"i": In(layout), "o": Out(layout)})
+
+    def elaborate(self, _platform):
+        m = Module()
+        for lane in range(self.lanes):
+            wave = self.i[lane]
+            for cycle in range(lane):
+                delayed = Signal(self.shape, name=f"lane{lane}_{cycle}", reset_less=True)
+                m.d.sync += delayed.eq(wave)
+                wave = delayed
+            m.d.comb += self.o[lane].eq(wave)
+        return m

@@ -1,0 +1,89 @@
+"""The array equals a matrix product, whatever its multipliers are mapped to."""
+
+import numpy as np
+import pytest
+
+from hw.units.array import Array
+from tests.support.streams import simulate
+
+MAPPINGS = ("portable",)
+
+
+def run_array(dut, tiles, *, rows, cols, gap=0.0, load_gap=0.0, seed=0, warm=0):
+    """Loads and swaps in each of `tiles` ([rows, cols] weights, [n, rows] tokens), loading the next one as early as
+    the contract allows. Returns ([sums of each token], cycle of each token, cycle of each sum)."""
+    rng = np.random.default_rng(seed)
+    swaps = [0]  # index of the last tile swapped in, counted from 1
+    sums, entered, left = [], [], []
+    loaded = [0]
+
+    async def drive(ctx):
+        # Loads and tokens are decided together, cycle by cycle, from what has been issued so far.
+        loads = [(k, c) for k in range(len(tiles)) for c in range(cols)]
+        tokens = [(k, n) for k, (_, xs) in enumerate(tiles) for n in range(len(xs))]
+        cycle = 0
+        while tokens:
+            k, n = tokens[0]
+            may_send = n > 0 or loaded[0] >= (k + 1) * cols
+            send = may_send and cycle >= warm and rng.random() >= gap
+            swapping = send and n == 0
+            ctx.set(dut.token.valid, int(send))
+            ctx.set(dut.token.swap, int(swapping if send else rng.integers(2)))  # swap alone means nothing
+            ctx.set(dut.token.data, [int(x) for x in tiles[k][1][n]] if send else [0] * rows)
+            if swapping:
+                swaps[0] = k + 1
+            # A load belongs to the tile after the one swapped in, the swap's own cycle included.
+            load = loads and loads[0][0] <= swaps[0] and rng.random() >= load_gap
+            ctx.set(dut.load.valid, int(bool(load)))
+            if load:
+                tile, c = loads.pop(0)
+                ctx.set(dut.load.col, c)
+                ctx.set(dut.load.data, [int(w) for w in tiles[tile][0][:, c]])
+            _, _, valid, data = await ctx.tick().sample(dut.sums.valid, dut.sums.data)
+            if valid:
+                sums.append([data[c] for c in range(cols)])
+                left.append(cycle)
+            if send:
+                tokens.pop(0)
+                entered.append(cycle)
+            loaded[0] += bool(load)
+            cycle += 1
+        ctx.set(dut.token.valid, 0)
+        ctx.set(dut.load.valid, 0)
+        for _ in range(dut.latency + 2):
+            _, _, valid, data = await ctx.tick().sample(dut.sums.valid, dut.sums.data)
+            if valid:
+                sums.append([data[c] for c in range(cols)])
+                left.append(cycle)
+            cycle += 1
+
+    simulate(dut, drive)
+    return np.array(sums), np.array(entered), np.array(left)
+
+
+def random_tiles(rng, rows, cols, counts):
+    """Tiles whose weights and tokens are often extreme; tokens are int8 or unsigned bytes, as planes are."""
+
+    def often(extremes, low, high, shape):
+        return np.where(rng.random(shape) < 0.5, rng.choice(extremes, shape), rng.integers(low, high + 1, shape))
+
+    tiles = []
+    for n in counts:
+        low, high = [(-128, 127), (0, 255)][rng.integers(2)]
+        worst = rng.random() < 0.3  # a tile of nothing but extremes of one sign
+        weights = np.full((rows, cols), -128) if worst else often([-128, 127, 0, -1], -128, 127, (rows, cols))
+        xs = np.full((n, rows), rng.choice([low, high])) if worst else often([low, high, 0], low, high, (n, rows))
+        tiles.append((weights, xs))
+    return tiles
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS)
+@pytest.mark.parametrize(("rows", "cols"), [(8, 4), (16, 8)])
+@pytest.mark.parametrize(("gap", "load_gap"), [(0.0, 0.0), (0.3, 0.2)])
+def test_equals_matrix_product(mapping, rows, cols, gap, load_gap):
+    rng = np.random.default_rng(rows + cols)
+    tiles = random_tiles(rng, rows, cols, [int(n) for n in rng.integers(1, 2 * cols, 6)])
+    dut = Array(rows=rows, cols=cols, mapping=mapping)
+    sums, entered, left = run_array(dut, tiles, rows=rows, cols=cols, gap=gap, load_gap=load_gap)
+    assert (sums == np.concatenate([xs @ weights for weights, xs in tiles])).all()
+    assert (left - entered == dut.latency).all()
