@@ -1,0 +1,77 @@
+"""Recognises the ViT graph: the operators of the patch embedding, of each block and of the head, in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from firmware.compiler.program import CompileError
+from hw.spec.model import Model, Node
+
+__all__ = ["Block", "VisionTransformer", "recognise"]
+
+_FRONT = ("input", "patch_embed", "requantize", "concat_cls", "constant", "add")
+_BLOCK = (
+    "layer_norm", "requantize", "linear", "requantize", "scores", "requantize", "shiftmax", "context", "requantize",
+    "linear", "requantize", "add", "layer_norm", "requantize", "linear", "requantize", "shift_gelu", "requantize",
+    "linear", "requantize", "add",
+)  # fmt: skip
+_BACK = ("layer_norm", "class_token", "requantize", "linear")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One encoder block's nodes, in execution order."""
+
+    norm1: Node
+    norm1_quant: Node
+    qkv: Node
+    qkv_quant: Node
+    scores: Node
+    scores_quant: Node
+    softmax: Node
+    context: Node
+    context_quant: Node
+    proj: Node
+    proj_quant: Node
+    add1: Node
+    norm2: Node
+    norm2_quant: Node
+    fc1: Node
+    fc1_quant: Node
+    gelu: Node
+    gelu_quant: Node
+    fc2: Node
+    fc2_quant: Node
+    add2: Node
+
+
+@dataclass(frozen=True)
+class VisionTransformer:
+    """The nodes of a model by role."""
+
+    embed: Node
+    embed_quant: Node
+    cls: Node
+    position: Node
+    add: Node
+    blocks: tuple[Block, ...]
+    norm: Node
+    norm_quant: Node
+    head: Node
+
+
+def recognise(model: Model) -> VisionTransformer:
+    """The roles of `model`'s nodes. Raises CompileError naming the first node that is not where a ViT has it."""
+    expected = [*_FRONT, *_BLOCK * model.depth, *_BACK]
+    found = [node.op for node in model.nodes]
+    for position, op in enumerate(expected):
+        if position >= len(found):
+            raise CompileError(f"the graph ends after {len(found)} nodes where a ViT has {op}")
+        if found[position] != op:
+            raise CompileError(f"node {model.nodes[position].name} is {found[position]} where a ViT has {op}")
+    if len(found) != len(expected):
+        raise CompileError(f"the graph has {len(found)} nodes where a ViT of depth {model.depth} has {len(expected)}")
+    front, back = model.nodes[: len(_FRONT)], model.nodes[-len(_BACK) :]
+    body = model.nodes[len(_FRONT) : len(found) - len(_BACK)]
+    blocks = tuple(Block(*body[i : i + len(_BLOCK)]) for i in range(0, len(body), len(_BLOCK)))
+    return VisionTransformer(*front[1:6], blocks, back[0], back[2], back[3])

@@ -1,0 +1,105 @@
+"""What the compiler makes: a program, the memory it expects, and the layers it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw.spec import isa
+from hw.spec.config import Config
+from hw.spec.memory import align
+from hw.spec.model import Model
+
+__all__ = ["CompileError", "Layer", "Program"]
+
+
+class CompileError(ValueError):
+    """A model that cannot run on a configuration; the message names what, the size wanted and the size there."""
+
+
+@dataclass
+class Layer:
+    """One operator of the model: who executes it, as ordinals in each engine's own instruction order."""
+
+    name: str
+    op: str
+    macs: int
+    instructions: dict[isa.Engine, list[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A compiled model for `images` images per run.
+
+    Regions are relative: the host chooses their bases. ``model_image`` is the MODEL region's content; INPUT holds
+    ``pack_images``'s bytes and OUTPUT the raw logits that ``unpack_logits`` reads. ``estimated_cycles`` is the
+    scheduler's estimate of one run, not a simulation.
+    """
+
+    config: Config
+    model: Model
+    code: bytes
+    images: int
+    model_image: NDArray[np.uint8]
+    work_bytes: int
+    layers: list[Layer]
+    counts: Mapping[isa.Engine, int]
+    estimated_cycles: int
+    tiles: tuple[int, ...]  # tokens of each super-tile
+    slots: int  # super-tiles in flight
+
+    @property
+    def instructions(self) -> int:
+        return len(self.code) // isa.INSTRUCTION_BYTES
+
+    @property
+    def patch_bytes(self) -> int:
+        """Bytes of one patch row: C*P*P, padded to whole words."""
+        channels, patch = self.model.image[0], self.model.patch
+        return align(channels * patch * patch, self.config.word_bytes)
+
+    @property
+    def input_bytes(self) -> int:
+        """INPUT bytes of one run."""
+        return self.images * (self.model.tokens - 1) * self.patch_bytes
+
+    @property
+    def output_bytes(self) -> int:
+        """OUTPUT bytes of one run."""
+        return self.images * align(4 * self.model.classes, self.config.word_bytes)
+
+    @property
+    def macs(self) -> int:
+        """Model MACs of one run."""
+        return self.images * self.model.macs
+
+    def pack_images(self, images: NDArray[np.int8]) -> NDArray[np.uint8]:
+        """INPUT bytes of int8 images [images, C, H, W]: one row per patch, in (channel, y, x) order.
+
+        Raises ValueError unless the shape and type are the model's.
+        """
+        channels, height, width = self.model.image
+        if images.shape[1:] != self.model.image or images.dtype != np.int8:
+            raise ValueError(
+                f"images must be int8 [n, {channels}, {height}, {width}], not {images.dtype} {images.shape}"
+            )
+        p = self.model.patch
+        rows = images.reshape(len(images), channels, height // p, p, width // p, p).transpose(0, 2, 4, 1, 3, 5)
+        rows = rows.reshape(len(images), self.model.tokens - 1, channels * p * p)
+        padded = np.zeros((*rows.shape[:2], self.patch_bytes), np.int8)
+        padded[..., : rows.shape[2]] = rows
+        return padded.reshape(-1).view(np.uint8)
+
+    def unpack_logits(self, raw: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Logit accumulators [n, classes] of any number of runs' OUTPUT bytes."""
+        rows = np.ascontiguousarray(raw).view("<i4").reshape(-1, self.output_bytes // self.images // 4)
+        return rows[:, : self.model.classes].astype(np.int32)
+
+    def disassemble(self) -> Iterator[isa.Instruction]:
+        """The program's instructions, decoded."""
+        size = isa.INSTRUCTION_BYTES
+        for at in range(0, len(self.code), size):
+            yield isa.decode(self.code[at : at + size])

@@ -1,0 +1,153 @@
+"""Interleaves super-tiles: list scheduling over per-engine queues, emitting instructions with thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Hashable, Sequence
+from dataclasses import dataclass, field
+
+from firmware.compiler.dependencies import Access, Tracker
+from firmware.compiler.program import CompileError, Layer
+from hw.spec import isa
+from hw.spec.isa import Engine, Op
+
+__all__ = ["Item", "Scheduler", "Stream", "Task"]
+
+# The scheduler's own rough costs, cycles: they order instructions, they do not predict (sim measures).
+_PIPELINE = {Engine.FETCH: 60, Engine.LOAD: 60, Engine.MATMUL: 80, Engine.VECTOR: 60, Engine.STORE: 60}
+_COUNTER_LIMIT = 60_000  # thresholds are 16 bits; beyond this a SYNC starts the counters again
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What FETCH must append to the weight stream for a MATMUL."""
+
+    region: isa.Region
+    offset: int
+    words: int
+    reads: tuple[Access, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One instruction to be: its accesses, its cost in cycles, the layer it belongs to."""
+
+    op: Op
+    operands: dict[str, int]
+    cost: int
+    layer: str
+    reads: tuple[Access, ...] = ()
+    writes: tuple[Access, ...] = ()
+    stream: Stream | None = None
+
+    @property
+    def engine(self) -> Engine:
+        engine = isa.engine_of(self.op)
+        assert engine is not None
+        return engine
+
+
+@dataclass(frozen=True)
+class Item:
+    """A super-tile's share of one block: may start when the items in `after` have been emitted."""
+
+    key: Hashable
+    after: tuple[Hashable, ...]
+    tasks: Callable[[int], Generator[Task, None, None]]  # called with the slot number
+
+
+@dataclass
+class Scheduler:
+    """Greedy list scheduler: of the tasks next in each slot, emit the one that could start first."""
+
+    slots: int
+    layers: dict[str, Layer]
+    code: list[bytes] = field(default_factory=list)
+    counts: dict[Engine, int] = field(default_factory=lambda: dict.fromkeys(Engine, 0))
+    makespan: int = 0
+
+    def __post_init__(self) -> None:
+        self._tracker = Tracker()
+        self._base = dict.fromkeys(Engine, 0)  # ordinal of the first instruction after the last SYNC
+        self._free = dict.fromkeys(Engine, 0)
+        self._finish: dict[Engine, list[int]] = {engine: [] for engine in Engine}
+
+    def run(self, items: Sequence[Item]) -> None:
+        """Emit all items. Raises CompileError if they can never all start."""
+        waiting, done = list(items), set()
+        active: dict[int, tuple[Item, Generator[Task, None, None], Task]] = {}
+        while waiting or active:
+            for slot in range(self.slots):
+                if slot not in active:
+                    self._take(slot, waiting, active, done)
+            if not active:
+                raise CompileError(f"{len(waiting)} super-tiles wait for one another")
+            slot = min(active, key=lambda s: (self._start(active[s][2]), self._age(items, active[s][0])))
+            item, tasks, task = active.pop(slot)
+            self._emit(task)
+            following = next(tasks, None)
+            if following is None:
+                done.add(item.key)
+            else:
+                active[slot] = (item, tasks, following)
+        self.code.append(isa.encode(Op.HALT))
+
+    @staticmethod
+    def _age(items: Sequence[Item], item: Item) -> int:
+        return items.index(item)
+
+    @staticmethod
+    def _take(slot: int, waiting: list[Item], active: dict, done: set[Hashable]) -> None:
+        for item in waiting:
+            if all(key in done for key in item.after):
+                waiting.remove(item)
+                tasks = item.tasks(slot)
+                active[slot] = (item, tasks, next(tasks))
+                return
+
+    def _start(self, task: Task) -> int:
+        waits = self._tracker.waits(task.engine, task.reads, task.writes)
+        start = self._after(task.engine, waits)
+        if task.stream:
+            fetch = self._after(Engine.FETCH, self._tracker.waits(Engine.FETCH, task.stream.reads, ()))
+            start = max(start, fetch + _PIPELINE[Engine.FETCH])
+        return start
+
+    def _after(self, engine: Engine, waits: dict[Engine, int]) -> int:
+        return max(self._free[engine], *(self._finish[e][n - 1] for e, n in waits.items()), 0)
+
+    def _emit(self, task: Task) -> None:
+        if max(self.counts[engine] - self._base[engine] for engine in Engine) >= _COUNTER_LIMIT:
+            self._synchronise()
+        start = self._start(task)
+        if task.stream:
+            self._fetch(task.stream, task.layer)
+        waits = self._tracker.waits(task.engine, task.reads, task.writes)
+        reads = (*task.reads, *(task.stream.reads if task.stream else ()))  # FETCH's reads end with its MATMUL
+        self._append(task.op, waits, task.operands, task.layer)
+        self._tracker.commit(task.engine, self.counts[task.engine] - 1, reads, task.writes)
+        self._account(task.engine, start, task.cost)
+
+    def _fetch(self, stream: Stream, layer: str) -> None:
+        waits = self._tracker.waits(Engine.FETCH, stream.reads, ())
+        start = self._after(Engine.FETCH, waits)
+        operands = {"region": stream.region, "offset": stream.offset, "words": stream.words}
+        self._append(Op.FETCH, waits, operands, layer)
+        self._account(Engine.FETCH, start, stream.words + stream.words // 8)
+
+    def _append(self, op: Op, waits: dict[Engine, int], operands: dict[str, int], layer: str) -> None:
+        engine = isa.engine_of(op)
+        assert engine is not None
+        relative = {e: n - self._base[e] for e, n in waits.items() if n > self._base[e]}
+        self.code.append(isa.encode(op, relative, **operands))
+        self.layers[layer].instructions.setdefault(engine, []).append(self.counts[engine])
+        self.counts[engine] += 1
+
+    def _account(self, engine: Engine, start: int, cost: int) -> None:
+        self._free[engine] = start + cost
+        self._finish[engine].append(start + cost + _PIPELINE[engine])
+        self.makespan = max(self.makespan, self._finish[engine][-1])
+
+    def _synchronise(self) -> None:
+        self.code.append(isa.encode(Op.SYNC))
+        self._base = dict(self.counts)
+        self._free = dict.fromkeys(Engine, self.makespan)
