@@ -88,7 +88,7 @@ class _State:
             raise ModelError(f"tensor {name}.act_scaling_factor must be one number, not {list(array.shape)}")
         if array.item() <= 0:
             raise ModelError(f"tensor {name}.act_scaling_factor must be positive, not {array.item()}")
-        return f32(array.item())
+        return np.asarray(array, f32).reshape(())
 
     def weight_scale(self, name: str, outputs: int) -> Array:
         array = self.array(name, (outputs,)).astype(f32)
