@@ -9,37 +9,13 @@ import numpy as np
 import pytest
 
 from hw.spec import arith
+from sim.deviation import LAWS
 
 UNITS = sorted((Path(__file__).parents[1] / "data" / "units").glob("*.npz"))
 
 
-def convolution(x, weight, bias):
-    patch = weight.shape[-1]
-    batch, channels, height, width = x.shape
-    x = x.reshape(batch, channels, height // patch, patch, width // patch, patch).transpose(0, 2, 4, 1, 3, 5)
-    out = arith.linear(x.reshape(*x.shape[:3], -1), weight.reshape(len(weight), -1), bias)
-    return out.transpose(0, 3, 1, 2)
-
-
-def requantized(v):
-    names = {"identity": "identity", "mult_identity": "m_identity", "shift_identity": "e_identity"}
-    identity = {ours: v[theirs] for ours, theirs in names.items()} if "identity" in v else {}
-    return arith.requantize(v["x"], v["m"], v["e"], int(v["bits"]), **identity)
-
-
-LAWS = {
-    "conv": lambda v: convolution(v["x"], v["weight"], v["bias"]),
-    "gelu": lambda v: arith.shift_gelu(v["x"], int(v["I0"]), int(v["n"])),
-    "layernorm": lambda v: arith.layer_norm(v["x"], v["bias_int"]),
-    "linear": lambda v: arith.linear(v["x"], v["weight"], v["bias"]),
-    "matmul": lambda v: arith.matmul(v["A"], v["B"]),
-    "quantact": requantized,
-    "softmax": lambda v: arith.shiftmax(v["x"], int(v["I0"]), int(v["out_bits"]), int(v["n"])),
-}
-
-
 def test_every_law_has_vectors():
-    assert {path.name.split("_")[0] for path in UNITS} == set(LAWS)
+    assert {path.stem.split("_")[0] for path in UNITS} == set(LAWS)
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
