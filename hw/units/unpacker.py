@@ -1,0 +1,161 @@
+"""Words into elements."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from hw.units.ports import lanes_of
+
+__all__ = ["Unpacker", "beat_layout"]
+
+
+def beat_layout(*, rows, lanes):
+    """`lanes` elements, which of them count, and where they are.
+
+    ``last`` ends a segment (what a row has within a group), ``group_last`` a group. ``index`` is the first
+    element's position in its word, in beats, with the parity of the group on top.
+    """
+    return data.StructLayout({
+        "x": lanes_of(lanes, signed(16)),
+        "mask": lanes,
+        "last": 1,
+        "group_last": 1,
+        "index": max(1, exact_log2(rows // lanes)) + 1,
+    })
+
+
+class Unpacker(wiring.Component):
+    """Cuts words of int8 or int16 elements into beats of `lanes`, or of one with ``single``.
+
+    Words arrive in the order of RowReader: without ``grouped``, rows of ``length`` elements, each beginning with a
+    new word; with ``grouped``, one word of each row, then the next word of each row. Rate: one beat per cycle,
+    without a gap between words or rows. Latency: 1 cycle. A stall holds the beat and the word.
+
+    Parameters
+    ----------
+    rows : int
+        Bytes of a word.
+    lanes : int
+        Elements of a beat, at most half the bytes of a word.
+
+    Members
+    -------
+    start : In(1)
+        Begins a tensor; everything of the previous one must have been taken.
+    wide, single, grouped, length_m1, rows_m1 : In
+        int16 elements; one element per beat, in lane 0; order; counts minus one. Stable from ``start`` on.
+    i : In(stream of words), o : Out(stream of beats)
+    row, advance : Out
+        While ``advance`` is high, ``row`` is the row of the beat that ``o`` has in the next cycle.
+    """
+
+    latency = 1
+
+    def __init__(self, *, rows, lanes):
+        if 2 * lanes > rows:
+            raise ValueError(f"lanes must be at most half the {rows} bytes of a word, not {lanes}")
+        self.rows = rows
+        self.lanes = lanes
+        super().__init__({
+            "start": In(1),
+            "wide": In(1),
+            "single": In(1),
+            "grouped": In(1),
+            "length_m1": In(12),
+            "rows_m1": In(8),
+            "i": In(stream.Signature(8 * rows)),
+            "o": Out(stream.Signature(beat_layout(rows=rows, lanes=lanes))),
+            "row": Out(8),
+            "advance": Out(1),
+        })
+
+    def elaborate(self, _platform):
+        m = Module()
+        rows, lanes = self.rows, self.lanes
+        lane_bits = exact_log2(lanes)
+        element = Signal(exact_log2(rows))  # position in the word of the beat's first element
+        row = Signal.like(self.row)
+        left = Signal(13)  # elements of the segment, or of the row from here on if that ends it, minus one
+        group_left = Signal(13)
+        parity = Signal()
+        advance = Signal()
+        m.d.comb += [
+            advance.eq(self.i.valid & (~self.o.valid | self.o.ready)),
+            self.advance.eq(advance),
+            self.row.eq(row),
+        ]
+
+        step = Mux(self.single, 1, lanes)
+        next_element = Signal(len(element) + 1)
+        word_end, tail, last, group_last = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            next_element.eq(element + step),
+            word_end.eq(Mux(self.wide, next_element[-2], next_element[-1])),
+            tail.eq(Mux(self.single, left == 0, left[lane_bits:] == 0)),
+            last.eq(tail | (self.grouped & word_end)),
+            group_last.eq(last & (row == self.rows_m1)),
+            self.i.ready.eq(advance & (word_end | last)),
+        ]
+
+        next_group = Signal(13)
+        m.d.comb += next_group.eq(Mux(group_last, group_left - Mux(self.wide, rows // 2, rows), group_left))
+        with m.If(advance):
+            m.d.sync += [
+                element.eq(Mux(word_end | last, 0, next_element)),
+                left.eq(Mux(last, next_group, left - step)),
+                group_left.eq(next_group),
+                parity.eq(parity ^ group_last),
+            ]
+            with m.If(last):
+                m.d.sync += row.eq(Mux(group_last, 0, row + 1))
+        with m.If(self.start):
+            m.d.sync += [
+                Cat(element, row, parity).eq(0),
+                left.eq(self.length_m1),
+                group_left.eq(self.length_m1),
+            ]
+
+        with m.If(advance):
+            m.d.sync += self.o.valid.eq(1)
+        with m.Elif(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        beat = Signal.like(self.o.payload, reset_less=True)
+        m.d.comb += self.o.payload.eq(beat)
+        with m.If(advance):
+            m.d.sync += [beat.x[lane].eq(value) for lane, value in enumerate(self._elements(m, element))]
+            m.d.sync += [
+                beat.mask.eq(Cat(~tail | (left[:lane_bits] >= lane) for lane in range(lanes))),
+                beat.last.eq(last),
+                beat.group_last.eq(group_last),
+                beat.index.eq(Cat((element >> lane_bits)[: len(beat.index) - 1], parity)),
+            ]
+            with m.If(self.single):
+                m.d.sync += beat.mask.eq(1)
+        return m
+
+    def _elements(self, m, element):
+        """The beat's elements: the chunk of 2*lanes bytes with the first one in it, then bytes of the chunk."""
+        lanes = self.lanes
+        chunk_bits = exact_log2(2 * lanes)
+        byte = Signal(len(element))
+        chunk = Signal(16 * lanes)
+        m.d.comb += [
+            byte.eq(Mux(self.wide, element << 1, element)),
+            chunk.eq(self.i.payload.word_select(byte[chunk_bits:], 16 * lanes)),
+        ]
+        first = Signal(8)
+        m.d.comb += first.eq(chunk.word_select(byte[:chunk_bits], 8))
+        values = []
+        for lane in range(lanes):
+            if lane == 0:
+                low = first
+                high = chunk.word_select(byte[1:chunk_bits], 16)[8:] if lanes > 1 else chunk[8:]
+            else:
+                half = chunk.word_select(byte[chunk_bits - 1], 8 * lanes)
+                low = Mux(self.wide, chunk[16 * lane : 16 * lane + 8], half[8 * lane : 8 * lane + 8])
+                high = chunk[16 * lane + 8 : 16 * lane + 16]
+            low_byte = Signal(8, name=f"low{lane}")
+            m.d.comb += low_byte.eq(low)
+            values.append(Cat(low_byte, Mux(self.wide, high, low_byte[7].replicate(8))).as_signed())
+        return values
