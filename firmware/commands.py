@@ -1,0 +1,193 @@
+"""The commands of `python -m firmware`: each takes parsed arguments and returns an exit status."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from firmware.compiler import Program, compile_model
+from firmware.device import Accelerator
+from firmware.errors import UserError
+from firmware.model_file import load_model, save_model
+from firmware.preprocess import load_images, normalise, to_int8
+from firmware.quantize import quantize
+from firmware.report import build_report, first_difference, print_report, write_json
+from hw.spec.config import PRESETS, Config, ConfigError, override
+from hw.spec.model import Model
+
+__all__ = ["compile_command", "inspect_command", "quantize_command", "run_command"]
+
+
+def quantize_command(arguments: argparse.Namespace) -> int:
+    """Float checkpoint + calibration images -> integer model file."""
+    try:
+        weights = load_file(arguments.checkpoint)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{arguments.checkpoint} is not a safetensors checkpoint: {error}") from None
+    images = load_images(arguments.images, arguments.count)
+    if images.dtype != np.uint8:
+        raise UserError(f"calibration images must be uint8 pixels, not {images.dtype}")
+    channels = images.shape[1]
+    mean, std = (_per_channel(getattr(arguments, name), channels, name) for name in ("mean", "std"))
+    model = quantize(
+        weights, normalise(images, mean, std), name=arguments.name or Path(arguments.output).stem,
+        patch=arguments.patch, heads=arguments.heads, mean=mean, std=std, attention_bits=arguments.attention_bits, ranges=arguments.ranges,
+    )  # fmt: skip
+    save_model(model, arguments.output)
+    size = Path(arguments.output).stat().st_size
+    print(f"wrote {arguments.output}: {len(model.nodes)} operators, {model.macs:,} MACs per image, {size:,} bytes")
+    return 0
+
+
+def _per_channel(values: list[float], channels: int, name: str) -> list[float]:
+    if len(values) not in {1, channels}:
+        raise UserError(f"--{name} wants 1 or {channels} numbers, not {len(values)}")
+    return values * channels if len(values) == 1 else values
+
+
+def inspect_command(arguments: argparse.Namespace) -> int:
+    """Prints what is in a model file."""
+    model = load_model(arguments.model)
+    console = Console()
+    table = Table(title=f"{model.name}: image {list(model.image)}, patch {model.patch}, {model.tokens} tokens")
+    for heading in ("node", "operator", "inputs", "attributes", "tensors"):
+        table.add_column(heading)
+    for node in model.nodes:
+        tensors = [
+            f"{key.rpartition('.')[2]} {array.dtype}{list(array.shape)}"
+            for key, array in model.tensors.items()
+            if key.rpartition(".")[0] == node.name
+        ]
+        attributes = " ".join(f"{key}={value}" for key, value in node.attributes.items())
+        table.add_row(node.name, node.op, " ".join(node.inputs), attributes, " ".join(tensors))
+    console.print(table)
+    parameters = sum(array.size for array in model.tensors.values())
+    console.print(
+        f"dim {model.dim}, depth {model.depth}, heads {model.heads}, hidden {model.hidden}, classes {model.classes}; "
+        f"{parameters:,} constants, {model.macs:,} MACs per image"
+    )
+    return 0
+
+
+def board_config(arguments: argparse.Namespace) -> Config:
+    """The Config of ``--board`` with ``--set``. Raises ConfigError."""
+    if arguments.board not in PRESETS:
+        raise ConfigError(f"unknown board {arguments.board!r}; known boards: {', '.join(PRESETS)}")
+    settings: dict[str, str] = {}
+    for text in arguments.set:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--set wants key=value, not {text!r}")
+        settings[key] = value
+    return override(PRESETS[arguments.board], settings)
+
+
+def compile_command(arguments: argparse.Namespace) -> int:
+    """Model file -> program files in a directory, and a summary."""
+    model, config = load_model(arguments.model), board_config(arguments)
+    program = compile_model(model, config, batch=arguments.batch)
+    if arguments.output:
+        _write_program(program, Path(arguments.output))
+        print(f"wrote program.bin, model.bin and listing.txt to {arguments.output}")
+    print(
+        f"{model.name} on {arguments.board}: {program.instructions} instructions for {program.images} images, "
+        f"super-tiles of {', '.join(map(str, sorted(set(program.tiles))))} tokens, {program.slots} in flight"
+    )
+    print(
+        f"memory: program {len(program.code):,}, model {len(program.model_image):,}, work {program.work_bytes:,}, "
+        f"input {program.input_bytes:,}, output {program.output_bytes:,} bytes"
+    )
+    share = program.macs / (program.estimated_cycles * config.macs_per_cycle)
+    print(f"{program.estimated_cycles:,} cycles, utilisation {share:.1%} (estimated by the scheduler)")
+    return 0
+
+
+def _write_program(program: Program, directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "program.bin").write_bytes(program.code)
+    (directory / "model.bin").write_bytes(program.model_image.tobytes())
+    with (directory / "listing.txt").open("w") as file:
+        for index, instruction in enumerate(program.disassemble()):
+            waits = " ".join(f"{engine.name}>={count}" for engine, count in instruction.waits.items())
+            operands = " ".join(f"{name}={value}" for name, value in instruction.operands.items())
+            file.write(f"{index:6} {instruction.op.name:12} [{waits}] {operands}\n")
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    """Runs images on a device; 1 if ``--check`` finds a difference."""
+    model = load_model(arguments.model)
+    images = to_int8(load_images(arguments.images, arguments.count), model)
+    labels = _load_labels(arguments.labels, len(images)) if arguments.labels else None
+    console = Console()
+    report, logits = _execute(arguments, model, images)
+    report["model"] = model.name
+    status = 0
+    if arguments.check:
+        expected = _golden(model, images)
+        difference = first_difference(model.nodes[-1].name, expected, logits)
+        report["bit_exact"] = difference is None
+        if difference:
+            report["first_difference"] = difference
+            status = 1
+    if labels is not None:
+        classes = (logits * model.logit_scale.astype(np.float64)).argmax(1)
+        report["accuracy"] = float((classes == labels).mean())
+    if arguments.logits:
+        np.save(arguments.logits, logits)
+    if arguments.report:
+        write_json(report, arguments.report)
+    print_report(report, console, layers=arguments.layers)
+    return status
+
+
+def _execute(
+    arguments: argparse.Namespace, model: Model, images: NDArray[np.int8]
+) -> tuple[dict[str, Any], NDArray[np.int32]]:
+    if arguments.device == "golden":
+        return build_report("golden", len(images), None), _golden(model, images)
+    with Accelerator.open(arguments.device) as device:
+        program = device.load(model, batch=min(arguments.batch, len(images)))
+        total = program.estimated_cycles * -(-len(images) // program.images)
+        with _progress(total) as advance:
+            logits = device.run(images, progress=advance)
+        return build_report(arguments.device, len(images), device.profile()), logits
+
+
+def _golden(model: Model, images: NDArray[np.int8]) -> NDArray[np.int32]:
+    from sim import golden
+
+    return golden.run(model, images)
+
+
+@contextmanager
+def _progress(total: int) -> Generator[Callable[[int], None], None, None]:
+    """A progress bar on stderr counting cycles, shown only on a terminal."""
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("running"), BarColumn(), TextColumn("{task.completed:,.0f} cycles"), TimeElapsedColumn(),
+        console=console, transient=True, disable=not console.is_terminal,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("run", total=total)
+        yield lambda cycles: bar.update(task, completed=cycles, total=max(total, cycles))
+
+
+def _load_labels(path: str, count: int) -> NDArray[Any]:
+    try:
+        labels = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(f"{path} is not a NumPy array of labels: {error}") from None
+    if labels.ndim != 1 or len(labels) < count:
+        raise UserError(f"{path} must hold at least {count} labels, not {list(labels.shape)}")
+    return labels[:count]

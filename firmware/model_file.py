@@ -1,0 +1,116 @@
+"""The integer model file: one safetensors file, integer tensors, and a JSON graph with version and digest inside.
+
+Nothing in it is executed. Loading validates everything and refuses with one sentence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from hw.spec.model import Model, ModelError, Node, validate
+
+__all__ = ["VERSION", "load_model", "save_model"]
+
+VERSION = 1
+_KEY = "shiftwork"
+_LOGIT_SCALE = "logit_scale"
+_NUMBERS = ("patch", "dim", "depth", "heads", "hidden", "classes")
+
+
+def _digest(header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over the header and every tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def save_model(model: Model, path: str | Path) -> None:
+    """Writes `model` to `path`, whole or not at all. Raises ModelError if it is not valid."""
+    validate(model)
+    path = Path(path)
+    tensors = {name: np.ascontiguousarray(array) for name, array in model.tensors.items()}
+    tensors[_LOGIT_SCALE] = np.ascontiguousarray(model.logit_scale, np.float32)
+    header: dict[str, Any] = {
+        "version": VERSION,
+        "name": model.name,
+        "image": list(model.image),
+        **{key: int(getattr(model, key)) for key in _NUMBERS},
+        "input_scale": model.input_scale,
+        "mean": list(model.mean),
+        "std": list(model.std),
+        "labels": list(model.labels),
+        "nodes": [[n.name, n.op, list(n.inputs), {k: int(v) for k, v in n.attributes.items()}] for n in model.nodes],
+    }
+    metadata = {_KEY: json.dumps({**header, "digest": _digest(header, tensors)})}
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    os.close(handle)
+    try:
+        save_file(tensors, temporary, metadata=metadata)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_model(path: str | Path) -> Model:
+    """The model in `path`. Raises ModelError, in one sentence, for anything that is not a valid model file."""
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"there is no model file {path}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get(_KEY)
+            names = list(file.keys())
+            tensors = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is not a whole safetensors file: {error}") from None
+    if text is None:
+        raise ModelError(f"{path} is a safetensors file, but not a Shiftwork integer model")
+    try:
+        header = json.loads(text)
+        model = _model(path, header, tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"{path} has a malformed header: {error!r}") from None
+    validate(model)
+    return model
+
+
+def _model(path: Path, header: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Model:
+    if header["version"] != VERSION:
+        raise ModelError(f"{path} has model file version {header['version']}, but this program reads {VERSION}")
+    stored = header.pop("digest")
+    found = _digest(header, tensors)
+    if stored != found:
+        raise ModelError(f"{path} was changed after it was written: digest {found[:16]}, but {stored[:16]} is stored")
+    if _LOGIT_SCALE not in tensors:
+        raise ModelError(f"{path} lacks the tensor {_LOGIT_SCALE}")
+    channels, height, width = (int(size) for size in header["image"])
+    return Model(
+        name=str(header["name"]),
+        image=(channels, height, width),
+        **{key: int(header[key]) for key in _NUMBERS},
+        nodes=tuple(Node(name, op, tuple(inputs), dict(attrs)) for name, op, inputs, attrs in header["nodes"]),
+        tensors={name: array for name, array in tensors.items() if name != _LOGIT_SCALE},
+        input_scale=float(header["input_scale"]),
+        mean=tuple(map(float, header["mean"])),
+        std=tuple(map(float, header["std"])),
+        logit_scale=tensors[_LOGIT_SCALE],
+        labels=tuple(map(str, header["labels"])),
+    )

@@ -1,0 +1,117 @@
+"""The run report: what ran, how long it took, whether it was right; as `run.json` and as tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from firmware.profile import Profile
+
+__all__ = ["build_report", "first_difference", "print_report", "write_json"]
+
+
+def first_difference(name: str, expected: NDArray[Any], actual: NDArray[Any]) -> dict[str, Any] | None:
+    """Where `actual` first departs from `expected`, in memory order; None if it does not."""
+    wrong = np.argwhere(expected != actual)
+    if not len(wrong):
+        return None
+    index = tuple(int(i) for i in wrong[0])
+    return {
+        "tensor": name,
+        "index": list(index),
+        "expected": int(expected[index]),
+        "actual": int(actual[index]),
+        "different": len(wrong),
+    }
+
+
+def build_report(device: str, images: int, profile: Profile | None) -> dict[str, Any]:
+    """The content of `run.json`; cycle figures are absent for a device without cycles (golden)."""
+    report: dict[str, Any] = {"device": device, "images": images}
+    if profile is None:
+        return report
+    report |= {
+        "figures": "simulated" if device.startswith("sim:") else "measured by the device's counters",
+        "cycles": profile.cycles,
+        "cycles_per_image": profile.cycles / profile.images,
+        "macs_per_image": profile.macs // profile.images,
+        "macs_per_cycle": profile.macs_per_cycle,
+        "utilisation": profile.utilisation,
+        "occupancy": profile.occupancy,
+        "instructions": profile.instructions,
+        "engines": {
+            engine.name: {
+                "busy": engine.busy / profile.cycles,
+                "wait_in": engine.wait_in / profile.cycles,
+                "wait_out": engine.wait_out / profile.cycles,
+            }
+            for engine in profile.engines
+        },
+        "layers": [
+            {
+                "name": layer.name,
+                "op": layer.op,
+                "cycles": layer.cycles,
+                "macs": layer.macs,
+                "utilisation": layer.macs / (layer.cycles * profile.macs_per_cycle) if layer.cycles else 0.0,
+            }
+            for layer in profile.layers
+        ],
+    }
+    return report
+
+
+def write_json(report: dict[str, Any], path: str | Path) -> None:
+    """Writes the report whole or not at all."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump(report, file, indent=2)
+            file.write("\n")
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def print_report(report: dict[str, Any], console: Console, *, layers: bool = True) -> None:
+    """Layer and engine tables, then the totals."""
+    if "cycles" in report:
+        if layers and report["layers"]:
+            table = Table(title=f"layers, {report['images']} images ({report['figures']})")
+            for heading in ("layer", "operator", "cycles", "MACs", "utilisation"):
+                table.add_column(heading, justify="left" if heading in {"layer", "operator"} else "right")
+            for layer in report["layers"]:
+                share = f"{layer['utilisation']:.1%}" if layer["macs"] else ""
+                table.add_row(layer["name"], layer["op"], f"{layer['cycles']:,}", f"{layer['macs']:,}", share)
+            console.print(table)
+        table = Table(title="engines, share of all cycles")
+        for heading in ("engine", "busy", "waiting for input", "waiting for output"):
+            table.add_column(heading, justify="left" if heading == "engine" else "right")
+        for name, engine in report["engines"].items():
+            table.add_row(name, *(f"{engine[part]:.1%}" for part in ("busy", "wait_in", "wait_out")))
+        console.print(table)
+        console.print(
+            f"{report['cycles_per_image']:,.0f} cycles and {report['macs_per_image']:,} MACs per image; utilisation "
+            f"{report['utilisation']:.1%} of {report['macs_per_cycle']} MACs per cycle ({report['figures']})"
+        )
+    if "accuracy" in report:
+        console.print(f"accuracy {report['accuracy']:.2%} on {report['images']} images")
+    if "bit_exact" in report:
+        console.print(f"bit_exact: {str(report['bit_exact']).lower()}")
+        if not report["bit_exact"]:
+            first = report["first_difference"]
+            console.print(
+                f"first difference: tensor {first['tensor']}, index {first['index']}, expected {first['expected']}, "
+                f"actual {first['actual']} ({first['different']} elements differ)"
+            )
