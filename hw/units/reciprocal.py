@@ -1,0 +1,98 @@
+"""floor((2**31 - 1) / s), once per cycle."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["QUOTIENT_BITS", "Reciprocal"]
+
+QUOTIENT_BITS = 31
+
+
+class Reciprocal(wiring.Component):
+    """Computes :func:`arith.reciprocal`, floor((2**31 - 1) / divisor), once per cycle, for divisor >= 1.
+
+    Non-restoring: partial remainder i is R = 2R + 1 - s, or + s when R was negative, and quotient bit i is R >= 0.
+    The dividend is all ones, so before the first subtraction (while 2**i <= s) R is all ones too, and from then on
+    -s <= R < s: i + 2 bits hold partial remainder i. A divisor bit is first needed by the remainder of its own
+    length; until then it waits in a shift register. A result leaves ``latency`` cycles after its divisor enters; a
+    stalled output stalls the whole pipe.
+
+    Parameters
+    ----------
+    divisor_bits : int
+    bits_per_stage : int
+        Quotient bits between two registers.
+    tag : shape-like or None
+        Side data that leaves with the quotient.
+
+    Members
+    -------
+    i : {"divisor", "tag" if any}
+    o : {"quotient", "tag" if any}
+    """
+
+    def __init__(self, *, divisor_bits=31, bits_per_stage=1, tag=None):
+        if not 1 <= divisor_bits <= QUOTIENT_BITS:
+            raise ValueError(f"divisor_bits must be 1..{QUOTIENT_BITS}, not {divisor_bits}")
+        self.bits_per_stage = bits_per_stage
+        self.latency = 1 + -(-QUOTIENT_BITS // bits_per_stage)
+        tags = {} if tag is None else {"tag": tag}
+        super().__init__({
+            "i": In(stream.Signature(data.StructLayout({"divisor": divisor_bits, **tags}))),
+            "o": Out(stream.Signature(data.StructLayout({"quotient": QUOTIENT_BITS, **tags}))),
+        })
+
+    def elaborate(self, _platform):
+        m = Module()
+
+        valid = Signal(self.latency)
+        step = Signal()
+        m.d.comb += [step.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(step), self.o.valid.eq(valid[-1])]
+
+        def registered(value, name, **kwargs):
+            held = Signal(len(value), name=name, **kwargs)
+            with m.If(step):
+                m.d.sync += held.eq(value)
+            return held
+
+        with m.If(step):
+            m.d.sync += valid.eq(Cat(self.i.valid, valid))
+
+        size = len(self.i.p.divisor)
+        short = Cat(~self.i.p.divisor[i + 1 :].any() for i in range(size - 1))  # bit i: divisor < 2**(i + 1)
+        divisor = registered(self.i.p.divisor, "divisor0", reset_less=True)
+        short = registered(short, "short0", reset_less=True)
+        rest = Const(0, 1)
+        quotient = Const(0, 0)
+        for i in range(QUOTIENT_BITS):
+            active = short[i] if i < size - 1 else Const(1)
+            rest = self._subtract(m, i, rest, divisor, active)
+            quotient = Cat(active & ~rest[-1], quotient)
+            if (i + 1) % self.bits_per_stage == 0 or i + 1 == QUOTIENT_BITS:
+                rest = registered(rest, f"rest{i}", reset_less=True)
+                divisor = registered(divisor, f"divisor{i + 1}", reset_less=True)
+                short = registered(short, f"short{i + 1}", reset_less=True)
+                quotient = registered(quotient, f"quotient{i}", reset_less=True)
+        m.d.comb += self.o.p.quotient.eq(quotient)
+
+        if "tag" in self.i.p.shape().members:
+            tag = Value.cast(self.i.p.tag)
+            for i in range(self.latency):
+                # The reset keeps the ends out of shift registers: chains over 32 do not place everywhere.
+                tag = registered(tag, f"tag{i}", reset_less=0 < i < self.latency - 1)
+            m.d.comb += Value.cast(self.o.p.tag).eq(tag)
+
+        return m
+
+    @staticmethod
+    def _subtract(m, i, rest, divisor, active):
+        """Partial remainder i; bit 0 and the carry out of it need no adder, for 2R + 1 is odd."""
+        width = min(i + 1, len(divisor)) + 1
+        positive = ~rest[-1]
+        operand = Cat((bit ^ positive) & active for bit in divisor[1 : width - 1])
+        operand = Cat(operand, positive & active)
+        carry = active & (positive | divisor[0])
+        upper = Signal(width, name=f"upper{i}")
+        m.d.comb += upper.eq(Cat(carry, rest[: width - 1]) + Cat(carry, operand))
+        return Cat(~(divisor[0] & active), upper[1:])

@@ -1,0 +1,90 @@
+"""The exponential of I-ViT: shifts, and a quotient found by a few subtractions."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["ShiftExp"]
+
+P_BITS = 9  # -p is at most 367, for d = -255
+
+
+class ShiftExp(wiring.Component):
+    """Computes :func:`arith.shift_exp_parts` once per cycle: the exponential is (mantissa << (terms - q)) >> 1.
+
+    With n = -(d + (d >> 1) - (d >> 4)), quotient q = min(n // i0, terms) and mantissa = 2*i0 - n + q*i0, or 2*i0
+    where q = terms. The quotient takes one restoring subtraction per bit; all of them succeed when it does not fit,
+    so that saturation is a comparison of the quotient. A result leaves ``latency`` cycles after its operands enter;
+    a stalled output stalls the whole pipe.
+
+    Parameters
+    ----------
+    terms : int
+        Largest quotient: 15 (Shiftmax) or 23 (ShiftGELU).
+    tag : shape-like or None
+        Side data that leaves with the result.
+
+    Members
+    -------
+    i : {"d" in -255..0, "i0" in 1..1023, "tag" if any}
+    o : {"mantissa", "q", "tag" if any}
+    """
+
+    def __init__(self, *, terms, tag=None):
+        if not 1 <= terms <= 31:
+            raise ValueError(f"terms must be 1..31, not {terms}")
+        self.terms = terms
+        self.latency = terms.bit_length() + 2
+        tags = {} if tag is None else {"tag": tag}
+        super().__init__({
+            "i": In(stream.Signature(data.StructLayout({"d": signed(10), "i0": 10, **tags}))),
+            "o": Out(stream.Signature(data.StructLayout({"mantissa": 11, "q": 5, **tags}))),
+        })
+
+    def elaborate(self, _platform):
+        m = Module()
+
+        valid = Signal(self.latency)
+        step = Signal()
+        m.d.comb += [step.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(step), self.o.valid.eq(valid[-1])]
+
+        def registered(value, name):
+            held = Signal(len(value), name=name, reset_less=True)
+            with m.If(step):
+                m.d.sync += held.eq(value)
+            return held
+
+        with m.If(step):
+            m.d.sync += valid.eq(Cat(self.i.valid, valid))
+
+        d = self.i.p.d
+        n = registered((-d - (d >> 1) + (d >> 4))[:P_BITS], "n")
+        i0 = registered(self.i.p.i0, "i0")
+        q = Const(0, 0)
+        for bit in reversed(range(self.terms.bit_length())):
+            width = P_BITS - bit
+            difference = Signal(width + 1, name=f"difference{bit}")
+            fits = Signal(name=f"fits{bit}")
+            m.d.comb += [
+                difference.eq(n[bit:] - i0[:width]),
+                fits.eq(~difference[-1] & ~i0[width:].any()),
+            ]
+            n = registered(Cat(n[:bit], Mux(fits, difference[:width], n[bit:])), f"n{bit}")
+            q = registered(Cat(fits, q), f"q{bit}")
+            i0 = registered(i0, f"i0_{bit}")
+
+        full = Signal()
+        m.d.comb += full.eq(q >= self.terms)
+        mantissa = Cat(Const(0, 1), i0) - Mux(full, 0, n)
+        m.d.comb += [
+            self.o.p.mantissa.eq(registered(mantissa[:11], "mantissa")),
+            self.o.p.q.eq(registered(Mux(full, self.terms, q), "q_out")),
+        ]
+
+        if "tag" in self.i.p.shape().members:
+            tag = Value.cast(self.i.p.tag)
+            for i in range(self.latency):
+                tag = registered(tag, f"tag{i}")
+            m.d.comb += Value.cast(self.o.p.tag).eq(tag)
+
+        return m
