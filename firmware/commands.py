@@ -41,9 +41,16 @@ def quantize_command(arguments: argparse.Namespace) -> int:
     channels = images.shape[1]
     mean, std = (_per_channel(getattr(arguments, name), channels, name) for name in ("mean", "std"))
     model = quantize(
-        weights, normalise(images, mean, std), name=arguments.name or Path(arguments.output).stem,
-        patch=arguments.patch, heads=arguments.heads, mean=mean, std=std, attention_bits=arguments.attention_bits, ranges=arguments.ranges,
-    )  # fmt: skip
+        weights,
+        normalise(images, mean, std),
+        name=arguments.name or Path(arguments.output).stem,
+        patch=arguments.patch,
+        heads=arguments.heads,
+        mean=mean,
+        std=std,
+        attention_bits=arguments.attention_bits,
+        ranges=arguments.ranges,
+    )
     save_model(model, arguments.output)
     size = Path(arguments.output).stat().st_size
     print(f"wrote {arguments.output}: {len(model.nodes)} operators, {model.macs:,} MACs per image, {size:,} bytes")

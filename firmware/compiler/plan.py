@@ -9,6 +9,7 @@ next block's are written.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from functools import partial
 
 from firmware.compiler.allocator import Arena, Buffer
 from firmware.compiler.dependencies import Access
@@ -61,7 +62,7 @@ class Plan:
             Item(
                 (i, b, s),
                 tuple((i, b - 1, other) for other in every) if b >= 0 else (),
-                lambda slot, i=i, b=b, s=s: self._item(slot, i, b, s),
+                partial(self._item, i, b, s),
             )
             for i in range(self.images)
             for b in range(-1, self.model.depth)
@@ -85,7 +86,7 @@ class Plan:
 
     # The item.
 
-    def _item(self, slot: int, image: int, block: int, tile: int) -> Steps:
+    def _item(self, image: int, block: int, tile: int, slot: int) -> Steps:
         arena = self.arenas[slot]
         if block < 0:
             residual = yield from self._embed(arena, image, tile)

@@ -73,7 +73,8 @@ class Scheduler:
 
     def run(self, items: Sequence[Item]) -> None:
         """Emit all items. Raises CompileError if they can never all start."""
-        waiting, done = list(items), set()
+        waiting = list(items)
+        done: set[Hashable] = set()
         active: dict[int, tuple[Item, Generator[Task, None, None], Task]] = {}
         while waiting or active:
             for slot in range(self.slots):

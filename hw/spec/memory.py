@@ -113,10 +113,10 @@ def pack_stream(
     rows, cols = config.rows, config.cols
     padded = np.zeros((align(outputs, cols), align(depth, rows)), np.int8)
     padded[:outputs, :depth] = weights
-    body = padded.reshape(-1, cols, padded.shape[1] // rows, rows).transpose(0, 2, 1, 3)
-    body = body.reshape(len(body), -1).view(np.uint8)
+    grid = padded.reshape(-1, cols, padded.shape[1] // rows, rows).transpose(0, 2, 1, 3)
+    body = np.ascontiguousarray(grid).view(np.uint8).reshape(len(grid), -1)
     if params is not None:
         entries = np.zeros((len(padded), params.shape[1]), np.uint8)
         entries[:outputs] = params
         body = np.concatenate([entries.reshape(len(body), -1), body], axis=1)
-    return np.ascontiguousarray(body).reshape(-1)
+    return body.reshape(-1)

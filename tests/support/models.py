@@ -11,7 +11,7 @@ def _dyadic(rng, channels, ratio):
     """Mantissas and exponents with m/2^e near `ratio`."""
     mult = rng.integers(1 << 30, 1 << 31, channels)
     shift = np.full(channels, 31 + int(np.ceil(-np.log2(ratio))))
-    return mult.astype(np.int64), shift.astype(np.int64)
+    return mult.astype(np.int64), shift.astype(np.int8)
 
 
 def random_model(seed=0, *, image=(3, 32, 32), patch=8, dim=64, depth=2, heads=2, hidden=256, classes=10, bits=16):
@@ -51,7 +51,7 @@ def random_model(seed=0, *, image=(3, 32, 32), patch=8, dim=64, depth=2, heads=2
     count = (image[1] // patch) * (image[2] // patch)
     k = image[0] * patch * patch
     x = node("qact_input", "input")
-    weight = rng.integers(-127, 128, (dim, image[0], patch, patch)).astype(np.int8)
+    weight = rng.integers(-127, 128, (dim, k)).astype(np.int8)
     x = node("patch_embed.proj", "patch_embed", x, attributes={"patch": patch}, weight=weight,
              bias=rng.integers(-9999, 9999, dim).astype(np.int32))  # fmt: skip
     x = requantize("patch_embed.qact", x, dim, gain(k, 73, 6000), 16)
