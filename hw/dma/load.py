@@ -1,0 +1,151 @@
+"""LOAD: memory to scratchpad."""
+
+from amaranth import *
+from amaranth.lib import data
+from amaranth.lib.wiring import Component, In, Out
+
+from hw.spec import isa
+from hw.units.burst_generator import REGIONS, BurstGenerator
+from hw.units.ports import INDEX_BITS, AXIRead, ScratchWrite, engine_members
+from hw.units.scratch_walker import WALK, ScratchWalker
+from hw.units.stream_fifo import StreamFIFO
+
+__all__ = ["LoadEngine"]
+
+_RUN_BITS = next(field.bits for field in isa.OPERANDS[isa.Op.LOAD] if field.name == "run")
+
+
+class LoadEngine(Component):
+    """Copies a three-level transfer from memory to the scratchpad, one word per cycle.
+
+    Two halves: one requests bursts, for which a FIFO has room, so read data are always accepted; the other writes words
+    in order and retires. The requests of an instruction start while the words of the one before are still arriving.
+    An instruction retires with the grant of its last write. A stall of ``scratch`` fills the FIFO (of two longest
+    bursts) and then ends requests.
+
+    ``busy``: a word is written; ``wait_out``: a word waits for the scratchpad; ``wait_in``: none is there.
+
+    Parameters
+    ----------
+    word_bits : int
+    scratch_words : int
+        Words of the scratchpad, a power of two.
+    burst_beats : int
+        A power of two.
+
+    Members
+    -------
+    see `engine_members`
+    regions : In(REGIONS)
+    bus : Out(AXIRead(word_bits))
+        With id 2.
+    scratch : Out(ScratchWrite(word_bits))
+    """
+
+    def __init__(self, *, word_bits, scratch_words, burst_beats):
+        self.word_bits = word_bits
+        self.scratch_words = scratch_words
+        self.burst_beats = burst_beats
+        self.fifo_words = 2 * burst_beats
+        super().__init__({
+            **engine_members(),
+            "regions": In(REGIONS),
+            "bus": Out(AXIRead(word_bits)),
+            "scratch": Out(ScratchWrite(word_bits)),
+        })
+
+    def elaborate(self, _platform):
+        m = Module()
+        m.submodules.generator = generator = BurstGenerator(
+            word_bits=self.word_bits, burst_beats=self.burst_beats, run_bits=_RUN_BITS
+        )
+        m.submodules.walker = walker = ScratchWalker(scratch_words=self.scratch_words)
+        word = data.StructLayout({"data": self.word_bits, "error": 1})
+        m.submodules.fifo = fifo = StreamFIFO(shape=word, depth=self.fifo_words)
+        stop, stopped = Signal(), Signal()
+        m.d.comb += stop.eq(self.halt | stopped)
+
+        requesting, writing, walking = self._begin(m, generator, walker, stop)
+        pending = self._request(m, generator, fifo, stop)
+
+        ready = Signal()
+        error, outside = Signal(), Signal()
+        written = Signal()
+        m.d.comb += [
+            ready.eq(fifo.o.valid & walker.o.valid & ~stop),
+            error.eq(ready & fifo.o.p.error),
+            outside.eq(ready & walker.o.p.outside),
+            self.scratch.request.valid.eq(ready & ~fifo.o.p.error & ~walker.o.p.outside),
+            self.scratch.request.p.address.eq(walker.o.p.address),
+            self.scratch.request.p.data.eq(fifo.o.p.data),
+            self.scratch.request.p.mask.eq(~0),
+            written.eq(self.scratch.request.valid & self.scratch.request.ready),
+            walker.o.ready.eq(written),
+            fifo.o.ready.eq(written),
+            self.retired.eq(written & walker.o.p.final),
+        ]
+        with m.If(error | outside):
+            m.d.comb += [
+                self.fault.eq(Mux(error, isa.Fault.BUS_READ, isa.Fault.SCRATCH_ADDRESS)),
+                self.fault_index.eq(writing),
+            ]
+        with m.Elif(generator.outside):
+            m.d.comb += [self.fault.eq(isa.Fault.REGION_ADDRESS), self.fault_index.eq(requesting)]
+        with m.If(self.fault != 0):
+            m.d.sync += stopped.eq(1)
+        m.d.comb += [
+            self.quiet.eq(pending == 0),
+            self.busy.eq(written),
+            self.wait_out.eq(self.scratch.request.valid & ~self.scratch.request.ready),
+            self.wait_in.eq(walking & ~self.scratch.request.valid & ~stop),
+        ]
+        return m
+
+    def _begin(self, m, generator, walker, stop):
+        """Hands an instruction to the requesting half, and through a one-entry queue to the writing half."""
+        layout = isa.layout(isa.Op.LOAD)
+        operands = layout(self.issue.p.operands[: layout.size])
+        queued = Signal()
+        walk = Signal(WALK, reset_less=True)
+        requesting, waiting, writing = (
+            Signal(INDEX_BITS, name=name, reset_less=True) for name in ("requesting", "waiting", "writing")
+        )
+        m.d.comb += [
+            self.issue.ready.eq(generator.i.ready & ~queued & ~stop),
+            self.started.eq(self.issue.valid & self.issue.ready),
+            generator.i.valid.eq(self.started),
+            *(generator.i.p[name].eq(operands[name]) for name, _ in generator.transfer),
+            generator.regions.eq(self.regions),
+            walker.i.valid.eq(queued),
+            walker.i.p.eq(walk),
+        ]
+        with m.If(self.started):
+            m.d.sync += [queued.eq(1), requesting.eq(self.issue.p.index), waiting.eq(self.issue.p.index)]
+            m.d.sync += [walk[name].eq(operands[name]) for name, _ in WALK]
+        with m.If(queued & walker.i.ready):
+            m.d.sync += [queued.eq(0), writing.eq(waiting)]
+        return requesting, writing, queued | walker.o.valid
+
+    def _request(self, m, generator, fifo, stop):
+        """Requests bursts there is room for, accepts their data; returns the number of bursts outstanding."""
+        free = Signal(range(self.fifo_words + 1), init=self.fifo_words)
+        pending = Signal(range(self.fifo_words + 1))
+        taken = Signal(9)
+        m.d.comb += [
+            generator.allow.eq((free > generator.last) & ~stop),
+            taken.eq(Mux(generator.reserve, generator.last + 1, 0)),
+            self.bus.ar.valid.eq(generator.o.valid),
+            self.bus.ar.p.address.eq(generator.o.p.address),
+            self.bus.ar.p.last.eq(generator.o.p.last),
+            self.bus.ar.p.id.eq(isa.Engine.LOAD + 1),
+            generator.o.ready.eq(self.bus.ar.ready),
+            self.bus.r.ready.eq(1),
+            fifo.i.valid.eq(self.bus.r.valid),
+            fifo.i.p.data.eq(self.bus.r.p.data),
+            fifo.i.p.error.eq(self.bus.r.p.error),
+        ]
+        m.d.sync += [
+            free.eq(free - taken + (fifo.o.valid & fifo.o.ready)),
+            pending.eq(pending + generator.reserve - (self.bus.r.valid & self.bus.r.p.last)),
+        ]
+        return pending

@@ -1,0 +1,172 @@
+"""STORE: scratchpad to memory."""
+
+from amaranth import *
+from amaranth.lib import data
+from amaranth.lib.wiring import Component, In, Out
+
+from hw.spec import isa
+from hw.units.burst_generator import REGIONS, BurstGenerator
+from hw.units.ports import INDEX_BITS, AXIWrite, ScratchRead, engine_members
+from hw.units.scratch_walker import ScratchWalker
+from hw.units.stream_fifo import StreamFIFO
+
+__all__ = ["StoreEngine"]
+
+_RUN_BITS = next(field.bits for field in isa.OPERANDS[isa.Op.LOAD] if field.name == "run")
+
+
+class StoreEngine(Component):
+    """Copies a three-level transfer from the scratchpad to memory, one word per cycle.
+
+    Words are read ahead into a FIFO of two longest bursts. A burst is announced only when all its words have been read,
+    so a begun burst never waits for anything inside, and a halt ends it with its own data. Up to `bursts` bursts are
+    outstanding, also of successive instructions. An instruction retires with the response to its last burst.
+
+    ``busy``: a word leaves; ``wait_out``: a word or a response is awaited; ``wait_in``: the scratchpad is.
+
+    Parameters
+    ----------
+    word_bits : int
+    scratch_words : int
+        Words of the scratchpad, a power of two.
+    burst_beats : int
+        A power of two.
+    bursts : int
+        Most bursts outstanding.
+
+    Members
+    -------
+    see `engine_members`
+    regions : In(REGIONS)
+    bus : Out(AXIWrite(word_bits))
+    scratch : Out(ScratchRead(word_bits))
+    """
+
+    def __init__(self, *, word_bits, scratch_words, burst_beats, bursts=8):
+        self.word_bits = word_bits
+        self.scratch_words = scratch_words
+        self.burst_beats = burst_beats
+        self.fifo_words = 2 * burst_beats
+        self.bursts = bursts
+        super().__init__({
+            **engine_members(),
+            "regions": In(REGIONS),
+            "bus": Out(AXIWrite(word_bits)),
+            "scratch": Out(ScratchRead(word_bits)),
+        })
+
+    def elaborate(self, _platform):
+        m = Module()
+        m.submodules.generator = generator = BurstGenerator(
+            word_bits=self.word_bits, burst_beats=self.burst_beats, run_bits=_RUN_BITS
+        )
+        m.submodules.walker = walker = ScratchWalker(scratch_words=self.scratch_words)
+        m.submodules.fifo = fifo = StreamFIFO(shape=unsigned(self.word_bits), depth=self.fifo_words)
+        outstanding = data.StructLayout({"final": 1, "index": INDEX_BITS})
+        m.submodules.outstanding = waiting = StreamFIFO(shape=outstanding, depth=self.bursts)
+        stop, stopped = Signal(), Signal()
+        m.d.comb += stop.eq(self.halt | stopped)
+
+        index = self._begin(m, generator, walker, stop)
+        outside = self._read(m, generator, walker, fifo, stop)
+        begin = self._send(m, generator, fifo)
+        m.d.comb += [
+            waiting.i.valid.eq(generator.reserve),
+            waiting.i.p.final.eq(generator.o.p.final),
+            waiting.i.p.index.eq(index),
+        ]
+
+        error = Signal()
+        done = Signal()
+        pending = Signal(range(self.bursts + 3))
+        m.d.sync += pending.eq(pending + generator.reserve - done)
+        m.d.comb += [
+            generator.allow.eq(begin & waiting.i.ready & ~stop),
+            self.bus.b.ready.eq(1),
+            done.eq(self.bus.b.valid),
+            waiting.o.ready.eq(done),
+            error.eq(done & self.bus.b.p.error & ~stop),
+            self.retired.eq(done & waiting.o.p.final & ~error & ~stop),
+            self.quiet.eq(pending == 0),
+            self.busy.eq(self.bus.w.valid & self.bus.w.ready),
+            self.wait_out.eq((pending != 0) & ~self.busy),
+            self.wait_in.eq((pending == 0) & ~generator.i.ready & ~self.busy & ~stop),
+        ]
+        with m.If(error):
+            m.d.comb += [self.fault.eq(isa.Fault.BUS_WRITE), self.fault_index.eq(waiting.o.p.index)]
+        with m.Elif(outside | generator.outside):
+            m.d.comb += [
+                self.fault.eq(Mux(outside, isa.Fault.SCRATCH_ADDRESS, isa.Fault.REGION_ADDRESS)),
+                self.fault_index.eq(index),
+            ]
+        with m.If(self.fault != 0):
+            m.d.sync += stopped.eq(1)
+        return m
+
+    def _begin(self, m, generator, walker, stop):
+        """Hands an instruction to both halves."""
+        layout = isa.layout(isa.Op.STORE)
+        operands = layout(self.issue.p.operands[: layout.size])
+        index = Signal(INDEX_BITS, reset_less=True)
+        m.d.comb += [
+            self.issue.ready.eq(generator.i.ready & walker.i.ready & ~stop),
+            self.started.eq(self.issue.valid & self.issue.ready),
+            generator.i.valid.eq(self.started),
+            *(generator.i.p[name].eq(operands[name]) for name, _ in generator.transfer),
+            generator.regions.eq(self.regions),
+            walker.i.valid.eq(self.started),
+            *(walker.i.p[name].eq(operands[name]) for name, _ in walker.i.p.shape()),
+        ]
+        with m.If(self.started):
+            m.d.sync += index.eq(self.issue.p.index)
+        return index
+
+    def _read(self, m, generator, walker, fifo, stop):
+        """Reads ahead what the FIFO has room for; returns whether the next word is outside the scratchpad."""
+        free = Signal(range(self.fifo_words + 1), init=self.fifo_words)
+        outside, granted = Signal(), Signal()
+        m.d.comb += [
+            outside.eq(walker.o.valid & walker.o.p.outside & ~stop),
+            self.scratch.request.valid.eq(walker.o.valid & ~walker.o.p.outside & (free != 0) & ~stop),
+            self.scratch.request.p.eq(walker.o.p.address),
+            granted.eq(self.scratch.request.valid & self.scratch.request.ready),
+            walker.o.ready.eq(granted),
+            fifo.i.valid.eq(self.scratch.valid),
+            fifo.i.p.eq(self.scratch.data),
+        ]
+        m.d.sync += free.eq(free - granted + (fifo.o.valid & fifo.o.ready))
+        self._count(m, granted, generator)
+        return outside
+
+    def _count(self, m, granted, generator):
+        """Words read but not yet part of a burst."""
+        self._unsent = unsent = Signal(range(self.fifo_words + 2))
+        m.d.sync += unsent.eq(unsent + granted - Mux(generator.reserve, generator.last + 1, 0))
+
+    def _send(self, m, generator, fifo):
+        """Announces bursts and sends their words; returns whether another one could begin."""
+        m.submodules.lengths = lengths = StreamFIFO(shape=unsigned(8), depth=2)
+        active = Signal()
+        left = Signal(8, reset_less=True)
+        take = Signal()
+        sent = self.bus.w.valid & self.bus.w.ready
+        m.d.comb += [
+            lengths.i.valid.eq(generator.reserve),
+            lengths.i.p.eq(generator.last),
+            lengths.o.ready.eq(take),
+            take.eq(~active | (sent & (left == 0))),
+            self.bus.aw.valid.eq(generator.o.valid),
+            self.bus.aw.p.address.eq(generator.o.p.address),
+            self.bus.aw.p.last.eq(generator.o.p.last),
+            generator.o.ready.eq(self.bus.aw.ready),
+            self.bus.w.valid.eq(active & fifo.o.valid),
+            self.bus.w.p.data.eq(fifo.o.p),
+            self.bus.w.p.strobe.eq(~0),
+            self.bus.w.p.last.eq(left == 0),
+            fifo.o.ready.eq(active & self.bus.w.ready),
+        ]
+        with m.If(take):
+            m.d.sync += [active.eq(lengths.o.valid), left.eq(lengths.o.p)]
+        with m.Elif(sent):
+            m.d.sync += left.eq(left - 1)
+        return (self._unsent > generator.last) & lengths.i.ready

@@ -1,0 +1,90 @@
+"""Scratchpad side of a three-level transfer: one address per word."""
+
+from amaranth import *
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import Component, In, Out
+from amaranth.utils import exact_log2
+
+from hw.spec import isa
+from hw.units.ports import SCRATCH_ADDRESS_BITS
+
+__all__ = ["WALK", "ScratchWalker"]
+
+_FIELDS = {field.name: field.bits for field in isa.OPERANDS[isa.Op.LOAD]}
+
+WALK = data.StructLayout({
+    name: _FIELDS[name] for name in ("scratch", "run", "scratch0", "count1", "scratch1", "count2", "scratch2")
+})
+
+
+class ScratchWalker(Component):
+    """For k2, for k1, for k0 in run: ``scratch + k2*scratch2 + k1*scratch1 + k0*scratch0``.
+
+    One address per cycle; a stall of ``o`` holds it. One idle cycle between walks. The sums have one bit more than an
+    address and each is shown to the user before the next is formed, so ``outside`` misses none.
+
+    Parameters
+    ----------
+    scratch_words : int
+        Size of the scratchpad, a power of two.
+
+    Members
+    -------
+    i : In(stream(WALK))
+        Operands of the transfer; counts are stored minus one.
+    o : Out(stream)
+        ``address``; ``outside`` when it is not below `scratch_words`; ``final`` with the last word of the walk.
+    """
+
+    def __init__(self, *, scratch_words):
+        self.size_bits = exact_log2(scratch_words)
+        super().__init__({
+            "i": In(stream.Signature(WALK)),
+            "o": Out(stream.Signature(
+                data.StructLayout({"address": SCRATCH_ADDRESS_BITS, "outside": 1, "final": 1})
+            )),
+        })  # fmt: skip
+
+    def elaborate(self, _platform):
+        m = Module()
+        walk = Signal(WALK, reset_less=True)
+        word, run, group = (
+            Signal(SCRATCH_ADDRESS_BITS + 1, name=name, reset_less=True) for name in ("word", "run", "group")
+        )
+        left0, left1, left2 = (Signal(12, name=f"left{level}", reset_less=True) for level in range(3))
+        active = Signal()
+        run_ends, group_ends = Signal(), Signal()
+        following = Signal(SCRATCH_ADDRESS_BITS + 1)
+        origin, stride = Signal.like(following), Signal(SCRATCH_ADDRESS_BITS)
+        m.d.comb += [
+            run_ends.eq(left0 == 0),
+            group_ends.eq(run_ends & (left1 == 0)),
+            origin.eq(Mux(group_ends, group, Mux(run_ends, run, word))),
+            stride.eq(Mux(group_ends, walk.scratch2, Mux(run_ends, walk.scratch1, walk.scratch0))),
+            following.eq(origin + stride),
+            self.o.valid.eq(active),
+            self.o.p.address.eq(word),
+            self.o.p.outside.eq(word[self.size_bits :].any()),
+            self.o.p.final.eq(group_ends & (left2 == 0)),
+            self.i.ready.eq(~active),
+        ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [
+                active.eq(1),
+                walk.eq(self.i.p),
+                word.eq(self.i.p.scratch),
+                run.eq(self.i.p.scratch),
+                group.eq(self.i.p.scratch),
+                left0.eq(self.i.p.run),
+                left1.eq(self.i.p.count1),
+                left2.eq(self.i.p.count2),
+            ]
+        with m.Elif(active & self.o.ready):
+            m.d.sync += [word.eq(following), left0.eq(Mux(run_ends, walk.run, left0 - 1))]
+            with m.If(run_ends):
+                m.d.sync += [run.eq(following), left1.eq(Mux(group_ends, walk.count1, left1 - 1))]
+            with m.If(group_ends):
+                m.d.sync += [group.eq(following), left2.eq(left2 - 1)]
+            with m.If(self.o.p.final):
+                m.d.sync += active.eq(0)
+        return m
