@@ -74,6 +74,6 @@ def recognise(model: Model) -> VisionTransformer:
     front, back = model.nodes[: len(_FRONT)], model.nodes[-len(_BACK) :]
     body = model.nodes[len(_FRONT) : len(found) - len(_BACK)]
     blocks = tuple(Block(*body[i : i + len(_BLOCK)]) for i in range(0, len(body), len(_BLOCK)))
-    embed, embed_quant, cls, position, add = front[1:]
+    embed, embed_quant, cls, embedding, add = front[1:]
     norm, _, norm_quant, head = back
-    return VisionTransformer(embed, embed_quant, cls, position, add, blocks, norm, norm_quant, head)
+    return VisionTransformer(embed, embed_quant, cls, embedding, add, blocks, norm, norm_quant, head)

@@ -1,0 +1,32 @@
+# `make demo` and `make test` set everything up in .venv and need only python3.11+, g++, make and perl.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT := build
+
+.PHONY: demo test setup clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .[dev]
+	touch $@
+
+demo: setup
+	$(BIN)/python -m hw.build --board arty_a7 --out $(OUT)/arty_a7
+	$(BIN)/python -m firmware profile examples/digits/digits.safetensors --device sim:arty_a7 \
+		--images examples/digits/images.npy --labels examples/digits/labels.npy --count 40 --batch 4 \
+		--check --logits $(OUT)/logits.npy --report $(OUT)/run.json
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m hw.emit --check
+	$(BIN)/pytest -n 2
+
+clean:
+	rm -rf $(OUT) $(VENV)
