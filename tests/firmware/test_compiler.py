@@ -1,0 +1,105 @@
+"""The compiler: programs whose logits equal the golden model's on the machine model, hazards checked; refusals."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sim.machine import Machine
+
+from firmware.compiler import CompileError, compile_model
+from firmware.compiler.compile import cuts
+from hw.spec import isa
+from hw.spec.config import PRESETS, Config
+from sim import golden
+from tests.support.models import random_model
+
+WIDE = Config(rows=16, cols=24, tokens=64, lanes=2, array="portable")
+
+
+def execute(program, images):
+    """Logits of one run on the machine model, with every dependency checked."""
+    machine = Machine(
+        program.config,
+        model=program.model_image,
+        work=program.work_bytes,
+        input=program.pack_images(images),
+        output=program.output_bytes,
+        check=True,
+    )
+    machine.run(program.code)
+    return program.unpack_logits(machine.regions[isa.Region.OUTPUT])
+
+
+def images_for(model, count, seed=0):
+    return np.random.default_rng(seed).integers(-128, 128, (count, *model.image)).astype(np.int8)
+
+
+@pytest.mark.parametrize("config", [PRESETS["arty_a7"], PRESETS["tiny"], WIDE], ids=["arty_a7", "tiny", "16x24"])
+@pytest.mark.parametrize(("batch", "bits"), [(1, 16), (2, 8), (3, 16)])
+def test_equals_golden(config, batch, bits):
+    model = random_model(seed=batch, bits=bits)
+    program = compile_model(model, config, batch=batch)
+    images = images_for(model, batch)
+    np.testing.assert_array_equal(execute(program, images), golden.run(model, images))
+
+
+@pytest.mark.parametrize("side", [56, 72])
+def test_several_super_tiles(side):
+    """50 and 82 tokens: several super-tiles, partial last words and tiles."""
+    model = random_model(seed=side, image=(3, side, side), depth=2)
+    program = compile_model(model, Config(tokens=32))
+    assert len(program.tiles) > 1
+    assert sum(program.tiles) == model.tokens
+    images = images_for(model, 1)
+    np.testing.assert_array_equal(execute(program, images), golden.run(model, images))
+
+
+@pytest.mark.parametrize("tokens", [1, 16, 17, 50, 64, 65, 197, 577])
+def test_cuts_cover_the_tokens(tokens):
+    config = Config()
+    for tiles in cuts(tokens, config):
+        assert sum(tiles) == tokens
+        assert max(tiles) <= config.tokens
+        assert all(size % config.rows == 0 for size in tiles[:-1])
+
+
+def test_same_inputs_same_program():
+    model = random_model(seed=5)
+    assert compile_model(model, Config(), batch=2).code == compile_model(model, Config(), batch=2).code
+
+
+def test_every_layer_with_macs_is_executed():
+    model = random_model(seed=1)
+    program = compile_model(model, Config())
+    assert sum(layer.macs for layer in program.layers) == model.macs
+
+
+@pytest.mark.parametrize(
+    ("change", "config", "message"),
+    [
+        ({}, replace(Config(), bank_words=64), "wants .* scratchpad words, but only"),
+        ({}, replace(Config(), rows=32, cols=8), None),
+        ({"dim": 48, "heads": 2}, Config(), "head size dim/heads must be a multiple of rows"),
+        ({"hidden": 250}, Config(), "hidden must be a multiple of rows"),
+        ({}, replace(Config(), max_row=64), "exceeds max_row"),
+    ],
+)
+def test_refusals(change, config, message):
+    model = random_model(seed=2, **change)
+    if message is None:
+        assert compile_model(model, config).instructions
+        return
+    with pytest.raises(CompileError, match=message):
+        compile_model(model, config)
+
+
+def test_wrong_graph():
+    model = random_model(seed=2)
+    nodes = (*model.nodes[:6], *model.nodes[7:])
+    with pytest.raises(CompileError, match="where a ViT has layer_norm"):
+        compile_model(replace(model, nodes=nodes), Config())
+
+
+def test_wrong_batch():
+    with pytest.raises(CompileError, match="batch must be from 1 to 64, not 0"):
+        compile_model(random_model(seed=2), Config(), batch=0)
