@@ -1,0 +1,1 @@
+"""Boards: part, pins, capacity, and what the system around the accelerator needs."""
