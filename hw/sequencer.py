@@ -1,6 +1,9 @@
 """The sequencer: reads the program, hands each engine its instructions in time, and ends the machine's runs."""
 
-from amaranth.hdl import Cat, Module, Signal
+import functools
+import operator
+
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, Signature
 
@@ -104,13 +107,16 @@ class Sequencer(wiring.Component):
 
     def _issue(self, m):
         """Offers each head when its thresholds are met; counts what is on the way."""
-        retired = {engine: self._retired(m, engine) for engine in isa.WAITED}
+        counts = [self._retired(m, engine) for engine in isa.WAITED]
+        reached = Signal(len(isa.WAITED))
+        for bit, count, wait in zip(reached, counts, self._queue.newest.waits, strict=True):
+            m.d.comb += bit.eq(count >= wait)
         settled = []
         for number, (engine, head) in enumerate(zip(self.engines, self._queue.heads, strict=True)):
             word = head.payload.word
-            met, fire = Signal(name=f"met_{number}"), Signal(name=f"fire_{number}")
+            fire = Signal(name=f"fire_{number}")
+            met = head.valid & self._thresholds(m, number, head, counts, reached).all()
             in_flight = Signal(range(_IN_FLIGHT + 1), name=f"in_flight_{number}")
-            waits = Cat(retired[other] >= word[f"wait_{other.name.lower()}"] for other in isa.WAITED)
             m.d.comb += [
                 engine.issue.valid.eq(met & ~self.halt),
                 engine.issue.p.op.eq(word.op),
@@ -121,7 +127,6 @@ class Sequencer(wiring.Component):
                 head.ready.eq(fire),
                 self.blocked[number].eq(head.valid & ~met),
             ]
-            m.d.sync += met.eq(head.valid & waits.all() & ~fire & ~self.clear)
             with m.If(self.clear):
                 m.d.sync += in_flight.eq(0)
             with m.Elif(fire & ~engine.retired):
@@ -130,6 +135,19 @@ class Sequencer(wiring.Component):
                 m.d.sync += in_flight.eq(in_flight - 1)
             settled.append(~in_flight.any())
         m.d.comb += self._drained.eq(self._queue.empty & self._reader.idle & Cat(settled).all())
+
+    def _thresholds(self, m, number, head, counts, reached):
+        """A bit per waited engine: compared once, when the head is new; from then on a count can only pass by."""
+        newest = self._queue.newest
+        met = Signal(len(isa.WAITED), name=f"met_{number}")
+        for bit, (count, other) in enumerate(zip(counts, isa.WAITED, strict=True)):
+            with m.If(newest.valid & (newest.engine == number)):
+                m.d.sync += met[bit].eq(reached[bit])
+            with m.Elif(head.valid & (count == head.payload.word[f"wait_{other.name.lower()}"])):
+                m.d.sync += met[bit].eq(1)
+        with m.If(head.ready):
+            m.d.sync += met.eq(0)
+        return met
 
     def _retired(self, m, engine):
         count = Signal(isa.WAIT_BITS, name=f"retired_{engine.name.lower()}")
@@ -166,21 +184,33 @@ class Sequencer(wiring.Component):
         with m.If(self._prepare):
             m.d.sync += self._position.eq(self._position + 1)
 
-    def _fault(self, m, code, engine, index):
-        m.d.sync += [self.fault_code.eq(code), self.fault_engine.eq(engine), self.fault_index.eq(index)]
-
-    def _engine_fault(self, m):
-        """Records the lowest engine's fault; returns whether there is one."""
-        for number, engine in reversed(list(enumerate(self.engines))):
-            with m.If(engine.fault.any()):
-                self._fault(m, engine.fault, number, engine.fault_index)
-        return Cat(engine.fault.any() for engine in self.engines).any()
+    def _faults(self, m):
+        """Whose fault it is now, if anyone's: (there is one, its code, who, its index)."""
+        reader = self._reader
+        bad = reader.stopped & ~reader.at_halt & ~reader.at_sync
+        stops = Signal()
+        m.d.comb += stops.eq(self._stuck | (bad & self._drained))
+        raised = Signal(len(self.engines))
+        m.d.comb += raised.eq(Cat(engine.fault.any() for engine in self.engines))
+        first = Signal.like(raised)
+        m.d.comb += first.eq(raised & -raised)
+        own = ~raised.any()
+        sources = [(own, SEQUENCER, Mux(bad, reader.fault, isa.Fault.DEADLOCK), reader.index)]
+        sources += [(first[n], n, engine.fault, engine.fault_index) for n, engine in enumerate(self.engines)]
+        who, code, index = Signal(3), Signal(4), Signal(INDEX_BITS)
+        for target, place in ((who, 1), (code, 2), (index, 3)):
+            masked = [Mux(source[0], source[place], 0) for source in sources]
+            m.d.comb += target.eq(functools.reduce(operator.or_, masked))
+        return stops | raised.any(), code, who, index
 
     def _control(self, m):
         outcome = Signal(State)  # of the run that is being stopped
         ending = Signal()
         wait = Signal(range(_QUIET_CYCLES))
-        faulted = Signal()
+        faulted, code, who, index = self._faults(m)
+        forget = Signal()
+        with m.If(forget):
+            m.d.sync += [self.fault_code.eq(isa.Fault.NONE), self.fault_engine.eq(0), self.fault_index.eq(0)]
         with m.FSM():
             with m.State("Idle"):
                 with m.If(self.reset):
@@ -189,7 +219,7 @@ class Sequencer(wiring.Component):
                 with m.Elif(self.start):
                     m.d.comb += self.restart.eq(1)
                     m.d.sync += [ending.eq(0), self._run.eq(0), self.status.eq(State.RUNNING)]
-                    self._fault(m, isa.Fault.NONE, 0, 0)
+                    m.d.comb += forget.eq(1)
                     m.next = "Clear"
             with m.State("Clear"):
                 m.d.comb += self.clear.eq(1)
@@ -198,8 +228,7 @@ class Sequencer(wiring.Component):
                     m.d.sync += self.status.eq(outcome)
                     with m.If(self.reset | (outcome == State.IDLE)):
                         m.d.sync += self.status.eq(State.IDLE)
-                        m.d.comb += self.restart.eq(1)
-                        self._fault(m, isa.Fault.NONE, 0, 0)
+                        m.d.comb += [self.restart.eq(1), forget.eq(1)]
                     m.next = "Idle"
                 with m.Elif(self.reset):
                     m.d.sync += outcome.eq(State.IDLE)
@@ -214,10 +243,8 @@ class Sequencer(wiring.Component):
             with m.State("Run"):
                 m.d.comb += self._reader.go.eq(1)
                 self._finish(m)
-                m.d.comb += faulted.eq(self._program_fault(m))
-                with m.If(self._engine_fault(m)):
-                    m.d.comb += faulted.eq(1)
                 with m.If(faulted):
+                    m.d.sync += [self.fault_code.eq(code), self.fault_engine.eq(who), self.fault_index.eq(index)]
                     m.d.sync += outcome.eq(State.FAULT)
                     m.next = "Stop"
                 with m.If(self.reset):
@@ -245,13 +272,3 @@ class Sequencer(wiring.Component):
                 with m.If(self._run + 1 >= self.runs):
                     m.d.sync += self.status.eq(State.DONE)
                     m.next = "Idle"
-
-    def _program_fault(self, m):
-        """Records what stops the program itself; returns whether something does."""
-        reader = self._reader
-        bad = reader.stopped & ~reader.at_halt & ~reader.at_sync
-        with m.If(bad & (self._drained | self._stuck)):
-            self._fault(m, reader.fault, SEQUENCER, reader.index)
-        with m.Elif(self._stuck):
-            self._fault(m, isa.Fault.DEADLOCK, SEQUENCER, reader.index)
-        return (bad & self._drained) | self._stuck

@@ -18,7 +18,7 @@ from amaranth.hdl import unsigned
 from amaranth.lib import data
 
 __all__ = [
-    "INSTRUCTION_BITS", "INSTRUCTION_BYTES", "OPCODE_BITS", "OPERAND_BITS", "OPERANDS", "WAITED", "Engine", "Fault",
+    "INSTRUCTION_BITS", "INSTRUCTION_BYTES", "OPCODE_BITS", "OPERANDS", "OPERAND_BITS", "WAITED", "WAIT_BITS", "Engine", "Fault",
     "Field", "Instruction", "Kind", "Op", "Region", "decode", "describe", "encode", "engine_of", "layout",
     "word_layout",
 ]  # fmt: skip
@@ -88,6 +88,7 @@ class Fault(enum.IntEnum):
     BUS_READ = 5  # AXI read answered SLVERR or DECERR
     BUS_WRITE = 6  # AXI write answered SLVERR or DECERR
     PROGRAM_END = 7  # the program ended without HALT
+    DEADLOCK = 8  # nothing can go on: a threshold or a stream word that never comes
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,11 @@ from amaranth.utils import ceil_log2
 from hw.spec import isa
 from hw.units.ports import INDEX_BITS
 
-__all__ = ["HEAD", "InstructionQueue"]
+__all__ = ["HEAD", "WAITS", "InstructionQueue"]
 
 HEAD = data.StructLayout({"word": isa.word_layout(), "index": INDEX_BITS})
+
+WAITS = data.ArrayLayout(isa.WAIT_BITS, len(isa.WAITED))
 
 
 class InstructionQueue(wiring.Component):
@@ -35,7 +37,8 @@ class InstructionQueue(wiring.Component):
     -------
     ``write``: word ``beat`` of instruction ``index`` for ``engine``; with ``last`` the instruction is complete.
     ``room``: every queue has room for ``burst`` instructions. ``empty``: no queue or head holds anything.
-    ``clear``: forget all. ``heads``: the first instruction of each engine.
+    ``clear``: forget all. ``heads``: the first instruction of each engine. ``newest``: in the first cycle of a head,
+    ``valid`` with its ``engine`` and its ``waits`` (thresholds in the order of `isa.WAITED`).
     """
 
     def __init__(self, *, engines, depth, word_bits, burst):
@@ -53,6 +56,7 @@ class InstructionQueue(wiring.Component):
             "empty": Out(1),
             "clear": In(1),
             "heads": Out(stream.Signature(HEAD)).array(engines),
+            "newest": Out(data.StructLayout({"valid": 1, "engine": range(engines), "waits": WAITS})),
         })  # fmt: skip
 
     def elaborate(self, _platform):
@@ -121,24 +125,31 @@ class InstructionQueue(wiring.Component):
                     m.d.sync += engine.eq(number)
         m.d.sync += claimed.eq(claimed & ~Cat(head.valid & head.ready for head in self.heads) | picked)
 
+        complete = arrived & (arrived_beat == self.beats - 1)
+        m.d.sync += [self.newest.valid.eq(complete & ~self.clear), self.newest.engine.eq(arrived_engine)]
+        newest = self._keep(m, "newest", read.data, arrived, arrived_beat)[0]
+        m.d.comb += self.newest.waits.eq(Cat(newest[f"wait_{other.name.lower()}"] for other in isa.WAITED))
         for number, head in enumerate(self.heads):
             with m.If(head.ready):
                 m.d.sync += head.valid.eq(0)
-            self._fill_head(m, head, read.data, arrived & (arrived_engine == number), arrived_beat)
+            mine = arrived & (arrived_engine == number)
+            word, index = self._keep(m, f"head_{number}", read.data, mine, arrived_beat)
+            m.d.comb += [head.payload.word.eq(word), head.payload.index.eq(index)]
+            with m.If(mine & complete):
+                m.d.sync += head.valid.eq(1)
         with m.If(self.clear):
             m.d.sync += [filling.eq(0), beat.eq(0), arrived.eq(0), claimed.eq(0)]
             m.d.sync += [front.eq(0) for front in fronts] + [head.valid.eq(0) for head in self.heads]
         return picked
 
-    def _fill_head(self, m, head, words, mine, beat):
-        word = Signal(isa.word_layout(), reset_less=True)
-        index = Signal(self.beats * self.tag_bits, reset_less=True)
-        m.d.comb += [head.payload.word.eq(word), head.payload.index.eq(index)]
+    def _keep(self, m, name, words, enable, beat):
+        """Registers that put the words of an instruction together."""
+        word = Signal(isa.word_layout(), name=f"{name}_word", reset_less=True)
+        index = Signal(self.beats * self.tag_bits, name=f"{name}_index", reset_less=True)
         for number in range(self.beats):
-            with m.If(mine & (beat == number)):
+            with m.If(enable & (beat == number)):
                 m.d.sync += [
                     word.as_value().word_select(number, self.word_bits).eq(words[: self.word_bits]),
                     index.word_select(number, self.tag_bits).eq(words[self.word_bits :]),
                 ]
-        with m.If(mine & (beat == self.beats - 1)):
-            m.d.sync += head.valid.eq(1)
+        return word, index

@@ -59,6 +59,14 @@ class ProgramReader(wiring.Component):
     def elaborate(self, _platform):
         m = Module()
         arrived = self._receive(m)
+        address = Signal(len(self.base), reset_less=True)
+        count = Signal(range(self.burst + 1), reset_less=True)
+        ar = self.bus.ar.p
+        m.d.comb += [
+            ar.address.eq(Cat(Const(0, exact_log2(isa.INSTRUCTION_BYTES)), address)),
+            ar.last.eq((count << exact_log2(self.beats)) - 1),
+            ar.id.eq(self.bus_id),
+        ]
         with m.If(self.start | self.resume):
             m.d.sync += self.stopped.eq(0)
         with m.If(self.start):
@@ -66,7 +74,7 @@ class ProgramReader(wiring.Component):
         with m.FSM():
             with m.State("Plan"):
                 m.d.comb += self.idle.eq(~arrived)
-                self._plan(m, arrived)
+                self._plan(m, arrived, address, count)
             with m.State("Ask"):
                 m.d.comb += self.bus.ar.valid.eq(1)
                 with m.If(self.bus.ar.ready):
@@ -76,20 +84,14 @@ class ProgramReader(wiring.Component):
                     m.next = "Plan"
         return m
 
-    def _plan(self, m, arrived):
+    def _plan(self, m, arrived, address, count):
         burst_bits = exact_log2(self.burst)
-        address = Signal(len(self.base), reset_less=True)
-        count = Signal(range(self.burst + 1), reset_less=True)
         left = Signal(INDEX_BITS)
         to_boundary, at = Signal.like(count), Signal.like(self.base)
-        ar = self.bus.ar.p
         m.d.comb += [
             left.eq(self.length - self.index),
             at.eq(self.base + self.index),
             to_boundary.eq(self.burst - at[:burst_bits]),
-            ar.address.eq(Cat(Const(0, exact_log2(isa.INSTRUCTION_BYTES)), address)),
-            ar.last.eq((count << exact_log2(self.beats)) - 1),
-            ar.id.eq(self.bus_id),
         ]
         with m.If(self.go & ~self.stopped & ~arrived & ~self.start):
             with m.If(left == 0):
