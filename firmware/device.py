@@ -1,0 +1,289 @@
+"""The host API: open a device, load a model, run images, read where the cycles went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware.compiler import Program, compile_model
+from firmware.layout import Layout, place
+from firmware.preprocess import to_int8
+from firmware.profile import EngineProfile, Profile, combined, layer_profiles
+from firmware.transport import (
+    DeviceError,
+    DeviceTimeoutError,
+    Target,
+    Traced,
+    Transport,
+    open_transport,
+    parse_target,
+)
+from hw.spec import isa
+from hw.spec.config import PRESETS, Config, ConfigError
+from hw.spec.isa import Engine, Fault, Region
+from hw.spec.memory import align
+from hw.spec.model import Model
+from hw.spec.regs import MAGIC, Control, State, address
+
+__all__ = ["Accelerator", "DeviceError", "DeviceFaultError", "StrangerError", "describe"]
+
+PATIENCE = 1_000_000  # cycles without any progress after which a run is given up
+Progress = Callable[[int], None]
+
+
+class DeviceFaultError(DeviceError):
+    """The machine stopped with a fault; `fault`, `engine` and `index` say which, who and where."""
+
+    def __init__(self, message: str, fault: Fault, engine: str, index: int) -> None:
+        super().__init__(message)
+        self.fault, self.engine, self.index = fault, engine, index
+
+
+class StrangerError(DeviceError):
+    """What answers is not the accelerator this host compiles for."""
+
+
+def describe(code: bytes, index: int) -> str:
+    """Instruction `index` of `code` as text, for messages."""
+    raw = code[index * isa.INSTRUCTION_BYTES : (index + 1) * isa.INSTRUCTION_BYTES]
+    if len(raw) < isa.INSTRUCTION_BYTES:
+        return "beyond the program"
+    try:
+        instruction = isa.decode(raw)
+    except ValueError as error:
+        return str(error)
+    waits = {f"wait_{engine.name.lower()}": count for engine, count in instruction.waits.items()}
+    fields = " ".join(f"{name}={value}" for name, value in {**instruction.operands, **waits}.items())
+    return f"{instruction.op.name} {fields}".strip()
+
+
+class Accelerator:
+    """One device and the model loaded on it.
+
+    Raises StrangerError if the device is not one of ours, or is built from another Config than `config`.
+    """
+
+    def __init__(self, transport: Transport, config: Config) -> None:
+        self.transport, self.config = transport, config
+        self.program: Program | None = None
+        self._layout: Layout | None = None
+        self._profile: Profile | None = None
+        self._identify()
+
+    @classmethod
+    def open(cls, target: str, config: Config | None = None) -> Self:
+        """The device called `target`, for example ``sim:arty_a7``.
+
+        Its Config is `config`, or the preset `target` names, or the preset whose fingerprint it shows.
+        """
+        try:
+            where = parse_target(target)
+            expected = config or where.config
+        except ConfigError as error:
+            raise DeviceError(str(error)) from error
+        transport = open_transport(where, expected)
+        try:
+            return cls(transport, expected or _preset_of(transport, where))
+        except BaseException:
+            transport.close()
+            raise
+
+    def load(self, model: Model | Program, *, batch: int = 1) -> Program:
+        """Compiles `model` for `batch` images per run, or takes a Program, and writes it to device memory.
+
+        Raises CompileError if the model cannot run on this Config, DeviceError if it does not fit the memory.
+        """
+        program = model if isinstance(model, Program) else compile_model(model, self.config, batch=batch)
+        if program.config.fingerprint != self.config.fingerprint:
+            raise StrangerError(
+                f"the program is for fingerprint {program.config.fingerprint:#010x}, "
+                f"but the device has {self.config.fingerprint:#010x}"
+            )
+        layout = place(program, self.transport.memory_size)
+        self.transport.write(layout.program, program.code)
+        self.transport.write(layout.bases[Region.MODEL], program.model_image)
+        self.program, self._layout, self._profile = program, layout, None
+        return program
+
+    def run(
+        self, images: NDArray[Any], *, progress: Progress | None = None, patience: int = PATIENCE
+    ) -> NDArray[np.int32]:
+        """Integer logits [n, classes] of images [n, C, H, W], uint8 pixels or int8 as the model takes them.
+
+        `progress` is called now and then with the cycles so far. Raises UserError for other images, DeviceFaultError if
+        the machine stops with a fault, DeviceTimeoutError if nothing moves for `patience` cycles.
+        """
+        program, layout = self._loaded()
+        images = to_int8(images, program.model)
+        if not len(images):
+            raise DeviceError("there are no images to run")
+        padded = np.zeros((align(len(images), program.images), *program.model.image), np.int8)
+        padded[: len(images)] = images
+        batches = padded.reshape(-1, program.images, *program.model.image)
+        results: list[NDArray[np.int32]] = []
+        parts: list[Profile] = []
+        for first in range(0, len(batches), layout.runs):
+            some = batches[first : first + layout.runs]
+            before = sum(part.cycles for part in parts)
+            report = None if progress is None else partial(_report, progress, before)
+            results.append(self._start(some, program, layout, report, patience))
+            real = min(len(images), (first + len(some)) * program.images) - first * program.images
+            parts.append(self._measure(real, len(some), program))
+        self._profile = combined(parts)
+        return np.concatenate(results)[: len(images)]
+
+    def profile(self) -> Profile:
+        """Figures of the latest `run`."""
+        if self._profile is None:
+            raise DeviceError("there is nothing to profile: run images first")
+        return self._profile
+
+    def reset(self) -> None:
+        """Aborts whatever runs and returns the machine to IDLE; the loaded model stays."""
+        self._write("control", Control.RESET)
+        for _ in range(1000):
+            if self.state is State.IDLE:
+                return
+        raise DeviceTimeoutError(f"the machine is still {self.state.name} after RESET")
+
+    @property
+    def state(self) -> State:
+        return State(self._read("status"))
+
+    def close(self) -> None:
+        self.transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read(self, name: str) -> int:
+        return self.transport.read32(address(name))
+
+    def _read64(self, name: str) -> int:
+        while True:
+            high, low = self._read(f"{name}_high"), self._read(name)
+            if self._read(f"{name}_high") == high:
+                return high << 32 | low
+
+    def _write(self, name: str, value: int) -> None:
+        self.transport.write32(address(name), int(value))
+
+    def _identify(self) -> None:
+        _check_magic(self.transport)
+        found, expected = self._read("fingerprint"), self.config.fingerprint
+        if found != expected:
+            raise StrangerError(
+                f"expected fingerprint {expected:#010x}, found {found:#010x}; the device is built from another "
+                "configuration or version"
+            )
+
+    def _loaded(self) -> tuple[Program, Layout]:
+        if self.program is None or self._layout is None:
+            raise DeviceError("no model is loaded: call load first")
+        return self.program, self._layout
+
+    def _start(
+        self, batches: NDArray[np.int8], program: Program, layout: Layout, progress: Progress | None, patience: int
+    ) -> NDArray[np.int32]:
+        if self.state not in (State.IDLE, State.DONE):
+            self.reset()
+        packed = np.concatenate([program.pack_images(batch) for batch in batches])
+        self.transport.write(layout.bases[Region.INPUT], packed)
+        for name, value in layout.registers(program, len(batches)).items():
+            self._write(name, value)
+        if isinstance(self.transport, Traced):
+            self.transport.clear_trace()
+        self._write("control", Control.START)
+        self._finish(program, progress, patience)
+        raw = self.transport.read(layout.bases[Region.OUTPUT], len(batches) * program.output_bytes)
+        return np.concatenate([program.unpack_logits(run) for run in raw.reshape(len(batches), -1)])
+
+    def _finish(self, program: Program, progress: Progress | None, patience: int) -> None:
+        """Waits for DONE; a retired instruction, an array beat or a busy engine is progress, time passing is not."""
+        seen: tuple[int, ...] = ()
+        since = idle_waits = 0
+        while True:
+            self.transport.wait()
+            state = self.state
+            if state is State.DONE:
+                return
+            if state is State.FAULT:
+                raise self._fault(program)
+            cycles = self._read64("cycles")
+            if progress is not None:
+                progress(cycles)
+            moved = tuple(self._read(name) for name in ("instructions", "beats", *_BUSY))
+            if moved != seen:
+                seen, since, idle_waits = moved, cycles, 0
+                continue
+            idle_waits += 1
+            if cycles - since >= patience or (idle_waits >= 3 and cycles == since):
+                raise self._stuck(state, cycles, since)
+
+    def _fault(self, program: Program) -> DeviceFaultError:
+        code, number, index = (self._read(name) for name in ("fault_code", "fault_engine", "fault_index"))
+        fault = Fault(code)
+        engine = Engine(number).name if number < len(Engine) else "the sequencer"
+        text = f"{engine} stopped with {fault.name} at instruction {index}: {describe(program.code, index)}"
+        return DeviceFaultError(text, fault, engine, index)
+
+    def _stuck(self, state: State, cycles: int, since: int) -> DeviceTimeoutError:
+        return DeviceTimeoutError(
+            f"no progress for {cycles - since} cycles (status {state.name}, cycle {cycles}, "
+            f"{self._read('instructions')} instructions retired)"
+        )
+
+    def _measure(self, images: int, runs: int, program: Program) -> Profile:
+        """The counters of the START that just finished."""
+        engines = tuple(
+            EngineProfile(engine.name, *(self._read(f"{engine.name.lower()}_{part}") for part in _PARTS))
+            for engine in Engine
+        )
+        trace = self.transport.intervals() if isinstance(self.transport, Traced) else None
+        return Profile(
+            images=images,
+            cycles=self._read64("cycles"),
+            instructions=self._read("instructions"),
+            beats=self._read64("beats"),
+            macs=images * program.model.macs,
+            macs_per_cycle=self.config.macs_per_cycle,
+            engines=engines,
+            layers=layer_profiles(program, runs, trace) if trace else (),
+        )
+
+
+_PARTS = ("busy", "wait_in", "wait_out")
+_BUSY = tuple(f"{engine.name.lower()}_busy" for engine in Engine)
+
+
+def _report(progress: Progress, before: int, cycles: int) -> None:
+    progress(before + cycles)
+
+
+def _check_magic(transport: Transport) -> None:
+    found = transport.read32(address("magic"))
+    if found != MAGIC:
+        raise StrangerError(f"expected magic {MAGIC:#010x}, found {found:#010x}; this is not our accelerator")
+
+
+def _preset_of(transport: Transport, where: Target) -> Config:
+    """The preset whose fingerprint the device shows."""
+    _check_magic(transport)
+    found = transport.read32(address("fingerprint"))
+    for config in PRESETS.values():
+        if config.fingerprint == found:
+            return config
+    raise StrangerError(
+        f"fingerprint {found:#010x} of {where.scheme}:{where.name} is none of the presets {', '.join(PRESETS)}; "
+        "give the config it was built from"
+    )

@@ -1,0 +1,134 @@
+"""How the host reaches a device: registers, memory and an interrupt, whatever the link in between."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw.spec.config import PRESETS, Config, override
+
+__all__ = [
+    "SCHEMES",
+    "DeviceError",
+    "DeviceTimeoutError",
+    "Target",
+    "Traced",
+    "Transport",
+    "TransportError",
+    "open_transport",
+    "parse_target",
+]  # fmt: skip
+
+
+class DeviceError(RuntimeError):
+    """The device cannot do what was asked; the message is one sentence with the values that matter."""
+
+
+class TransportError(DeviceError):
+    """The link to the device failed, or the device broke its rules."""
+
+
+class DeviceTimeoutError(DeviceError):
+    """The device did not finish in time, or stopped making progress."""
+
+
+@runtime_checkable
+class Transport(Protocol):
+    """A link to one device. Addresses are the device's own: registers, and bytes of its memory."""
+
+    memory_size: int  # bytes of device memory, from address 0
+
+    def read32(self, address: int) -> int:
+        """The register at byte address `address`."""
+        ...
+
+    def write32(self, address: int, value: int) -> None:
+        """Writes the register at byte address `address`."""
+        ...
+
+    def read(self, address: int, size: int) -> NDArray[np.uint8]:
+        """A copy of `size` bytes of device memory."""
+        ...
+
+    def write(self, address: int, data: bytes | NDArray[np.uint8]) -> None:
+        """Writes device memory."""
+        ...
+
+    def wait(self) -> bool:
+        """Lets the device work: returns True as soon as its interrupt line is high, else False after about a second."""
+        ...
+
+    def close(self) -> None:
+        """Gives the link back. Closing twice is allowed."""
+        ...
+
+
+@runtime_checkable
+class Traced(Protocol):
+    """A transport, such as the simulator, that can tell when each engine started and retired its instructions."""
+
+    def intervals(self) -> list[list[tuple[int, int]]]:
+        """Per engine, in program order, (cycle of start, cycle of retirement) of what ran since `clear_trace`."""
+        ...
+
+    def clear_trace(self) -> None:
+        """Forgets everything recorded so far."""
+        ...
+
+
+@dataclass(frozen=True)
+class Target:
+    """A device named in text: ``scheme:name?key=value,key=value``."""
+
+    scheme: str
+    name: str
+    options: Mapping[str, str]
+
+    @property
+    def config(self) -> Config | None:
+        """The preset `name`, with those options applied that are Config fields; None if there is no such preset."""
+        preset = PRESETS.get(self.name)
+        if preset is None:
+            return None
+        return override(preset, {key: text for key, text in self.options.items() if key in vars(preset)})
+
+
+def parse_target(text: str) -> Target:
+    """Raises DeviceError if `text` is not ``scheme:name?key=value,...``."""
+    scheme, colon, rest = text.partition(":")
+    name, _, settings = rest.partition("?")
+    options: dict[str, str] = {}
+    for setting in filter(None, settings.split(",")):
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise DeviceError(f"options are key=value, separated by commas, not {setting!r} in {text!r}")
+        options[key] = value
+    if not colon or not scheme or not name:
+        raise DeviceError(f"a device is written scheme:name, for example sim:arty_a7, not {text!r}")
+    return Target(scheme, name, options)
+
+
+SCHEMES: dict[str, str] = {"sim": "sim.verilated:open_transport"}
+"""Scheme -> ``module:function``; the function takes (Target, Config or None) and returns a Transport.
+
+The module is imported when such a device is opened, so that the host's software needs neither gateware nor simulator.
+"""
+
+
+def open_transport(target: str | Target, config: Config | None = None) -> Transport:
+    """The transport of `target`. Raises DeviceError for an unknown scheme or one whose software is not installed."""
+    where = parse_target(target) if isinstance(target, str) else target
+    if where.scheme not in SCHEMES:
+        raise DeviceError(f"unknown device scheme {where.scheme!r}; known schemes: {', '.join(sorted(SCHEMES))}")
+    module, _, function = SCHEMES[where.scheme].partition(":")
+    try:
+        opener: Callable[[Target, Config | None], Any] = getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        raise DeviceError(f"devices of scheme {where.scheme!r} need the Python module {error.name}") from error
+    transport: Transport = opener(where, config)
+    return transport

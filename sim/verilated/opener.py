@@ -1,0 +1,51 @@
+"""Opens ``sim:PRESET?key=value,...`` (see the package for the keys)."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from firmware.transport import DeviceError, Target
+from hw.spec.config import PRESETS, Config
+from sim.verilated.build import BuildError
+from sim.verilated.pins import PinError
+from sim.verilated.simulation import SETTINGS, Simulation
+
+__all__ = ["open_transport"]
+
+_CONFIG = {field.name for field in fields(Config)}
+_OWN = ("memory", "waves", "trace", "states", "chunk", "cache")
+
+
+def _integer(key: str, text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise DeviceError(f"simulation option {key} must be an integer, not {text!r}") from None
+
+
+def open_transport(target: Target, config: Config | None = None) -> Simulation:
+    """The simulation of `config`, or of the preset `target` names. Raises DeviceError for what it cannot understand."""
+    chosen = config or target.config
+    if chosen is None:
+        raise DeviceError(f"no preset is called {target.name!r}; presets: {', '.join(PRESETS)}")
+    unknown = [key for key in target.options if key not in (*_CONFIG, *_OWN, *SETTINGS)]
+    if unknown:
+        raise DeviceError(f"unknown simulation option {unknown[0]!r}; known options: {', '.join((*_OWN, *SETTINGS))}")
+    texts = {key: text for key, text in target.options.items() if key not in _CONFIG}
+    numbers = {key: _integer(key, text) for key, text in texts.items() if key not in ("waves", "cache")}
+    settings = {key: value for key, value in numbers.items() if key in SETTINGS}
+
+    from hw.accelerator import Accelerator
+
+    try:
+        return Simulation(
+            Accelerator(chosen, primitives=False, trace=bool(numbers.get("trace", 1))),
+            memory_size=numbers.get("memory", 256) << 20,
+            settings=settings,
+            waves=texts.get("waves"),
+            log_states=bool(numbers.get("states")),
+            chunk=numbers.get("chunk", 250_000),
+            cache=texts.get("cache"),
+        )
+    except (BuildError, PinError) as error:
+        raise DeviceError(str(error)) from error

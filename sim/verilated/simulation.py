@@ -1,0 +1,202 @@
+"""A compiled simulation as a Transport: registers, memory, clock, trace."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from amaranth.lib import wiring
+from numpy.typing import NDArray
+
+from firmware.transport import DeviceError, TransportError
+from hw.spec.isa import Engine
+from sim.verilated.build import build
+
+__all__ = ["EVENTS", "SETTINGS", "Event", "Simulation", "Statistics"]
+
+SETTINGS = (
+    "latency", "write_latency", "row_miss", "turnaround", "refresh", "refresh_period", "rate", "outstanding", "random",
+    "interleave", "error_base", "error_size",
+)  # fmt: skip
+"""Settings of the memory model, explained in memory.h: cycles, bursts, bytes, a seed."""
+
+EVENTS = ("started", "retired", "busy", "wait_in", "wait_out", "idle")
+_EVENT = np.dtype([("cycle", "<u8"), ("kind", "<u4"), ("engine", "<u4")])
+_STATISTICS = ("read_bursts", "read_beats", "write_bursts", "write_beats", "read_stalls", "write_stalls")
+
+
+@dataclass(frozen=True)
+class Event:
+    """An engine started or retired an instruction, or (with `log_states`) changed what it is doing."""
+
+    engine: Engine
+    event: str
+    cycle: int
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the memory model served since it was opened."""
+
+    read_bursts: int
+    read_beats: int
+    write_bursts: int
+    write_beats: int
+    read_stalls: int  # cycles a read beat waited for rready
+    write_stalls: int  # cycles a write beat waited for wready
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    library = ctypes.CDLL(str(path))
+    handle, text, number, large = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint32, ctypes.c_uint64
+    for name, result, arguments in (
+        ("open", handle, (large,)), ("close", None, (handle,)), ("reset", None, (handle,)),
+        ("set", ctypes.c_int, (handle, text, ctypes.c_int64)), ("run", ctypes.c_int64, (handle, large)),
+        ("read32", ctypes.c_int, (handle, number, ctypes.POINTER(number))),
+        ("write32", ctypes.c_int, (handle, number, number)), ("memory", handle, (handle,)),
+        ("cycle", large, (handle,)), ("error", text, (handle,)), ("statistics", ctypes.POINTER(large), (handle,)),
+        ("events", large, (handle, ctypes.POINTER(handle))), ("clear_events", None, (handle,)),
+        ("log_states", None, (handle, ctypes.c_int)), ("waves", ctypes.c_int, (handle, text)),
+    ):  # fmt: skip
+        function = getattr(library, f"sim_{name}")
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+class Simulation:
+    """The gateware of `component`, compiled, with a memory of `memory_size` bytes behind its AXI port.
+
+    `settings` are those of the memory model, `waves` is a VCD file to write (a separate, slower library), `log_states`
+    records every change between busy, waiting and idle. `wait` simulates at most `chunk` cycles.
+    Raises BuildError, PinError, or DeviceError for an unknown setting.
+    """
+
+    def __init__(
+        self,
+        component: wiring.Component,
+        *,
+        memory_size: int = 256 << 20,
+        settings: Mapping[str, int] | None = None,
+        waves: str | os.PathLike[str] | None = None,
+        log_states: bool = False,
+        chunk: int = 250_000,
+        cache: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._handle: int | None = None
+        path, self.compiled = build(component, waves=waves is not None, cache=cache)
+        self._library = _load(path)
+        self._handle = self._library.sim_open(memory_size)
+        if not self._handle:
+            raise DeviceError(f"cannot allocate {memory_size} bytes for the simulated memory")
+        self.memory_size, self.chunk = memory_size, chunk
+        self.configure(**(settings or {}))
+        if waves is not None and self._library.sim_waves(self._handle, os.fsencode(waves)):
+            raise DeviceError(f"cannot write waves to {os.fspath(waves)}")
+        self._library.sim_log_states(self._handle, log_states)
+        pointer = ctypes.cast(self._library.sim_memory(self._handle), ctypes.POINTER(ctypes.c_uint8))
+        self.memory: NDArray[np.uint8] = np.ctypeslib.as_array(pointer, (memory_size,))
+        self.reset()
+
+    def configure(self, **settings: int) -> None:
+        """Changes settings of the memory model; `random` takes effect at the next reset."""
+        for name, value in settings.items():
+            if name not in SETTINGS:
+                raise DeviceError(f"unknown simulation setting {name!r}; known settings: {', '.join(SETTINGS)}")
+            low = 1 if name in ("rate", "outstanding", "refresh_period", "latency") else 0
+            if not low <= value < 1 << 62 or (name == "rate" and value > 100):
+                raise DeviceError(f"simulation setting {name} cannot be {value}")
+            self._library.sim_set(self._open(), name.encode(), value)
+
+    def reset(self) -> None:
+        """Pulls the reset pin for a few cycles and forgets all traffic in flight; memory keeps its contents."""
+        self._library.sim_reset(self._open())
+
+    def read32(self, address: int) -> int:
+        value = ctypes.c_uint32()
+        self._check(self._library.sim_read32(self._open(), address, ctypes.byref(value)))
+        return value.value
+
+    def write32(self, address: int, value: int) -> None:
+        self._check(self._library.sim_write32(self._open(), address, value & 0xFFFFFFFF))
+
+    def read(self, address: int, size: int) -> NDArray[np.uint8]:
+        self._range(address, size)
+        return self.memory[address : address + size].copy()
+
+    def write(self, address: int, data: bytes | NDArray[np.uint8]) -> None:
+        array = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data.reshape(-1).view(np.uint8)
+        self._range(address, len(array))
+        self.memory[address : address + len(array)] = array
+
+    def run(self, cycles: int) -> bool:
+        """Simulates until the interrupt pin is high (True), or `cycles` cycles (False)."""
+        return self._check(self._library.sim_run(self._open(), cycles)) == 1
+
+    def wait(self) -> bool:
+        return self.run(self.chunk)
+
+    @property
+    def cycle(self) -> int:
+        """Cycles simulated so far."""
+        return int(self._library.sim_cycle(self._open()))
+
+    @property
+    def statistics(self) -> Statistics:
+        values = self._library.sim_statistics(self._open())
+        return Statistics(*(int(values[i]) for i in range(len(_STATISTICS))))
+
+    def _events(self) -> NDArray[np.void]:
+        pointer = ctypes.c_void_p()
+        count = self._library.sim_events(self._open(), ctypes.byref(pointer))
+        if not count:
+            return np.zeros(0, _EVENT)
+        raw = (ctypes.c_uint8 * (count * _EVENT.itemsize)).from_address(pointer.value or 0)
+        return np.frombuffer(raw, _EVENT).copy()
+
+    def events(self) -> list[Event]:
+        """Everything the trace pins told since `clear_trace`, in order."""
+        return [Event(Engine(int(e["engine"])), EVENTS[e["kind"]], int(e["cycle"])) for e in self._events()]
+
+    def intervals(self) -> list[list[tuple[int, int]]]:
+        """Per engine, (cycle of start, cycle of retirement) of the instructions that retired, in program order."""
+        events, pairs = self._events(), []
+        for engine in Engine:
+            own = events[events["engine"] == engine]
+            edges = [own["cycle"][own["kind"] == EVENTS.index(kind)].tolist() for kind in ("started", "retired")]
+            pairs.append(list(zip(edges[0], edges[1], strict=False)))
+        return pairs
+
+    def clear_trace(self) -> None:
+        self._library.sim_clear_events(self._open())
+
+    def close(self) -> None:
+        if self._handle is not None:
+            self.memory = np.zeros(0, np.uint8)  # the mapping goes away with the library's object
+            self._library.sim_close(self._handle)
+            self._handle = None
+
+    def __enter__(self) -> Simulation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self) -> int:
+        if self._handle is None:
+            raise TransportError("the simulation is closed")
+        return self._handle
+
+    def _check(self, status: int) -> int:
+        if status < 0:
+            raise TransportError(self._library.sim_error(self._open()).decode())
+        return status
+
+    def _range(self, address: int, size: int) -> None:
+        if address < 0 or size < 0 or address + size > self.memory_size:
+            raise TransportError(
+                f"{size} bytes at {address:#x} lie outside the device memory of {self.memory_size:#x} bytes"
+            )
