@@ -62,3 +62,108 @@ def test_random_programs(pressure, seed):
 def test_other_shapes(shape):
     config = replace(SMALL, **shape)
     check(config, program(config, 6, 11), pressure=0.3, seed=11)
+
+
+def dense(config, **changes):
+    """A large int8 instruction whose result does not overlap its source."""
+    operands = {
+        "source": 0, "source_row": 4, "source_plane": 128, "rows": config.tokens, "passes": 4, "outputs": 5 * config.cols,
+        "two_planes": 0, "dest": config.scratch_bytes // 2, "dest_row": 6 * config.cols, "dest_col": 0, "kind": 0,
+        "transpose": 0, "per_channel": 1, "mult": 1 << 30, "shift": 40, "track_max": 1, "row_max": 1,
+    }  # fmt: skip
+    return operands | changes
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {},
+        {"rows": 4, "per_channel": 0},  # every pass is as short as its weights are many
+        {"passes": 2, "two_planes": 1},  # the drain just keeps up: 4 outputs in 2 cycles
+        {"passes": 2, "rows": 16, "outputs": 60, "dest_row": 60, "per_channel": 0},
+        {"passes": 1, "two_planes": 1, "rows": 8, "per_channel": 0},
+    ],
+    ids=str,
+)
+def test_no_gaps(shape):
+    """With memory and stream that never stall, array beats follow each other, across tiles and instructions too."""
+    instructions = [dense(SMALL, **shape), dense(SMALL, **shape, row_max=2), dense(SMALL, **shape)]
+    log = check(SMALL, instructions)
+    first, last = log["beats"][0], log["beats"][-1]
+    assert len(log["beats"]) >= 0.99 * (last - first + 1)
+    assert log["wait_out"] == 0
+
+
+def test_slow_drain_waits_for_room():
+    """One pass of a word per tile: outputs come twice as fast as they leave, and none is lost."""
+    log = check(SMALL, [dense(SMALL, passes=1, outputs=12 * SMALL.cols, dest_row=48)])
+    assert log["wait_out"] > 0
+
+
+def fault_of(operands, op=Op.MATMUL, before=()):
+    machine = Machine(SMALL)
+    for good in before:
+        machine.execute(good)
+    machine.weights(operands)
+    encoded = [(Op.MATMUL, issue_bits(good)) for good in before] + [(op, issue_bits(operands))]
+    log = run_engine(engine(SMALL), SMALL, machine, encoded)
+    assert len(log["retired"]) <= len(before)
+    return log["fault"], log
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rows": SMALL.tokens + 1},
+        {"kind": 3, "track_max": 0},
+        {"kind": 1, "track_max": 1},
+        {"kind": 1, "track_max": 0, "transpose": 1},
+        {"kind": 2, "track_max": 0, "dest": 4098},
+        {"kind": 1, "track_max": 0, "dest_row": 33},
+        {"row_max": SMALL.row_max_banks},
+    ],
+    ids=str,
+)
+def test_illegal_operand(wrong):
+    fault, log = fault_of(dense(SMALL, **wrong))
+    assert fault == (Fault.ILLEGAL_OPERAND, 0)
+    assert not log["writes"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"source": SMALL.scratch_words - 4 * SMALL.tokens + 1},
+        {"source": 65535},
+        {"source_row": 4095},
+        {"source_plane": 65535, "two_planes": 1},
+        {"dest": SMALL.scratch_bytes},
+        {"dest": SMALL.scratch_bytes - 24 * SMALL.tokens + 1, "passes": 1, "outputs": 24},
+        {"dest": (1 << 21) - 1},
+        {"dest_row": 65535},
+        {"dest_col": 60000, "transpose": 1, "track_max": 0},
+    ],
+    ids=str,
+)
+def test_scratch_address(wrong):
+    """The wrong access is not made, nothing outside the instruction's own bytes changes."""
+    good = dense(SMALL, outputs=4, passes=1, rows=2)
+    operands = dense(SMALL, row_max=2) | wrong
+    fault, log = fault_of(operands, before=[good])
+    assert fault == (Fault.SCRATCH_ADDRESS, 1)
+    assert np.array_equal(log["scratch"][:4096], Machine(SMALL).before[:4096])
+
+
+def test_last_word_is_inside():
+    operands = dense(SMALL, rows=3, source=SMALL.scratch_words - 12, dest=0, dest_row=24, outputs=24)
+    check(SMALL, [operands, operands | {"source": 100, "dest": SMALL.scratch_bytes - 3 * 24, "row_max": 3}])
+
+
+def test_halt_stops_accesses():
+    """After `halt` neither a read nor a write is asked for (the bench asserts it), and nothing more retires."""
+    machine = Machine(SMALL)
+    machine.execute(dense(SMALL))
+    log = run_engine(engine(SMALL), SMALL, machine, [(Op.MATMUL, issue_bits(dense(SMALL)))], halt_after=5)
+    assert log["fault"] is None
+    assert not log["retired"]
+    assert 5 <= len(log["writes"]) <= 6
