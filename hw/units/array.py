@@ -3,6 +3,7 @@
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 
+from hw.units.array_dsp48 import ArrayDSP48
 from hw.units.array_portable import ArrayPortable
 from hw.units.ports import stationary_members
 
@@ -27,7 +28,9 @@ class Array(wiring.Component):
     def __init__(self, *, rows, cols, mapping, primitives=False):
         self.sum_bits = 16 + rows.bit_length()
         shape = {"rows": rows, "cols": cols, "sum_bits": self.sum_bits}
-        if mapping == "portable":
+        if mapping == "dsp48":
+            self._mapped = ArrayDSP48(**shape, primitives=primitives)
+        elif mapping == "portable":
             self._mapped = ArrayPortable(**shape)
         else:
             raise ValueError(f"mapping must be 'dsp48' or 'portable', not {mapping!r}")

@@ -6,7 +6,7 @@ import pytest
 from hw.units.array import Array
 from tests.support.streams import simulate
 
-MAPPINGS = ("portable",)
+MAPPINGS = ("dsp48", "portable")
 
 
 def run_array(dut, tiles, *, rows, cols, gap=0.0, load_gap=0.0, seed=0, warm=0):
