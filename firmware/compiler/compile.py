@@ -54,6 +54,7 @@ def compile_model(model: Model, config: Config, *, batch: int = 1) -> Program:
         estimated_cycles=scheduler.makespan,
         tiles=tuple(plan.tiles),
         slots=plan.slots,
+        checkpoints=plan.checkpoints(scheduler.emitted),
     )
 
 

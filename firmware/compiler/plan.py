@@ -8,13 +8,14 @@ next block's are written.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Hashable, Mapping, Sequence
 from functools import partial
 
 from firmware.compiler.allocator import Arena, Buffer
 from firmware.compiler.dependencies import Access
 from firmware.compiler.image import ModelImage, attention_words
 from firmware.compiler.pattern import Block, VisionTransformer
+from firmware.compiler.program import Checkpoint
 from firmware.compiler.scheduler import Item, Stream, Task
 from firmware.compiler.tasks import Tasks
 from hw.spec.config import Config
@@ -68,6 +69,17 @@ class Plan:
             for b in range(-1, self.model.depth)
             for s in every
         ]
+
+    def checkpoints(self, emitted: Mapping[Hashable, int]) -> tuple[Checkpoint, ...]:
+        """Where the residual stream of a single image is whole in WORK: between blocks."""
+        if self.images > 1:
+            return ()
+        names = [self.roles.add.name, *(block.add2.name for block in self.roles.blocks[:-1])]
+        offset = self._residual_at(0, 0) * self.word
+        return tuple(
+            Checkpoint(name, max(emitted[0, b, s] for s in range(len(self.tiles))), offset)
+            for b, name in enumerate(names, start=-1)
+        )
 
     # Places in the WORK region, in words.
 

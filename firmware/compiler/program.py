@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from hw.spec.config import Config
 from hw.spec.memory import align
 from hw.spec.model import Model
 
-__all__ = ["CompileError", "Layer", "Program"]
+__all__ = ["Checkpoint", "CompileError", "Layer", "Program"]
 
 
 class CompileError(ValueError):
@@ -28,6 +28,15 @@ class Layer:
     op: str
     macs: int
     instructions: dict[isa.Engine, list[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """After the first `instructions`, `tensor` (int16 [tokens, dim]) of image 0 is whole in WORK at `offset`."""
+
+    tensor: str
+    instructions: int
+    offset: int  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +59,7 @@ class Program:
     estimated_cycles: int
     tiles: tuple[int, ...]  # tokens of each super-tile
     slots: int  # super-tiles in flight
+    checkpoints: tuple[Checkpoint, ...] = ()  # only with one image per run
 
     @property
     def instructions(self) -> int:
@@ -97,6 +107,11 @@ class Program:
         """Logit accumulators [n, classes] of any number of runs' OUTPUT bytes."""
         rows = np.ascontiguousarray(raw).view("<i4").reshape(-1, self.output_bytes // self.images // 4)
         return rows[:, : self.model.classes].astype(np.int32)
+
+    def until(self, checkpoint: Checkpoint) -> Program:
+        """The program cut off at a checkpoint, to see what the device had computed by then."""
+        cut = self.code[: checkpoint.instructions * isa.INSTRUCTION_BYTES] + isa.encode(isa.Op.HALT)
+        return replace(self, code=cut, layers=[], checkpoints=())
 
     def disassemble(self) -> Iterator[isa.Instruction]:
         """The program's instructions, decoded."""

@@ -64,6 +64,7 @@ class Scheduler:
     code: list[bytes] = field(default_factory=list)
     counts: dict[Engine, int] = field(default_factory=lambda: dict.fromkeys(Engine, 0))
     makespan: int = 0
+    emitted: dict[Hashable, int] = field(default_factory=dict)  # item -> instructions when its last one was emitted
 
     def __post_init__(self) -> None:
         self._tracker = Tracker()
@@ -88,6 +89,7 @@ class Scheduler:
             following = next(tasks, None)
             if following is None:
                 done.add(item.key)
+                self.emitted[item.key] = len(self.code)
             else:
                 active[slot] = (item, tasks, following)
         self.code.append(isa.encode(Op.HALT))

@@ -4,30 +4,35 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sim.machine import Machine
 
 from firmware.compiler import CompileError, compile_model
 from firmware.compiler.compile import cuts
 from hw.spec import isa
 from hw.spec.config import PRESETS, Config
 from sim import golden
+from sim.machine import Machine
 from tests.support.models import random_model
 
 WIDE = Config(rows=16, cols=24, tokens=64, lanes=2, array="portable")
 
 
-def execute(program, images):
-    """Logits of one run on the machine model, with every dependency checked."""
-    machine = Machine(
-        program.config,
-        model=program.model_image,
-        work=program.work_bytes,
-        input=program.pack_images(images),
-        output=program.output_bytes,
-        check=True,
-    )
+def run_machine(program, images):
+    """The machine model after one run, with every dependency checked."""
+    regions = {
+        isa.Region.MODEL: program.model_image,
+        isa.Region.WORK: np.zeros(program.work_bytes, np.uint8),
+        isa.Region.INPUT: program.pack_images(images),
+        isa.Region.OUTPUT: np.zeros(program.output_bytes, np.uint8),
+    }
+    machine = Machine(program.config, regions, check=True)
     machine.run(program.code)
-    return program.unpack_logits(machine.regions[isa.Region.OUTPUT])
+    assert not machine.hazards
+    return machine
+
+
+def execute(program, images):
+    """Logits of one run on the machine model."""
+    return program.unpack_logits(run_machine(program, images).regions[isa.Region.OUTPUT])
 
 
 def images_for(model, count, seed=0):
@@ -61,6 +66,18 @@ def test_cuts_cover_the_tokens(tokens):
         assert sum(tiles) == tokens
         assert max(tiles) <= config.tokens
         assert all(size % config.rows == 0 for size in tiles[:-1])
+
+
+def test_checkpoints_hold_the_residual_stream():
+    model = random_model(seed=8, image=(3, 56, 56), depth=3)
+    program, images, trace = compile_model(model, Config(tokens=32)), images_for(model, 1), {}
+    golden.run(model, images, trace)
+    assert [c.tensor for c in program.checkpoints] == ["qact1", "blocks.0.qact4", "blocks.1.qact4"]
+    for checkpoint in program.checkpoints:
+        work = run_machine(program.until(checkpoint), images).regions[isa.Region.WORK].reshape(-1)
+        size = 2 * model.tokens * model.dim
+        found = work[checkpoint.offset : checkpoint.offset + size].view("<i2").reshape(model.tokens, model.dim)
+        np.testing.assert_array_equal(found, trace[checkpoint.tensor][0])
 
 
 def test_same_inputs_same_program():
