@@ -47,5 +47,5 @@ def test_nothing_is_written_outside():
     items = [packed(rng, last=1, group_last=0, column=1, final=0) for _ in range(2)]
     dut = Started(RowWriter(rows=8, scratch_words=128), "i")
     constants = {"dest": 127, "dest_row": 1}
-    with pytest.raises(AssertionError, match="delivered {'port.request': 1}"):
+    with pytest.raises(AssertionError, match=r"delivered \{.port.request.: 1\}"):
         run_streams(dut, {"i": items}, {"port.request": 2}, constants=constants, patience=20)

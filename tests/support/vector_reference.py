@@ -1,0 +1,213 @@
+"""The VECTOR instructions on NumPy arrays, and random programs of them: what tests hold the engine to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hw.spec import arith
+from hw.spec.isa import OPCODE_BITS, WAIT_BITS, WAITED, Op, encode
+
+__all__ = ["Program", "Reference", "operand_bits", "random_program"]
+
+
+def operand_bits(op, operands):
+    """The operand field of an issued instruction."""
+    return int.from_bytes(encode(op, **operands), "little") >> (OPCODE_BITS + len(WAITED) * WAIT_BITS)
+
+
+class Reference:
+    """Scratchpad bytes ``memory[word, byte]``, statistics per bank, and one method per opcode."""
+
+    def __init__(self, memory):
+        self.memory = memory.copy()
+        self.rows = memory.shape[1]
+        self.stats = {}
+
+    def read(self, word, stride, count, length, *, wide=False):
+        """[count, length] integers, row t at word + t*stride."""
+        size = 2 if wide else 1
+        words = -(-length * size // self.rows)
+        raw = np.stack([self.memory[word + t * stride : word + t * stride + words].reshape(-1) for t in range(count)])
+        return raw[:, : length * size].copy().view("<i2" if wide else "i1").astype(np.int64)
+
+    def write(self, word, stride, values, dtype):
+        """Rows of values as bytes; what follows them in their last words is untouched."""
+        raw = np.ascontiguousarray(values.astype(dtype)).view(np.uint8).reshape(len(values), -1)
+        for t, row in enumerate(raw):
+            self.memory.reshape(-1)[(word + t * stride) * self.rows :][: len(row)] = row
+
+    def execute(self, op, o, row_max):
+        getattr(self, op.name.lower())(o, row_max)
+
+    def _source(self, o):
+        return self.read(o["source"], o["source_row"], o["rows"], o["length"], wide=bool(o.get("wide_source", 0)))
+
+    def shiftmax_sum(self, o, row_max):
+        self.stats[o["stats"]] = arith.shiftmax_sum(self._source(o), row_max, o["i0"])
+
+    def shiftmax(self, o, row_max):
+        factor = self.stats[o["stats"]][: o["rows"], None]
+        p = arith.shiftmax_apply(self._source(o), row_max[:, None], factor, o["i0"], 16 if o["wide"] else 8)
+        padded = np.zeros((len(p), -(-o["length"] // self.rows) * self.rows), np.int64)
+        padded[:, : o["length"]] = p
+        planes = (padded >> 8, padded & 255) if o["wide"] else (padded,)
+        for number, plane in enumerate(planes):
+            self.write(o["dest"] + number * o["dest_plane"], o["dest_row"], plane, np.uint8)
+
+    def moments(self, o, _row_max):
+        self.stats[o["stats"]] = np.stack(arith.moments(self._source(o)))
+
+    def layer_norm(self, o, _row_max):
+        mean, factor = self.stats[o["stats"]][:, : o["rows"], None]
+        words = max(1, 16 // self.rows)
+        raw = self.memory[o["params"] : o["params"] + words * o["length"]].reshape(o["length"], -1).tolist()
+        bias = [int.from_bytes(bytes(e[:5]), "little", signed=True) for e in raw]
+        mult = [int.from_bytes(bytes(e[5:10]), "little", signed=True) for e in raw]
+        shift = [e[10] & 63 for e in raw]
+        z = arith.normalize(self._source(o), mean, factor, np.array(bias))
+        bits = 16 if o["wide_dest"] else 8
+        self.write(
+            o["dest"], o["dest_row"], arith.requantize(z, np.array(mult), np.array(shift), bits), f"<i{bits // 8}"
+        )
+
+    def shift_gelu(self, o, row_max):
+        x = self._source(o)
+        y = x * arith.gelu_sigma(x, row_max[:, None], o["i0"])
+        self.write(o["dest"], o["dest_row"], arith.requantize(y, o["mult"], o["shift"], 8), "i1")
+
+    def add(self, o, _row_max):
+        identity = self.read(o["identity"], o["identity_row"], o["rows"], o["length"], wide=bool(o["wide_identity"]))
+        bits = 16 if o["wide_dest"] else 8
+        total = arith.requantize(
+            self._source(o), o["mult"], o["shift"], bits, identity=identity,
+            mult_identity=o["mult_identity"], shift_identity=o["shift_identity"],
+        )  # fmt: skip
+        self.write(o["dest"], o["dest_row"], total, f"<i{bits // 8}")
+
+
+@dataclass
+class Program:
+    """Instructions ``(op, operands, row_max vector)``, the scratchpad before and after them."""
+
+    instructions: list
+    before: np.ndarray
+    after: np.ndarray
+
+
+class _Generator:
+    """Random instructions whose operands come from what the previous ones left in the scratchpad."""
+
+    def __init__(self, rng, *, rows, words, max_rows, max_length):
+        self.rng, self.rows, self.words = rng, rows, words
+        self.max_rows, self.max_length = max_rows, max_length
+        self.before = rng.integers(0, 256, (words, rows), dtype=np.uint8)
+        self.params = words // 4 * 3  # the last quarter of the scratchpad holds a norm table
+        entries = (words - self.params) // max(1, 16 // rows)
+        bias = rng.integers(-(1 << 30), 1 << 30, entries)
+        mult = rng.integers(-(1 << 31), (1 << 31) + 1, entries)
+        table = np.zeros((entries, max(16, rows)), np.uint8)
+        for k in range(entries):
+            table[k, :5] = list(int(bias[k]).to_bytes(5, "little", signed=True))
+            table[k, 5:10] = list(int(mult[k]).to_bytes(5, "little", signed=True))
+            table[k, 10] = rng.integers(40, 60)
+        self.before[self.params :] = table.reshape(-1, rows)[: words - self.params]
+        self.max_entries = entries
+        self.reference = Reference(self.before)
+        self.instructions = []
+
+    def emit(self, op, maxima=None, **operands):
+        maxima = np.zeros(operands["rows"], np.int64) if maxima is None else maxima
+        self.reference.execute(op, operands, maxima)
+        self.instructions.append((op, operands, maxima))
+
+    def place(self, region, count, length, *, wide=False, spread=True):
+        """(first word, words from row to row) of a tensor somewhere in the given quarter of the scratchpad."""
+        words = -(-length * (2 if wide else 1) // self.rows)
+        quarter = self.words // 4
+        slack = (quarter - words * count) // count
+        assert slack >= 0, "tensor does not fit a quarter of the scratchpad"
+        stride = words + (int(self.rng.integers(0, min(slack, 5) + 1)) if spread else 0)
+        first = int(self.rng.integers(0, quarter - (stride * (count - 1) + words) + 1))
+        return region * quarter + first, stride
+
+    def shape(self, *, planes=1):
+        quarter = self.words // 4 * self.rows // planes
+        length = int(self.rng.integers(1, self.max_length + 1))
+        padded = -(-length // self.rows) * self.rows * 2
+        return int(self.rng.integers(1, max(2, min(self.max_rows, quarter // padded) + 1))), length
+
+    def softmax(self, shape=None, wide=None):
+        rng = self.rng
+        count, length = shape or self.shape(planes=2)
+        source, source_row = self.place(0, count, length)
+        x = self.reference.read(source, source_row, count, length)
+        common = {
+            "source": source, "source_row": source_row, "rows": count, "length": length,
+            "i0": int(rng.choice([1, 2, 7, 16, 21, 40, 255, 1023])), "row_max": int(rng.integers(0, 2)),
+            "stats": int(rng.integers(0, 2)),
+        }  # fmt: skip
+        self.emit(Op.SHIFTMAX_SUM, x.max(axis=1), **common)
+        dest, dest_row = self.place(1, count, length)
+        wide = int(rng.integers(0, 2)) if wide is None else wide
+        self.emit(
+            Op.SHIFTMAX, x.max(axis=1), **common, dest=dest, dest_row=dest_row, wide=wide,
+            dest_plane=self.words // 4,
+        )  # fmt: skip
+
+    def norm(self, shape=None, wide_source=None, wide_dest=None):
+        rng = self.rng
+        count, length = shape or self.shape()
+        length = min(length, self.max_entries)
+        wide_source = int(rng.integers(0, 2)) if wide_source is None else wide_source
+        wide_dest = int(rng.integers(0, 2)) if wide_dest is None else wide_dest
+        source, source_row = self.place(0, count, length, wide=wide_source)
+        common = {
+            "source": source, "source_row": source_row, "rows": count, "length": length,
+            "wide_source": wide_source, "stats": int(rng.integers(0, 2)),
+        }  # fmt: skip
+        self.emit(Op.MOMENTS, **common)
+        dest, dest_row = self.place(1, count, length, wide=wide_dest)
+        self.emit(Op.LAYER_NORM, **common, dest=dest, dest_row=dest_row, wide_dest=wide_dest, params=self.params)
+
+    def gelu(self, shape=None):
+        rng = self.rng
+        count, length = shape or self.shape()
+        source, source_row = self.place(0, count, length)
+        dest, dest_row = self.place(1, count, length)
+        x = self.reference.read(source, source_row, count, length)
+        self.emit(
+            Op.SHIFT_GELU, x.max(axis=1), source=source, source_row=source_row, dest=dest, dest_row=dest_row,
+            rows=count, length=length, i0=int(rng.choice([1, 3, 13, 18, 64, 255])), row_max=int(rng.integers(0, 2)),
+            mult=int(rng.integers(1 << 30, (1 << 31) + 1)), shift=int(rng.integers(31, 39)),
+        )  # fmt: skip
+
+    def add(self, shape=None, wide=None):
+        rng = self.rng
+        count, length = shape or self.shape()
+        wide_source, wide_identity, wide_dest = rng.integers(0, 2, 3).tolist() if wide is None else wide
+        source, source_row = self.place(0, count, length, wide=wide_source)
+        identity, identity_row = self.place(2, count, length, wide=wide_identity)
+        dest, dest_row = self.place(1, count, length, wide=wide_dest)
+        self.emit(
+            Op.ADD, source=source, source_row=source_row, dest=dest, dest_row=dest_row, rows=count, length=length,
+            mult=int(rng.integers(0, (1 << 31) + 1)), shift=int(rng.integers(22, 42)),
+            identity=identity, identity_row=identity_row, mult_identity=int(rng.integers(0, (1 << 31) + 1)),
+            shift_identity=int(rng.integers(22, 42)), wide_source=wide_source, wide_identity=wide_identity,
+            wide_dest=wide_dest,
+        )  # fmt: skip
+
+    def program(self):
+        return Program(self.instructions, self.before, self.reference.memory)
+
+
+def random_program(seed, calls, *, rows, words, max_rows, max_length):
+    """A program made by `calls`: names of generators, or (name, keyword arguments); words is a power of two."""
+    generator = _Generator(
+        np.random.default_rng(seed), rows=rows, words=words, max_rows=max_rows, max_length=max_length
+    )
+    for call in calls:
+        name, arguments = (call, {}) if isinstance(call, str) else call
+        getattr(generator, name)(**arguments)
+    return generator.program()
