@@ -1,0 +1,199 @@
+"""The machine: registers, sequencer, scratchpad and the five engines, from a Config."""
+
+from amaranth.hdl import Cat, Module, ResetInserter, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.csr import COUNTERS, AXILite, Csr
+from hw.dma import FetchEngine, LoadEngine, StoreEngine
+from hw.matmul import MatmulEngine
+from hw.sequencer import Sequencer
+from hw.spec.isa import Engine, Region
+from hw.spec.regs import Control, State
+from hw.units.axi_read_arbiter import AxiReadArbiter
+from hw.units.burst_generator import REGIONS
+from hw.units.counter_bank import CounterBank
+from hw.units.ports import AXIRead, AXIWrite, engine_members
+from hw.units.scratchpad import Scratchpad
+from hw.vector import VectorEngine
+
+__all__ = ["TRACE", "Core"]
+
+TRACE = data.StructLayout({
+    name: len(Engine) for name in ("started", "retired", "busy", "wait_in", "wait_out")
+})  # a bit per engine
+
+_COUNTED = tuple(reg.name for reg in COUNTERS if not reg.name.endswith("_high"))
+_LONG = len(COUNTERS) - len(_COUNTED)  # the first ones have an upper half
+
+
+class Core(wiring.Component):
+    """docs/architecture.md, wired. It alone opens the Config.
+
+    Parameters
+    ----------
+    config : Config
+        What is built.
+    primitives : bool
+        Instantiate the vendor's multipliers instead of describing them.
+    trace : bool
+        Add the output ``trace``; for simulation, no part of the fingerprint.
+
+    Members
+    -------
+    ``control``: registers. ``read``, ``write``: memory. ``interrupt``: see register interrupt_enable.
+    ``trace``: what every engine does in this cycle.
+    """
+
+    def __init__(self, config, *, primitives=False, trace=False):
+        self.config = config
+        self.primitives = primitives
+        self.traced = trace
+        super().__init__({
+            "control": In(AXILite()),
+            "read": Out(AXIRead(config.word_bits)),
+            "write": Out(AXIWrite(config.word_bits)),
+            "interrupt": Out(1),
+            **({"trace": Out(TRACE)} if trace else {}),
+        })
+
+    def elaborate(self, _platform):
+        m = Module()
+        config = self.config
+        m.submodules.csr = csr = Csr(fingerprint=config.fingerprint)
+        m.submodules.sequencer = sequencer = Sequencer(word_bits=config.word_bits, queue_depth=config.queue_depth)
+        engines = self._engines()
+        for engine, component in engines.items():
+            m.submodules[engine.name.lower()] = ResetInserter(sequencer.clear)(component)
+            for name in engine_members():
+                self._join(m, name, sequencer.engines[engine], component)
+        wiring.connect(m, wiring.flipped(self.control), csr.bus)
+        self._registers(m, csr, sequencer)
+        self._regions(m, csr, sequencer, engines)
+        self._memory(m, sequencer, engines)
+        self._scratchpad(m, engines)
+        self._rows(m, engines)
+        self._count(m, csr, sequencer, engines)
+        if self.traced:
+            for name in TRACE.members:
+                bits = [getattr(engines[engine], name) for engine in Engine]
+                m.d.comb += self.trace[name].eq(Cat(bits))
+        return m
+
+    def _engines(self):
+        config = self.config
+        moved = {"word_bits": config.word_bits, "burst_beats": config.burst_beats}
+        shared = {
+            "rows": config.rows,
+            "tokens": config.tokens,
+            "row_max_banks": config.row_max_banks,
+            "scratch_words": config.scratch_words,
+            "scratch_latency": Scratchpad.latency,
+        }
+        return {
+            Engine.FETCH: FetchEngine(stream_words=config.stream_words, **moved),
+            Engine.LOAD: LoadEngine(scratch_words=config.scratch_words, **moved),
+            Engine.MATMUL: MatmulEngine(
+                cols=config.cols,
+                drain_lanes=config.drain_lanes,
+                mapping=config.array,
+                primitives=self.primitives,
+                **shared,
+            ),
+            Engine.VECTOR: VectorEngine(
+                lanes=config.lanes, stat_banks=config.stat_banks, max_row=config.max_row, **shared
+            ),
+            Engine.STORE: StoreEngine(scratch_words=config.scratch_words, **moved),
+        }
+
+    def _join(self, m, name, sequencer, engine):
+        if name == "issue":
+            wiring.connect(m, sequencer.issue, engine.issue)
+        elif name == "halt":
+            m.d.comb += engine.halt.eq(sequencer.halt)
+        else:
+            m.d.comb += getattr(sequencer, name).eq(getattr(engine, name))
+
+    def _registers(self, m, csr, sequencer):
+        inputs = ("program_base", "program_length", "runs", "input_base", "input_step", "output_base", "output_step")
+        outputs = ("status", "fault_code", "fault_engine", "fault_index")
+        stopped = (sequencer.status == State.DONE) | (sequencer.status == State.FAULT)
+        m.d.comb += [
+            *(getattr(sequencer, name).eq(getattr(csr, name)) for name in inputs),
+            *(getattr(csr, name).eq(getattr(sequencer, name)) for name in outputs),
+            sequencer.start.eq((csr.control & Control.START).any()),
+            sequencer.reset.eq((csr.control & Control.RESET).any()),
+        ]
+        m.d.sync += self.interrupt.eq(csr.interrupt_enable & stopped)
+
+    def _regions(self, m, csr, sequencer, engines):
+        regions = Signal(REGIONS)
+        for region in Region:
+            name = region.name.lower()
+            moving = region in (Region.INPUT, Region.OUTPUT)
+            m.d.comb += [
+                regions[region].base.eq(getattr(sequencer, name) if moving else getattr(csr, f"{name}_base")),
+                regions[region].size.eq(getattr(csr, f"{name}_size")),
+            ]
+        for engine in (Engine.FETCH, Engine.LOAD, Engine.STORE):
+            m.d.comb += engines[engine].regions.eq(regions)
+
+    def _memory(self, m, sequencer, engines):
+        """Ids: 0 program, 1 FETCH, 2 LOAD."""
+        m.submodules.arbiter = arbiter = AxiReadArbiter(word_bits=self.config.word_bits, masters=3)
+        wiring.connect(m, sequencer.bus, arbiter.master0)
+        wiring.connect(m, engines[Engine.FETCH].bus, arbiter.master1)
+        wiring.connect(m, engines[Engine.LOAD].bus, arbiter.master2)
+        wiring.connect(m, arbiter.bus, wiring.flipped(self.read))
+        wiring.connect(m, engines[Engine.STORE].bus, wiring.flipped(self.write))
+
+    def _scratchpad(self, m, engines):
+        """The order of the ports is their priority."""
+        config = self.config
+        m.submodules.scratchpad = scratchpad = Scratchpad(
+            word_bits=config.word_bits, banks=config.banks, bank_words=config.bank_words
+        )
+        readers = (
+            engines[Engine.VECTOR].scratch_read,
+            engines[Engine.STORE].scratch,
+            engines[Engine.MATMUL].scratch_read,
+        )
+        writers = (
+            engines[Engine.VECTOR].scratch_write,
+            engines[Engine.MATMUL].scratch_write,
+            engines[Engine.LOAD].scratch,
+        )
+        for port, reader in zip(scratchpad.reads, readers, strict=True):
+            wiring.connect(m, reader, port)
+        for port, writer in zip(scratchpad.writes, writers, strict=True):
+            wiring.connect(m, writer, port)
+
+    def _rows(self, m, engines):
+        """Weights from FETCH to MATMUL, row maxima from MATMUL to VECTOR."""
+        matmul, vector = engines[Engine.MATMUL], engines[Engine.VECTOR]
+        wiring.connect(m, engines[Engine.FETCH].stream, matmul.stream)
+        m.d.comb += [
+            matmul.row_max_address.eq(vector.row_max_address),
+            vector.row_max_data.eq(matmul.row_max_data),
+        ]
+
+    def _count(self, m, csr, sequencer, engines):
+        retired = Signal(range(len(Engine) + 1))
+        m.d.sync += retired.eq(sum(component.retired for component in engines.values()))
+        events = {"cycles": 1, "beats": engines[Engine.MATMUL].beat, "instructions": retired}
+        for engine, component in engines.items():
+            name, moving = engine.name.lower(), component.busy | component.wait_out
+            events[f"{name}_busy"] = component.busy
+            events[f"{name}_wait_in"] = component.wait_in | (sequencer.blocked[engine] & ~moving)
+            events[f"{name}_wait_out"] = component.wait_out
+        m.submodules.counters = counters = CounterBank(
+            increments=[len(retired) if name == "instructions" else 1 for name in _COUNTED], long=_LONG
+        )
+        for number, name in enumerate(_COUNTED):
+            with m.If(sequencer.running):
+                m.d.comb += counters.events[f"e{number}"].eq(events[name])
+        m.d.comb += [
+            counters.clear.eq(sequencer.restart),
+            csr.slot.eq(counters.slot),
+            csr.value.eq(counters.value),
+        ]
