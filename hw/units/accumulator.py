@@ -27,7 +27,7 @@ class Accumulator(wiring.Component):
     Members
     -------
     ``beat``: with the token, as it enters the array. ``sums``: of the array.
-    ``o``: completed sums of a token.
+    ``o``: complements (-1 - acc) of the completed sums of a token.
     """
 
     latency = 1
@@ -65,12 +65,13 @@ class Accumulator(wiring.Component):
             write.en.eq(store),
         ]
         m.d.sync += [
-            old.eq(Mux(middle.first, 0, read.data)),
+            old.eq(Mux(middle.first, -1, read.data)),
             token.eq(now.token),
             store.eq(self.sums.valid & ~now.last),
             valid.eq(self.sums.valid & now.last),
         ]
         m.d.comb += [self.o.valid.eq(valid), self.o.data.eq(new)]
+        # Complemented: ~acc - x == ~(acc + x), and of a difference's operands only the second pays for its multiplexer.
         for total, former, value in zip(new, old, self.sums.data, strict=True):
-            m.d.sync += total.eq(former + Mux(now.high, value << 8, value))
+            m.d.sync += total.eq(former - Mux(now.high, value << 8, value))
         return m

@@ -43,7 +43,7 @@ class Drain(wiring.Component):
     Members
     -------
     ``i``: an instruction's operands, counts minus one.
-    ``sums``: completed sums. ``reserve``: one is on its way; allowed while ``room``.
+    ``sums``: complements of completed sums. ``reserve``: one is on its way; allowed while ``room``.
     ``params``: written to the ring. ``release``: its oldest slot is free again.
     ``same``: what takes the items is at the same instruction; int32 results, which overtake others, wait for it.
     ``o``: items. ``maximum``: int8 results for the row maximum.
@@ -129,7 +129,7 @@ class Drain(wiring.Component):
             ]
             outputs.append(read.data)
         chosen = Signal(lanes_of(self.lanes, signed(_ACC_BITS)), reset_less=True)
-        m.d.sync += chosen.eq(Array(outputs)[group])
+        m.d.sync += chosen.eq(~Array(outputs)[group])
         return held, chosen
 
     def _sequence(self, m, fire, token_end, group, slot, held):
