@@ -1,35 +1,24 @@
-"""The machine model: what a program means, instruction by instruction, on NumPy arrays."""
+"""The machine model: what a program means, instruction by instruction."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from hw.spec import arith, memory
 from hw.spec.config import Config
-from hw.spec.isa import INSTRUCTION_BYTES, Engine, Fault, Instruction, Kind, Op, Region, decode, engine_of
-from sim.hazards import Access, Hazard, HazardTracker
+from hw.spec.isa import INSTRUCTION_BYTES, Engine, Fault, Instruction, Op, Region, decode, engine_of
+from sim.hazards import Hazard, HazardTracker
+from sim.instructions import SEQUENCER, Instructions, MachineFault, engine_number
 
 __all__ = ["SEQUENCER", "Machine", "MachineFault"]
 
 Array = NDArray[Any]
-SEQUENCER = 7  # engine number of faults that no engine raised
-_TYPES = {Kind.INT8: "i1", Kind.INT16: "<i2", Kind.INT32: "<i4"}
 
 
-class MachineFault(Exception):
-    """The machine stopped: `fault`, the `engine`'s number (7: sequencer) and the instruction's `index`."""
-
-    def __init__(self, fault: Fault, engine: int, index: int):
-        super().__init__(f"{fault.name} at instruction {index}")
-        self.fault, self.engine, self.index = fault, engine, index
-
-
-class Machine:
+class Machine(Instructions):
     """Executes programs on a scratchpad, a weight stream, row-maximum and statistics RAMs, and memory regions.
 
     Of the instructions whose thresholds (and, for MATMUL, stream words) are there, the one earliest in the program
@@ -49,37 +38,14 @@ class Machine:
     """
 
     def __init__(self, config: Config, regions: Mapping[Region, Array | bytearray], *, check: bool = False):
-        self.config = config
-        self.regions: dict[Region, Array] = {}
-        for region in Region:
-            content = regions.get(region, bytearray())
-            array = np.frombuffer(content, np.uint8) if isinstance(content, bytearray) else content
-            if array.dtype != np.uint8 or array.size % config.word_bytes:
-                raise ValueError(f"region {region.name} must be uint8 and whole words of {config.word_bytes} bytes")
-            self.regions[region] = array.reshape(-1, config.word_bytes)
-        self.scratch = np.zeros((config.scratch_words, config.word_bytes), np.uint8)
-        self.row_max = np.zeros((config.row_max_banks, config.tokens), np.int8)
-        self.mean = np.zeros((config.stat_banks, config.tokens), np.int64)
-        self.factor = np.zeros((config.stat_banks, config.tokens), np.int64)
-        self.stream: deque[tuple[Array, int]] = deque()  # runs of words and the ordinal of their FETCH
-        self.executed = 0
+        super().__init__(config, regions, check=check)
         sizes = {region.name: len(words) for region, words in self.regions.items()}
         sizes |= {"scratch": config.scratch_bytes, "row_max": config.row_max_banks, "stats": config.stat_banks}
         self._tracker = HazardTracker(sizes) if check else None
-        self._accesses: list[Access] = []
-        self._at = (0, SEQUENCER)  # the instruction in execution and its engine
-        self._fetches: tuple[list[int], int] = ([], 0)  # see HazardTracker.record
 
     @property
     def hazards(self) -> list[Hazard]:
         return self._tracker.found if self._tracker else []
-
-    @property
-    def stream_words(self) -> int:
-        """Words waiting in the weight stream."""
-        return sum(len(words) for words, _ in self.stream)
-
-    # --- sequencing ---
 
     def run(self, program: bytes) -> None:
         """Executes `program` up to its HALT. Raises MachineFault."""
@@ -109,12 +75,12 @@ class Machine:
             self._tracker.barrier()
         waiting = deque(pending)
         while waiting or any(queues.values()):
-            while waiting and len(queues[_engine(waiting[0][1])]) < self.config.queue_depth:
-                queues[_engine(waiting[0][1])].append(waiting.popleft())
+            while waiting and len(queues[engine_number(waiting[0][1])]) < self.config.queue_depth:
+                queues[engine_number(waiting[0][1])].append(waiting.popleft())
             heads = sorted((queue[0] for queue in queues.values() if queue), key=lambda head: head[0])
             for index, instruction in heads:
                 if self._ready(index, instruction, retired):
-                    engine = _engine(instruction)
+                    engine = engine_number(instruction)
                     self._execute(index, instruction, retired[engine])
                     queues[engine].popleft()
                     retired[engine] += 1
@@ -125,230 +91,17 @@ class Machine:
     def _ready(self, index: int, instruction: Instruction, retired: Mapping[Engine, int]) -> bool:
         if any(retired[engine] < count for engine, count in instruction.waits.items()):
             return False
-        self._at = (index, _engine(instruction))
-        if self._illegal(instruction):
-            raise self._fault(Fault.ILLEGAL_OPERAND)
-        return instruction.op != Op.MATMUL or self.stream_words >= self._needs(instruction.operands)
-
-    def _needs(self, o: Mapping[str, int]) -> int:
-        """Stream words of a MATMUL."""
-        parameters = memory.param_words(self.config) if o["per_channel"] else 0
-        return memory.tiles(o["outputs"], self.config) * self.config.cols * (o["passes"] + parameters)
-
-    def _illegal(self, instruction: Instruction) -> bool:
-        """Operands that this Config does not have, or that make no sense together."""
-        o, config = instruction.operands, self.config
-        if instruction.op == Op.MATMUL:
-            kind = o["kind"]
-            return (
-                kind == 3 or o["rows"] > config.tokens or o["row_max"] >= config.row_max_banks
-                or (kind != Kind.INT8 and bool(o["transpose"] or o["track_max"]))
-                or (o["dest"] | o["dest_row"]) % (1 << kind) != 0
-            )  # fmt: skip
-        return (
-            o.get("rows", 0) > config.tokens or o.get("length", 0) > config.max_row or o.get("i0") == 0
-            or o.get("row_max", 0) >= config.row_max_banks or o.get("stats", 0) >= config.stat_banks
-        )  # fmt: skip
+        return self.begin(index, instruction)
 
     def _execute(self, index: int, instruction: Instruction, ordinal: int) -> None:
-        self._at = (index, _engine(instruction))
-        self._accesses, self._fetches = [], ([], 0)
-        if instruction.op == Op.FETCH:
-            self._fetch(instruction.operands, ordinal)
-        else:
-            _EXECUTE[instruction.op](self, instruction.operands)
-        self.executed += 1
+        self.execute(instruction, ordinal)
         if self._tracker:
-            fetches, fetched = self._fetches
+            assert self.accesses is not None
+            fetches, fetched = self.fetches
             self._tracker.record(
-                index, _engine(instruction), instruction.waits, self._accesses,
+                index, engine_number(instruction), instruction.waits, self.accesses,
                 fetches=fetches, fetched=fetched, in_place=_in_place(instruction),
             )  # fmt: skip
-
-    # --- state ---
-
-    def _fault(self, fault: Fault) -> MachineFault:
-        return MachineFault(fault, self._at[1], self._at[0])
-
-    def _touch(self, space: str, addresses: Any, *, write: bool) -> None:
-        if self._tracker:
-            self._accesses.append(Access(space, np.atleast_1d(addresses), write))
-
-    def _inside(self, addresses: Array, size: int, fault: Fault) -> None:
-        if int(addresses.max()) >= size:
-            raise self._fault(fault)
-
-    def _read(self, addresses: Array) -> Array:
-        """Scratchpad bytes at byte addresses."""
-        self._inside(addresses, self.config.scratch_bytes, Fault.SCRATCH_ADDRESS)
-        self._touch("scratch", addresses, write=False)
-        return self.scratch.reshape(-1)[addresses]
-
-    def _write(self, addresses: Array, values: Array) -> None:
-        """Writes scratchpad bytes in the arrays' order: the last one to an address stays."""
-        self._inside(addresses, self.config.scratch_bytes, Fault.SCRATCH_ADDRESS)
-        self._touch("scratch", addresses, write=True)
-        self.scratch.reshape(-1)[addresses.ravel()] = values.ravel()
-
-    def _bytes(self, words: Array) -> Array:
-        """Byte addresses of scratchpad words, one more axis."""
-        return words[..., None] * self.config.word_bytes + np.arange(self.config.word_bytes)
-
-    def _row_bytes(self, o: Mapping[str, int], base: str, size: int) -> Array:
-        """Byte addresses [rows, length * size] of the tensor at operand `base`."""
-        words = o[base] + np.arange(o["rows"]) * o[f"{base}_row"]
-        return words[:, None] * self.config.word_bytes + np.arange(o["length"] * size)
-
-    def _rows(self, o: Mapping[str, int], base: str, wide: int) -> Array:
-        """Elements [rows, length] of a VECTOR operand."""
-        raw = self._read(self._row_bytes(o, base, 1 + wide))
-        return raw.view("<i2" if wide else "i1").astype(np.int64)
-
-    def _put_rows(self, o: Mapping[str, int], values: Array, wide: int) -> None:
-        raw = np.ascontiguousarray(values.astype("<i2" if wide else "i1")).view(np.uint8)
-        self._write(self._row_bytes(o, "dest", 1 + wide), raw)
-
-    def _rows_and_maxima(self, o: Mapping[str, int]) -> tuple[Array, Array]:
-        """int8 rows and the row-maximum bank, which must hold their maxima or more: else the laws have no meaning."""
-        self._touch("row_max", o["row_max"], write=False)
-        x, maxima = self._rows(o, "source", 0), self.row_max[o["row_max"], : o["rows"]].astype(np.int64)
-        if np.any(x.max(axis=1) > maxima):
-            raise ValueError(f"instruction {self._at[0]} uses a row maximum that is below an element of the row")
-        return x, maxima
-
-    def _statistics(self, o: Mapping[str, int]) -> tuple[Array, Array]:
-        self._touch("stats", o["stats"], write=False)
-        return self.mean[o["stats"], : o["rows"]], self.factor[o["stats"], : o["rows"]]
-
-    # --- FETCH, LOAD, STORE ---
-
-    def _fetch(self, o: Mapping[str, int], ordinal: int) -> None:
-        region = Region(o["region"])
-        words = o["offset"] + np.arange(o["words"])
-        self._inside(words, len(self.regions[region]), Fault.REGION_ADDRESS)
-        self._touch(region.name, words, write=False)
-        self.stream.append((self.regions[region][words], ordinal))
-
-    def _transfer(self, o: Mapping[str, int]) -> tuple[Region, Array, Array]:
-        """(region, memory words, scratchpad words), in order."""
-        k0, k1, k2 = np.arange(o["run"]), np.arange(o["count1"])[:, None], np.arange(o["count2"])[:, None, None]
-        words = (o["offset"] + k2 * o["offset2"] + k1 * o["offset1"] + k0).ravel()
-        scratch = (o["scratch"] + k2 * o["scratch2"] + k1 * o["scratch1"] + k0 * o["scratch0"]).ravel()
-        return Region(o["region"]), words, scratch
-
-    def _load(self, o: Mapping[str, int]) -> None:
-        region, words, scratch = self._transfer(o)
-        self._inside(words, len(self.regions[region]), Fault.REGION_ADDRESS)
-        self._touch(region.name, words, write=False)
-        self._write(self._bytes(scratch), self.regions[region][words])
-
-    def _store(self, o: Mapping[str, int]) -> None:
-        region, words, scratch = self._transfer(o)
-        data = self._read(self._bytes(scratch))
-        self._inside(words, len(self.regions[region]), Fault.REGION_ADDRESS)
-        self._touch(region.name, words, write=True)
-        self.regions[region][words] = data
-
-    # --- MATMUL ---
-
-    def _take(self, count: int) -> Array:
-        """The next words of the weight stream."""
-        parts, ordinals = [], []
-        while count:
-            words, ordinal = self.stream.popleft()
-            parts.append(words[:count])
-            ordinals.append(ordinal)
-            if len(words) > count:
-                self.stream.appendleft((words[count:], ordinal))
-            count -= len(parts[-1])
-        used_up = ordinals[-1] + (0 if self.stream and self.stream[0][1] == ordinals[-1] else 1)
-        self._fetches = ([ordinal for ordinal in ordinals if ordinal >= 0], max(used_up, 0))
-        return np.concatenate(parts)
-
-    def _matmul(self, o: Mapping[str, int]) -> None:
-        config, outputs, kind = self.config, o["outputs"], Kind(o["kind"])
-        tiles, passes = memory.tiles(outputs, config), o["passes"]
-        words = (o["source"] + np.arange(o["rows"]) * o["source_row"])[:, None] + np.arange(passes)
-        x = self._read(self._bytes(words)).reshape(o["rows"], -1).view(np.int8).astype(np.int64)
-        if o["two_planes"]:
-            x = (x << 8) + self._read(self._bytes(words + o["source_plane"])).reshape(o["rows"], -1)
-        stream = self._take(self._needs(o)).reshape(tiles, -1, config.word_bytes)
-        entry_words = memory.param_words(config) * config.cols if o["per_channel"] else 0
-        weight = stream[:, entry_words:].reshape(tiles, passes, config.cols, config.rows).transpose(0, 2, 1, 3)
-        weight = weight.reshape(tiles * config.cols, -1).view(np.int8)[:outputs]
-        acc = arith.wrap(arith.matmul(x, weight.T))
-        bias, mult, shift = np.zeros(1, np.int64), np.array([o["mult"]]), np.array([o["shift"]])
-        if o["per_channel"]:
-            entries = stream[:, :entry_words].reshape(tiles * config.cols, -1)
-            bias, mult, shift = (values[:outputs] for values in memory.read_channel_params(entries))
-        raw = kind == Kind.INT32
-        out = arith.wrap(acc + bias) if raw else arith.requantize(acc + bias, mult, shift, 8 << kind)
-        if o["track_max"]:
-            self._touch("row_max", o["row_max"], write=True)
-            self.row_max[o["row_max"], : o["rows"]] = out.max(axis=1)
-        self._put_results(o, out.astype(_TYPES[kind]))
-
-    def _put_results(self, o: Mapping[str, int], out: Array) -> None:
-        """Writes [rows, outputs], tile by tile and token by token within a tile."""
-        size, cols = out.itemsize, self.config.cols
-        step = o["dest_col"] if o["transpose"] else size
-        at = o["dest"] + np.arange(o["rows"])[:, None] * o["dest_row"] + np.arange(o["outputs"]) * step
-        at = at[..., None] + np.arange(size)
-        raw = np.ascontiguousarray(out).view(np.uint8).reshape(at.shape)
-        starts = range(cols, o["outputs"], cols)
-        order = [np.concatenate([part.ravel() for part in np.split(array, starts, axis=1)]) for array in (at, raw)]
-        self._write(*order)
-
-    # --- VECTOR ---
-
-    def _shiftmax_sum(self, o: Mapping[str, int]) -> None:
-        factor = arith.shiftmax_sum(*self._rows_and_maxima(o), o["i0"])
-        self._touch("stats", o["stats"], write=True)
-        self.factor[o["stats"], : o["rows"]] = factor
-
-    def _shiftmax(self, o: Mapping[str, int]) -> None:
-        _, factor = self._statistics(o)
-        x, row_max = self._rows_and_maxima(o)
-        p = arith.shiftmax_apply(x, row_max[:, None], factor[:, None], o["i0"], 16 if o["wide"] else 8)
-        padded = {**o, "length": memory.align(o["length"], self.config.word_bytes)}
-        p = np.pad(p, ((0, 0), (0, padded["length"] - o["length"])))
-        at, values = self._row_bytes(padded, "dest", 1), [p]
-        if o["wide"]:
-            at = np.stack([at, at + o["dest_plane"] * self.config.word_bytes])
-            values = list(arith.planes(p))
-        self._write(at, np.stack(values).astype(np.uint8))
-
-    def _moments(self, o: Mapping[str, int]) -> None:
-        mean, factor = arith.moments(self._rows(o, "source", o["wide_source"]))
-        self._touch("stats", o["stats"], write=True)
-        self.mean[o["stats"], : o["rows"]], self.factor[o["stats"], : o["rows"]] = mean, factor
-
-    def _layer_norm(self, o: Mapping[str, int]) -> None:
-        entry = memory.param_words(self.config)
-        entries = self._read(self._bytes(o["params"] + np.arange(o["length"] * entry)))
-        bias, mult, shift = memory.read_norm_params(entries.reshape(o["length"], -1))
-        mean, factor = self._statistics(o)
-        z = arith.normalize(self._rows(o, "source", o["wide_source"]), mean[:, None], factor[:, None], bias)
-        self._put_rows(o, arith.requantize(z, mult, shift, 8 << o["wide_dest"]), o["wide_dest"])
-
-    def _shift_gelu(self, o: Mapping[str, int]) -> None:
-        x, row_max = self._rows_and_maxima(o)
-        y = x * arith.gelu_sigma(x, row_max[:, None], o["i0"])
-        self._put_rows(o, arith.requantize(y, o["mult"], o["shift"], 8), 0)
-
-    def _add(self, o: Mapping[str, int]) -> None:
-        total = arith.requantize(
-            self._rows(o, "source", o["wide_source"]), o["mult"], o["shift"], 8 << o["wide_dest"],
-            identity=self._rows(o, "identity", o["wide_identity"]),
-            mult_identity=o["mult_identity"], shift_identity=o["shift_identity"],
-        )  # fmt: skip
-        self._put_rows(o, total, o["wide_dest"])
-
-
-def _engine(instruction: Instruction) -> Engine:
-    engine = engine_of(instruction.op)
-    assert engine is not None
-    return engine
 
 
 def _in_place(instruction: Instruction) -> bool:
@@ -361,16 +114,3 @@ def _in_place(instruction: Instruction) -> bool:
         for name in ("source", "identity")
         if name in o
     )
-
-
-_EXECUTE: dict[Op, Callable[[Machine, Mapping[str, int]], None]] = {
-    Op.LOAD: Machine._load,
-    Op.STORE: Machine._store,
-    Op.MATMUL: Machine._matmul,
-    Op.SHIFTMAX_SUM: Machine._shiftmax_sum,
-    Op.SHIFTMAX: Machine._shiftmax,
-    Op.MOMENTS: Machine._moments,
-    Op.LAYER_NORM: Machine._layer_norm,
-    Op.SHIFT_GELU: Machine._shift_gelu,
-    Op.ADD: Machine._add,
-}
