@@ -23,7 +23,7 @@ constexpr uint8_t kOkay = 0, kSlaveError = 2, kDecodeError = 3;
 struct Settings {
   int64_t latency = 21;       // cycles from an accepted read address to its first beat on an idle bus
   int64_t write_latency = 5;  // cycles from a write burst's last slot on the bus to its response
-  int64_t row_miss = 10;      // bus cycles lost when a burst needs another page of its bank
+  int64_t row_miss = 11;      // bus cycles lost when a burst needs another page of its bank
   int64_t turnaround = 14;    // bus cycles lost between a read and a write
   int64_t refresh = 30;       // bus cycles lost per refresh
   int64_t refresh_period = 780;
@@ -203,9 +203,9 @@ class Memory {
   uint64_t book(uint64_t address, uint32_t beats, bool write, uint64_t now) {
     uint64_t at = std::max(now, bus_free_);
     if (settings.refresh && at >= next_refresh_) {
-      const uint64_t missed = (at - next_refresh_) / settings.refresh_period;
-      at = std::max(at, next_refresh_ + missed * settings.refresh_period + settings.refresh);
-      next_refresh_ += (missed + 1) * settings.refresh_period;
+      next_refresh_ += (at - next_refresh_) / settings.refresh_period * settings.refresh_period;
+      at = std::max(at, std::max(next_refresh_, bus_free_) + settings.refresh);  // a burst under way is finished first
+      next_refresh_ += settings.refresh_period;
     }
     if (write != writing_bus_) at += settings.turnaround;
     writing_bus_ = write;

@@ -14,7 +14,7 @@ from hw.spec.isa import Engine, Fault
 from hw.spec.regs import MAGIC, Control, State, address
 from sim.verilated import BuildError, PinError, Simulation
 from sim.verilated.pins import ports
-from tests.support.toy import DEFECTS, ToyAccelerator
+from tests.support.toy import DEFECTS, ToyAccelerator, Traffic
 
 MEMORY = 1 << 20
 SOURCE, DEST = 0x1000, 0x81000
@@ -87,6 +87,32 @@ def test_latency_is_what_was_asked(cache):
             load = sim.intervals()[Engine.LOAD]
             assert [stop - start for start, stop in load] == [latency + 3] * 128  # first beat after `latency`, 4 beats
     assert took[1] - took[0] == 128 * 10
+
+
+@pytest.mark.parametrize(
+    ("bursts", "beats", "outstanding", "scramble", "measured", "slower"),
+    [
+        pytest.param((1000, 0), 16, 4, 1, 0.89, 0.02, id="sequential reads"),
+        pytest.param((0, 1000), 16, 4, 1, 0.875, 0.02, id="sequential writes"),
+        pytest.param((1000, 1000), 16, 4, 1, 0.51, 0.035, id="reads and writes"),
+        pytest.param((1000, 0), 16, 1, 1, 0.49, 0.085, id="one read at a time"),  # all pay the 21 cycles here
+        pytest.param((1000, 0), 1, 4, 40503, 0.08, 0.02, id="random reads"),
+    ],
+)
+def test_memory_is_as_fast_as_litedram(cache, bursts, beats, outstanding, scramble, measured, slower):
+    """The fraction of the peak that LiteDRAM showed on the Arty's DDR3 (simulated): at most 0.02 more."""
+    with Simulation(Traffic(word_bits=128), cache=cache, memory_size=16 << 20) as sim:
+        registers = {
+            "input_base": 0, "output_base": 1 << 20, "input_size": bursts[0], "output_size": bursts[1], "runs": beats,
+            "input_step": 256, "output_step": 256, "work_size": outstanding, "model_base": scramble,
+            "interrupt_enable": 1,
+        }  # fmt: skip
+        for name, value in registers.items():
+            sim.write32(address(name), value)
+        sim.write32(address("control"), Control.START)
+        assert sim.run(200_000)
+        rate = sum(bursts) * beats / sim.read32(address("cycles"))
+        assert measured - slower <= rate <= measured + 0.02
 
 
 def test_trace_is_in_order(cache):
