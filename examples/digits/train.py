@@ -1,7 +1,7 @@
 """Trains the float ViT of the digits example and writes it with its test images.
 
     pip install -e .[train]
-    python examples/digits/train.py            # about three minutes on two cores
+    python examples/digits/train.py            # about four minutes on two cores
     python -m firmware quantize examples/digits/float.safetensors --images examples/digits/calibration.npy \
         --patch 2 --heads 2 --mean 0.5 --std 0.5 -o examples/digits/digits.safetensors
 
