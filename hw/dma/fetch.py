@@ -1,7 +1,7 @@
 """FETCH: memory to weight stream."""
 
 from amaranth import *
-from amaranth.lib import data, stream
+from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from hw.spec import isa
@@ -18,9 +18,8 @@ class FetchEngine(Component):
     """Appends ``words`` consecutive memory words to the stream.
 
     A burst is requested only after room for it has been set aside in the stream FIFO, so read data are always accepted.
-    Up to `bursts` bursts are outstanding, also of successive instructions, which follow each other without waiting
-    for data. An instruction retires when its last word enters the FIFO. A stall of ``stream`` fills the FIFO and
-    then ends requests, nothing else.
+    As many bursts are outstanding as there is room for. An instruction retires when its last word enters the FIFO, and
+    the next one begins then. A stall of ``stream`` fills the FIFO and then ends requests, nothing else.
 
     ``busy``: a word arrives; ``wait_in``: words are outstanding and none arrives; ``wait_out``: no room for a burst.
 
@@ -31,8 +30,6 @@ class FetchEngine(Component):
         Depth of the stream FIFO, at least `burst_beats`.
     burst_beats : int
         A power of two.
-    bursts : int
-        Most bursts outstanding.
 
     Members
     -------
@@ -43,13 +40,12 @@ class FetchEngine(Component):
     stream : Out(stream(word_bits))
     """
 
-    def __init__(self, *, word_bits, stream_words, burst_beats, bursts=16):
+    def __init__(self, *, word_bits, stream_words, burst_beats):
         if stream_words < burst_beats:
             raise ValueError(f"stream_words must be at least burst_beats ({burst_beats}), not {stream_words}")
         self.word_bits = word_bits
         self.stream_words = stream_words
         self.burst_beats = burst_beats
-        self.bursts = bursts
         super().__init__({
             **engine_members(),
             "regions": In(REGIONS),
@@ -62,8 +58,6 @@ class FetchEngine(Component):
         m.submodules.generator = generator = BurstGenerator(
             word_bits=self.word_bits, burst_beats=self.burst_beats, run_bits=_FIELDS["words"], levels=0
         )
-        outstanding = data.StructLayout({"final": 1, "index": INDEX_BITS})
-        m.submodules.outstanding = waiting = StreamFIFO(shape=outstanding, depth=self.bursts)
         m.submodules.fifo = fifo = StreamFIFO(shape=unsigned(self.word_bits), depth=self.stream_words, block=True)
         connect(m, fifo.o, flipped(self.stream))
 
@@ -71,9 +65,10 @@ class FetchEngine(Component):
         operands = layout(self.issue.p.operands[: layout.size])
         index = Signal(INDEX_BITS, reset_less=True)
         stop, stopped = Signal(), Signal()
+        pending = Signal(range(self.stream_words + 1))  # bursts
         m.d.comb += [
             stop.eq(self.halt | stopped),
-            self.issue.ready.eq(generator.i.ready & ~stop),
+            self.issue.ready.eq(generator.i.ready & (pending == 0) & ~stop),
             self.started.eq(self.issue.valid & self.issue.ready),
             generator.i.valid.eq(self.started),
             generator.i.p.region.eq(operands.region),
@@ -88,11 +83,8 @@ class FetchEngine(Component):
         taken = Signal(9)
         has_room = free > generator.last
         m.d.comb += [
-            generator.allow.eq(has_room & waiting.i.ready & ~stop),
+            generator.allow.eq(has_room & ~stop),
             taken.eq(Mux(generator.reserve, generator.last + 1, 0)),
-            waiting.i.valid.eq(generator.reserve),
-            waiting.i.p.final.eq(generator.o.p.final),
-            waiting.i.p.index.eq(index),
             self.bus.ar.valid.eq(generator.o.valid),
             self.bus.ar.p.address.eq(generator.o.p.address),
             self.bus.ar.p.last.eq(generator.o.p.last),
@@ -109,15 +101,17 @@ class FetchEngine(Component):
             fifo.i.valid.eq(arrives),
             fifo.i.p.eq(self.bus.r.p.data),
             done.eq(arrives & self.bus.r.p.last),
-            waiting.o.ready.eq(done),
             error.eq(arrives & self.bus.r.p.error & ~stop),
-            self.retired.eq(done & waiting.o.p.final & ~error & ~stop),
+            self.retired.eq(done & (pending == 1) & generator.i.ready & ~error & ~stop),
+            self.fault_index.eq(index),
         ]
-        self._report(m, error, generator.outside, index, waiting.o.p.index)
+        with m.If(error):
+            m.d.comb += self.fault.eq(isa.Fault.BUS_READ)
+        with m.Elif(generator.outside):
+            m.d.comb += self.fault.eq(isa.Fault.REGION_ADDRESS)
         with m.If(self.fault != 0):
             m.d.sync += stopped.eq(1)
 
-        pending = Signal(range(self.bursts + 3))
         m.d.sync += pending.eq(pending + generator.reserve - done)
         m.d.comb += [
             self.quiet.eq(pending == 0),
@@ -126,10 +120,3 @@ class FetchEngine(Component):
             self.wait_out.eq(~arrives & (pending == 0) & ~generator.i.ready & ~has_room),
         ]
         return m
-
-    def _report(self, m, error, outside, requesting, receiving):
-        """The older instruction's fault first."""
-        with m.If(error):
-            m.d.comb += [self.fault.eq(isa.Fault.BUS_READ), self.fault_index.eq(receiving)]
-        with m.Elif(outside):
-            m.d.comb += [self.fault.eq(isa.Fault.REGION_ADDRESS), self.fault_index.eq(requesting)]

@@ -20,7 +20,8 @@ class LoadEngine(Component):
 
     Two halves: one requests bursts, for which a FIFO has room, so read data are always accepted; the other writes words
     in order and retires. The requests of an instruction start while the words of the one before are still arriving.
-    An instruction retires with the grant of its last write. A stall of ``scratch`` fills the FIFO (of two longest
+    An instruction retires with the grant of its last write; a burst outside the region faults when the words before
+    it are written. A stall of ``scratch`` fills the FIFO (of two longest
     bursts) and then ends requests.
 
     ``busy``: a word is written; ``wait_out``: a word waits for the scratchpad; ``wait_in``: none is there.
@@ -65,12 +66,14 @@ class LoadEngine(Component):
         stop, stopped = Signal(), Signal()
         m.d.comb += stop.eq(self.halt | stopped)
 
-        requesting, writing, walking = self._begin(m, generator, walker, stop)
-        pending = self._request(m, generator, fifo, stop)
+        walking = self._begin(m, generator, walker, stop)
+        empty = self._request(m, generator, fifo, stop)
 
         ready = Signal()
         error, outside = Signal(), Signal()
         written = Signal()
+        dead = Signal()
+        m.d.sync += dead.eq(dead | generator.outside)
         m.d.comb += [
             ready.eq(fifo.o.valid & walker.o.valid & ~stop),
             error.eq(ready & fifo.o.p.error),
@@ -84,17 +87,15 @@ class LoadEngine(Component):
             fifo.o.ready.eq(written),
             self.retired.eq(written & walker.o.p.final),
         ]
-        with m.If(error | outside):
-            m.d.comb += [
-                self.fault.eq(Mux(error, isa.Fault.BUS_READ, isa.Fault.SCRATCH_ADDRESS)),
-                self.fault_index.eq(writing),
-            ]
-        with m.Elif(generator.outside):
-            m.d.comb += [self.fault.eq(isa.Fault.REGION_ADDRESS), self.fault_index.eq(requesting)]
+        with m.If(error):
+            m.d.comb += self.fault.eq(isa.Fault.BUS_READ)
+        with m.Elif(outside):
+            m.d.comb += self.fault.eq(isa.Fault.SCRATCH_ADDRESS)
+        with m.Elif(dead & walker.o.valid & empty & ~stop):
+            m.d.comb += self.fault.eq(isa.Fault.REGION_ADDRESS)
         with m.If(self.fault != 0):
             m.d.sync += stopped.eq(1)
         m.d.comb += [
-            self.quiet.eq(pending == 0),
             self.busy.eq(written),
             self.wait_out.eq(self.scratch.request.valid & ~self.scratch.request.ready),
             self.wait_in.eq(walking & ~self.scratch.request.valid & ~stop),
@@ -107,9 +108,7 @@ class LoadEngine(Component):
         operands = layout(self.issue.p.operands[: layout.size])
         queued = Signal()
         walk = Signal(WALK, reset_less=True)
-        requesting, waiting, writing = (
-            Signal(INDEX_BITS, name=name, reset_less=True) for name in ("requesting", "waiting", "writing")
-        )
+        index = Signal(INDEX_BITS, reset_less=True)
         m.d.comb += [
             self.issue.ready.eq(generator.i.ready & ~queued & ~stop),
             self.started.eq(self.issue.valid & self.issue.ready),
@@ -120,14 +119,14 @@ class LoadEngine(Component):
             walker.i.p.eq(walk),
         ]
         with m.If(self.started):
-            m.d.sync += [queued.eq(1), requesting.eq(self.issue.p.index), waiting.eq(self.issue.p.index)]
+            m.d.sync += [queued.eq(1), index.eq(self.issue.p.index)]
             m.d.sync += [walk[name].eq(operands[name]) for name, _ in WALK]
         with m.If(queued & walker.i.ready):
-            m.d.sync += [queued.eq(0), writing.eq(waiting)]
-        return requesting, writing, queued | walker.o.valid
+            m.d.sync += [queued.eq(0), self.fault_index.eq(index)]
+        return queued | walker.o.valid
 
     def _request(self, m, generator, fifo, stop):
-        """Requests bursts there is room for, accepts their data; returns the number of bursts outstanding."""
+        """Requests bursts there is room for, accepts their data; returns whether all requested words are written."""
         free = Signal(range(self.fifo_words + 1), init=self.fifo_words)
         pending = Signal(range(self.fifo_words + 1))
         taken = Signal(9)
@@ -148,4 +147,5 @@ class LoadEngine(Component):
             free.eq(free - taken + (fifo.o.valid & fifo.o.ready)),
             pending.eq(pending + generator.reserve - (self.bus.r.valid & self.bus.r.p.last)),
         ]
-        return pending
+        m.d.comb += self.quiet.eq(pending == 0)
+        return free == self.fifo_words

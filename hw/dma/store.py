@@ -1,12 +1,11 @@
 """STORE: scratchpad to memory."""
 
 from amaranth import *
-from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 
 from hw.spec import isa
 from hw.units.burst_generator import REGIONS, BurstGenerator
-from hw.units.ports import INDEX_BITS, AXIWrite, ScratchRead, engine_members
+from hw.units.ports import AXIWrite, ScratchRead, engine_members
 from hw.units.scratch_walker import ScratchWalker
 from hw.units.stream_fifo import StreamFIFO
 
@@ -20,7 +19,7 @@ class StoreEngine(Component):
 
     Words are read ahead into a FIFO of two longest bursts. A burst is announced only when all its words have been read,
     so a begun burst never waits for anything inside, and a halt ends it with its own data. Up to `bursts` bursts are
-    outstanding, also of successive instructions. An instruction retires with the response to its last burst.
+    outstanding. An instruction retires with the response to its last burst, and the next one begins then.
 
     ``busy``: a word leaves; ``wait_out``: a word or a response is awaited; ``wait_in``: the scratchpad is.
 
@@ -62,54 +61,43 @@ class StoreEngine(Component):
         )
         m.submodules.walker = walker = ScratchWalker(scratch_words=self.scratch_words)
         m.submodules.fifo = fifo = StreamFIFO(shape=unsigned(self.word_bits), depth=self.fifo_words)
-        outstanding = data.StructLayout({"final": 1, "index": INDEX_BITS})
-        m.submodules.outstanding = waiting = StreamFIFO(shape=outstanding, depth=self.bursts)
         stop, stopped = Signal(), Signal()
+        pending = Signal(range(self.bursts + 1))
         m.d.comb += stop.eq(self.halt | stopped)
 
-        index = self._begin(m, generator, walker, stop)
+        self._begin(m, generator, walker, stop | (pending != 0))
         outside = self._read(m, generator, walker, fifo, stop)
         begin = self._send(m, generator, fifo)
-        m.d.comb += [
-            waiting.i.valid.eq(generator.reserve),
-            waiting.i.p.final.eq(generator.o.p.final),
-            waiting.i.p.index.eq(index),
-        ]
-
         error = Signal()
         done = Signal()
-        pending = Signal(range(self.bursts + 3))
         m.d.sync += pending.eq(pending + generator.reserve - done)
         m.d.comb += [
-            generator.allow.eq(begin & waiting.i.ready & ~stop),
+            generator.allow.eq(begin & (pending != self.bursts) & ~stop),
             self.bus.b.ready.eq(1),
             done.eq(self.bus.b.valid),
-            waiting.o.ready.eq(done),
             error.eq(done & self.bus.b.p.error & ~stop),
-            self.retired.eq(done & waiting.o.p.final & ~error & ~stop),
+            self.retired.eq(done & (pending == 1) & generator.i.ready & ~error & ~stop),
             self.quiet.eq(pending == 0),
             self.busy.eq(self.bus.w.valid & self.bus.w.ready),
             self.wait_out.eq((pending != 0) & ~self.busy),
             self.wait_in.eq((pending == 0) & ~generator.i.ready & ~self.busy & ~stop),
         ]
         with m.If(error):
-            m.d.comb += [self.fault.eq(isa.Fault.BUS_WRITE), self.fault_index.eq(waiting.o.p.index)]
-        with m.Elif(outside | generator.outside):
-            m.d.comb += [
-                self.fault.eq(Mux(outside, isa.Fault.SCRATCH_ADDRESS, isa.Fault.REGION_ADDRESS)),
-                self.fault_index.eq(index),
-            ]
+            m.d.comb += self.fault.eq(isa.Fault.BUS_WRITE)
+        with m.Elif(outside):
+            m.d.comb += self.fault.eq(isa.Fault.SCRATCH_ADDRESS)
+        with m.Elif(generator.outside):
+            m.d.comb += self.fault.eq(isa.Fault.REGION_ADDRESS)
         with m.If(self.fault != 0):
             m.d.sync += stopped.eq(1)
         return m
 
-    def _begin(self, m, generator, walker, stop):
+    def _begin(self, m, generator, walker, wait):
         """Hands an instruction to both halves."""
         layout = isa.layout(isa.Op.STORE)
         operands = layout(self.issue.p.operands[: layout.size])
-        index = Signal(INDEX_BITS, reset_less=True)
         m.d.comb += [
-            self.issue.ready.eq(generator.i.ready & walker.i.ready & ~stop),
+            self.issue.ready.eq(generator.i.ready & walker.i.ready & ~wait),
             self.started.eq(self.issue.valid & self.issue.ready),
             generator.i.valid.eq(self.started),
             *(generator.i.p[name].eq(operands[name]) for name, _ in generator.transfer),
@@ -118,8 +106,7 @@ class StoreEngine(Component):
             *(walker.i.p[name].eq(operands[name]) for name, _ in walker.i.p.shape()),
         ]
         with m.If(self.started):
-            m.d.sync += index.eq(self.issue.p.index)
-        return index
+            m.d.sync += self.fault_index.eq(self.issue.p.index)
 
     def _read(self, m, generator, walker, fifo, stop):
         """Reads ahead what the FIFO has room for; returns whether the next word is outside the scratchpad."""

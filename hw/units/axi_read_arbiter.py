@@ -48,7 +48,11 @@ class AxiReadArbiter(Component):
                     for k in reversed([(n + 1 + k) % count for k in range(count)]):
                         with m.If(self.masters[k].ar.valid):
                             m.d.comb += chosen.eq(k)
-        requests = Array(master.ar for master in self.masters)
+        request = Signal.like(address)
+        for n, master in enumerate(self.masters):
+            with m.If(chosen == n):
+                m.d.comb += request.eq(master.ar.p)
+        asked = Cat(master.ar.valid for master in self.masters).any()
         m.d.comb += [
             step.eq(~valid | self.bus.ar.ready),
             self.bus.ar.valid.eq(valid),
@@ -56,11 +60,11 @@ class AxiReadArbiter(Component):
         ]
         with m.If(step):
             m.d.sync += [
-                valid.eq(requests[chosen].valid),
-                address.eq(requests[chosen].p),
+                valid.eq(asked),
+                address.eq(request),
                 address.id.eq(chosen),
             ]
-            with m.If(requests[chosen].valid):
+            with m.If(asked):
                 m.d.sync += previous.eq(chosen)
         answers = Signal(count)
         for n, master in enumerate(self.masters):

@@ -73,24 +73,26 @@ class BurstGenerator(Component):
         word_bits = 32 - self.word_shift
         sum_bits = max(word_bits, _FIELDS["offset"]) + 1
         transfer = Signal(self.transfer, reset_less=True)
-        word, following, limit = (
-            Signal(sum_bits, name=name, reset_less=True) for name in ("word", "following", "limit")
-        )
+        word, limit = (Signal(sum_bits, name=name, reset_less=True) for name in ("word", "limit"))
+        beyond = Signal(reset_less=True)
         left = Signal.like(transfer.run, reset_less=True)
         run_ends, transfer_ends = Signal(reset_less=True), Signal()
         base = Signal(word_bits)
         size = Signal(word_bits)
         a, b, total, carry = Signal(sum_bits), Signal(sum_bits), Signal(sum_bits), Signal()
+        last = Signal(exact_log2(self.burst_beats), reset_less=True)
         m.d.comb += [
             base.eq(self.regions[transfer.region].base[self.word_shift :]),
             size.eq(self.regions[transfer.region].size[self.word_shift :]),
             total.eq(a + b + carry),
             transfer_ends.eq(run_ends),
+            a.eq(word),
+            b.eq(last),
+            carry.eq(1),
             self.o.p.address.eq(word << self.word_shift),
             self.o.p.last.eq(self.last),
             self.o.p.final.eq(transfer_ends),
         ]
-        last = Signal(exact_log2(self.burst_beats), reset_less=True)
         room = Signal.like(last)
         near = word[len(last) : exact_log2(_PAGE) - self.word_shift].all()
         m.d.comb += [
@@ -112,24 +114,23 @@ class BurstGenerator(Component):
                 with m.If(self.i.valid):
                     m.next = "Base"
             with m.State("Base"):
-                m.d.comb += [a.eq(word), b.eq(base)]
+                m.d.comb += [b.eq(base), carry.eq(0)]
                 m.d.sync += word.eq(total)
                 if self.levels:
                     m.d.sync += [run.eq(total), group.eq(total)]
                 m.next = "Limit"
             with m.State("Limit"):
-                m.d.comb += [a.eq(size), b.eq(base)]
+                m.d.comb += [a.eq(size), b.eq(base), carry.eq(0)]
                 m.d.sync += limit.eq(total)
                 m.next = "Size"
             with m.State("Size"):
                 m.d.sync += [run_ends.eq(left <= room), last.eq(Mux(left <= room, left, room))]
                 m.next = "Sum"
             with m.State("Sum"):
-                m.d.comb += [a.eq(word), b.eq(last), carry.eq(1)]
-                m.d.sync += following.eq(total)
+                m.d.sync += beyond.eq((total > limit) | word[word_bits:].any())
                 m.next = "Check"
             with m.State("Check"):
-                with m.If((following > limit) | word[word_bits:].any()):
+                with m.If(beyond):
                     m.d.comb += self.outside.eq(1)
                     m.next = "Dead"
                 with m.Elif(self.allow):
@@ -138,7 +139,7 @@ class BurstGenerator(Component):
             with m.State("Send"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.d.sync += [word.eq(following), left.eq(left - last - 1)]
+                    m.d.sync += [word.eq(total), left.eq(left - last - 1)]
                     m.next = "Size"
                     with m.If(transfer_ends):
                         m.next = "Idle"
@@ -150,6 +151,7 @@ class BurstGenerator(Component):
                     m.d.comb += [
                         a.eq(Mux(group_ends, group, run)),
                         b.eq(Mux(group_ends, transfer.offset2, transfer.offset1)),
+                        carry.eq(0),
                     ]
                     m.d.sync += [word.eq(total), run.eq(total), left.eq(transfer.run), left1.eq(left1 - 1)]
                     with m.If(group_ends):
