@@ -39,6 +39,7 @@ class Drain(wiring.Component):
     cols, tokens, lanes: array tile, most tokens of an instruction, outputs per cycle (divides cols, power of two)
     slots: tiles whose parameters the ring holds
     banks: row-maximum banks
+    style: "block" or "distributed" memory for the sums
 
     Members
     -------
@@ -49,9 +50,9 @@ class Drain(wiring.Component):
     ``o``: items. ``maximum``: int8 results for the row maximum.
     """
 
-    def __init__(self, *, cols, tokens, lanes, slots, banks):
+    def __init__(self, *, cols, tokens, lanes, slots, banks, style="block"):
         self.cols, self.tokens, self.lanes, self.slots = cols, tokens, lanes, slots
-        self.groups = cols // lanes
+        self.groups, self.style = cols // lanes, style
         operands = data.StructLayout({"rows": 8, "outputs": 13, "kind": 2, "track_max": 1, "row_max": range(banks)})
         self._maximum = maximum_layout(tokens=tokens, banks=banks, lanes=lanes)
         self._item = item_layout(lanes=lanes)
@@ -118,7 +119,7 @@ class Drain(wiring.Component):
         width = _ACC_BITS * self.lanes
         outputs = []
         for k in range(self.groups):
-            m.submodules[f"sums_{k}"] = memory = Memory(shape=width, depth=self.tokens, init=[])
+            m.submodules[f"sums_{k}"] = memory = Memory(shape=width, depth=self.tokens, init=[], attrs={"ram_style": self.style})
             write, read = memory.write_port(), memory.read_port()
             m.d.comb += [
                 write.addr.eq(last),
@@ -139,16 +140,22 @@ class Drain(wiring.Component):
         token = Signal(range(self.tokens))
         remaining = Signal(13, reset_less=True)
         free = Signal(range(_QUEUE + 1), init=_QUEUE)
-        tile_end, finish, take, last_tile = Signal(), Signal(), Signal(), Signal()
+        tile_end, finish, take, last_tile = Signal(), Signal(), Signal(), Signal(reset_less=True)
         shift = ceil_log2(self.lanes)
         last_group = Signal(range(self.groups), reset_less=True)
         partial = Signal(shift, reset_less=True)  # outputs in the last group, minus one
-        whole = self.lanes - 1
-        remainder = remaining[:shift] if shift else 0
+
+        def tile(left):
+            """Registers of the tile that begins with `left` + 1 outputs to go."""
+            last = left < self.cols
+            return [
+                remaining.eq(left),
+                last_tile.eq(last),
+                last_group.eq(Mux(last, left >> shift, self.groups - 1)),
+                partial.eq(Mux(last, left, self.lanes - 1)),
+            ]
+
         m.d.comb += [
-            last_tile.eq(remaining < self.cols),
-            last_group.eq(Mux(last_tile, remaining >> shift, self.groups - 1)),
-            partial.eq(Mux(last_tile & (group == last_group), remainder, whole)),
             token_end.eq(group == last_group),
             tile_end.eq(token_end & (token == operands.rows)),
             finish.eq(fire & tile_end & last_tile),
@@ -165,12 +172,12 @@ class Drain(wiring.Component):
                 m.d.sync += [
                     begin.eq(0),
                     slot.eq(Mux(slot == self.slots - 1, 0, slot + 1)),
-                    remaining.eq(remaining - self.cols),
+                    *tile((remaining - self.cols)[: len(remaining)]),
                 ]
         with m.If(finish):
             m.d.sync += active.eq(0)
         with m.If(take):
-            m.d.sync += [active.eq(1), begin.eq(1), operands.eq(self.i.payload), remaining.eq(self.i.p.outputs)]
+            m.d.sync += [active.eq(1), begin.eq(1), operands.eq(self.i.payload), *tile(self.i.p.outputs)]
 
         layout = data.StructLayout({
             "keep": self.lanes, "token_end": 1, "tile_end": 1, "end": 1, "narrow": 1, "start": 1, "begin": 1,
@@ -178,7 +185,7 @@ class Drain(wiring.Component):
         })  # fmt: skip
         tag = Signal(layout)
         m.d.comb += [
-            tag.keep.eq(Cat(lane <= partial for lane in range(self.lanes)) if shift else 1),
+            tag.keep.eq(Cat(~token_end | (lane <= partial) for lane in range(self.lanes)) if shift else 1),
             tag.token_end.eq(token_end),
             tag.tile_end.eq(tile_end),
             tag.end.eq(finish),
