@@ -1,0 +1,145 @@
+"""cocotb benches of the row units on the emitted Verilog: streams with random stalls against the laws.
+
+The benches read packed payloads as the Verilog has them, lane 0 lowest, so that they also hold the units to the bit
+order that everything around them assumes. PRESSURE is the probability of a stall on each stream in each cycle.
+"""
+
+import os
+import random
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import ReadOnly, RisingEdge
+
+from hw.spec import arith
+
+LANES = 2
+PRESSURE = float(os.environ["PRESSURE"])
+DEADLINE = 20000
+
+
+def pack(*fields):
+    """(value, width) fields, lowest first, as one number."""
+    word = at = 0
+    for value, width in fields:
+        word |= (int(value) & (1 << width) - 1) << at
+        at += width
+    return word
+
+
+def unpack(word, *widths):
+    """Fields of those widths, lowest first; a negative width is a signed field."""
+    values = []
+    for width in widths:
+        size = abs(width)
+        value = word & (1 << size) - 1
+        values.append(value - (1 << size) if width < 0 and value >> size - 1 else value)
+        word >>= size
+    return values
+
+
+class Bench:
+    """Source and sink coroutines over `name__payload`, `name__valid`, `name__ready`."""
+
+    def __init__(self, dut):
+        self.dut, self.rng = dut, random.Random(random.random())
+
+    def pin(self, stream, name):
+        return getattr(self.dut, f"{stream}__{name}")
+
+    async def run(self, inputs, outputs):
+        """Sends all of `inputs`, returns `outputs` words of stream o."""
+        cocotb.start_soon(Clock(self.dut.clk, 10, "ns").start())
+        self.dut.rst.value = 1
+        self.dut.o__ready.value = 0
+        for stream in inputs:
+            self.pin(stream, "valid").value = 0
+        for _ in range(3):
+            await RisingEdge(self.dut.clk)
+        self.dut.rst.value = 0
+        for stream, words in inputs.items():
+            cocotb.start_soon(self.send(stream, words))
+        words = []
+        for _ in range(DEADLINE):
+            self.dut.o__ready.value = self.rng.random() >= PRESSURE
+            await ReadOnly()
+            moved = int(self.dut.o__valid.value) and int(self.dut.o__ready.value)
+            if moved:
+                words.append(int(self.dut.o__payload.value))
+            await RisingEdge(self.dut.clk)
+            if len(words) == outputs:
+                break
+        return words
+
+    async def send(self, stream, words):
+        for word in words:
+            while self.rng.random() < PRESSURE:
+                await RisingEdge(self.dut.clk)
+            self.pin(stream, "payload").value = word
+            self.pin(stream, "valid").value = 1
+            moved = False
+            while not moved:
+                await ReadOnly()
+                moved = int(self.pin(stream, "ready").value)
+                await RisingEdge(self.dut.clk)
+            self.pin(stream, "valid").value = 0
+
+
+def random_rows(seed, low, high, sizes):
+    rng = np.random.default_rng(seed)
+    tops = [rng.integers(low + 1, high + 1) for _ in sizes]
+    return [rng.integers(low, top + 1, size).tolist() for top, size in zip(tops, sizes, strict=True)]
+
+
+def beats(rows, bits):
+    """Packed {"x", "mask", "last"} beats."""
+    words = []
+    for row in rows:
+        for start in range(0, len(row), LANES):
+            x = row[start : start + LANES]
+            fields = [(value, bits) for value in x] + [(-1, bits)] * (LANES - len(x))
+            words.append(pack(*fields, ((1 << len(x)) - 1, LANES), (start + LANES >= len(row), 1)))
+    return words
+
+
+@cocotb.test()
+async def shiftmax(dut):
+    rows = random_rows(1, -128, 127, [197, 1, 2, 49, 17, 64])
+    factors = [20, 1023, 1, 17, 45, 333]
+    heads, expected = [], []
+    for k, (row, i0) in enumerate(zip(rows, factors, strict=True)):
+        wide = k % 2
+        factor = arith.shiftmax_sum(row, max(row), i0)
+        heads.append(pack((max(row), 8), (i0, 10), (factor, 16), (wide, 1)))
+        expected.append(arith.shiftmax(row, i0, 16 if wide else 8).tolist())
+    words = beats(rows, 8)
+    got, row = [], []
+    for word in await Bench(dut).run({"rows": heads, "i": words}, len(words)):
+        *p, mask, last = unpack(word, 16, 16, LANES, 1)
+        row += p[: mask.bit_count()]
+        if last:
+            got.append(row)
+            row = []
+    assert got == expected
+
+
+@cocotb.test()
+async def shift_gelu(dut):
+    rows = random_rows(2, -128, 127, [256, 1, 3, 90, 64])
+    rows.append([-128, -90, -77])
+    factors = [16, 1023, 2, 15, 255, 1]
+    heads = [pack((max(row), 8), (i0, 10)) for row, i0 in zip(rows, factors, strict=True)]
+    words = [pack((x, 8), (k == len(row) - 1, 1)) for row in rows for k, x in enumerate(row)]
+    got = [unpack(word, -18, 1)[0] for word in await Bench(dut).run({"rows": heads, "i": words}, len(words))]
+    assert got == [y for row, i0 in zip(rows, factors, strict=True) for y in arith.shift_gelu(row, i0).tolist()]
+
+
+@cocotb.test()
+async def moments(dut):
+    rows = random_rows(3, -32768, 32767, [192, 1, 2, 97, 64, 33])
+    rows += [[0] * 5, [32767, -32768] * 20]
+    heads = [pack((len(row), 13)) for row in rows]
+    words = await Bench(dut).run({"rows": heads, "i": beats(rows, 16)}, len(rows))
+    expected = [[int(value) for value in arith.moments(row)] for row in rows]
+    assert [unpack(word, -16, 25) for word in words] == expected
