@@ -1,7 +1,7 @@
 """The VECTOR engine: Shiftmax, ShiftGELU, I-LayerNorm and the residual addition."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
-from amaranth.lib import data, memory, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
@@ -11,22 +11,16 @@ from hw.units.norm_table import NormTable
 from hw.units.normalize import Normalize
 from hw.units.packer import Packer
 from hw.units.ports import INDEX_BITS, ScratchRead, ScratchWrite, engine_members
-from hw.units.read_queues import ReadQueues
-from hw.units.requantizer import Requantizer
-from hw.units.result_clamp import ResultClamp
-from hw.units.row_reader import RowReader
+from hw.units.requantize_lanes import RequantizeLanes
+from hw.units.row_statistics import RowStatistics
 from hw.units.row_writer import RowWriter
 from hw.units.shift_gelu import ShiftGelu
 from hw.units.shiftmax import Shiftmax
 from hw.units.shiftmax_sum import ShiftmaxSum
-from hw.units.unpacker import Unpacker
 from hw.units.vector_command import VectorCommand
+from hw.units.vector_source import VectorSource
 
-__all__ = ["STATISTICS", "VectorEngine"]
-
-STATISTICS = data.StructLayout({"mean": signed(17), "factor": unsigned(25)})  # of I-LayerNorm; Shiftmax: factor only
-RESULT_BITS = 27  # of a requantized value, saturated: the sum of two still clamps to int16 as the exact sum does
-QUEUE_SLACK = 6  # words a read queue holds beyond those under way
+__all__ = ["VectorEngine"]
 
 
 class VectorEngine(wiring.Component):
@@ -84,7 +78,6 @@ class VectorEngine(wiring.Component):
         self._control(m)
         self._sources(m)
         self._rows(m)
-        self._statistics(m)
         self._elements(m)
         self._requantize(m)
         self._results(m)
@@ -98,16 +91,12 @@ class VectorEngine(wiring.Component):
             row_max_banks=self.row_max_banks,
             stat_banks=self.stat_banks,
         )
-        m.submodules.reader = self.reader = RowReader()
-        m.submodules.other_reader = self.other_reader = RowReader()
-        m.submodules.queues = self.queues = ReadQueues(
-            word_bits=8 * rows,
-            depth=self.scratch_latency + QUEUE_SLACK,
-            scratch_words=self.scratch_words,
-            scratch_latency=self.scratch_latency,
+        m.submodules.source = self.source = VectorSource(
+            rows=rows, lanes=lanes, scratch_words=self.scratch_words, scratch_latency=self.scratch_latency
         )
-        m.submodules.unpacker = self.unpacker = Unpacker(rows=rows, lanes=lanes)
-        m.submodules.other_unpacker = self.other_unpacker = Unpacker(rows=rows, lanes=1)
+        m.submodules.statistics = self.statistics = RowStatistics(
+            tokens=self.tokens, row_max_banks=self.row_max_banks, stat_banks=self.stat_banks
+        )
         m.submodules.norm_table = self.norm_table = NormTable(rows=rows, lanes=lanes)
         m.submodules.shiftmax_sum = self.shiftmax_sum = ShiftmaxSum(lanes=lanes, max_row=self.max_row)
         m.submodules.shiftmax = self.shiftmax = Shiftmax(lanes=lanes)
@@ -120,15 +109,7 @@ class VectorEngine(wiring.Component):
             "group_last": 1,
         })
         m.submodules.normalize = self.normalize = Normalize(lanes=lanes, tag=self.tag)
-        self.requantizers = []
-        for lane in range(max(2, lanes)):
-            tag = data.StructLayout({"mask": lanes, "last": 1}) if lane == 0 else None
-            requantizer = Requantizer(
-                value_bits=35, mult_bits=33, shift_bits=6, out_bits=RESULT_BITS, mult_signed=True, tag=tag
-            )
-            m.submodules[f"requantizer{lane}"] = requantizer
-            self.requantizers.append(requantizer)
-        m.submodules.clamp = self.clamp = ResultClamp(bits=RESULT_BITS, lanes=lanes)
+        m.submodules.requantize = self.requantize = RequantizeLanes(lanes=lanes)
         m.submodules.packer = self.packer = Packer(rows=rows, lanes=lanes)
         m.submodules.writer = self.writer = RowWriter(rows=rows, scratch_words=self.scratch_words)
 
@@ -137,7 +118,6 @@ class VectorEngine(wiring.Component):
         self.command = self.decoder.command
         self.start = Signal()
         self.active = Signal()
-        self.rows_done = Signal()  # the last row's statistics are written
         index = Signal(INDEX_BITS, reset_less=True)
         m.d.comb += [
             self.quiet.eq(1),
@@ -161,138 +141,78 @@ class VectorEngine(wiring.Component):
                     m.next = "RUN"
             with m.State("RUN"):
                 m.d.comb += self.active.eq(1)
-                with m.If(self.queues.outside | self.writer.outside):
+                with m.If(self.source.outside | self.writer.outside):
                     m.d.comb += self.fault.eq(Fault.SCRATCH_ADDRESS)
                     m.next = "STOPPED"
-                with m.Elif(self.rows_done | self.writer.done):
+                with m.Elif(self.statistics.done | self.writer.done):
                     m.d.comb += self.retired.eq(1)
                     m.next = "IDLE"
             with m.State("STOPPED"):
                 pass  # until reset
 
     def _sources(self, m):
-        """What is read: the source, and the identity operand or the norm table."""
-        command, reader, other = self.command, self.reader, self.other_reader
-        word_bits = exact_log2(self.rows)
-        words_m1, other_words_m1 = Signal(12), Signal(13)
-        m.d.comb += words_m1.eq(
-            Mux(command.wide_source, command.length >> (word_bits - 1), command.length >> word_bits)
-        )
-        entries_m1 = Cat(1, command.length) if self.rows < 16 else command.length  # an entry is 16 bytes
-        with m.If(command.add):
-            m.d.comb += other_words_m1.eq(
-                Mux(command.wide_other, command.length >> (word_bits - 1), command.length >> word_bits)
-            )
-        with m.Else():
-            m.d.comb += other_words_m1.eq(entries_m1)
-
-        self.groups_m1 = Signal(12)
+        """What is read from the scratchpad, and the norm table."""
+        source, table = self.source, self.norm_table
         m.d.comb += [
-            self.groups_m1.eq(Mux(command.layer_norm, words_m1, 0)),
-            reader.start.eq(self.start),
-            reader.walk.base.eq(command.source),
-            reader.walk.stride.eq(command.source_row),
-            reader.walk.words_m1.eq(Mux(command.layer_norm, 0, words_m1)),
-            reader.walk.rows_m1.eq(command.rows),
-            reader.walk.groups_m1.eq(self.groups_m1),
-            other.start.eq(self.start & (command.add | command.layer_norm)),
-            other.walk.base.eq(command.other),
-            other.walk.stride.eq(command.other_row),
-            other.walk.words_m1.eq(other_words_m1),
-            other.walk.rows_m1.eq(Mux(command.add, command.rows, 0)),
-            self.queues.halt.eq(self.halt),
-        ]
-        wiring.connect(m, reader.o, self.queues.addresses)
-        wiring.connect(m, other.o, self.queues.other_addresses)
-        wiring.connect(m, self.queues.port, wiring.flipped(self.scratch_read))
-
-        for unpacker, wide in ((self.unpacker, command.wide_source), (self.other_unpacker, command.wide_other)):
-            m.d.comb += [
-                unpacker.start.eq(self.start),
-                unpacker.wide.eq(wide),
-                unpacker.single.eq(command.shift_gelu | command.add),
-                unpacker.grouped.eq(command.layer_norm),
-                unpacker.length_m1.eq(command.length),
-                unpacker.rows_m1.eq(command.rows),
-            ]
-        wiring.connect(m, self.queues.words, self.unpacker.i)
-        table = self.norm_table
-        m.d.comb += [
+            source.start.eq(self.start),
+            source.command.eq(self.command),
+            source.halt.eq(self.halt),
             table.start.eq(self.start),
-            table.wide.eq(command.wide_source),
-            table.length_m1.eq(command.length),
-            table.i.payload.eq(self.queues.other_words.payload),
-            table.i.valid.eq(self.queues.other_words.valid & command.layer_norm),
-            self.other_unpacker.i.payload.eq(self.queues.other_words.payload),
-            self.other_unpacker.i.valid.eq(self.queues.other_words.valid & command.add),
-            self.queues.other_words.ready.eq(Mux(command.layer_norm, table.i.ready, self.other_unpacker.i.ready)),
+            table.wide.eq(self.command.wide_source),
+            table.length_m1.eq(self.command.length),
         ]
+        wiring.connect(m, source.port, wiring.flipped(self.scratch_read))
+        wiring.connect(m, source.table, table.i)
 
     def _rows(self, m):
-        """Row after row: what the units with a row stream must know, two cycles each."""
-        command = self.command
-        self.row = row = Signal(8, reset_less=True)
-        more, valid, ready = Signal(), Signal(), Signal()
+        """What the units must know of each row, and the statistics that they find."""
+        command, statistics = self.command, self.statistics
+        m.d.comb += [
+            statistics.start.eq(self.start),
+            statistics.walk.eq(~command.layer_norm & ~command.add),
+            statistics.rows_m1.eq(command.rows),
+            statistics.row_max_bank.eq(command.row_max),
+            statistics.stat_bank.eq(command.stats),
+            self.row_max_address.eq(statistics.row_max_address),
+            statistics.row_max_data.eq(self.row_max_data),
+            # LAYER_NORM: the row of the beat that leaves the unpacker in the next cycle
+            statistics.lookup.eq(self.source.advance),
+            statistics.row.eq(self.source.row),
+            self.normalize.i.payload.mean.eq(statistics.found.mean),
+            self.normalize.i.payload.factor.eq(statistics.found.factor),
+        ]
         consumers = (
             (self.shiftmax_sum, command.shiftmax_sum),
             (self.shiftmax, command.shiftmax),
             (self.shift_gelu, command.shift_gelu),
             (self.moments, command.moments),
         )
+        row = statistics.o
         for unit, mine in consumers:
-            m.d.comb += unit.rows.valid.eq(valid & mine)
+            m.d.comb += unit.rows.valid.eq(row.valid & mine)
             if unit is self.moments:
                 m.d.comb += unit.rows.payload.length.eq(command.length + 1)
             else:
-                m.d.comb += [unit.rows.payload.row_max.eq(self.row_max_data), unit.rows.payload.i0.eq(command.i0)]
+                m.d.comb += [unit.rows.payload.row_max.eq(row.payload.row_max), unit.rows.payload.i0.eq(command.i0)]
         m.d.comb += [
-            self.row_max_address.eq(
-                Cat(row[: exact_log2(self.tokens)], command.row_max[: exact_log2(self.row_max_banks)])
-            ),
-            ready.eq(Cat(unit.rows.ready & mine for unit, mine in consumers).any()),
+            self.shiftmax.rows.payload.factor.eq(row.payload.factor),
             self.shiftmax.rows.payload.wide.eq(command.planes),
+            row.ready.eq(Cat(unit.rows.ready & mine for unit, mine in consumers).any()),
         ]
-        with m.If(valid & ready):
-            m.d.sync += [valid.eq(0), row.eq(row + 1), more.eq(row != command.rows)]
-        with m.Elif(more):
-            m.d.sync += valid.eq(1)
-        with m.If(self.start):
-            m.d.sync += [row.eq(0), valid.eq(0), more.eq(~command.layer_norm & ~command.add)]
 
-    def _statistics(self, m):
-        """The statistics RAM: written per row by SHIFTMAX_SUM and MOMENTS, read by SHIFTMAX and LAYER_NORM."""
-        command = self.command
-        m.submodules.statistics = statistics = memory.Memory(
-            shape=STATISTICS, depth=self.stat_banks * self.tokens, init=[]
-        )
-        write, read = statistics.write_port(), statistics.read_port()
-        bank = command.stats[: exact_log2(self.stat_banks)]
-        row_bits = exact_log2(self.tokens)
-        written = Signal(8, reset_less=True)
-        with m.If(write.en):
-            m.d.sync += written.eq(written + 1)
-        with m.If(self.start):
-            m.d.sync += written.eq(0)
+        sums, moments = self.shiftmax_sum.o, self.moments.o
         m.d.comb += [
-            self.shiftmax_sum.o.ready.eq(1),
-            self.moments.o.ready.eq(1),
-            write.en.eq(self.shiftmax_sum.o.valid | self.moments.o.valid),
-            write.addr.eq(Cat(written[:row_bits], bank)),
-            write.data.mean.eq(self.moments.o.payload.mean),
-            write.data.factor.eq(Mux(command.moments, self.moments.o.payload.factor, self.shiftmax_sum.o.payload)),
-            self.rows_done.eq(write.en & (written == command.rows)),
-            # LAYER_NORM: the row of the beat that leaves the unpacker in the next cycle
-            read.en.eq(Mux(command.layer_norm, self.unpacker.advance, 1)),
-            read.addr.eq(Cat(Mux(command.layer_norm, self.unpacker.row, self.row)[:row_bits], bank)),
-            self.shiftmax.rows.payload.factor.eq(read.data.factor),
-            self.normalize.i.payload.mean.eq(read.data.mean),
-            self.normalize.i.payload.factor.eq(read.data.factor),
+            sums.ready.eq(1),
+            moments.ready.eq(1),
+            statistics.write.valid.eq(sums.valid | moments.valid),
+            statistics.write.value.mean.eq(moments.payload.mean),
+            statistics.write.value.factor.eq(Mux(command.moments, moments.payload.factor, sums.payload)),
         ]
 
     def _elements(self, m):
         """Beats from the unpackers to the unit of the instruction."""
         command, table = self.command, self.norm_table
-        beat, valid = self.unpacker.o.payload, self.unpacker.o.valid
+        beat, valid = self.source.o.payload, self.source.o.valid
         parity = beat.index[-1]
         normalize = self.normalize.i
         lanes_of_rows = (self.shiftmax_sum, self.shiftmax, self.moments)
@@ -320,9 +240,9 @@ class VectorEngine(wiring.Component):
         self.add_pair = Signal()  # both operands of ADD are there
         self.add_ready = Signal()  # and taken
         m.d.comb += [
-            self.add_pair.eq(valid & self.other_unpacker.o.valid & command.add),
-            self.other_unpacker.o.ready.eq(self.add_pair & self.add_ready),
-            self.unpacker.o.ready.eq(
+            self.add_pair.eq(valid & self.source.identity.valid & command.add),
+            self.source.identity.ready.eq(self.add_pair & self.add_ready),
+            self.source.o.ready.eq(
                 (command.shiftmax_sum & self.shiftmax_sum.i.ready)
                 | (command.shiftmax & self.shiftmax.i.ready)
                 | (command.moments & self.moments.i.ready)
@@ -333,60 +253,48 @@ class VectorEngine(wiring.Component):
         ]
 
     def _requantize(self, m):
-        """The requantizers, in lockstep, and the clamp behind them."""
+        """Normalized elements with their channels' factors, or what the operands say, to the requantizers."""
         command, table, lanes = self.command, self.norm_table, self.lanes
-        normalized, gelu = self.normalize.o, self.shift_gelu.o
-        first = self.requantizers[0]
-        tag = first.i.payload.tag
-        valid = Signal()
+        normalized, gelu, requantize = self.normalize.o, self.shift_gelu.o, self.requantize
+        beat, tag = requantize.i.payload, normalized.payload.tag
+        source, identity = self.source.o.payload, self.source.identity.payload
+        release = normalized.valid & normalized.ready & tag.group_last
         m.d.comb += [
-            valid.eq((command.layer_norm & normalized.valid) | (command.shift_gelu & gelu.valid) | self.add_pair),
-            normalized.ready.eq(command.layer_norm & first.i.ready),
-            gelu.ready.eq(command.shift_gelu & first.i.ready),
-            self.add_ready.eq(first.i.ready),
-            table.factor_index.eq(normalized.payload.tag.index),
+            requantize.wide.eq(command.wide_dest),
+            requantize.add.eq(command.add),
+            requantize.i.valid.eq(
+                (command.layer_norm & normalized.valid) | (command.shift_gelu & gelu.valid) | self.add_pair
+            ),
+            normalized.ready.eq(command.layer_norm & requantize.i.ready),
+            gelu.ready.eq(command.shift_gelu & requantize.i.ready),
+            self.add_ready.eq(requantize.i.ready),
+            table.factor_index.eq(tag.index),
+            table.release.eq(Cat(release & ~tag.index[-1], release & tag.index[-1])),
         ]
-        parity = normalized.payload.tag.index[-1]
-        release = normalized.valid & normalized.ready & normalized.payload.tag.group_last
-        m.d.comb += table.release.eq(Cat(release & ~parity, release & parity))
         with m.If(command.layer_norm):
-            m.d.comb += [tag.mask.eq(normalized.payload.tag.mask), tag.last.eq(normalized.payload.tag.last)]
+            m.d.comb += [beat.mask.eq(tag.mask), beat.last.eq(tag.last)]
+            for lane in range(lanes):
+                m.d.comb += [
+                    beat.value[lane].eq(normalized.payload.z[lane]),
+                    beat.mult[lane].eq(table.factors[lane].mult),
+                    beat.shift[lane].eq(table.factors[lane].shift),
+                ]
         with m.Else():
-            m.d.comb += [tag.mask.eq(1), tag.last.eq(Mux(command.add, self.unpacker.o.payload.last, gelu.payload.last))]
-
-        for lane, requantizer in enumerate(self.requantizers):
-            beat = requantizer.i.payload
-            m.d.comb += requantizer.i.valid.eq(valid)
-            if lane == 0:
-                single = Mux(command.add, self.unpacker.o.payload.x[0], gelu.payload.y), command.mult, command.shift
-            else:
-                single = self.other_unpacker.o.payload.x[0], command.mult_other, command.shift_other
-            with m.If(command.layer_norm):
-                if lane < lanes:
-                    factors = table.factors[lane]
-                    m.d.comb += [
-                        beat.value.eq(normalized.payload.z[lane]),
-                        beat.mult.eq(factors.mult),
-                        beat.shift.eq(factors.shift),
-                    ]
-            with m.Elif(lane < 2):
-                m.d.comb += [beat.value.eq(single[0]), beat.mult.eq(single[1]), beat.shift.eq(single[2])]
             m.d.comb += [
-                requantizer.o.ready.eq(self.clamp.i.ready),
-                self.clamp.i.payload.value[lane].eq(requantizer.o.payload.value),
+                beat.mask.eq(1),
+                beat.last.eq(Mux(command.add, source.last, gelu.payload.last)),
+                beat.value[0].eq(Mux(command.add, source.x[0], gelu.payload.y)),
+                beat.mult[0].eq(command.mult),
+                beat.shift[0].eq(command.shift),
+                beat.value[1].eq(identity.x[0]),
+                beat.mult[1].eq(command.mult_other),
+                beat.shift[1].eq(command.shift_other),
             ]
-        m.d.comb += [
-            self.clamp.wide.eq(command.wide_dest),
-            self.clamp.add.eq(command.add),
-            self.clamp.i.valid.eq(first.o.valid),
-            self.clamp.i.payload.mask.eq(first.o.payload.tag.mask),
-            self.clamp.i.payload.last.eq(first.o.payload.tag.last),
-        ]
 
     def _results(self, m):
         """The results into words, the words into the scratchpad; the performance counters' view."""
         command, packer, writer = self.command, self.packer, self.writer
-        probabilities, clamped = self.shiftmax.o, self.clamp.o
+        probabilities, clamped = self.shiftmax.o, self.requantize.o
         with m.If(command.shiftmax):
             m.d.comb += [
                 packer.i.valid.eq(probabilities.valid),
@@ -409,7 +317,7 @@ class VectorEngine(wiring.Component):
             packer.halves.eq(command.layer_norm & command.wide_source & ~command.wide_dest),
             packer.single.eq(command.shift_gelu | command.add),
             packer.rows_m1.eq(command.rows),
-            packer.groups_m1.eq(self.groups_m1),
+            packer.groups_m1.eq(self.source.groups_m1),
             writer.start.eq(self.start),
             writer.dest.eq(command.dest),
             writer.dest_row.eq(command.dest_row),
@@ -420,7 +328,7 @@ class VectorEngine(wiring.Component):
         wiring.connect(m, packer.o, writer.i)
         wiring.connect(m, writer.port, wiring.flipped(self.scratch_write))
 
-        consumed = self.unpacker.o.valid & self.unpacker.o.ready
+        consumed = self.source.o.valid & self.source.o.ready
         produced = packer.i.valid & packer.i.ready
         blocked = self.scratch_write.request.valid & ~self.scratch_write.request.ready
         m.d.comb += [
