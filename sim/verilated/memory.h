@@ -196,7 +196,7 @@ class Memory {
     if (address + length > size_) return kDecodeError;
     const auto low = static_cast<uint64_t>(settings.error_base);
     const auto high = low + static_cast<uint64_t>(settings.error_size);
-    return address < high && address + length > low ? kSlaveError : kOkay;
+    return low < high && address < high && address + length > low ? kSlaveError : kOkay;
   }
 
   // Books the bus for a burst that is ready in cycle `now`; returns the cycle of its first slot.
