@@ -40,6 +40,7 @@ class MatmulEngine(wiring.Component):
     drain_lanes: outputs per cycle
     row_max_banks: row-maximum vectors
     scratch_words, scratch_latency: words of the scratchpad, a power of two; cycles from grant to answer
+    sums_memory: "block" or "distributed" RAM for accumulators and completed sums, twice 32 bits x cols x tokens
 
     Members
     -------
@@ -51,7 +52,7 @@ class MatmulEngine(wiring.Component):
 
     def __init__(
         self, *, rows, cols, tokens, drain_lanes, row_max_banks, scratch_words, mapping, primitives=False,
-        scratch_latency=3,
+        scratch_latency=2, sums_memory="block",
     ):  # fmt: skip
         if scratch_words & (scratch_words - 1):
             raise ValueError(f"scratch_words must be a power of two, not {scratch_words}")
@@ -63,9 +64,11 @@ class MatmulEngine(wiring.Component):
             depth=1 << ceil_log2(scratch_latency + 8),
         )  # fmt: skip
         self._accumulator = Accumulator(
-            cols=cols, sum_bits=array.sum_bits, tokens=tokens, array_latency=array.latency,
+            cols=cols, sum_bits=array.sum_bits, tokens=tokens, array_latency=array.latency, style=sums_memory,
         )  # fmt: skip
-        self._drain = Drain(cols=cols, tokens=tokens, lanes=drain_lanes, slots=_SLOTS, banks=row_max_banks)
+        self._drain = Drain(
+            cols=cols, tokens=tokens, lanes=drain_lanes, slots=_SLOTS, banks=row_max_banks, style=sums_memory,
+        )  # fmt: skip
         self._writer = ResultWriter(rows=rows, words=scratch_words, lanes=drain_lanes)
         self._row_max = RowMax(tokens=tokens, banks=row_max_banks, lanes=drain_lanes)
         super().__init__(engine_members() | {
@@ -107,6 +110,7 @@ class MatmulEngine(wiring.Component):
             streamer.halt.eq(self.halt),
             writer.halt.eq(self.halt),
             self.retired.eq(writer.retired),
+            self.quiet.eq(streamer.quiet),
         ]
         working = self._issue(m)
         m.d.comb += [
@@ -118,7 +122,7 @@ class MatmulEngine(wiring.Component):
         return m
 
     def _issue(self, m):
-        """Two slots: the first for feeder and streamer, the second for drain and writer. Returns: the first is taken."""
+        """Two slots: one for feeder and streamer, then one for drain and writer. Returns whether the first is taken."""
         first = Signal(ISSUE, reset_less=True)
         second = Signal(ISSUE, reset_less=True)
         stopped, move, accept = Signal(), Signal(), Signal()
@@ -178,8 +182,7 @@ class MatmulEngine(wiring.Component):
         m.d.comb += [self.fault.eq(code), self.fault_index.eq(index)]
         m.d.sync += code.eq(Fault.NONE)
         address = self._writer.fault | self._streamer.fault
-        m.d.sync += index.eq(
-            Mux(self._writer.fault, self._writer.index, Mux(self._streamer.fault, self._streamer.index, self.issue.p.index))
-        )
+        later = Mux(self._streamer.fault, self._streamer.index, self.issue.p.index)
+        m.d.sync += index.eq(Mux(self._writer.fault, self._writer.index, later))
         with m.If((address | illegal) & ~stopped & ~self.halt):
             m.d.sync += [stopped.eq(1), code.eq(Mux(address, Fault.SCRATCH_ADDRESS, Fault.ILLEGAL_OPERAND))]

@@ -67,9 +67,9 @@ def test_other_shapes(shape):
 def dense(config, **changes):
     """A large int8 instruction whose result does not overlap its source."""
     operands = {
-        "source": 0, "source_row": 4, "source_plane": 128, "rows": config.tokens, "passes": 4, "outputs": 5 * config.cols,
-        "two_planes": 0, "dest": config.scratch_bytes // 2, "dest_row": 6 * config.cols, "dest_col": 0, "kind": 0,
-        "transpose": 0, "per_channel": 1, "mult": 1 << 30, "shift": 40, "track_max": 1, "row_max": 1,
+        "source": 0, "source_row": 4, "source_plane": 128, "rows": config.tokens, "passes": 4, "two_planes": 0,
+        "outputs": 5 * config.cols, "dest": config.scratch_bytes // 2, "dest_row": 6 * config.cols, "dest_col": 0,
+        "kind": 0, "transpose": 0, "per_channel": 1, "mult": 1 << 30, "shift": 40, "track_max": 1, "row_max": 1,
     }  # fmt: skip
     return operands | changes
 

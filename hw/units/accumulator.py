@@ -46,7 +46,9 @@ class Accumulator(wiring.Component):
 
     def elaborate(self, _platform):
         m = Module()
-        m.submodules.memory = memory = Memory(shape=ACC_BITS * self.cols, depth=self.tokens, init=[], attrs={"ram_style": self.style})
+        m.submodules.memory = memory = Memory(
+            shape=ACC_BITS * self.cols, depth=self.tokens, init=[], attrs={"ram_style": self.style}
+        )
         read, write = memory.read_port(), memory.write_port()
         beats = [self.beat]  # beats[k]: of the token that entered k cycles ago
         for k in range(self.array_latency):

@@ -1,13 +1,13 @@
 """Address arithmetic that can leave the address space but never wrap back into it."""
 
-from amaranth.hdl import Cat
+from amaranth.hdl import C, Cat
 
 __all__ = ["advance", "extend"]
 
 
 def extend(value, bits):
     """`value` as an address of `bits` bits plus, on top, a bit that says whether it did not fit."""
-    return Cat(value[:bits].as_unsigned(), (value[bits:] != 0) if len(value) > bits else 0, *([0] * (bits - len(value))))
+    return Cat(value[:bits], C(0, max(bits - len(value), 0)), value[bits:].any())
 
 
 def advance(address, step):

@@ -1,6 +1,6 @@
 """Completed sums of a token on their way to results: bias, requantization, `lanes` outputs per cycle."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -74,7 +74,7 @@ class Drain(wiring.Component):
         group = Signal(range(self.groups))
         slot = Signal(range(self.slots))
         held, chosen = self._sums(m, fire & token_end, group)
-        tag, room, kind = self._sequence(m, fire, token_end, group, slot, held)
+        tag, room, kind = self._sequence(m, fire, token_end, group, slot)
         m.d.comb += fire.eq(room & held)
         bias, factors = self._parameters(m, fire, slot, group)
 
@@ -87,7 +87,7 @@ class Drain(wiring.Component):
         for lane in range(self.lanes):
             m.submodules[f"requantizer_{lane}"] = unit = Requantizer(
                 value_bits=34, mult_bits=32, shift_bits=6, out_bits=_OUT_BITS, mult_signed=False,
-                tag=tag.shape() if lane == 0 else unsigned(0),
+                tag=tag.shape() if lane == 0 else None,
             )  # fmt: skip
             m.d.comb += [
                 unit.i.valid.eq(valid),
@@ -119,7 +119,9 @@ class Drain(wiring.Component):
         width = _ACC_BITS * self.lanes
         outputs = []
         for k in range(self.groups):
-            m.submodules[f"sums_{k}"] = memory = Memory(shape=width, depth=self.tokens, init=[], attrs={"ram_style": self.style})
+            m.submodules[f"sums_{k}"] = memory = Memory(
+                shape=width, depth=self.tokens, init=[], attrs={"ram_style": self.style}
+            )
             write, read = memory.write_port(), memory.read_port()
             m.d.comb += [
                 write.addr.eq(last),
@@ -133,7 +135,7 @@ class Drain(wiring.Component):
         m.d.sync += chosen.eq(~Array(outputs)[group])
         return held, chosen
 
-    def _sequence(self, m, fire, token_end, group, slot, held):
+    def _sequence(self, m, fire, token_end, group, slot):
         """Which outputs these are. Returns their tag, whether they may start, and the kind."""
         active, begin = Signal(), Signal()
         operands = Signal(self.i.payload.shape(), reset_less=True)

@@ -1,6 +1,6 @@
 """Puts results into scratchpad words: packed rows, or transposed one byte at a time."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
@@ -101,9 +101,10 @@ class ResultWriter(wiring.Component):
         fits = [(address[: ceil_log2(self.lanes << k)] == 0) & (self.lanes << k <= self.rows) for k in range(_KINDS)]
         sizes = [Mux(aligned, self.lanes << k, 1 << k) for k in range(_KINDS)]
         flush = operands.transpose | (done & item.token_end) | (beyond[:low] == 0)
+        stride = Mux(operands.transpose, operands.dest_col, self._by_kind(operands.kind, sizes))
         m.d.comb += [
             aligned.eq(~operands.transpose & ~midway & self._by_kind(operands.kind, fits)),
-            beyond.eq(advance(address, Mux(operands.transpose, operands.dest_col, self._by_kind(operands.kind, sizes)))),
+            beyond.eq(advance(address, stride)),
             next_row.eq(advance(row, operands.dest_row)),
         ]
         following = Mux(item.tile_end, Mux(opening, beyond, tile), next_row)

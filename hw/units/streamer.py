@@ -18,12 +18,13 @@ def beat_layout(*, tokens):
 
 
 class Streamer(wiring.Component):
-    """For tile, for pass, for plane (high first), for token: word source + token*source_row + pass + plane*source_plane.
+    """For tile, for pass, for plane (high first), for token: one word into the array.
 
-    Two halves around a FIFO of `depth` words. The reading half runs ahead, into the next instruction too. The sending
-    half gives the array a word per cycle, except that the first word of a pass waits for its weights (``loaded``), the
-    last word of a tile for room behind the accumulator, and the first word of a plane of fewer than `distance`
-    tokens until the accumulator has written back all former sums.
+    Its address is source + token*source_row + pass + plane*source_plane. Two halves around a FIFO of `depth` words:
+    the reading half runs ahead, into the next instruction too. The sending half gives the array a word per cycle,
+    except that the first word of a pass waits for its weights (``loaded``), the last word of a tile for room behind
+    the accumulator, and the first word of a plane of fewer than `distance` tokens until the accumulator has written
+    all former sums.
 
     Parameters
     ----------
@@ -39,6 +40,7 @@ class Streamer(wiring.Component):
     ``loaded``, ``swap``: the next tile is whole; it is taken now (``token`` shows it one cycle later).
     ``room``, ``reserve``: a result can be kept; one is on its way.
     ``token``, ``beat``: to the array and, in the same cycle, to the accumulator.
+    ``quiet``: no answer of the scratchpad is outstanding.
     ``working``: words are expected or waiting. ``blocked``: for want of room.
     """
 
@@ -64,6 +66,7 @@ class Streamer(wiring.Component):
             "reserve": Out(1),
             "token": stationary_members(rows=rows, cols=cols, sum_bits=1)["token"].flip(),
             "beat": Out(beat_layout(tokens=tokens)),
+            "quiet": Out(1, init=1),
             "working": Out(1),
             "blocked": Out(1),
         })
@@ -97,6 +100,7 @@ class Streamer(wiring.Component):
         ]
         self._read(m, active, granted, free != 0, store_tag.data)
         self._send(m, pop, waiting != 0, head_word.data, head_tag.data)
+        m.d.comb += self.quiet.eq(asked == answered)
         m.d.comb += self.working.eq(active | (free != self.depth) | self.token.valid)
         return m
 
@@ -108,7 +112,7 @@ class Streamer(wiring.Component):
         low = Signal()
         passes = Signal(9, reset_less=True)
         remaining = Signal(13, reset_less=True)
-        few = Signal(reset_less=True)
+        few, last_tile = Signal(reset_less=True), Signal(reset_less=True)
         begin = Signal(reset_less=True)  # pass 0: sums are overwritten
         row_end, plane_end, pass_end, tile_end, finish, take = (Signal(name=f"{n}_end") for n in (
             "row", "plane", "pass", "tile", "all", "idle"))  # fmt: skip
@@ -118,7 +122,7 @@ class Streamer(wiring.Component):
             plane_end.eq(row_end & operands.two_planes & ~low),
             pass_end.eq(row_end & ~plane_end),
             tile_end.eq(pass_end & (passes == 0)),
-            finish.eq(granted & tile_end & (remaining < self.cols)),
+            finish.eq(granted & tile_end & last_tile),
             self.i.ready.eq(~active | finish),
             take.eq(self.i.valid & self.i.ready),
             self.read.request.payload.eq(address),
@@ -129,7 +133,7 @@ class Streamer(wiring.Component):
             tag.eq(Cat(token, begin & (low == 0), operands.two_planes & ~low,
                        (passes == 0) & (low | ~operands.two_planes), (token == 0) & ~low, (token == 0) & few, low)),
         ]  # fmt: skip
-        source = Mux(take, self.i.p.source, operands.source)
+        source = extend(Mux(take, self.i.p.source, operands.source), SCRATCH_ADDRESS_BITS)
         onward = Signal(SCRATCH_ADDRESS_BITS + 1)  # where the next plane or pass begins
         m.d.comb += onward.eq(advance(base, Mux(plane_end, operands.source_plane, 1)))
         with m.If(granted):
@@ -138,10 +142,13 @@ class Streamer(wiring.Component):
             with m.If(pass_end):
                 m.d.sync += [base.eq(onward), passes.eq(passes - 1), begin.eq(0)]
             with m.If(tile_end):
-                m.d.sync += [passes.eq(operands.passes), remaining.eq(remaining - self.cols)]
+                m.d.sync += [
+                    passes.eq(operands.passes),
+                    remaining.eq(remaining - self.cols),
+                    last_tile.eq(remaining < 2 * self.cols),
+                ]
         with m.If(granted & tile_end | take):
-            m.d.sync += [address.eq(extend(source, SCRATCH_ADDRESS_BITS)), base.eq(extend(source, SCRATCH_ADDRESS_BITS))]
-            m.d.sync += begin.eq(1)
+            m.d.sync += [address.eq(source), base.eq(source), begin.eq(1)]
         with m.If(finish):
             m.d.sync += active.eq(0)
         with m.If(take):
@@ -150,6 +157,7 @@ class Streamer(wiring.Component):
                 operands.eq(self.i.payload),
                 passes.eq(self.i.p.passes),
                 remaining.eq(self.i.p.outputs),
+                last_tile.eq(self.i.p.outputs < self.cols),
                 few.eq(self.i.p.rows < self.distance - 1),
             ]
 
