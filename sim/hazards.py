@@ -107,7 +107,7 @@ class HazardTracker:
                     self._compare(node, access, readers[at], "write after read")
 
     def _compare(self, node: _Node, access: Access, earlier: Array, kind: str) -> None:
-        for number in np.unique(earlier[earlier >= 0]):
+        for number in np.flatnonzero(np.bincount(earlier + 1, minlength=1)[1:]):
             other = self._nodes[number]
             ordered = node.start[other.engine] > other.ordinal
             pipelined = node.engine == other.engine == Engine.MATMUL and kind != "read after write"
@@ -119,9 +119,11 @@ class HazardTracker:
         spaces: defaultdict[tuple[str, bool], Array] = defaultdict(lambda: np.zeros(0, np.int64))
         spaces.update({(access.space, access.write): access.addresses for access in accesses})
         for space in {access.space for access in accesses}:
-            shared = np.intersect1d(spaces[space, False], spaces[space, True])
+            read = np.zeros(self._sizes[space], bool)
+            read[spaces[space, False]] = True
+            shared = spaces[space, True][read[spaces[space, True]]]
             if shared.size:
-                self.found.append(Hazard("overlap", node.index, node.index, space, int(shared[0])))
+                self.found.append(Hazard("overlap", node.index, node.index, space, int(shared.min())))
 
     def _remember(self, node: _Node, accesses: list[Access]) -> None:
         number = len(self._nodes)
@@ -143,4 +145,4 @@ def _merge(accesses: Iterable[Access]) -> Iterable[Access]:
     for access in accesses:
         groups[access.space, access.write].append(np.ravel(access.addresses))
     for (space, write), parts in groups.items():
-        yield Access(space, np.unique(np.concatenate(parts)), write)
+        yield Access(space, parts[0] if len(parts) == 1 else np.concatenate(parts), write)
