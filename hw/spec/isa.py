@@ -18,8 +18,8 @@ from amaranth.hdl import unsigned
 from amaranth.lib import data
 
 __all__ = [
-    "INSTRUCTION_BITS", "INSTRUCTION_BYTES", "OPCODE_BITS", "OPERANDS", "OPERAND_BITS", "WAITED", "WAIT_BITS", "Engine", "Fault",
-    "Field", "Instruction", "Kind", "Op", "Region", "decode", "describe", "encode", "engine_of", "layout",
+    "INSTRUCTION_BITS", "INSTRUCTION_BYTES", "OPCODE_BITS", "OPERANDS", "OPERAND_BITS", "WAITED", "WAIT_BITS", "Engine",
+    "Fault", "Field", "Instruction", "Kind", "Op", "Region", "decode", "describe", "encode", "engine_of", "layout",
     "word_layout",
 ]  # fmt: skip
 
