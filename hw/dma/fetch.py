@@ -6,6 +6,7 @@ from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from hw.spec import isa
 from hw.units.burst_generator import REGIONS, BurstGenerator
+from hw.units.credit import credit
 from hw.units.ports import INDEX_BITS, AXIRead, engine_members
 from hw.units.stream_fifo import StreamFIFO
 
@@ -80,18 +81,16 @@ class FetchEngine(Component):
             m.d.sync += index.eq(self.issue.p.index)
 
         free = Signal(range(self.stream_words + 1), init=self.stream_words)
-        taken = Signal(9)
         has_room = free > generator.last
         m.d.comb += [
             generator.allow.eq(has_room & ~stop),
-            taken.eq(Mux(generator.reserve, generator.last + 1, 0)),
             self.bus.ar.valid.eq(generator.o.valid),
             self.bus.ar.p.address.eq(generator.o.p.address),
             self.bus.ar.p.last.eq(generator.o.p.last),
             self.bus.ar.p.id.eq(isa.Engine.FETCH + 1),
             generator.o.ready.eq(self.bus.ar.ready),
         ]
-        m.d.sync += free.eq(free - taken + (fifo.o.valid & fifo.o.ready))
+        m.d.sync += free.eq(credit(free, take=generator.reserve, last=generator.last, give=fifo.o.valid & fifo.o.ready))
 
         arrives = self.bus.r.valid
         done = Signal()

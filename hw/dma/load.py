@@ -6,6 +6,7 @@ from amaranth.lib.wiring import Component, In, Out
 
 from hw.spec import isa
 from hw.units.burst_generator import REGIONS, BurstGenerator
+from hw.units.credit import credit
 from hw.units.ports import INDEX_BITS, AXIRead, ScratchWrite, engine_members
 from hw.units.scratch_walker import WALK, ScratchWalker
 from hw.units.stream_fifo import StreamFIFO
@@ -129,10 +130,8 @@ class LoadEngine(Component):
         """Requests bursts there is room for, accepts their data; returns whether all requested words are written."""
         free = Signal(range(self.fifo_words + 1), init=self.fifo_words)
         pending = Signal(range(self.fifo_words + 1))
-        taken = Signal(9)
         m.d.comb += [
             generator.allow.eq((free > generator.last) & ~stop),
-            taken.eq(Mux(generator.reserve, generator.last + 1, 0)),
             self.bus.ar.valid.eq(generator.o.valid),
             self.bus.ar.p.address.eq(generator.o.p.address),
             self.bus.ar.p.last.eq(generator.o.p.last),
@@ -144,7 +143,7 @@ class LoadEngine(Component):
             fifo.i.p.error.eq(self.bus.r.p.error),
         ]
         m.d.sync += [
-            free.eq(free - taken + (fifo.o.valid & fifo.o.ready)),
+            free.eq(credit(free, take=generator.reserve, last=generator.last, give=fifo.o.valid & fifo.o.ready)),
             pending.eq(pending + generator.reserve - (self.bus.r.valid & self.bus.r.p.last)),
         ]
         m.d.comb += self.quiet.eq(pending == 0)

@@ -5,6 +5,7 @@ from amaranth.lib.wiring import Component, In, Out
 
 from hw.spec import isa
 from hw.units.burst_generator import REGIONS, BurstGenerator
+from hw.units.credit import credit
 from hw.units.ports import AXIWrite, ScratchRead, engine_members
 from hw.units.scratch_walker import ScratchWalker
 from hw.units.stream_fifo import StreamFIFO
@@ -128,7 +129,7 @@ class StoreEngine(Component):
     def _count(self, m, granted, generator):
         """Words read but not yet part of a burst."""
         self._unsent = unsent = Signal(range(self.fifo_words + 2))
-        m.d.sync += unsent.eq(unsent + granted - Mux(generator.reserve, generator.last + 1, 0))
+        m.d.sync += unsent.eq(credit(unsent, take=generator.reserve, last=generator.last, give=granted))
 
     def _send(self, m, generator, fifo):
         """Announces bursts and sends their words; returns whether another one could begin."""

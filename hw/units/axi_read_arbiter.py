@@ -1,5 +1,8 @@
 """Several AXI4 read managers on one set of read channels."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth import *
 from amaranth.lib.wiring import Component, In, Out
 
@@ -39,20 +42,16 @@ class AxiReadArbiter(Component):
     def elaborate(self, _platform):
         m = Module()
         count = len(self.masters)
-        chosen, previous = Signal(range(count)), Signal(range(count))
+        grant, previous = Signal(count), Signal(count, init=1)  # one-hot
         address = Signal(AR, reset_less=True)
         valid, step = Signal(), Signal()
-        with m.Switch(previous):
-            for n in range(count):
-                with m.Case(n):
-                    for k in reversed([(n + 1 + k) % count for k in range(count)]):
-                        with m.If(self.masters[k].ar.valid):
-                            m.d.comb += chosen.eq(k)
-        request = Signal.like(address)
         for n, master in enumerate(self.masters):
-            with m.If(chosen == n):
-                m.d.comb += request.eq(master.ar.p)
-        asked = Cat(master.ar.valid for master in self.masters).any()
+            lost = [rival.ar.valid & _ahead(previous, k, n) for k, rival in enumerate(self.masters) if k != n]
+            m.d.comb += grant[n].eq(master.ar.valid & ~Cat(lost).any())
+        width = len(address.as_value())
+        request = reduce(
+            or_, (grant[n].replicate(width) & master.ar.p.as_value() for n, master in enumerate(self.masters))
+        )
         m.d.comb += [
             step.eq(~valid | self.bus.ar.ready),
             self.bus.ar.valid.eq(valid),
@@ -60,20 +59,26 @@ class AxiReadArbiter(Component):
         ]
         with m.If(step):
             m.d.sync += [
-                valid.eq(asked),
-                address.eq(request),
-                address.id.eq(chosen),
+                valid.eq(grant.any()),
+                address.as_value().eq(request),
+                address.id.eq(Cat(Cat(grant[1::2]).any(), Cat(grant[2:]).any())),
             ]
-            with m.If(asked):
-                m.d.sync += previous.eq(chosen)
+            with m.If(grant.any()):
+                m.d.sync += previous.eq(grant)
         answers = Signal(count)
         for n, master in enumerate(self.masters):
             mine = self.bus.r.p.id == n
             m.d.comb += [
-                master.ar.ready.eq(step & (chosen == n)),
+                master.ar.ready.eq(step & grant[n]),
                 master.r.p.eq(self.bus.r.p),
                 master.r.valid.eq(self.bus.r.valid & mine),
                 answers[n].eq(master.r.ready & mine),
             ]
         m.d.comb += self.bus.r.ready.eq(answers.any())
         return m
+
+
+def _ahead(previous, k, n):
+    """Whether it is master k's turn before master n's, given the one-hot last winner."""
+    count = len(previous)
+    return Cat(previous[p] for p in range(count) if (k - p - 1) % count < (n - p - 1) % count).any()

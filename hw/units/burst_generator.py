@@ -84,7 +84,7 @@ class BurstGenerator(Component):
         m.d.comb += [
             base.eq(self.regions[transfer.region].base[self.word_shift :]),
             size.eq(self.regions[transfer.region].size[self.word_shift :]),
-            total.eq(a + b + carry),
+            total.eq((Cat(1, a) + Cat(carry, b))[1:]),  # one carry chain
             transfer_ends.eq(run_ends),
             a.eq(word),
             b.eq(last),

@@ -33,7 +33,7 @@ class BenchError(AssertionError):
     """A bench failed, or ran no test; the message carries the end of its log."""
 
 
-def run_bench(component, module, *, name, env=None, testcase=None, seed=1):
+def run_bench(component, module, *, name, env=None, testcase=None, seed=1, cells=""):
     """Run the cocotb tests of Python module `module` on `component` and return how many passed.
 
     Parameters
@@ -50,12 +50,14 @@ def run_bench(component, module, *, name, env=None, testcase=None, seed=1):
         Run only these tests of the module.
     seed : int
         Seed of `random` in the bench.
+    cells : str
+        Verilog of the vendor cells that the component instantiates.
 
     Compiled simulations are kept in the user's cache under a digest of the Verilog and of the tools' versions.
     Raises BenchError when a test fails.
     """
     with _tools():
-        text = verilog.convert(component, name=name, emit_src=False)
+        text = verilog.convert(component, name=name, emit_src=False) + cells
     build = _build(text, name)
     with tempfile.TemporaryDirectory() as run_dir, _tools():
         log = Path(run_dir) / "bench.log"
