@@ -14,7 +14,7 @@ class CounterBank(wiring.Component):
 
     Each event has a small counter of its own, just wide enough for one sweep; a sweep visits one cell per cycle
     and moves the small count into a distributed RAM. Nothing stalls and no event is lost. What ``value`` shows
-    for ``slot`` contains every event up to two cycles ago; a cell is shown every ``sweep`` cycles.
+    for ``slot`` contains every event of earlier cycles; a cell is shown every ``sweep`` cycles.
 
     Parameters
     ----------
@@ -25,7 +25,8 @@ class CounterBank(wiring.Component):
 
     Members
     -------
-    ``events``: a struct ``e0``, ``e1``...; ``clear``: all counts restart from zero, at once for every reader.
+    ``events``: a struct ``e0``, ``e1``...; ``clear``: all counts are zero from the next
+    cycle on.
     ``slot``, ``value``: the cell shown and its count.
     """
 
