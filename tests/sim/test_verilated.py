@@ -202,6 +202,17 @@ def test_no_compiler_is_one_sentence(tmp_path, monkeypatch):
         simulate(tmp_path)
 
 
+def test_a_known_key_needs_no_elaboration(cache):
+    key = "this very toy"
+    with Simulation(lambda: ToyAccelerator(fingerprint=7), key=key, cache=cache, memory_size=MEMORY) as first:
+        assert first.compiled
+        assert first.read32(address("fingerprint")) == 7
+    with Simulation(lambda: pytest.fail("elaborated again"), key=key, cache=cache, memory_size=MEMORY) as second:
+        assert not second.compiled
+    with pytest.raises(ZeroDivisionError):  # another key is another machine
+        Simulation(lambda: 1 // 0, key="another", cache=cache)
+
+
 def test_missing_pins_are_named(tmp_path):
     class Pinless(wiring.Component):
         a: In(1)
