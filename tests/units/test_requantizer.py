@@ -10,6 +10,7 @@ import pytest
 from hw.spec import arith
 from hw.units.limb_multiplier import LimbMultiplier
 from hw.units.requantizer import Requantizer
+from tests.support.cocotb import run_bench
 from tests.support.streams import PRESSURES, run_stream
 
 MATMUL = {"value_bits": 34, "mult_bits": 32, "mult_signed": False, "out_bits": 17}
@@ -98,3 +99,8 @@ def test_tag_travels_with_the_value(pressure):
 def test_refuses_operands_that_limbs_cannot_hold():
     with pytest.raises(ValueError, match="value_bits must be from 18 to 35, not 36"):
         LimbMultiplier(value_bits=36, mult_bits=32, mult_signed=False)
+
+
+def test_verilog_equals_law():
+    env = {key.upper(): int(value) for key, value in VECTOR.items()} | {"ITEMS": 4000}
+    assert run_bench(Requantizer(**VECTOR), "sim.bench.requantizer", name="requantizer", env=env) == 1
