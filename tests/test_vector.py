@@ -39,7 +39,7 @@ def check(run, program):
 @pytest.mark.parametrize("stall", PRESSURES)
 @pytest.mark.parametrize(("rows", "lanes", "latency"), [(8, 2, 2), (8, 1, 1), (16, 4, 3)])
 def test_random_programs(rows, lanes, latency, stall):
-    calls = EVERYTHING * 2
+    calls = EVERYTHING
     program = random_program(10 * rows + lanes, calls, rows=rows, words=WORDS, max_rows=5, max_length=45)
     run = run_program(engine(rows=rows, lanes=lanes, scratch_latency=latency), program, stall=stall, seed=lanes)
     check(run, program)

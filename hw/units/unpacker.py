@@ -76,8 +76,8 @@ class Unpacker(wiring.Component):
         lane_bits = exact_log2(lanes)
         element = Signal(exact_log2(rows))  # position in the word of the beat's first element
         row = Signal.like(self.row)
-        left = Signal(13)  # elements of the segment, or of the row from here on if that ends it, minus one
-        group_left = Signal(13)
+        left = Signal(12)  # elements of the segment, or of the row from here on if that ends it, minus one
+        group_left = Signal(12)
         parity = Signal()
         advance = Signal()
         m.d.comb += [
@@ -98,12 +98,12 @@ class Unpacker(wiring.Component):
             self.i.ready.eq(advance & (word_end | last)),
         ]
 
-        next_group = Signal(13)
+        next_group = Signal(12)
         m.d.comb += next_group.eq(Mux(group_last, group_left - Mux(self.wide, rows // 2, rows), group_left))
         with m.If(advance):
             m.d.sync += [
                 element.eq(Mux(word_end | last, 0, next_element)),
-                left.eq(Mux(last, next_group, left - step)),
+                left.eq(Mux(last, Mux(self.grouped, next_group, self.length_m1), left - step)),
                 group_left.eq(next_group),
                 parity.eq(parity ^ group_last),
             ]

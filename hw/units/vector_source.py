@@ -104,11 +104,14 @@ class VectorSource(wiring.Component):
             m.d.comb += [
                 unit.start.eq(self.start),
                 unit.wide.eq(wide),
-                unit.single.eq(command.shift_gelu | command.add),
-                unit.grouped.eq(command.layer_norm),
                 unit.length_m1.eq(command.length),
                 unit.rows_m1.eq(command.rows),
             ]
+        m.d.comb += [
+            unpacker.single.eq(command.shift_gelu | command.add),
+            unpacker.grouped.eq(command.layer_norm),
+            identity_unpacker.single.eq(1),
+        ]
         other = queues.other_words
         m.d.comb += [
             self.table.payload.eq(other.payload),
