@@ -1,7 +1,7 @@
 """cocotb bench of the MATMUL engine: runs a prepared program against a behavioural scratchpad.
 
 `PROGRAM` names an .npz file with ``scratch`` (bytes before), ``expected`` (bytes after), ``stream`` (weight stream
-words), ``operands`` (operand bits of the instructions, as bytes), ``maxima`` (row-maximum address, value) and ``beats``.
+words), ``operands`` (operand bits of the instructions, as bytes), ``maxima`` (row-maximum address, value), ``beats``.
 `PRESSURE` is the probability of a stall, `LATENCY` the scratchpad's, `RATE` the least beats per cycle demanded.
 """
 
