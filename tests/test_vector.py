@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from hw.spec.isa import OPCODE_BITS, OPERAND_BITS, Fault, Op
+from hw.spec.config import Config
+from hw.spec.isa import OPCODE_BITS, OPERAND_BITS, Fault, Op, encode
 from hw.vector import VectorEngine
+from sim.machine import Machine
 from tests.support.cocotb import run_bench
 from tests.support.streams import PRESSURES
 from tests.support.vector_driver import run_program
@@ -157,3 +159,13 @@ def test_second_plane_outside():
     assert run.fault[:2] == (Fault.SCRATCH_ADDRESS, 1001)
     changed = np.argwhere((run.memory != program.after).any(axis=1)).ravel()
     assert set(changed) <= {WORDS - 1}
+
+
+def test_the_reference_is_the_machine_model():
+    program = random_program(13, EVERYTHING * 3, rows=16, words=8192, max_rows=24, max_length=200)
+    machine = Machine(Config(), {})
+    machine.scratch[:] = program.before
+    for op, operands, row_max in program.instructions:
+        machine.row_max[operands.get("row_max", 0), : len(row_max)] = row_max
+        machine.run(encode(op, **operands) + encode(Op.HALT))
+    assert (machine.scratch == program.after).all()
