@@ -66,7 +66,6 @@ class Bench:
         self.retired = dict.fromkeys(ENGINES, 0)
         self.indices = {name: [] for name in ENGINES}
         self.faults, self.stream = [], []
-        self.cycle = 0
         self.longest = 0
 
     async def start(self):
@@ -118,9 +117,12 @@ class Bench:
     async def watch_bus(self):
         """Held requests do not change, R is never refused, bursts have the promised form."""
         dut, held = self.dut, {}
+        outstanding = {"fetch": 0, "load": 0, "store": 0}
         while True:
             await RisingEdge(dut.clk)
-            self.cycle += 1
+            for name, bursts in outstanding.items():
+                assert not bursts or not int(self.pin(name, "quiet").value), name
+            self._follow(outstanding)
             assert int(dut.m_axi_rready.value) or not int(dut.m_axi_rvalid.value)
             for channel, names in (("aw", ("addr", "len")), ("ar", ("addr", "len", "id")), ("w", ("data", "last"))):
                 valid, ready = (int(getattr(dut, f"m_axi_{channel}{part}").value) for part in ("valid", "ready"))
@@ -134,6 +136,29 @@ class Bench:
                 if valid and channel != "w":
                     assert now[1] < BURST_BEATS
                     self.longest = max(self.longest, now[1] + 1)
+
+    def _follow(self, outstanding):
+        """Counts each engine's bursts that have begun on the pins and have not ended."""
+        dut = self.dut
+        readers = {1: "fetch", 2: "load"}
+        if int(dut.m_axi_arvalid.value) and int(dut.m_axi_arready.value):
+            outstanding[readers[int(dut.m_axi_arid.value)]] += 1
+        if int(dut.m_axi_rvalid.value) and int(dut.m_axi_rlast.value):
+            outstanding[readers[int(dut.m_axi_rid.value)]] -= 1
+        outstanding["store"] += int(dut.m_axi_awvalid.value) and int(dut.m_axi_awready.value)
+        outstanding["store"] -= int(dut.m_axi_bvalid.value) and int(dut.m_axi_bready.value)
+
+    async def disturb(self):
+        """Takes the scratchpad from the engines for long spells; its writes have an empty mask."""
+        dut = self.dut
+        bank = 0
+        for busy in pauses(self.rng, 0.3, 90):
+            dut.peek__request__valid.value = dut.poke__request__valid.value = int(busy)
+            # a bank for some time, then another
+            bank = self.rng.randrange(SCRATCH_WORDS) if self.rng.random() < 0.02 or not busy else bank
+            dut.peek__request__payload.value = bank
+            dut.poke__request__payload.value = bank
+            await RisingEdge(dut.clk)
 
     async def drain(self):
         dut = self.dut
@@ -249,9 +274,15 @@ async def random_transfers(dut):
         for index, t in enumerate(transfers):
             await bench.issue(name, index, **t)
 
+    disturbance = cocotb.start_soon(bench.disturb()) if bench.pressure else None
     for name, transfers in (("load", loads), ("store", stores), ("fetch", fetches)):
         cocotb.start_soon(all_of(name, transfers))
     await bench.until(lambda: all(n == count for n in bench.retired.values()) and len(bench.stream) == len(expected))
+    if disturbance:
+        disturbance.cancel()
+        dut.peek__request__valid.value = dut.poke__request__valid.value = 0
+        for _ in range(4):
+            await RisingEdge(dut.clk)
     assert bench.quiet()
     assert not bench.faults
     assert bench.longest == BURST_BEATS
