@@ -2,7 +2,9 @@
 """SquareRoot against arith.norm_root and arith.reciprocal."""
 
 import random
+from math import isqrt
 
+import numpy as np
 import pytest
 
 from hw.spec import arith
@@ -54,6 +56,15 @@ def test_bounds_of_the_proof():
             assert value // root < 1 << 22
             root = (root + value // root) >> 1
         assert 64 <= root == arith.norm_root(value)
+
+
+def test_bounds_of_the_proof_everywhere():
+    """From any k >= isqrt(V), a step keeps k there, and V // k <= isqrt(V) + 2: every V and k below some size."""
+    value = np.arange(1 << 11)[:, None]
+    k = np.arange(1, 600)
+    floor = np.array([isqrt(v) for v in range(1 << 11)])[:, None]
+    assert np.all((k + value // k) >> 1 >= floor)
+    assert np.all((value // k <= floor + 2) | (k < floor) | (value == 0))
 
 
 def test_refuses_odd_widths():
