@@ -57,10 +57,10 @@ def test_refuses_a_width_of_zero():
 def division_proof(remainder_claim):
     """A divider with free inputs, whose every result is checked against the operands it took."""
     m = Module()
-    m.submodules.dut = dut = Divider(dividend_bits=5, divisor_bits=3, quotient_bits=3, bits_per_cycle=2)
-    a, b = Signal(5), Signal(3)
+    m.submodules.dut = dut = Divider(dividend_bits=7, divisor_bits=4, quotient_bits=4, bits_per_cycle=2)
+    a, b = Signal(7), Signal(4)
     q, r = dut.o.p.quotient, dut.o.p.remainder
-    m.d.comb += Assume(dut.i.p.dividend < dut.i.p.divisor << 3)
+    m.d.comb += Assume(dut.i.p.dividend < dut.i.p.divisor << 4)
     with m.If(dut.i.valid & dut.i.ready):
         m.d.sync += [a.eq(dut.i.p.dividend), b.eq(dut.i.p.divisor)]
     with m.If(dut.o.valid):
