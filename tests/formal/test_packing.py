@@ -8,7 +8,7 @@ from amaranth.asserts import AnyConst
 from amaranth.hdl import Assert, Module, Signal, signed
 
 from hw.units.array_dsp48 import FIELD_BITS, carry_bits, high_field, low_field, multiply_accumulate
-from tests.formal.prover import prove
+from tests.support.formal import prove
 
 ROWS = (8, 16, 32)
 WEIGHTS = np.arange(-128, 128)
@@ -36,7 +36,7 @@ def test_sums_fit_their_fields(rows):
 
 
 @pytest.mark.parametrize("rows", ROWS)
-def test_both_sums_are_recovered(rows, tmp_path):
+def test_both_sums_are_recovered(rows):
     bits, sum_bits = carry_bits(rows), 16 + rows.bit_length()
     m = Module()
     low, high = AnyConst(signed(FIELD_BITS + bits)), AnyConst(signed(sum_bits))
@@ -51,11 +51,11 @@ def test_both_sums_are_recovered(rows, tmp_path):
         Assert(recovered == low),
         Assert(upper == high),
     ]
-    prove(m, tmp_path)
+    prove(m, ports=[], depth=1)
 
 
 @pytest.mark.parametrize("rows", ROWS)
-def test_side_chain_adds_products(rows, tmp_path):
+def test_side_chain_adds_products(rows):
     bits = carry_bits(rows)
     m = Module()
     side, weight, token, triple, total = AnyConst(bits), AnyConst(8), AnyConst(9), Signal(bits), Signal(bits)
@@ -64,7 +64,7 @@ def test_side_chain_adds_products(rows, tmp_path):
         total.eq(multiply_accumulate(side, weight[:bits], token[:bits], triple, bits=bits)),
         Assert(total == (side + weight.as_signed() * token.as_signed())[:bits]),
     ]
-    prove(m, tmp_path)
+    prove(m, ports=[], depth=1)
 
 
 def test_fewer_side_bits_would_not_do():
@@ -76,9 +76,9 @@ def test_fewer_side_bits_would_not_do():
         assert carry != low >> FIELD_BITS
 
 
-def test_prover_finds_a_wrong_law(tmp_path):
+def test_prover_finds_a_wrong_law():
     m = Module()
     value = AnyConst(8)
     m.d.comb += Assert(value != 77)
     with pytest.raises(AssertionError, match="FAIL"):
-        prove(m, tmp_path)
+        prove(m, ports=[], depth=1)

@@ -5,11 +5,11 @@ from amaranth.asserts import AnyConst
 from amaranth.hdl import Assert, Cat, Module, Mux, Signal, signed
 
 from hw.units.round_saturate import RoundSaturate
-from tests.formal.prover import prove
+from tests.support.formal import prove
 
 
 @pytest.mark.parametrize(("value_bits", "out_bits"), [(66, 17), (68, 27)])
-def test_equals_definition(value_bits, out_bits, tmp_path):
+def test_equals_definition(value_bits, out_bits):
     """Against the definition: the remainder is compared with half of 2^shift."""
     m = Module()
     m.submodules.dut = dut = RoundSaturate(value_bits=value_bits, shift_bits=6, out_bits=out_bits)
@@ -32,4 +32,4 @@ def test_equals_definition(value_bits, out_bits, tmp_path):
     m.d.sync += filled.eq(Cat(1, filled))
     with m.If(filled[-1]):
         m.d.comb += Assert(dut.o == clamped)
-    prove(m, tmp_path, cycles=dut.latency + 1)
+    prove(m, ports=[], depth=dut.latency + 1)
