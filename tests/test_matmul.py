@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """MATMUL: random programs equal the laws, at full speed and under stalls; rate; faults; halt."""
 
 from dataclasses import replace
@@ -203,3 +204,10 @@ def test_deit_shapes_without_gaps(tmp_path):
 def test_deit_shapes_under_stalls(tmp_path):
     shapes = [DEIT[3], DEIT[1], DEIT[2] | {"transpose": 1, "dest_row": 1}]
     assert bench(tmp_path, [dense(ARTY, **shape) for shape in shapes], pressure=0.3, rate=0.3) == 1
+
+
+def test_scratchpad_is_a_power_of_two():
+    with pytest.raises(ValueError, match="scratch_words must be a power of two, not 1000"):
+        MatmulEngine(
+            rows=8, cols=4, tokens=16, drain_lanes=2, row_max_banks=4, scratch_words=1000, mapping="portable"
+        )  # fmt: skip

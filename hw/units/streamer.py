@@ -133,7 +133,7 @@ class Streamer(wiring.Component):
             tag.eq(Cat(token, begin & (low == 0), operands.two_planes & ~low,
                        (passes == 0) & (low | ~operands.two_planes), (token == 0) & ~low, (token == 0) & few, low)),
         ]  # fmt: skip
-        source = extend(Mux(take, self.i.p.source, operands.source), SCRATCH_ADDRESS_BITS)
+        source = extend(Mux(last_tile | ~active, self.i.p.source, operands.source), SCRATCH_ADDRESS_BITS)
         onward = Signal(SCRATCH_ADDRESS_BITS + 1)  # where the next plane or pass begins
         m.d.comb += onward.eq(advance(base, Mux(plane_end, operands.source_plane, 1)))
         with m.If(granted):

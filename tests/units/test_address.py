@@ -42,6 +42,7 @@ def test_sticky():
             ctx.set(dut.start, start)
             ctx.set(dut.short, short)
             ctx.set(dut.step, step)
+            await ctx.delay(1e-6)
             true = start + short + step
             end = ctx.get(dut.end)
             assert ctx.get(dut.small) == start

@@ -65,7 +65,8 @@ def run(dut, lanes, operands, shares, *, pressure, seed=0):
             if writing:
                 bias, mult, shift = loads[slot][written]
                 ctx.set(dut.params, {
-                    "valid": 1, "slot": slot % SLOTS, "col": written, "bias": bias & 0xFFFFFFFF, "mult": mult, "shift": shift,
+                    "valid": 1, "slot": slot % SLOTS, "col": written, "bias": bias & 0xFFFFFFFF,
+                    "mult": mult, "shift": shift,
                 })  # fmt: skip
             # The accumulator delivers some cycles after the room was taken, and only tiles whose parameters are there.
             send = fed < len(shares) and tile < slot and bool(ctx.get(dut.room)) and rng.random() >= pressure
