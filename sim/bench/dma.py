@@ -362,6 +362,7 @@ async def halt_finishes_bursts(dut, wait):
     """Halted at any moment, all engines end their bursts as AXI asks and then stay quiet; a reset revives them."""
     bench = Bench(dut, pressure=0.4)
     await bench.start()
+    cocotb.start_soon(bench.disturb())
     for name in ENGINES:
         await bench.issue(name, 1, **_plain(name))
     for _ in range(wait):
