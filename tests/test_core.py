@@ -1,0 +1,210 @@
+"""The whole machine, as compiled gateware: random programs equal the machine model, whatever the memory does."""
+
+import random
+
+import numpy as np
+import pytest
+
+from hw.spec.config import PRESETS
+from hw.spec.isa import INSTRUCTION_BYTES, Engine, Fault, Op, Region, decode, encode, engine_of
+from hw.spec.regs import Control, State
+from sim.machine import Machine
+from tests.support.device import Rig
+from tests.support.programs import random_program
+
+CONFIG = PRESETS["tiny"]
+MEMORIES = {
+    "dram": {},
+    "fast": {"latency": 1, "write_latency": 1, "row_miss": 0, "turnaround": 0},
+    "random": {"random": 1},
+    "interleaved": {"random": 2, "interleave": 1, "latency": 40},
+    "slow": {"random": 3, "rate": 20, "outstanding": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def rig():
+    return Rig(CONFIG)
+
+
+@pytest.fixture(params=MEMORIES)
+def memory(rig, request):
+    """The rig, with one of the memories; an ideal one afterwards."""
+    defaults = {"random": 0, "interleave": 0, "latency": 21, "write_latency": 5, "row_miss": 11, "turnaround": 14}
+    rig.sim.configure(**defaults | {"rate": 100, "outstanding": 16} | MEMORIES[request.param])
+    rig.sim.reset()
+    yield rig
+    rig.sim.configure(**defaults | {"rate": 100, "outstanding": 16})
+    rig.sim.reset()
+
+
+def equal(rig, generated):
+    for region, content in generated.after.items():
+        differing = np.argwhere(rig.region(region) != content)
+        assert not len(differing), f"{region.name} differs first at [word, byte] {differing[0].tolist()}"
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_programs_are_legal(seed):
+    """No thresholds are missing, or every other test here would test the weather."""
+    generated = random_program(CONFIG, seed)
+    machine = Machine(CONFIG, {region: content.copy() for region, content in generated.before.items()}, check=True)
+    machine.run(generated.program)
+    assert not machine.hazards
+    assert all((machine.regions[region] == content).all() for region, content in generated.after.items())
+
+
+def test_random_programs_use_every_instruction():
+    found = set()
+    for seed in range(30):
+        code = random_program(CONFIG, seed).program
+        found |= {decode(code[at : at + INSTRUCTION_BYTES]).op for at in range(0, len(code), INSTRUCTION_BYTES)}
+    assert found == set(Op)
+
+
+@pytest.mark.parametrize("first", range(0, 60, 10))
+def test_random_programs(memory, first):
+    for seed in range(first, first + 10):
+        generated = random_program(CONFIG, seed, groups=20)
+        memory.load(generated.program, generated.before)
+        assert memory.start() is State.DONE, (seed, memory.fault())
+        equal(memory, generated)
+
+
+def test_counters(rig):
+    generated = random_program(CONFIG, 5, groups=30)
+    rig.load(generated.program, generated.before)
+    rig.start()
+    code = generated.program
+    ops = [decode(code[at : at + INSTRUCTION_BYTES]) for at in range(0, len(code), INSTRUCTION_BYTES)]
+    counters = rig.counters()
+    assert counters["instructions"] == sum(engine_of(op.op) is not None for op in ops)
+    beats = 0
+    for op in ops:
+        if op.op is Op.MATMUL:
+            o = op.operands
+            tiles = -(-o["outputs"] // CONFIG.cols)
+            beats += tiles * o["passes"] * (1 + o["two_planes"]) * o["rows"]
+    assert counters["beats"] == counters["matmul_busy"] == beats
+    words = sum(op.operands.get("words", 0) for op in ops)
+    assert counters["fetch_busy"] == words
+    moved = {op: sum(i.operands["run"] * i.operands["count1"] * i.operands["count2"] for i in ops if i.op is op)
+             for op in (Op.LOAD, Op.STORE)}  # fmt: skip
+    assert (counters["load_busy"], counters["store_busy"]) == (moved[Op.LOAD], moved[Op.STORE])
+    for engine in Engine:
+        parts = [counters[f"{engine.name.lower()}_{part}"] for part in ("busy", "wait_in", "wait_out")]
+        assert sum(parts) <= counters["cycles"]
+    intervals = [pair for engine in rig.sim.intervals() for pair in engine]
+    assert len(intervals) == counters["instructions"]
+    assert max(end for _, end in intervals) - min(start for start, _ in intervals) < counters["cycles"]
+    again = counters
+    assert rig.counters() == again
+
+
+def test_runs_move_input_and_output(rig):
+    word = CONFIG.word_bytes
+    copy = {"scratch": 5, "run": 4, "scratch0": 1, "count1": 1, "offset1": 0, "scratch1": 0, "count2": 1, "offset2": 0,
+            "scratch2": 0, "offset": 1}  # fmt: skip
+    program = (
+        encode(Op.LOAD, region=Region.INPUT, **copy)
+        + encode(Op.STORE, {Engine.LOAD: 1}, region=Region.OUTPUT, **copy)
+        + encode(Op.HALT)
+    )
+    data = np.random.default_rng(0).integers(0, 256, (40, word)).astype(np.uint8)
+    rig.load(program, {Region.INPUT: data, Region.OUTPUT: np.zeros((60, word), np.uint8)}, runs=3)
+    rig.write(input_step=6 * word, output_step=10 * word)
+    assert rig.start() is State.DONE
+    result = rig.region(Region.OUTPUT)
+    expected = np.zeros_like(result)
+    for run in range(3):
+        expected[10 * run + 1 : 10 * run + 5] = data[6 * run + 1 : 6 * run + 5]
+    assert (result == expected).all()
+
+
+FAULTS = {
+    "illegal opcode": (bytes(32), Fault.ILLEGAL_OPCODE, "sequencer"),
+    "too many rows": (
+        encode(Op.MOMENTS, source=0, source_row=1, rows=CONFIG.tokens + 1, length=8, stats=0, wide_source=0),
+        Fault.ILLEGAL_OPERAND, "VECTOR",
+    ),
+    "outside the scratchpad": (
+        encode(Op.MOMENTS, source=CONFIG.scratch_words - 1, source_row=1, rows=4, length=8, stats=0, wide_source=0),
+        Fault.SCRATCH_ADDRESS, "VECTOR",
+    ),
+    "outside the region": (encode(Op.FETCH, region=1, offset=0, words=5), Fault.REGION_ADDRESS, "FETCH"),
+    "never satisfied": (encode(Op.FETCH, {Engine.STORE: 99}, region=0, offset=0, words=5), Fault.DEADLOCK, "sequencer"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FAULTS)
+def test_faults_stop_the_machine_and_it_recovers(rig, what):
+    code, fault, engine = FAULTS[what]
+    generated = random_program(CONFIG, 7, groups=4)
+    program = generated.program[:-INSTRUCTION_BYTES] + code + encode(Op.HALT)
+    index = len(program) // INSTRUCTION_BYTES - 2
+    rig.load(program, generated.before)
+    assert rig.start() is State.FAULT
+    code, who, where = rig.fault()
+    assert (code, who) == (fault, engine)
+    assert where == index or (fault is Fault.DEADLOCK and where == index + 1)
+    rig.load(generated.program, generated.before)
+    assert rig.start() is State.DONE
+    equal(rig, generated)
+
+
+@pytest.mark.parametrize(("region", "fault", "engine"), [
+    (Region.INPUT, Fault.BUS_READ, "LOAD"), (Region.MODEL, Fault.BUS_READ, "FETCH"),
+    (Region.WORK, Fault.BUS_WRITE, "STORE"), (None, Fault.BUS_READ, "sequencer"),
+])  # fmt: skip
+def test_bus_errors(rig, region, fault, engine):
+    from tests.support import device
+
+    generated = random_program(CONFIG, 0, groups=12)
+    rig.load(generated.program, generated.before)
+    base = device.PROGRAM + 32 * 9 if region is None else device._BASES[region]
+    size = 8 if region is None else rig.sizes[region]
+    rig.sim.configure(error_base=base, error_size=size)
+    assert rig.start() is State.FAULT
+    code, who, index = rig.fault()
+    assert (code, who) == (fault, engine)
+    assert region is not None or index == 9
+    rig.sim.configure(error_size=0)
+    rig.load(generated.program, generated.before)
+    assert rig.start() is State.DONE
+    equal(rig, generated)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_reset_in_the_middle(rig, seed):
+    rig.sim.configure(random=seed + 1, latency=5 + seed)
+    rig.sim.reset()
+    generated = random_program(CONFIG, seed, groups=8)
+    rig.load(generated.program, generated.before)
+    rig.write(control=Control.START)
+    rig.sim.run(30 + 211 * seed)
+    rig.write(control=Control.RESET)
+    rig.sim.run(400)
+    assert rig.read("status") == State.IDLE
+    assert not any(rig.counters().values())
+    rig.load(generated.program, generated.before)
+    assert rig.start() is State.DONE
+    equal(rig, generated)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_words_end(rig, seed):
+    """Random operands of random opcodes: something is refused, or all of it is executed; nothing hangs."""
+    rng = random.Random(seed)
+    words = []
+    for _ in range(12):
+        op = rng.choice([op for op in Op if op is not Op.HALT])
+        word = rng.randrange(1 << 187) << 69 | op
+        if rng.random() < 0.5:  # small numbers, which go further
+            word &= sum(rng.choice((7, 63, 255)) << at for at in range(69, 256, 12)) | 31
+        words.append(word.to_bytes(INSTRUCTION_BYTES, "little"))
+    generated = random_program(CONFIG, 1, groups=1)
+    rig.load(b"".join(words) + encode(Op.HALT), generated.before)
+    assert rig.start(3_000_000) in (State.DONE, State.FAULT)
+    rig.load(generated.program, generated.before)
+    assert rig.start() is State.DONE
+    equal(rig, generated)
