@@ -36,8 +36,9 @@ class VectorEngine(wiring.Component):
                             +-> NormTable -------^                                    scratch_write <- RowWriter
 
     Rate: `lanes` elements per cycle (SHIFT_GELU, ADD: one), without gaps from row to row; scratchpad and row
-    units may stall it. The next instruction begins when the previous one has retired, 3 cycles later. The row-maximum
-    RAM answers one cycle after ``row_max_address`` (bank*tokens + row).
+    units may stall it, and with lanes = rows/2 the writer does, which needs 3 cycles for a word of two planes. The next
+    instruction starts 2 cycles after the previous one has retired. The row-maximum RAM answers one cycle after
+    ``row_max_address`` (bank*tokens + row).
 
     Parameters
     ----------
@@ -56,6 +57,8 @@ class VectorEngine(wiring.Component):
     """
 
     def __init__(self, *, rows, lanes, tokens, row_max_banks, stat_banks, max_row, scratch_words, scratch_latency):
+        if 2 * lanes > rows:
+            raise ValueError(f"lanes must be at most half the {rows} bytes of a word, not {lanes}")
         self.rows = rows
         self.lanes = lanes
         self.tokens = tokens

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The VECTOR engine against the laws: random programs, faults, cycle counts."""
 
 import json
@@ -169,3 +170,8 @@ def test_the_reference_is_the_machine_model():
         machine.row_max[operands.get("row_max", 0), : len(row_max)] = row_max
         machine.run(encode(op, **operands) + encode(Op.HALT))
     assert (machine.scratch == program.after).all()
+
+
+def test_refuses_lanes_that_no_word_fills():
+    with pytest.raises(ValueError, match="lanes must be at most half the 8 bytes of a word, not 8"):
+        engine(lanes=8)

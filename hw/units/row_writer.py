@@ -16,7 +16,7 @@ class RowWriter(wiring.Component):
     """Writes packed words at ``dest + row*dest_row + column``, and with ``planes`` the low ones ``dest_plane`` further.
 
     A row's words follow each other; a new group of segments begins again with row 0, in the column after the
-    previous group's last one. Rate: one word, or one word of two planes in two cycles, while writes are granted.
+    previous group's last one. Rate: one word in two cycles, one of two planes in three, while writes are granted.
     Latency: 1 cycle. A write not granted waits.
 
     Parameters
@@ -81,7 +81,7 @@ class RowWriter(wiring.Component):
             granted.eq(request.valid & request.ready),
             self.outside.eq(pending & ~inside),
             self.done.eq(granted & ~second & final),
-            self.i.ready.eq(~pending | (granted & ~second)),
+            self.i.ready.eq(~pending),  # not when granted: grants are late, and stalls reach far
             accept.eq(self.i.valid & self.i.ready),
         ]
 
