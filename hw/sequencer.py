@@ -17,7 +17,7 @@ from hw.units.run_base import RunBase
 __all__ = ["SEQUENCER", "Sequencer"]
 
 SEQUENCER = 7  # as fault_engine
-_QUIET_CYCLES = 8  # how long all must be quiet before engines are cleared: more than any request takes to show
+_QUIET_CYCLES = 128  # before engines are cleared: more than any pipeline is long, as only valid bits have a reset
 _IN_FLIGHT = 15  # most instructions of one engine issued but not retired
 
 
@@ -145,7 +145,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += met[bit].eq(reached[bit])
             with m.Elif(head.valid & (count == head.payload.word[f"wait_{other.name.lower()}"])):
                 m.d.sync += met[bit].eq(1)
-        with m.If(head.ready):
+        with m.If(head.ready | self.clear):
             m.d.sync += met.eq(0)
         return met
 

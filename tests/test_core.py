@@ -131,7 +131,7 @@ FAULTS = {
         encode(Op.MOMENTS, source=CONFIG.scratch_words - 1, source_row=1, rows=4, length=8, stats=0, wide_source=0),
         Fault.SCRATCH_ADDRESS, "VECTOR",
     ),
-    "outside the region": (encode(Op.FETCH, region=1, offset=0, words=5), Fault.REGION_ADDRESS, "FETCH"),
+    "outside the region": (encode(Op.FETCH, region=1, offset=1 << 27, words=5), Fault.REGION_ADDRESS, "FETCH"),
     "never satisfied": (encode(Op.FETCH, {Engine.STORE: 99}, region=0, offset=0, words=5), Fault.DEADLOCK, "sequencer"),
 }  # fmt: skip
 

@@ -55,7 +55,7 @@ class World:
             sampled += [engine.issue.valid, engine.issue.p]
         self.readies = [False] * len(Engine)
         idle = 0
-        while idle < 40:
+        while idle < 20:
             self.drive(ctx)
             _, _, *values = await ctx.tick().sample(*sampled)
             self.observe(ctx, values)
@@ -258,12 +258,12 @@ def test_an_engines_fault_stops_the_machine_and_it_starts_again(seed):
 
     def heal(_ctx, values, observe=again.observe):
         observe(_ctx, values)
-        if again.cycle == halted + 200:
+        if again.cycle == halted + 250:
             again.faults = {}
             again.log = []
 
     again.observe = heal
-    result = again.start(**{f"c{halted + 210}": "start"})
+    result = again.start(**{f"c{halted + 260}": "start"})
     assert (result["status"], result["fault_code"]) == (State.DONE, Fault.NONE)
     check_order(again, program)
 
@@ -313,7 +313,7 @@ def test_reset_at_any_time_recovers(seed):
     world.observe = forget
     stopped = World(program, seed=seed).start(**{f"c{at}": "reset"})
     assert stopped == stopped | {"status": State.IDLE, "fault_code": 0, "fault_index": 0}
-    result = world.start(**{f"c{at}": "reset", f"c{at + 120}": "start"})
+    result = world.start(**{f"c{at}": "reset", f"c{at + 250}": "start"})
     assert result["status"] == State.DONE
     check_order(world, program)
 
