@@ -9,26 +9,29 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from amaranth.back import verilog
+from amaranth.back import rtlil
 from rich.console import Console
 from rich.table import Table
 
+from hw import yosys
 from hw.accelerator import Accelerator
 from hw.boards.board import Board, Capacity
 from hw.boards.registry import BOARDS
 from hw.spec.config import Config, ConfigError, override
-from hw.synthesis import SynthesisError, Unit, synthesise, yosys_version
+from hw.synthesis import Unit, synthesise
 
-__all__ = ["core_verilog", "main"]
+__all__ = ["main", "write_core"]
 
 TOP = "shiftwork"  # the IP core's module name
 _RESOURCES = (("lut", "LUT"), ("ff", "FF"), ("dsp", "DSP48E1"), ("bram36", "BRAM36"))
 
 
-def core_verilog(config: Config, board: Board) -> str:
-    """Verilog of the IP core; equal inputs give equal bytes."""
+def write_core(config: Config, board: Board, directory: Path) -> None:
+    """Writes the IP core's Verilog, ``shiftwork.v``; equal inputs give equal bytes."""
     top = Accelerator(config, primitives=board.primitives)
-    return verilog.convert(top, name=TOP, emit_src=False, strip_internal_attrs=True)
+    (directory / f"{TOP}.il").write_text(rtlil.convert(top, name=TOP, emit_src=False))
+    script = f"read_rtlil {TOP}.il\nproc -nomux -norom\nmemory_collect\nwrite_verilog -noattr -norename {TOP}.v\n"
+    yosys.run("verilog", script, directory)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.list:
             return _list()
         return _build(options)
-    except (BuildError, ConfigError, SynthesisError) as error:
+    except (BuildError, ConfigError, yosys.YosysError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -96,8 +99,8 @@ def _build(options: argparse.Namespace) -> int:
         console.print(f"would write {TOP}.v, the board project and report.json to {out}; nothing was written")
         return 0
     out.mkdir(parents=True, exist_ok=True)
-    (out / f"{TOP}.v").write_text(core_verilog(config, board))
-    console.print(f"wrote {out / (TOP + '.v')}; synthesising with {yosys_version()} (a few minutes)")
+    write_core(config, board, out)
+    console.print(f"wrote {out / (TOP + '.v')}; synthesising with {yosys.tool()} (a few minutes)")
     units = synthesise(f"{TOP}.v", TOP, board.synthesis, out)
     report = _report(board, config, units)
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
@@ -112,7 +115,7 @@ def _report(board: Board, config: Config, units: list[Unit]) -> dict[str, Any]:
         "board": board.name,
         "part": board.part,
         "stage": "synthesised",
-        "tool": yosys_version(),
+        "tool": yosys.tool(),
         "config": asdict(config),
         "fingerprint": config.fingerprint,
         "clock_hz": board.clock_hz,
@@ -131,7 +134,7 @@ def _row(name: str, used: Capacity, available: Capacity) -> list[str]:
 
 
 def _print(console: Console, board: Board, units: list[Unit]) -> None:
-    table = Table(title=f"{board.title}: synthesised by {yosys_version()}, hierarchy kept (upper bounds)")
+    table = Table(title=f"{board.title}: synthesised by {yosys.tool()}, hierarchy kept (upper bounds)")
     table.add_column("unit")
     for _, heading in _RESOURCES:
         table.add_column(heading, justify="right")

