@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from firmware.compiler.dependencies import Access, Tracker
 from firmware.compiler.program import CompileError, Layer
@@ -14,6 +15,7 @@ __all__ = ["Item", "Scheduler", "Stream", "Task"]
 
 # The scheduler's own rough costs, cycles: they order instructions, they do not predict (sim measures).
 _PIPELINE = {Engine.FETCH: 60, Engine.LOAD: 60, Engine.MATMUL: 80, Engine.VECTOR: 60, Engine.STORE: 60}
+_TOGETHER = 64  # cycles: starts this close count as equal, and the longer item goes first
 _COUNTER_LIMIT = 60_000  # thresholds are 16 bits; beyond this a SYNC starts the counters again
 
 
@@ -56,6 +58,16 @@ class Item:
 
 
 @dataclass
+class _Active:
+    """An item in a slot: its tasks, the one that is next, and the cost of each task and those after it."""
+
+    item: Item
+    tasks: list[Task]
+    remaining: list[int]
+    position: int = 0
+
+
+@dataclass
 class Scheduler:
     """Greedy list scheduler: of the tasks next in each slot, emit the one that could start first."""
 
@@ -76,35 +88,36 @@ class Scheduler:
         """Emit all items. Raises CompileError if they can never all start."""
         waiting = list(items)
         done: set[Hashable] = set()
-        active: dict[int, tuple[Item, Generator[Task, None, None], Task]] = {}
+        active: dict[int, _Active] = {}
         while waiting or active:
             for slot in range(self.slots):
                 if slot not in active:
                     self._take(slot, waiting, active, done)
             if not active:
                 raise CompileError(f"{len(waiting)} super-tiles wait for one another")
-            slot = min(active, key=lambda s: (self._start(active[s][2]), self._age(items, active[s][0])))
-            item, tasks, task = active.pop(slot)
-            self._emit(task)
-            following = next(tasks, None)
-            if following is None:
-                done.add(item.key)
-                self.emitted[item.key] = len(self.code)
-            else:
-                active[slot] = (item, tasks, following)
+            slot = min(active, key=lambda s: self._urgency(active[s]))
+            chosen = active[slot]
+            self._emit(chosen.tasks[chosen.position])
+            chosen.position += 1
+            if chosen.position == len(chosen.tasks):
+                del active[slot]
+                done.add(chosen.item.key)
+                self.emitted[chosen.item.key] = len(self.code)
         self.code.append(isa.encode(Op.HALT))
 
-    @staticmethod
-    def _age(items: Sequence[Item], item: Item) -> int:
-        return items.index(item)
+    def _urgency(self, active: _Active) -> tuple[int, int]:
+        """Earliest start first; among those that could start together, the item with the most work left."""
+        start = self._start(active.tasks[active.position])
+        return (start // _TOGETHER, -active.remaining[active.position])
 
     @staticmethod
-    def _take(slot: int, waiting: list[Item], active: dict, done: set[Hashable]) -> None:
+    def _take(slot: int, waiting: list[Item], active: dict[int, _Active], done: set[Hashable]) -> None:
         for item in waiting:
             if all(key in done for key in item.after):
                 waiting.remove(item)
-                tasks = item.tasks(slot)
-                active[slot] = (item, tasks, next(tasks))
+                tasks = list(item.tasks(slot))
+                costs = [task.cost for task in reversed(tasks)]
+                active[slot] = _Active(item, tasks, list(accumulate(costs))[::-1])
                 return
 
     def _start(self, task: Task) -> int:
