@@ -1,13 +1,14 @@
-"""Command line: python -m firmware quantize | inspect | compile | run | profile."""
+"""Command line: python -m firmware quantize | make-model | inspect | compile | run | profile."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from firmware.commands import compile_command, inspect_command, quantize_command, run_command
+from firmware.commands import compile_command, inspect_command, make_model_command, quantize_command, run_command
 from firmware.compiler import CompileError
 from firmware.errors import UserError
+from firmware.make_model import ARCHITECTURES
 from firmware.quantize import RANGES
 from firmware.transport import DeviceError
 from hw.spec.config import ConfigError
@@ -34,6 +35,18 @@ def parser() -> argparse.ArgumentParser:
     quantize.add_argument("--ranges", choices=tuple(RANGES), default="ema", help="activation ranges")
     quantize.add_argument("--name", help="name stored in the model; default: the output's")
     quantize.add_argument("-o", "--output", required=True)
+
+    made = commands.add_parser("make-model", help="an architecture with seeded random weights -> integer model")
+    made.set_defaults(function=make_model_command)
+    made.add_argument("architecture", help=f"a timm name: {', '.join(ARCHITECTURES)}")
+    made.add_argument("--seed", type=int, default=0)
+    for name in ("img-size", "patch", "dim", "depth", "heads", "classes"):
+        made.add_argument(f"--{name}", type=int, help="instead of the architecture's")
+    made.add_argument("--attention-bits", type=int, choices=(8, 16), default=16)
+    made.add_argument("--calibration", type=int, default=2, metavar="COUNT", help="random calibration images")
+    made.add_argument("--images", metavar="FILE", help="also write the calibration images, .npy")
+    made.add_argument("--name", help="name stored in the model; default: the architecture's")
+    made.add_argument("-o", "--output", required=True)
 
     inspect = commands.add_parser("inspect", help="print what is in a model file")
     inspect.set_defaults(function=inspect_command)

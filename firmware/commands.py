@@ -19,6 +19,7 @@ from safetensors.numpy import load_file
 from firmware.compiler import Program, compile_model
 from firmware.device import Accelerator
 from firmware.errors import UserError
+from firmware.make_model import architecture, images, make_model
 from firmware.model_file import load_model, save_model
 from firmware.preprocess import load_images, normalise, to_int8
 from firmware.quantize import quantize
@@ -26,7 +27,7 @@ from firmware.report import build_report, first_difference, print_report, write_
 from hw.spec.config import PRESETS, Config, ConfigError, override
 from hw.spec.model import Model
 
-__all__ = ["compile_command", "inspect_command", "quantize_command", "run_command"]
+__all__ = ["compile_command", "inspect_command", "make_model_command", "quantize_command", "run_command"]
 
 
 def quantize_command(arguments: argparse.Namespace) -> int:
@@ -51,10 +52,29 @@ def quantize_command(arguments: argparse.Namespace) -> int:
         attention_bits=arguments.attention_bits,
         ranges=arguments.ranges,
     )
-    save_model(model, arguments.output)
-    size = Path(arguments.output).stat().st_size
-    print(f"wrote {arguments.output}: {len(model.nodes)} operators, {model.macs:,} MACs per image, {size:,} bytes")
+    return _save(model, arguments.output)
+
+
+def _save(model: Model, path: str) -> int:
+    save_model(model, path)
+    size = Path(path).stat().st_size
+    print(f"wrote {path}: {len(model.nodes)} operators, {model.macs:,} MACs per image, {size:,} bytes")
     return 0
+
+
+def make_model_command(arguments: argparse.Namespace) -> int:
+    """A known architecture with seeded random weights -> integer model file."""
+    changes = {key: getattr(arguments, key) for key in ("img_size", "patch", "dim", "depth", "heads", "classes")}
+    shape = architecture(arguments.architecture, **changes)
+    if not 1 <= arguments.calibration <= 256 or arguments.seed < 0:
+        raise UserError("--calibration must be from 1 to 256 and --seed at least 0")
+    model = make_model(
+        shape, seed=arguments.seed, attention_bits=arguments.attention_bits, calibration=arguments.calibration,
+        name=arguments.name,
+    )  # fmt: skip
+    if arguments.images:
+        np.save(arguments.images, images(shape, arguments.calibration, arguments.seed))
+    return _save(model, arguments.output)
 
 
 def _per_channel(values: list[float], channels: int, name: str) -> list[float]:
