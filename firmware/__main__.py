@@ -75,6 +75,8 @@ def parser() -> argparse.ArgumentParser:
         run.add_argument("--check", action="store_true", help="compare every logit with the golden model")
         run.add_argument("--logits", metavar="FILE", help="write the integer logits, .npy")
         run.add_argument("--report", metavar="FILE", help="write the report, JSON")
+        run.add_argument("--trace", metavar="FILE", help="write what every engine did when, for ui.perfetto.dev (JSON)")
+        run.add_argument("--roofline", metavar="FILE", help="print the roofline of every layer and plot it (SVG)")
     return top
 
 

@@ -23,7 +23,9 @@ from firmware.make_model import architecture, images, make_model
 from firmware.model_file import load_model, save_model
 from firmware.preprocess import load_images, normalise, to_int8
 from firmware.quantize import quantize
-from firmware.report import build_report, first_difference, print_report, write_json
+from firmware.report import add_roofline, build_report, first_difference, print_report, write_json
+from firmware.trace import build_trace, write_trace
+from firmware.transport import Stated, Traced
 from hw.spec.config import PRESETS, Config, ConfigError, override
 from hw.spec.model import Model
 
@@ -182,13 +184,38 @@ def _execute(
     arguments: argparse.Namespace, model: Model, images: NDArray[np.int8]
 ) -> tuple[dict[str, Any], NDArray[np.int32]]:
     if arguments.device == "golden":
+        if arguments.trace or arguments.roofline:
+            raise UserError("the golden model has no cycles: --trace and --roofline want a device")
         return build_report("golden", len(images), None), _golden(model, images)
-    with Accelerator.open(arguments.device) as device:
+    with Accelerator.open(_target(arguments)) as device:
         program = device.load(model, batch=min(arguments.batch, len(images)))
-        total = program.estimated_cycles * -(-len(images) // program.images)
-        with _progress(total) as advance:
+        runs = -(-len(images) // program.images)
+        with _progress(program.estimated_cycles * runs) as advance:
             logits = device.run(images, progress=advance)
-        return build_report(arguments.device, len(images), device.profile()), logits
+        report = build_report(arguments.device, len(images), device.profile())
+        if arguments.trace:
+            _write_trace(device, program, runs, arguments.trace)
+        if arguments.roofline:
+            add_roofline(report, program, device.profile(), runs, arguments.roofline)
+        return report, logits
+
+
+def _target(arguments: argparse.Namespace) -> str:
+    """The device, asked to record its engines' states if a trace is wanted."""
+    device: str = arguments.device
+    if not arguments.trace or not device.startswith("sim:") or "states=" in device:
+        return device
+    return f"{device}{',' if '?' in device else '?'}states=1"
+
+
+def _write_trace(device: Accelerator, program: Program, runs: int, path: str) -> None:
+    if not isinstance(device.transport, Traced):
+        raise UserError("this device cannot say when its instructions ran: --trace wants a simulation (sim:...)")
+    states = device.transport.states() if isinstance(device.transport, Stated) else None
+    try:
+        write_trace(build_trace(program, device.transport.intervals(), states, runs=runs), path)
+    except ValueError as error:
+        raise UserError(f"--trace wants a run of all images in one start: {error}") from None
 
 
 def _golden(model: Model, images: NDArray[np.int8]) -> NDArray[np.int32]:

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from firmware.compiler import Program
 from firmware.profile import Profile
+from firmware.roofline import EFFICIENCY, Point, as_json, print_roofline, roofline, svg, total
 
-__all__ = ["build_report", "first_difference", "print_report", "write_json"]
+__all__ = ["add_roofline", "build_report", "first_difference", "print_report", "write_json"]
 
 
 def first_difference(name: str, expected: NDArray[Any], actual: NDArray[Any]) -> dict[str, Any] | None:
@@ -69,6 +71,21 @@ def build_report(device: str, images: int, profile: Profile | None) -> dict[str,
     return report
 
 
+def add_roofline(report: dict[str, Any], program: Program, profile: Profile, runs: int, path: str | Path) -> None:
+    """Adds the roofline of every layer, for one of the `runs` runs, and writes the plot."""
+    points = roofline(program, profile.layers, runs=runs)
+    whole = total(points, cycles=profile.cycles // runs)
+    config = program.config
+    report["roofline"] = {
+        "macs_per_cycle": config.macs_per_cycle,
+        "bytes_per_cycle": config.word_bytes * EFFICIENCY,
+        "elements_per_cycle": config.lanes,
+        "total": as_json(whole),
+        "layers": [as_json(point) for point in points],
+    }
+    Path(path).write_text(svg(points, whole, config.macs_per_cycle, config.word_bytes), encoding="utf-8")
+
+
 def write_json(report: dict[str, Any], path: str | Path) -> None:
     """Writes the report whole or not at all."""
     path = Path(path)
@@ -105,6 +122,11 @@ def print_report(report: dict[str, Any], console: Console, *, layers: bool = Tru
             f"{report['cycles_per_image']:,.0f} cycles and {report['macs_per_image']:,} MACs per image; utilisation "
             f"{report['utilisation']:.1%} of {report['macs_per_cycle']} MACs per cycle ({report['figures']})"
         )
+    if "roofline" in report:
+        figures = report["roofline"]
+        points = [Point(**{name: layer[name] for name in Point.__dataclass_fields__}) for layer in figures["layers"]]
+        whole = Point(**{name: figures["total"][name] for name in Point.__dataclass_fields__})
+        print_roofline(points, whole, console)
     if "accuracy" in report:
         console.print(f"accuracy {report['accuracy']:.2%} on {report['images']} images")
     if "bit_exact" in report:

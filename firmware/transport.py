@@ -16,6 +16,7 @@ __all__ = [
     "SCHEMES",
     "DeviceError",
     "DeviceTimeoutError",
+    "Stated",
     "Target",
     "Traced",
     "Transport",
@@ -78,6 +79,15 @@ class Traced(Protocol):
 
     def clear_trace(self) -> None:
         """Forgets everything recorded so far."""
+        ...
+
+
+@runtime_checkable
+class Stated(Traced, Protocol):
+    """A Traced transport that can also tell what every engine did in every cycle."""
+
+    def states(self) -> list[NDArray[np.int64]]:
+        """Per engine, rows (cycle, 0 busy | 1 waits for input | 2 waits for room | 3 idle); empty if not recorded."""
         ...
 
 

@@ -101,19 +101,19 @@ class Plan:
     def _item(self, image: int, block: int, tile: int, slot: int) -> Steps:
         arena = self.arenas[slot]
         if block < 0:
-            residual = yield from self._embed(arena, image, tile)
+            residual, params = yield from self._embed(arena, image, tile)
         else:
             roles = self.roles.blocks[block]
             context = yield from self._attention(arena, slot, image, block, tile)
-            residual = yield from self._project(arena, roles, image, tile, context)
-            yield from self._mlp(arena, slot, roles, tile, residual)
-        if block + 1 < self.model.depth:
-            yield from self._next(arena, slot, image, block + 1, tile, residual)
-        elif tile == 0:
-            yield from self._head(arena, slot, image, residual)
+            residual, before = yield from self._project(arena, roles, image, tile, context)
+            params = yield from self._mlp(arena, slot, block, tile, residual, before)
+        if params and block + 1 < self.model.depth:
+            yield from self._next(arena, slot, image, block + 1, tile, residual, params)
+        elif params:
+            yield from self._head(arena, slot, image, residual, params)
         arena.free(residual)
 
-    def _embed(self, arena: Arena, image: int, tile: int) -> Generator[Task, None, Buffer]:
+    def _embed(self, arena: Arena, image: int, tile: int) -> Generator[Task, None, tuple[Buffer, Buffer | None]]:
         tokens, start, roles = self.tiles[tile], self.starts[tile], self.roles
         first = 1 if start == 0 else 0  # the class token has no patch
         patches = start + first - 1
@@ -123,8 +123,10 @@ class Plan:
         yield self.tasks.load(
             roles.add, Region.MODEL, position.offset + start * self.residual_words, residual, tokens, ()
         )
+        following = self._following_norm(-1, tile)
+        params = (yield from self._norm_parameters(arena, following)) if following else None
         if tokens == first:
-            return residual
+            return residual, params
         source = arena.allocate("patches", tokens - first, row)
         offset = (image * (self.model.tokens - 1) + patches) * row
         yield self.tasks.load(roles.embed, Region.INPUT, offset, source, tokens - first, ())
@@ -133,7 +135,7 @@ class Plan:
         arena.free(source)
         yield self.tasks.add(roles.add, branch, residual, tokens - first, first)
         arena.free(branch)
-        return residual
+        return residual, params
 
     def _attention(self, arena: Arena, slot: int, image: int, block: int, tile: int) -> Generator[Task, None, Buffer]:
         roles, tokens, model = self.roles.blocks[block], self.tiles[tile], self.model
@@ -174,48 +176,68 @@ class Plan:
 
     def _project(
         self, arena: Arena, roles: Block, image: int, tile: int, context: Buffer
-    ) -> Generator[Task, None, Buffer]:
+    ) -> Generator[Task, None, tuple[Buffer, Buffer]]:
+        """Residual after attention, and the parameters of the norm that follows."""
         tokens = self.tiles[tile]
         residual = arena.allocate("residual", tokens, self.residual_words, high=True)
         at = self._residual_at(image, self.starts[tile])
         access = (Access("work", at, at + residual.words),)
         yield self.tasks.load(roles.add1, Region.WORK, at, residual, tokens, access)
+        params = yield from self._norm_parameters(arena, roles.norm2)
         branch = arena.allocate("branch", tokens, self.residual_words, high=True)
         yield self.tasks.linear(roles.proj, context, tokens, branch, self.model.dim, Kind.INT16)
         arena.free(context)
         yield self.tasks.add(roles.add1, branch, residual, tokens, 0)
         arena.free(branch)
-        return residual
+        return residual, params
 
-    def _mlp(self, arena: Arena, slot: int, roles: Block, tile: int, residual: Buffer) -> Steps:
-        tokens, model = self.tiles[tile], self.model
+    def _mlp(
+        self, arena: Arena, slot: int, block: int, tile: int, residual: Buffer, params: Buffer
+    ) -> Generator[Task, None, Buffer | None]:
+        """Leaves the block's output in `residual`. Returns the parameters of the norm that follows, if any does."""
+        roles, tokens, model = self.roles.blocks[block], self.tiles[tile], self.model
         normal = arena.allocate("normalised", tokens, self.dim_words)
-        yield from self._norm(arena, slot, roles.norm2, residual, tokens, normal)
+        yield from self._norm(arena, slot, roles.norm2, residual, tokens, params, normal)
         hidden = arena.allocate("hidden", tokens, model.hidden // self.word)
         yield self.tasks.linear(roles.fc1, normal, tokens, hidden, model.hidden, Kind.INT8, row_max=slot * 2)
         arena.free(normal)
         yield self.tasks.gelu(roles.gelu, roles.gelu_quant, hidden, tokens, slot * 2)
+        following = self._following_norm(block, tile)
         branch = arena.allocate("branch", tokens, self.residual_words, high=True)
+        after = (yield from self._norm_parameters(arena, following)) if following else None
         yield self.tasks.linear(roles.fc2, hidden, tokens, branch, model.dim, Kind.INT16)
         arena.free(hidden)
         yield self.tasks.add(roles.add2, branch, residual, tokens, 0)
         arena.free(branch)
+        return after
 
-    def _norm(
-        self, arena: Arena, slot: int, node: Node, residual: Buffer, tokens: int, target: Buffer
-    ) -> Steps:  # fmt: skip
-        yield self.tasks.moments(node, residual, tokens, slot)
+    def _following_norm(self, block: int, tile: int) -> Node | None:
+        """The norm that a super-tile meets after `block`: the next block's, or the last one for the class token's."""
+        if block + 1 < self.model.depth:
+            return self.roles.blocks[block + 1].norm1
+        return self.roles.norm if tile == 0 else None
+
+    def _norm_parameters(self, arena: Arena, node: Node) -> Generator[Task, None, Buffer]:
+        """The parameter table of a norm, asked for well before it is needed: LOAD queues behind the weights."""
         blob = self.image.blobs[node.name]
         params = arena.allocate("norm parameters", 1, blob.words, high=True)
         yield self.tasks.load(node, Region.MODEL, blob.offset, params, 1, ())
+        return params
+
+    def _norm(
+        self, arena: Arena, slot: int, node: Node, residual: Buffer, tokens: int, params: Buffer, target: Buffer
+    ) -> Steps:
+        yield self.tasks.moments(node, residual, tokens, slot)
         yield self.tasks.layer_norm(node, residual, tokens, slot, params, target)
         arena.free(params)
 
-    def _next(self, arena: Arena, slot: int, image: int, block: int, tile: int, residual: Buffer) -> Steps:
+    def _next(
+        self, arena: Arena, slot: int, image: int, block: int, tile: int, residual: Buffer, params: Buffer
+    ) -> Steps:
         """Q, K and V of the next block, and everything the other super-tiles need of them, into WORK."""
         roles, tokens, start = self.roles.blocks[block], self.tiles[tile], self.starts[tile]
         normal = arena.allocate("normalised", tokens, self.dim_words)
-        yield from self._norm(arena, slot, roles.norm1, residual, tokens, normal)
+        yield from self._norm(arena, slot, roles.norm1, residual, tokens, params, normal)
         at = self._residual_at(image, start)
         yield self.tasks.store(
             roles.norm1, Region.WORK, at, residual, tokens, (Access("work", at, at + residual.words),)
@@ -254,10 +276,10 @@ class Plan:
             )  # fmt: skip
         arena.free(keys, values)
 
-    def _head(self, arena: Arena, slot: int, image: int, residual: Buffer) -> Steps:
+    def _head(self, arena: Arena, slot: int, image: int, residual: Buffer, params: Buffer) -> Steps:
         roles, classes = self.roles, self.model.classes
         normal = arena.allocate("normalised", 1, self.dim_words)
-        yield from self._norm(arena, slot, roles.norm, residual, 1, normal)
+        yield from self._norm(arena, slot, roles.norm, residual, 1, params, normal)
         row = align(4 * classes, self.word) // self.word
         logits = arena.allocate("logits", 1, row, high=True)
         yield self.tasks.linear(roles.head, normal, 1, logits, classes, Kind.INT32)

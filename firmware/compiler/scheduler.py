@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from firmware.compiler.costs import ISSUE, STREAM_LATENCY, stream_cost
 from firmware.compiler.dependencies import Access, Tracker
 from firmware.compiler.program import CompileError, Layer
 from hw.spec import isa
@@ -13,8 +14,6 @@ from hw.spec.isa import Engine, Op
 
 __all__ = ["Item", "Scheduler", "Stream", "Task"]
 
-# The scheduler's own rough costs, cycles: they order instructions, they do not predict (sim measures).
-_PIPELINE = {Engine.FETCH: 60, Engine.LOAD: 60, Engine.MATMUL: 80, Engine.VECTOR: 60, Engine.STORE: 60}
 _TOGETHER = 64  # cycles: starts this close count as equal, and the longer item goes first
 _COUNTER_LIMIT = 60_000  # thresholds are 16 bits; beyond this a SYNC starts the counters again
 
@@ -31,11 +30,12 @@ class Stream:
 
 @dataclass(frozen=True)
 class Task:
-    """One instruction to be: its accesses, its cost in cycles, the layer it belongs to."""
+    """One instruction to be: its accesses, its layer, the cycles its engine is taken and those until it retires."""
 
     op: Op
     operands: dict[str, int]
     cost: int
+    latency: int
     layer: str
     reads: tuple[Access, ...] = ()
     writes: tuple[Access, ...] = ()
@@ -106,9 +106,10 @@ class Scheduler:
         self.code.append(isa.encode(Op.HALT))
 
     def _urgency(self, active: _Active) -> tuple[int, int]:
-        """Earliest start first; among those that could start together, the item with the most work left."""
-        start = self._start(active.tasks[active.position])
-        return (start // _TOGETHER, -active.remaining[active.position])
+        """Earliest start first. Among those that could start together, MATMUL serves the item with the most work left,
+        so that all end together; the others serve the one with the least, so that one chain gets through to MATMUL."""
+        task, remaining = active.tasks[active.position], active.remaining[active.position]
+        return (self._start(task) // _TOGETHER, -remaining if task.engine == Engine.MATMUL else remaining)
 
     @staticmethod
     def _take(slot: int, waiting: list[Item], active: dict[int, _Active], done: set[Hashable]) -> None:
@@ -125,7 +126,7 @@ class Scheduler:
         start = self._after(task.engine, waits)
         if task.stream:
             fetch = self._after(Engine.FETCH, self._tracker.waits(Engine.FETCH, task.stream.reads, ()))
-            start = max(start, fetch + _PIPELINE[Engine.FETCH])
+            start = max(start, fetch + STREAM_LATENCY)
         return start
 
     def _after(self, engine: Engine, waits: dict[Engine, int]) -> int:
@@ -141,14 +142,14 @@ class Scheduler:
         reads = (*task.reads, *(task.stream.reads if task.stream else ()))  # FETCH's reads end with its MATMUL
         self._append(task.op, waits, task.operands, task.layer)
         self._tracker.commit(task.engine, self.counts[task.engine] - 1, reads, task.writes)
-        self._account(task.engine, start, task.cost)
+        self._account(task.engine, start, task.cost, task.latency)
 
     def _fetch(self, stream: Stream, layer: str) -> None:
         waits = self._tracker.waits(Engine.FETCH, stream.reads, ())
         start = self._after(Engine.FETCH, waits)
         operands = {"region": stream.region, "offset": stream.offset, "words": stream.words}
         self._append(Op.FETCH, waits, operands, layer)
-        self._account(Engine.FETCH, start, stream.words + stream.words // 8)
+        self._account(Engine.FETCH, start, stream_cost(stream.words), 0)
 
     def _append(self, op: Op, waits: dict[Engine, int], operands: dict[str, int], layer: str) -> None:
         engine = isa.engine_of(op)
@@ -158,9 +159,9 @@ class Scheduler:
         self.layers[layer].instructions.setdefault(engine, []).append(self.counts[engine])
         self.counts[engine] += 1
 
-    def _account(self, engine: Engine, start: int, cost: int) -> None:
+    def _account(self, engine: Engine, start: int, cost: int, latency: int) -> None:
         self._free[engine] = start + cost
-        self._finish[engine].append(start + cost + _PIPELINE[engine])
+        self._finish[engine].append(start + cost + latency + ISSUE)
         self.makespan = max(self.makespan, self._finish[engine][-1])
 
     def _synchronise(self) -> None:

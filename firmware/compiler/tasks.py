@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from firmware.compiler.allocator import Buffer
+from firmware.compiler.costs import matmul_cost, transfer_cost, vector_cost
 from firmware.compiler.dependencies import Access
 from firmware.compiler.image import ModelImage
 from firmware.compiler.scheduler import Stream, Task
 from hw.spec.config import Config
 from hw.spec.isa import Kind, Op, Region
-from hw.spec.memory import tiles
 from hw.spec.model import Model, Node
 
 __all__ = ["Tasks"]
@@ -34,14 +34,28 @@ class Tasks:
     ) -> Task:
         """Contiguous memory -> the first `rows` rows of `buffer`."""
         operands = self._linear_transfer(region, offset, buffer, rows)
-        return Task(Op.LOAD, operands, self._transfer_cost(rows * buffer.row), node.name, reads, (buffer.access(),))
+        return Task(
+            Op.LOAD,
+            operands,
+            *transfer_cost(rows * buffer.row, rows * buffer.row),
+            node.name,
+            reads,
+            (buffer.access(),),
+        )
 
     def store(
         self, node: Node, region: Region, offset: int, buffer: Buffer, rows: int, writes: tuple[Access, ...]
     ) -> Task:
         """The first `rows` rows of `buffer` -> contiguous memory."""
         operands = self._linear_transfer(region, offset, buffer, rows)
-        return Task(Op.STORE, operands, self._transfer_cost(rows * buffer.row), node.name, (buffer.access(),), writes)
+        return Task(
+            Op.STORE,
+            operands,
+            *transfer_cost(rows * buffer.row, rows * buffer.row),
+            node.name,
+            (buffer.access(),),
+            writes,
+        )
 
     def scatter(
         self, node: Node, offset: int, buffer: Buffer, start: int, *,
@@ -54,9 +68,9 @@ class Tasks:
             "count2": second[0], "offset2": second[1], "scratch2": second[2],
         }  # fmt: skip
         last = run[0] - 1 + (first[0] - 1) * first[1] + (second[0] - 1) * second[1]
-        cost = self._transfer_cost(run[0] * first[0] * second[0])
+        cost = transfer_cost(run[0] * first[0] * second[0], run[0])
         writes = (Access("work", offset, offset + last + 1),)
-        return Task(Op.STORE, operands, cost, node.name, (buffer.access(),), writes)
+        return Task(Op.STORE, operands, *cost, node.name, (buffer.access(),), writes)
 
     def _linear_transfer(self, region: Region, offset: int, buffer: Buffer, rows: int) -> dict[str, int]:
         words = rows * buffer.row
@@ -66,10 +80,6 @@ class Tasks:
         return {
             **operands, "run": buffer.row, "count1": rows, "offset1": buffer.row, "scratch1": buffer.row, "count2": 1,
         }  # fmt: skip
-
-    @staticmethod
-    def _transfer_cost(words: int) -> int:
-        return words + words // 8
 
     # MATMUL
 
@@ -120,9 +130,8 @@ class Tasks:
         if row_max is not None:
             operands |= {"track_max": 1, "row_max": row_max}
             writes += (_bank("row_max", row_max),)
-        beats = max(operands["rows"] * (1 + operands.get("two_planes", 0)), self._config.cols)
-        cost = tiles(operands["outputs"], self._config) * operands["passes"] * beats
-        return Task(Op.MATMUL, operands, cost, node.name, reads, writes, stream)
+        cost = matmul_cost(operands, self._config)
+        return Task(Op.MATMUL, operands, *cost, node.name, reads, writes, stream)
 
     # VECTOR
 
@@ -168,7 +177,7 @@ class Tasks:
             **self._dyadic(quant),
         }  # fmt: skip
         reads = (hidden.access(), _bank("row_max", bank))
-        return self._vector(Op.SHIFT_GELU, operands, node, reads, (hidden.access(),), rate=1)
+        return self._vector(Op.SHIFT_GELU, operands, node, reads, (hidden.access(),))
 
     def add(self, node: Node, branch: Buffer, residual: Buffer, rows: int, first: int) -> Task:
         """residual rows first.. = branch + residual, in place."""
@@ -180,14 +189,12 @@ class Tasks:
             **self._dyadic(node), **self._dyadic(node, "_identity"),
         }  # fmt: skip
         reads = (branch.access(), residual.access())
-        return self._vector(Op.ADD, operands, node, reads, (residual.access(),), rate=1)
+        return self._vector(Op.ADD, operands, node, reads, (residual.access(),))
 
     def _vector(
-        self, op: Op, operands: dict[str, int], node: Node, reads: tuple[Access, ...], writes: tuple[Access, ...],
-        rate: int | None = None,
-    ) -> Task:  # fmt: skip
-        cost = operands["rows"] * operands["length"] // (rate or self._config.lanes)
-        return Task(op, operands, cost, node.name, reads, writes)
+        self, op: Op, operands: dict[str, int], node: Node, reads: tuple[Access, ...], writes: tuple[Access, ...]
+    ) -> Task:
+        return Task(op, operands, *vector_cost(op, operands, self._config), node.name, reads, writes)
 
     def _dyadic(self, node: Node, suffix: str = "") -> dict[str, int]:
         return {

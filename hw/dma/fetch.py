@@ -10,7 +10,9 @@ from hw.units.credit import credit
 from hw.units.ports import INDEX_BITS, AXIRead, engine_members
 from hw.units.stream_fifo import StreamFIFO
 
-__all__ = ["FetchEngine"]
+__all__ = ["OUTSTANDING", "FetchEngine"]
+
+OUTSTANDING = 4  # bursts; two reach LiteDRAM's full rate, and its 21 cycles of latency are half a burst more
 
 _FIELDS = {field.name: field.bits for field in isa.OPERANDS[isa.Op.FETCH]}
 
@@ -19,7 +21,8 @@ class FetchEngine(Component):
     """Appends ``words`` consecutive memory words to the stream.
 
     A burst is requested only after room for it has been set aside in the stream FIFO, so read data are always accepted.
-    As many bursts are outstanding as there is room for. An instruction retires when its last word enters the FIFO, and
+    At most ``OUTSTANDING`` bursts are outstanding: enough to hide a memory's latency, few enough that a LOAD does not
+    queue behind a whole FIFO's worth of weights. An instruction retires when its last word enters the FIFO, and
     the next one begins then. A stall of ``stream`` fills the FIFO and then ends requests, nothing else.
 
     ``busy``: a word arrives; ``wait_in``: words are outstanding and none arrives; ``wait_out``: no room for a burst.
@@ -66,7 +69,7 @@ class FetchEngine(Component):
         operands = layout(self.issue.p.operands[: layout.size])
         index = Signal(INDEX_BITS, reset_less=True)
         stop, stopped = Signal(), Signal()
-        pending = Signal(range(self.stream_words + 1))  # bursts
+        pending = Signal(range(OUTSTANDING + 1))  # bursts
         m.d.comb += [
             stop.eq(self.halt | stopped),
             self.issue.ready.eq(generator.i.ready & (pending == 0) & ~stop),
@@ -83,7 +86,7 @@ class FetchEngine(Component):
         free = Signal(range(self.stream_words + 1), init=self.stream_words)
         has_room = free > generator.last
         m.d.comb += [
-            generator.allow.eq(has_room & ~stop),
+            generator.allow.eq(has_room & (pending < OUTSTANDING) & ~stop),
             self.bus.ar.valid.eq(generator.o.valid),
             self.bus.ar.p.address.eq(generator.o.p.address),
             self.bus.ar.p.last.eq(generator.o.p.last),
