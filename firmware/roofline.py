@@ -118,16 +118,23 @@ def as_json(point: Point) -> dict[str, Any]:
 
 def print_roofline(points: Sequence[Point], whole: Point, console: Console) -> None:
     """Table of the three roofs, equal layers of all blocks together, in thousands of cycles."""
-    table = Table(title=f"roofline, thousands of cycles; memory at {EFFICIENCY} words per cycle", box=SIMPLE_HEAD)
+    table = Table(
+        title=f"roofline, thousands of cycles; memory at {EFFICIENCY} words per cycle",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     for heading in ("layer", "MAC/byte", "array", "beats", "memory", "vector", "bound", "taken"):
         table.add_column(heading, justify="left" if heading in {"layer", "bound"} else "right", no_wrap=True)
     for point in (*merged(points), whole):
         ratio = f"{point.intensity:.1f}" if point.macs and point.bytes else ""
         roofs = (point.array, point.beats, point.memory, point.vector)
-        taken = f"{point.cycles / 1e3:,.1f}" if point.cycles else ""
         name = point.name.removeprefix("blocks.")
-        table.add_row(name, ratio, *(f"{roof / 1e3:,.1f}" if roof else "" for roof in roofs), point.bound, taken)
+        table.add_row(name, ratio, *map(_thousands, roofs), point.bound, _thousands(point.cycles))
     console.print(table)
+
+
+def _thousands(cycles: float) -> str:
+    return f"{cycles / 1e3:,.{0 if cycles >= 1e5 else 1}f}" if cycles else ""
 
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 860, 520, 70, 40, 250, 60
@@ -138,7 +145,8 @@ def svg(points: Sequence[Point], whole: Point, peak: int, word_bytes: int) -> st
     shown = [point for point in (*merged(points), whole) if point.macs and point.bytes]
     low = 2.0 ** math.floor(math.log2(min(1.0, *(point.intensity for point in shown)) / 2))
     high = 2.0 ** math.ceil(math.log2(max(point.intensity for point in shown) * 2))
-    top, floor = peak * 2.0, min(1.0, *(max(point.attained, 0.25) for point in shown)) / 2
+    top = max(peak * 2.0, min(peak * 8.0, 1.5 * whole.macs / whole.vector if whole.vector else 0.0))
+    floor = min(1.0, *(max(point.attained, 0.25) for point in shown)) / 2
 
     def x(value: float) -> float:
         return _LEFT + (_WIDTH - _LEFT - _RIGHT) * math.log(value / low) / math.log(high / low)

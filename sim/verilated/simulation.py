@@ -171,6 +171,15 @@ class Simulation:
             pairs.append(list(zip(edges[0], edges[1], strict=False)))
         return pairs
 
+    def states(self) -> list[NDArray[np.int64]]:
+        """Per engine, rows (cycle, 0 busy | 1 wait_in | 2 wait_out | 3 idle): every change, with `log_states`."""
+        events, first = self._events(), EVENTS.index("busy")
+        result = []
+        for engine in Engine:
+            own = events[(events["engine"] == engine) & (events["kind"] >= first)]
+            result.append(np.stack([own["cycle"].astype(np.int64), own["kind"].astype(np.int64) - first], axis=1))
+        return result
+
     def clear_trace(self) -> None:
         self._library.sim_clear_events(self._open())
 
