@@ -1,0 +1,1 @@
+"""Benchmarks of whole networks on the simulated gateware: `python -m bench deit`."""
