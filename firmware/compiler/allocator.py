@@ -31,9 +31,15 @@ class Arena:
     """Words [start, stop) of the scratchpad, given out from below (operands of the array) or from above."""
 
     def __init__(self, start: int, stop: int) -> None:
+        self._range = (start, stop)
         self._size = stop - start
-        self._free: list[tuple[int, int]] = [(start, stop)]
+        self._free: list[tuple[int, int]] = []
         self.peak = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget every buffer."""
+        self._free = [self._range]
 
     def allocate(self, name: str, rows: int, row: int, *, high: bool = False) -> Buffer:
         """A buffer of `rows` rows of `row` words. Raises CompileError when no hole is large enough."""

@@ -30,9 +30,9 @@ def compile_model(model: Model, config: Config, *, batch: int = 1) -> Program:
     best: tuple[Scheduler, Plan] | None = None
     refused: CompileError | None = None
     for tiles in cuts(model.tokens, config):
-        for slots in _slot_choices(config, batch * len(tiles)):
+        for banks in _arenas(config, batch * len(tiles)):
             try:
-                candidate = _schedule(model, roles, image, config, batch, tiles, slots)
+                candidate = _schedule(model, roles, image, config, batch, tiles, banks)
             except CompileError as error:
                 refused = error
                 continue
@@ -76,16 +76,28 @@ def cuts(tokens: int, config: Config) -> list[tuple[int, ...]]:
     return list(choices)
 
 
-def _slot_choices(config: Config, items: int) -> range:
-    return range(1, min(4, config.stat_banks, config.row_max_banks // 2, items) + 1)
+def _arenas(config: Config, items: int) -> list[tuple[int, ...]]:
+    """Ways to give the scratchpad's banks to slots, in ascending sizes: (4,), (1, 3), (2, 2), (1, 1, 2) ..."""
+    most = min(4, config.stat_banks, config.row_max_banks // 2, items)
+
+    def split(banks: int, least: int, slots: int) -> list[tuple[int, ...]]:
+        if slots == 1:
+            return [(banks,)]
+        return [
+            (first, *rest)
+            for first in range(least, banks // slots + 1)
+            for rest in split(banks - first, first, slots - 1)
+        ]
+
+    return [way for slots in range(1, most + 1) for way in split(config.banks, 1, slots)]
 
 
 def _schedule(
     model: Model, roles: VisionTransformer, image: ModelImage, config: Config, batch: int, tiles: tuple[int, ...],
-    slots: int,
+    banks: tuple[int, ...],
 ) -> tuple[Scheduler, Plan]:  # fmt: skip
-    plan = Plan(model, roles, image, config, batch, tiles, slots)
-    scheduler = Scheduler(slots, _layers(model, batch))
+    plan = Plan(model, roles, image, config, batch, tiles, banks)
+    scheduler = Scheduler(len(banks), _layers(model, batch))
     scheduler.run(plan.items())
     return scheduler, plan
 

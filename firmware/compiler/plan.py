@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Hashable, Mapping, Sequence
 from functools import partial
+from itertools import accumulate, pairwise
 
 from firmware.compiler.allocator import Arena, Buffer
 from firmware.compiler.dependencies import Access
 from firmware.compiler.image import ModelImage, attention_words
 from firmware.compiler.pattern import Block, VisionTransformer
-from firmware.compiler.program import Checkpoint
+from firmware.compiler.program import Checkpoint, CompileError
 from firmware.compiler.scheduler import Item, Stream, Task
 from firmware.compiler.tasks import Tasks
 from hw.spec.config import Config
@@ -29,19 +30,22 @@ Steps = Generator[Task, None, None]
 
 
 class Plan:
-    """Items for `images` images of `model`, tokens cut into `tiles`, for a machine with `slots` arenas."""
+    """Items for `images` images of `model`, tokens cut into `tiles`, in arenas of `banks` scratchpad banks each.
+
+    An arena of whole banks keeps a slot's VECTOR and STORE accesses out of the way of the array's reads of another's.
+    """
 
     def __init__(
         self, model: Model, roles: VisionTransformer, image: ModelImage, config: Config, images: int,
-        tiles: Sequence[int], slots: int,
+        tiles: Sequence[int], banks: Sequence[int],
     ) -> None:  # fmt: skip
         self.model, self.roles, self.image, self.config = model, roles, image, config
-        self.images, self.tiles, self.slots = images, tiles, slots
+        self.images, self.tiles, self.slots = images, tiles, len(banks)
         self.word = config.word_bytes
         self.starts = [sum(tiles[:s]) for s in range(len(tiles))]
         self.tasks = Tasks(model, config, image)
-        size = config.scratch_words // slots
-        self.arenas = [Arena(slot * size, (slot + 1) * size) for slot in range(slots)]
+        ends = [config.bank_words * end for end in accumulate(banks)]
+        self.arenas = [Arena(start, stop) for start, stop in pairwise([0, *ends])]
         self.dim_words = model.dim // self.word
         self.residual_words = 2 * self.dim_words
         self.key_words = align(model.tokens, self.word) // self.word  # words of a row of scores
@@ -57,18 +61,37 @@ class Plan:
         return self.images * self._work_size * self.word
 
     def items(self) -> list[Item]:
-        """All items, oldest first: the scheduler's priority."""
-        every = range(len(self.tiles))
+        """All items, those to start first in front: a block's largest super-tiles, so that it ends with short ones."""
+        every = sorted(range(len(self.tiles)), key=lambda tile: -self.tiles[tile])
+        fitting = {tokens: self._fitting(self.tiles.index(tokens)) for tokens in set(self.tiles)}
         return [
             Item(
                 (i, b, s),
                 tuple((i, b - 1, other) for other in every) if b >= 0 else (),
+                fitting[self.tiles[s]],
                 partial(self._item, i, b, s),
             )
             for i in range(self.images)
             for b in range(-1, self.model.depth)
             for s in every
         ]
+
+    def _fitting(self, tile: int) -> frozenset[int]:
+        """Slots whose arenas hold a super-tile like `tile`. Raises CompileError if there is none."""
+        slots = set()
+        refused: CompileError | None = None
+        for slot, arena in enumerate(self.arenas):
+            try:
+                for block in (-1, 0, self.model.depth - 1):
+                    for _ in self._item(0, block, tile, slot):
+                        pass
+                slots.add(slot)
+            except CompileError as error:
+                refused = error
+                arena.clear()
+        if not slots and refused:
+            raise refused
+        return frozenset(slots)
 
     def checkpoints(self, emitted: Mapping[Hashable, int]) -> tuple[Checkpoint, ...]:
         """Where the residual stream of a single image is whole in WORK: between blocks."""

@@ -50,10 +50,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Item:
-    """A super-tile's share of one block: may start when the items in `after` have been emitted."""
+    """A super-tile's share of one block: may start in one of `slots` when the items in `after` have been emitted."""
 
     key: Hashable
     after: tuple[Hashable, ...]
+    slots: frozenset[int]
     tasks: Callable[[int], Generator[Task, None, None]]  # called with the slot number
 
 
@@ -114,7 +115,7 @@ class Scheduler:
     @staticmethod
     def _take(slot: int, waiting: list[Item], active: dict[int, _Active], done: set[Hashable]) -> None:
         for item in waiting:
-            if all(key in done for key in item.after):
+            if slot in item.slots and all(key in done for key in item.after):
                 waiting.remove(item)
                 tasks = list(item.tasks(slot))
                 costs = [task.cost for task in reversed(tasks)]
