@@ -1,0 +1,205 @@
+"""MATMUL, tile by tile, and within a tile as far as the weight stream is known."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from hw.spec.isa import Engine, Kind
+from hw.spec.memory import param_words, tiles
+from hw.units.accumulator import Accumulator
+from hw.units.array import Array
+from hw.units.requantizer import Requantizer
+from hw.units.scratchpad import Scratchpad
+from sim.cycles.scratch import Conflicts, matmul_share
+from sim.cycles.vector import used
+
+if TYPE_CHECKING:
+    from sim.cycles.machine import Machine
+
+__all__ = ["Matmul"]
+
+_SLOTS = 4  # tiles whose parameters the ring holds
+_FIRST_TOKEN = Scratchpad.latency + 4  # from acceptance to the first token waiting: operands, address, answer, FIFO
+_COLLECT = 3  # the queue of sums: count, output register, registered selection
+_WRITE = 6  # behind the requantizer: clamp, queue, item, word, retirement; before it: sums and factors
+_QUEUE = 32  # items between requantizer and writer
+
+
+class Matmul:
+    """Feeder (weights), streamer (tokens) and drain (results) of consecutive instructions.
+
+    ``pass`` k of the instructions' common sequence begins at the latest of: the former pass begun + its tokens (at least
+    `cols` cycles, for the feeder loads meanwhile), its own weights loaded, room for its results in the queue of sums.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        config = machine.config
+        self._machine, self._config = machine, config
+        array = used(Array(rows=config.rows, cols=config.cols, mapping=config.array))
+        self._to_drain = 1 + array.latency + Accumulator.latency + _COLLECT - 1
+        self._to_retire = Requantizer.latency + _WRITE
+        self._ahead = 16  # words that the streamer reads ahead
+        self.ready: int | None = 0
+        self.beats = 0
+        self._stream: deque[tuple[int, int]] = deque()  # (position after a chunk, cycle of its last word)
+        self._supplied = 0
+        self._position = 0  # words of the stream that the feeder has taken
+        self._taken: deque[tuple[int, int, int, int]] = deque([(0, 0, 0, 0)])  # (from, first cycle, to, last cycle)
+        self._feeder = 0  # it may take the next word
+        self._pass = 0  # the last pass began
+        self._next = 0  # the next one may begin, for the array's sake
+        self._queue: deque[tuple[Mapping[str, int], int]] = deque()
+        self._current: Mapping[str, int] | None = None
+        self._drained = 0  # the drain may begin the next token
+        self._sums: deque[tuple[int, int, int, int]] = deque()  # (results so far, first drained at, cycles each, how many)
+        self._pushed = 0
+        self._slots: deque[int] = deque([0] * _SLOTS)  # when each ring slot becomes free, oldest first
+        self._read_end = 0
+        self.conflicts = Conflicts()
+
+    def start(self, now: int, o: Mapping[str, int]) -> None:
+        self.ready = None
+        self._queue.append((o, now))
+        self.advance()
+
+    def supply(self, words: int, first: int) -> None:
+        """FETCH: `words` more, the first one in cycle `first`, one per cycle."""
+        self._supplied += words
+        self._stream.append((self._supplied, first + words - 1))
+        self.advance()
+
+    def taken_at(self, position: int) -> int | None:
+        """The cycle in which the stream's word number `position` (from 1) is taken; None if not yet known."""
+        if position <= 0:
+            return 0
+        if position > self._position:
+            return None
+        while self._taken[0][2] < position:
+            self._taken.popleft()
+        start, first, stop, last = self._taken[0]
+        return first + (last - first) * (position - start) // (stop - start)
+
+    def _arrival(self, position: int) -> int | None:
+        """The cycle in which word number `position` (from 1) can be taken."""
+        while self._stream and self._stream[0][0] < position:
+            self._stream.popleft()
+        if not self._stream:
+            return None
+        stop, last = self._stream[0]
+        return last - (stop - position)
+
+    def advance(self) -> None:
+        """Everything that can be known now."""
+        position = self._position
+        while self._current is not None or self._queue:
+            if self._current is None:
+                self._begin(*self._queue.popleft())
+            if not (self._load_parameters() if self._parameters else self._run_passes()):
+                break
+        if self._position != position:
+            self._machine.fetch.wake()
+
+    def _begin(self, o: Mapping[str, int], now: int) -> None:
+        config = self._config
+        self._current = o
+        self._tiles = tiles(o["outputs"], config)
+        self._tile = self._done = 0
+        self._parameters = bool(o["per_channel"])
+        planes = 1 + o["two_planes"]
+        self._tokens = o["rows"] * planes
+        self._period = max(config.cols, self._tokens)
+        if planes == 2 and o["rows"] < Accumulator.distance - 1:
+            self._period = max(self._period, o["rows"] + 2 * Accumulator.distance - 1)
+        self._next = max(self._next, now + _FIRST_TOKEN)
+        self._feeder = max(self._feeder, now + 2)
+        self._group_cycles = self._writes_single(o)
+        # The next one is accepted when the streamer has taken this one, having read all words of the former.
+        self.ready = max(now + 3, self._read_end + 1)
+        self.conflicts.share = matmul_share(config, o)
+        self._slack = self._period - self._tokens
+        self._machine.poke(Engine.MATMUL)
+
+    def _load_parameters(self) -> bool:
+        words = self._config.cols * param_words(self._config)
+        arrival = self._arrival(self._position + words)
+        if arrival is None:
+            return False
+        begin = max(self._feeder, self._slots.popleft())
+        self._slot_taken = True
+        self._take(words, begin, max(begin + words, arrival + 1))
+        self._parameters = False
+        return True
+
+    def _take(self, words: int, begin: int, end: int) -> None:
+        self._taken.append((self._position, begin, self._position + words, end - 1))
+        self._position += words
+        self._feeder = end
+
+    def _run_passes(self) -> bool:
+        """Passes whose last word lies in the same chunk as the next one's."""
+        o, cols = self._current, self._config.cols
+        assert o is not None
+        arrival = self._arrival(self._position + cols)
+        if arrival is None:
+            return False
+        count = min((self._stream[0][0] - self._position) // cols, o["passes"] - self._done)
+        begin = max(self._feeder, self._pass)
+        if not o["per_channel"] and not self._done:
+            begin = max(begin, self._slots.popleft())
+        loaded = max(begin + cols, arrival + 1)
+        first = max(self._next, loaded)
+        lost = self.conflicts.lost(first, first + count * self._period)
+        last = first + (count - 1) * self._period + max(0, lost - count * self._slack)
+        self._done += count
+        final = self._done == o["passes"]
+        if final:
+            if count > 1:
+                self._take(cols * (count - 1), begin, max(loaded, last - 2 * self._period + cols))
+                begin = max(last - self._period, self._feeder)
+                loaded = begin + cols
+                count = 1
+            last = max(last, self._room(o["rows"]) - self._tokens + 1)
+        self._take(cols * count, begin, max(loaded, last - self._period + cols))
+        self._pass = last
+        self._next = last + self._period
+        if final:
+            self._end_tile(o, last)
+        return True
+
+    def _room(self, tokens: int) -> int:
+        """The cycle from which the last of `tokens` more results has room in the queue of sums."""
+        needed = self._pushed + tokens - self._config.tokens
+        if needed <= 0:
+            return 0
+        while self._sums and self._sums[0][0] < needed:
+            self._sums.popleft()
+        total, begin, each, count = self._sums[0]
+        return begin + (needed - (total - count) - 1) * each
+
+    def _end_tile(self, o: Mapping[str, int], last: int) -> None:
+        config, rows = self._config, o["rows"]
+        self._tile += 1
+        self.beats += self._tokens * o["passes"]
+        outputs = min(config.cols, o["outputs"] - (self._tile - 1) * config.cols)
+        each = -(-outputs // config.drain_lanes) * self._group_cycles
+        begin = max(self._drained, last + (self._tokens - rows) + self._to_drain)
+        self._drained = begin + rows * each
+        self._pushed += rows
+        self._sums.append((self._pushed, begin, each, rows))
+        self._slots.append(self._drained)
+        self._done = 0
+        self._parameters = bool(o["per_channel"])
+        if self._tile == self._tiles:
+            self._current = None
+            self._read_end = self._next - self._ahead
+            raw = o["kind"] == Kind.INT32
+            self._machine.retire(Engine.MATMUL, self._drained - 1 + self._to_retire - (Requantizer.latency if raw else 0))
+
+    def _writes_single(self, o: Mapping[str, int]) -> int:
+        """Cycles of the writer for an item of `drain_lanes` outputs."""
+        lanes = self._config.drain_lanes
+        item = lanes << o["kind"]
+        aligned = not o["transpose"] and not (o["dest"] | o["dest_row"]) % item and item <= self._config.rows
+        return 1 if aligned else lanes

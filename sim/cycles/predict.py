@@ -1,0 +1,60 @@
+"""`predict`: what a compiled program costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from firmware.compiler.program import Program
+from firmware.layout import place
+from firmware.profile import LayerProfile, layer_profiles
+from hw.spec.isa import Engine
+from sim.cycles.machine import Machine
+from sim.cycles.memory import MemoryModel
+
+__all__ = ["Prediction", "predict"]
+
+Interval = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One run. Cycles are counted from START; ``intervals`` are (start, retirement) as `Traced.intervals` gives them."""
+
+    cycles: int
+    beats: int  # token words that enter the array, padding included
+    macs: int  # of the model, for the program's images
+    macs_per_cycle: int  # the array's peak
+    busy: dict[Engine, int]  # cycles in which the engine moves data
+    intervals: tuple[tuple[Interval, ...], ...]
+    layers: tuple[LayerProfile, ...]
+
+    @property
+    def utilisation(self) -> float:
+        """Model MACs per cycle, as a fraction of the peak."""
+        return self.macs / (self.cycles * self.macs_per_cycle)
+
+    @property
+    def occupancy(self) -> float:
+        """Fraction of cycles in which the array takes a word, useful or padding."""
+        return self.beats / self.cycles
+
+
+def predict(program: Program, *, memory: MemoryModel | None = None, memory_size: int = 256 << 20) -> Prediction:
+    """Cycles of one run of `program` with `memory`, laid out as the host lays it out in `memory_size` bytes."""
+    layout = place(program, memory_size)
+    machine = Machine(
+        program.config, program.code, program=layout.program, bases=layout.bases, memory=memory or MemoryModel()
+    )
+    intervals = tuple(
+        tuple(zip(started, retired, strict=True))
+        for started, retired in zip(machine.started, machine.retired, strict=True)
+    )
+    return Prediction(
+        cycles=machine.cycles,
+        beats=machine.matmul.beats,
+        macs=program.macs,
+        macs_per_cycle=program.config.macs_per_cycle,
+        busy=machine.busy(),
+        intervals=intervals,
+        layers=layer_profiles(program, 1, intervals),
+    )

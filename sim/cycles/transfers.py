@@ -1,0 +1,211 @@
+"""FETCH, LOAD and STORE, burst by burst."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from hw.spec.config import Config
+from hw.spec.isa import Engine
+from hw.units.stream_fifo import StreamFIFO
+from sim.cycles.scratch import store_share
+
+if TYPE_CHECKING:
+    from sim.cycles.machine import Machine
+
+__all__ = ["ACCEPTED", "Fetch", "Load", "Store", "bursts"]
+
+_BEGIN = 5  # cycles from the start of a transfer to the check of its first burst: Base, Limit, Size, Sum, Check
+_BURST = 4  # from a burst's check to the next one's: Send, Size, Sum, Check
+_TURN = 1  # and once more when a run ends
+ACCEPTED = 2  # from a check to the acceptance of a read: Send, the arbiter's register
+_PAGE = 4096  # no burst crosses a multiple of it
+_STORE_SENT = 3  # from a check to the first word on the write channel: the FIFO of lengths, one register
+_STORES = 8  # most bursts of a STORE outstanding
+
+
+def bursts(config: Config, base: int, o: Mapping[str, int]) -> Iterator[tuple[int, int, bool]]:
+    """(byte address, words, whether it is the first of a later run) of the bursts of a LOAD or STORE."""
+    size = config.word_bytes
+    most = min(config.burst_beats, _PAGE // size)
+    for k2 in range(o["count2"]):
+        for k1 in range(o["count1"]):
+            word = base // size + o["offset"] + k2 * o["offset2"] + k1 * o["offset1"]
+            left, turned = o["run"], bool(k1 or k2)
+            while left:
+                words = min(left, most, (_PAGE // size) - word % (_PAGE // size))
+                yield word * size, words, turned
+                word, left, turned = word + words, left - words, False
+
+
+class Fetch:
+    """Words arrive in chunks: bursts, or while nothing else uses the memory, what is left of a page."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine, self._config = machine, machine.config
+        self.ready: int | None = 0  # from when the next instruction is taken; None while that is not known
+        self.requested = 0  # words of the stream
+        self._address = self._left = 0
+        self._waiting: int | None = None  # the check that waits for room, since this cycle
+        self._long = max(self._config.burst_beats, self._config.stream_words // 4)
+
+    def start(self, now: int, o: Mapping[str, int]) -> None:
+        self.ready = None
+        self._address = self._machine.base(o["region"]) + o["offset"] * self._config.word_bytes
+        self._left = o["words"]
+        self._machine.at(now + _BEGIN, self._check)
+
+    def wake(self) -> None:
+        """MATMUL knows when it takes more words."""
+        if self._waiting is not None:
+            now, self._waiting = self._waiting, None
+            self._machine.at(now, self._check)
+
+    def _check(self, now: int) -> None:
+        machine, bus, most = self._machine, self._machine.bus, self._config.burst_beats
+        words = most if machine.contended(now) else min(self._long, bus.page_words(self._address))
+        words = min(words, self._left, bus.page_words(self._address))
+        room = machine.matmul.taken_at(self.requested + words - self._config.stream_words)
+        if room is None:
+            self._waiting = now
+            return
+        when = bus.accepts(max(now, room + 1) + ACCEPTED, most) - ACCEPTED
+        if when > now:
+            machine.at(when, self._check)
+            return
+        first = bus.read(self._address, words, now + ACCEPTED)
+        self.requested += words
+        self._address += words * self._config.word_bytes
+        self._left -= words
+        if self._left:
+            machine.at(now + _BURST * -(-words // most), self._check)
+        else:
+            last = first + (words * 100 // bus.model.rate) - 1
+            self.ready = last + 1
+            machine.retire(Engine.FETCH, last)
+        machine.matmul.supply(words, first + StreamFIFO.latency)
+
+
+class Load:
+    """Two halves: one requests what the FIFO has room for, the other writes a word per cycle."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine, self._config = machine, machine.config
+        self.ready: int | None = 0
+        self.active_until = 0
+        self.words = 0
+        self._fifo = 2 * self._config.burst_beats
+        self._requested = 0
+        self._written: deque[tuple[int, int]] = deque()  # (words of all bursts so far, cycle of its last write)
+        self._write_free = self._taken = 0
+        self._room_cycle = 0
+        self._bursts: Iterator[tuple[int, int, bool]] = iter(())
+        self._next: tuple[int, int, bool] | None = None
+
+    def start(self, now: int, o: Mapping[str, int]) -> None:
+        self.ready = None
+        self._bursts = bursts(self._config, self._machine.base(o["region"]), o)
+        self._next = next(self._bursts)
+        self._write_free = max(self._write_free + 1, now + 2)  # the walker has an idle cycle between walks
+        self._taken = self._write_free  # the writing half begins with this instruction
+        self._machine.at(now + _BEGIN, self._check)
+
+    def _room(self, words: int) -> int:
+        """The cycle from which `words` more may be requested."""
+        needed = self._requested + words - self._fifo
+        cycle = 0
+        while self._written and self._written[0][0] < needed:
+            self._written.popleft()
+        if self._written and needed > 0:
+            total, last = self._written[0]
+            cycle = last - (total - needed)  # words of a burst are written in consecutive cycles
+        self._room_cycle = max(cycle, self._room_cycle)
+        return self._room_cycle + 1
+
+    def _check(self, now: int) -> None:
+        machine, bus = self._machine, self._machine.bus
+        assert self._next is not None
+        address, words, _ = self._next
+        room = self._room(words)
+        when = bus.accepts(max(now, room) + ACCEPTED, self._config.burst_beats) - ACCEPTED
+        if when > now:
+            machine.at(when, self._check)
+            return
+        first = bus.read(address, words, now + ACCEPTED)
+        begin = max(first + StreamFIFO.latency, self._write_free)
+        last = max(begin + words, first + StreamFIFO.latency + words * 100 // bus.model.rate) - 1
+        self._requested += words
+        self.words += words
+        self._written.append((self._requested, last))
+        self._write_free = last + 1
+        self.active_until = last
+        self._next = next(self._bursts, None)
+        if self._next:
+            machine.at(now + _BURST + (_TURN if self._next[2] else 0), self._check)
+            return
+        self.ready = max(now + 2, self._taken)
+        machine.retire(Engine.LOAD, last)
+
+
+class Store:
+    """A burst is announced when its words have been read; the next instruction waits for the last response."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine, self._config = machine, machine.config
+        self.ready: int | None = 0
+        self.active_until = 0
+        self.words = 0
+        self._fifo = 2 * self._config.burst_beats
+
+    def start(self, now: int, o: Mapping[str, int]) -> None:
+        self.ready = None
+        self._bursts = bursts(self._config, self._machine.base(o["region"]), o)
+        self._read = now  # cycle of the last read so far
+        self._sent: deque[tuple[int, int]] = deque()  # (first cycle, words) of the bursts on the write channel
+        self._room = self._fifo  # words that may be read before one must have been sent
+        self._responses: deque[int] = deque()
+        self._channel = 0  # the write channel is free
+        self._next = next(self._bursts)
+        words = o["run"] * o["count1"] * o["count2"]
+        self._machine.matmul.conflicts.add(now, now + words, store_share(self._config, o))
+        self._prepare(now + _BEGIN)
+
+    def _prepare(self, check: int) -> None:
+        """Reads the next burst's words, checks it and sends it."""
+        _, words, _ = self._next
+        for left in range(words, 0, -1):
+            if self._room >= left:
+                self._read += left
+                self._room -= left
+                break
+            if self._room:
+                self._room -= 1
+                self._read += 1
+                continue
+            first, count = self._sent[0]
+            self._read = max(self._read + 1, first + 1)
+            self._sent[0] = (first + 1, count - 1)
+            if count == 1:
+                self._sent.popleft()
+        check = max(check, self._read + 1)
+        if len(self._responses) == _STORES:
+            check = max(check, self._responses.popleft() + 1)
+        first = max(check + _STORE_SENT, self._channel)
+        self._channel = first + words
+        self._sent.append((first, words))
+        self.active_until = self._channel
+        self._machine.at(self._channel - 1, lambda now: self._written(now, check))
+
+    def _written(self, now: int, check: int) -> None:
+        address, words, _ = self._next
+        self.words += words
+        response = self._machine.bus.write(address, words, now)
+        self._responses.append(max(response, (self._responses[-1] + 1) if self._responses else 0))
+        following = next(self._bursts, None)
+        if following:
+            self._next = following
+            self._prepare(check + _BURST + (_TURN if following[2] else 0))
+            return
+        self.ready = self._responses[-1] + 1
+        self._machine.retire(Engine.STORE, self._responses[-1])

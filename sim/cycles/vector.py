@@ -1,0 +1,115 @@
+"""Cycles of a VECTOR instruction, which depend on nothing but its operands: VECTOR has priority on the scratchpad."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from amaranth.hdl import Elaboratable
+
+from hw.spec.config import Config
+from hw.spec.isa import Op
+from hw.spec.memory import param_words
+from hw.units.moments import Moments
+from hw.units.normalize import Normalize
+from hw.units.packer import Packer
+from hw.units.requantize_lanes import RequantizeLanes
+from hw.units.row_writer import RowWriter
+from hw.units.scratchpad import Scratchpad
+from hw.units.shift_gelu import ShiftGelu
+from hw.units.shiftmax import Shiftmax
+from hw.units.shiftmax_sum import ShiftmaxSum
+from hw.units.vector_source import QUEUE_SLACK
+
+__all__ = ["VectorTiming", "used"]
+
+_FILL = Scratchpad.latency + 3  # from `started` to the beat before the first one (VectorSource: + 5, of the check cycle)
+_QUEUE = Scratchpad.latency + QUEUE_SLACK  # words of a read queue
+_OUT = Packer.latency + RowWriter.latency
+_MAX_EXP = 26  # cycles of GeluMaxExp when the row's maximum is not negative: 23 shifts and 3
+
+
+def used(unit: Any, seen: set[int] | None = None) -> Any:
+    """Tells Amaranth that `unit`, made only to ask for its latency, is not forgotten."""
+    seen = set() if seen is None else seen
+    if id(unit) not in seen:
+        seen.add(id(unit))
+        if isinstance(unit, Elaboratable):
+            unit._MustUse__used = True
+            for part in vars(unit).values():
+                used(part, seen)
+        elif isinstance(unit, list | tuple):
+            for part in unit:
+                used(part, seen)
+    return unit
+
+
+@lru_cache(maxsize=64)
+def _units(lanes: int, max_row: int) -> tuple[Moments, ShiftmaxSum, Shiftmax, ShiftGelu, RequantizeLanes]:
+    units = (
+        Moments(lanes=lanes, max_row=max_row), ShiftmaxSum(lanes=lanes, max_row=max_row), Shiftmax(lanes=lanes),
+        ShiftGelu(), RequantizeLanes(lanes=lanes),
+    )  # fmt: skip
+    for unit in units:
+        used(unit)
+    return units
+
+
+class VectorTiming:
+    """Cycles from start to retirement of the VECTOR instructions of one `Config`."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._moments, self._sum, self._shiftmax, self._gelu, self._requantize = _units(config.lanes, config.max_row)
+
+    def cycles(self, op: Op, o: Mapping[str, int]) -> int:
+        """From ``started`` to ``retired``."""
+        row = -(-o["length"] // self._config.lanes)
+        match op:
+            case Op.SHIFTMAX_SUM:
+                return _FILL + self._rows(o["rows"], row, self._sum.row_cycles) + self._sum.latency
+            case Op.MOMENTS:
+                return _FILL + self._rows(o["rows"], row, self._moments.row_cycles) + self._moments.latency
+            case Op.SHIFTMAX:
+                beats = o["rows"] * (row + self._late(o["length"], self._config.lanes, 0, o["wide"]))
+                return _FILL + beats + self._shiftmax.latency + _OUT + o["wide"]
+            case Op.LAYER_NORM:
+                return self._layer_norm(o, row)
+            case Op.SHIFT_GELU:
+                wait = self._gelu.row_cycles - self._gelu._max_exp.latency + _MAX_EXP
+                beats = self._rows(o["rows"], o["length"] + self._late(o["length"], 1, 0), wait)
+                first = _MAX_EXP - 4  # the first row's elements wait for the exponential of its maximum
+                return _FILL + beats + first + self._gelu.latency + self._requantize.latency + _OUT
+            case Op.ADD:
+                words = -(-(o["length"] << o["wide_identity"]) // self._config.rows) * o["rows"]
+                beats = o["rows"] * (o["length"] + self._late(o["length"], 1, o["wide_dest"]))
+                return _FILL + min(_QUEUE, words) + beats + self._requantize.latency + _OUT
+            case _:
+                raise ValueError(f"{op.name} is not a VECTOR instruction")
+
+    def _late(self, length: int, lanes: int, wide: int, planes: int = 0) -> int:
+        """Cycles a row loses because the writer takes longer for its last word than the elements in it come."""
+        word = self._config.rows >> wide
+        return max(0, 2 + planes - -(-((length - 1) % word + 1) // lanes))
+
+    @staticmethod
+    def _rows(rows: int, beats: int, least: int) -> int:
+        """Cycles in which `rows` rows enter a unit that takes one per `least` cycles."""
+        return (rows - 1) * max(beats, least) + beats
+
+    def _layer_norm(self, o: Mapping[str, int], row: int) -> int:
+        """Words of the norm table are read before anything else, until both its buffers and the queue are full."""
+        config, entry = self._config, param_words(self._config)
+        group = config.rows >> o["wide_source"]  # channels
+        groups = -(-o["length"] // group)
+        first = min(o["length"], 2 * group) * entry + min(_QUEUE, max(0, o["length"] - 2 * group) * entry)
+        beats = o["rows"] * (row + self._late(o["length"], config.lanes, o["wide_dest"]))
+        if groups > 2:  # a group's words and its rows' share the read port
+            beats = max(beats, groups * (group * entry + o["rows"]))
+        return _FILL + first + beats + Normalize.latency + self._requantize.latency + _OUT
+
+    def busy(self, op: Op, o: Mapping[str, int]) -> int:
+        """Cycles of them in which an element moved."""
+        single = op in (Op.SHIFT_GELU, Op.ADD)
+        return o["rows"] * (o["length"] if single else -(-o["length"] // self._config.lanes))
