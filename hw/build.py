@@ -5,49 +5,63 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from amaranth.back import rtlil
 from rich.console import Console
 from rich.table import Table
 
 from hw import yosys
-from hw.accelerator import Accelerator
-from hw.boards.board import Board, Capacity
+from hw.boards.board import Board
 from hw.boards.registry import BOARDS
+from hw.boards.shell import ShellError
+from hw.report import make_report, unit_table
 from hw.spec.config import Config, ConfigError, override
-from hw.synthesis import Unit, synthesise
+from hw.synthesis import synthesise
+from hw.toolchains import TOOLCHAINS, Toolchain, ToolchainError
+from hw.verilog import CORE, write_core, write_project
 
-__all__ = ["main", "write_core"]
+__all__ = ["BuildError", "is_unit", "main"]
 
-TOP = "shiftwork"  # the IP core's module name
-_RESOURCES = (("lut", "LUT"), ("ff", "FF"), ("dsp", "DSP48E1"), ("bram36", "BRAM36"))
-
-
-def write_core(config: Config, board: Board, directory: Path) -> None:
-    """Writes the IP core's Verilog, ``shiftwork.v``; equal inputs give equal bytes."""
-    top = Accelerator(config, primitives=board.primitives)
-    (directory / f"{TOP}.il").write_text(rtlil.convert(top, name=TOP, emit_src=False))
-    script = f"read_rtlil {TOP}.il\nproc -nomux -norom\nmemory_collect\nwrite_verilog -noattr -norename {TOP}.v\n"
-    yosys.run("verilog", script, directory)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Runs one build; bad input gives one sentence on stderr and status 2."""
-    options = _parser().parse_args(arguments)
-    try:
-        if options.list:
-            return _list()
-        return _build(options)
-    except (BuildError, ConfigError, yosys.YosysError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+_DIVIDED = ("matmul", "vector")  # engines large enough to be shown by their parts
 
 
 class BuildError(ValueError):
     """A build that cannot be made; the message says what was asked and what there is."""
+
+
+def is_unit(module: str) -> bool:
+    """Is this a module that the report shows by itself?"""
+    parts = module.split(".")[1:]
+    return len(parts) <= 2 or (len(parts) == 3 and parts[1] in _DIVIDED)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one build. Status 1: a tool failed or the design does not fit; 2: bad input, and nothing was written."""
+    console = Console()
+    options = _parser().parse_args(arguments)
+    if options.list:
+        console.print(_list())
+        return 0
+    try:
+        board, config, toolchain = _checked(options)
+        out = _output(options, board)
+    except (BuildError, ConfigError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    console.print(_summary(board, config), soft_wrap=True)
+    if options.dry_run:
+        console.print(
+            f"would write Verilog, constraints, scripts and report.json to {out}; wrote nothing", soft_wrap=True
+        )
+        return 0
+    try:
+        return _build(console, board, config, toolchain, out)
+    except (yosys.YosysError, ShellError, ToolchainError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,97 +70,114 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="list the boards and stop")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a Config field")
     parser.add_argument("--out", type=Path, help="output directory (default build/BOARD)")
+    parser.add_argument("--toolchain", choices=("auto", *TOOLCHAINS), default="auto", help="for place and route")
     parser.add_argument("--dry-run", action="store_true", help="say what would be built, write nothing")
     return parser
 
 
-def _list() -> int:
-    table = Table(title="boards")
+def _list() -> Table:
+    table = Table(box=None, pad_edge=False)
     for heading in ("name", "board", "part", "clock", "array", "scratchpad"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=True)
     for board in BOARDS.values():
         config = board.config
         table.add_row(
             board.name, board.title, board.part, f"{board.clock_hz / 1e6:g} MHz",
-            f"{config.rows} x {config.cols} int8", f"{config.scratch_bytes // 1024} KiB",
+            f"{config.rows} x {config.cols}", f"{config.scratch_bytes // 1024} KiB",
         )  # fmt: skip
-    Console().print(table)
-    return 0
+    return table
 
 
-def _settings(texts: list[str]) -> dict[str, str]:
+def _checked(options: argparse.Namespace) -> tuple[Board, Config, Toolchain | None]:
+    """What to build with which tools; None if no toolchain is complete."""
+    known = ", ".join(BOARDS)
+    if options.board is None:
+        raise BuildError(f"which board? --board takes {known}")
+    if options.board not in BOARDS:
+        raise BuildError(f"unknown board {options.board!r}; known boards: {known}")
+    board = BOARDS[options.board]
     settings = {}
-    for text in texts:
+    for text in options.set:
         key, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"--set wants key=value, not {text!r}")
         settings[key] = value
-    return settings
+    config = override(board.config, settings)
+    if options.toolchain == "auto":
+        return board, config, next((t for t in TOOLCHAINS.values() if not t.missing()), None)
+    toolchain = TOOLCHAINS[options.toolchain]
+    if toolchain.missing():
+        raise BuildError(f"toolchain {toolchain.name} lacks {toolchain.missing()}; {toolchain.how}")
+    return board, config, toolchain
 
 
-def _build(options: argparse.Namespace) -> int:
-    if options.board not in BOARDS:
-        raise BuildError(f"unknown board {options.board!r}; known boards: {', '.join(BOARDS)}")
-    board = BOARDS[options.board]
-    config = override(board.config, _settings(options.set))
+def _output(options: argparse.Namespace, board: Board) -> Path:
     out: Path = options.out or Path("build") / board.name
-    console = Console()
-    console.print(
-        f"{board.title} ({board.part}), {config.rows} x {config.cols} int8 array, "
-        f"{config.scratch_bytes // 1024} KiB scratchpad, fingerprint {config.fingerprint:#010x}"
+    if out.exists() and not out.is_dir():
+        raise BuildError(f"--out must be a directory, and {out} is a file")
+    if not options.dry_run:
+        out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def _summary(board: Board, config: Config) -> str:
+    return (
+        f"{board.title}{f' ({board.part})' if board.part else ''}: {config.rows} x {config.cols} int8 array, "
+        f"{config.scratch_bytes // 1024} KiB scratchpad, {board.clock_hz / 1e6:g} MHz, "
+        f"fingerprint {config.fingerprint:#010x}"
     )
-    if options.dry_run:
-        console.print(f"would write {TOP}.v, the board project and report.json to {out}; nothing was written")
-        return 0
-    out.mkdir(parents=True, exist_ok=True)
-    write_core(config, board, out)
-    console.print(f"wrote {out / (TOP + '.v')}; synthesising with {yosys.tool()} (a few minutes)")
-    units = synthesise(f"{TOP}.v", TOP, board.synthesis, out)
-    report = _report(board, config, units)
+
+
+def _build(console: Console, board: Board, config: Config, toolchain: Toolchain | None, out: Path) -> int:
+    (out / "report.json").unlink(missing_ok=True)  # the last one says nothing about what is there if this build stops
+    with _step(console, "writing Verilog"):
+        write_core(config, board, out)
+        missing = write_project(config, board, out)
+    with _step(console, "synthesising the accelerator") as watch:
+        core = synthesise(f"{CORE}.v", CORE, board.family, out, keep=is_unit, watch=watch)
+    shell = []
+    if board.platform and not missing:
+        with _step(console, "synthesising the memory controller and link") as watch:
+            shell = synthesise("shell.v", "shell", board.family, out, watch=watch)
+    report = make_report(board, config, core, shell, missing)
+    _save(report, out)
+    console.print(unit_table(board, report))
+    console.print(f"{out} has {', '.join(sorted(_made(out)))}", soft_wrap=True)
+    fits = report.get("fits", True)
+    if missing:
+        console.print(f"no bitstream: {missing}", soft_wrap=True)
+    elif not fits:
+        console.print(f"no bitstream: this does not fit the {board.part}", soft_wrap=True)
+    elif toolchain is None:
+        ways = "; or ".join(f"{t.name}: {t.missing()} is missing, {t.how}" for t in TOOLCHAINS.values())
+        console.print(f"no bitstream: place and route needs a toolchain. {ways}", soft_wrap=True)
+    else:
+        with _step(console, f"placing and routing with {toolchain.name}"):
+            report["routed"] = toolchain.run(out)
+        _save(report, out)
+        console.print_json(data=report["routed"])
+        return 0 if report["routed"].get("meets_timing") else 1
+    return 0 if fits else 1
+
+
+def _save(report: dict[str, Any], out: Path) -> None:
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-    _print(console, board, units)
-    console.print(f"wrote {out / 'report.json'}")
-    return 0 if report["fits"] else 1
 
 
-def _report(board: Board, config: Config, units: list[Unit]) -> dict[str, Any]:
-    used, free = units[0].used, board.capacity - board.reserve
-    return {
-        "board": board.name,
-        "part": board.part,
-        "stage": "synthesised",
-        "tool": yosys.tool(),
-        "config": asdict(config),
-        "fingerprint": config.fingerprint,
-        "clock_hz": board.clock_hz,
-        "available": asdict(board.capacity),
-        "reserved": {**asdict(board.reserve), "for": board.reserve_source},
-        "used": asdict(used),
-        "percent": {key: 100 * getattr(used, key) / getattr(board.capacity, key) for key, _ in _RESOURCES},
-        "fits": all(getattr(used, key) <= getattr(free, key) for key, _ in _RESOURCES),
-        "units": {unit.name: asdict(unit.used) for unit in units},
-    }
+def _made(out: Path) -> Iterator[str]:
+    logs = ("synthesis_", f"{CORE}.key")
+    return (path.name for path in out.iterdir() if path.is_file() and not path.name.startswith(logs))
 
 
-def _row(name: str, used: Capacity, available: Capacity) -> list[str]:
-    cells = [f"{getattr(used, k):g} ({getattr(used, k) / getattr(available, k):.1%})" for k, _ in _RESOURCES]
-    return [name, *cells]
-
-
-def _print(console: Console, board: Board, units: list[Unit]) -> None:
-    table = Table(title=f"{board.title}: synthesised by {yosys.tool()}, hierarchy kept (upper bounds)")
-    table.add_column("unit")
-    for _, heading in _RESOURCES:
-        table.add_column(heading, justify="right")
-    for unit in units[1:]:
-        depth = unit.name.count(".")
-        if depth <= 3:
-            table.add_row(*_row("  " * depth + unit.name.rpartition(".")[2], unit.used, board.capacity))
-    table.add_section()
-    table.add_row(*_row("accelerator", units[0].used, board.capacity))
-    table.add_row(*_row("reserved for memory controller and link", board.reserve, board.capacity))
-    table.add_row("available", *(f"{getattr(board.capacity, key):g}" for key, _ in _RESOURCES))
-    console.print(table)
+@contextmanager
+def _step(console: Console, what: str) -> Generator[yosys.Watch, None, None]:
+    """Shows on a terminal that, and how long, something runs; elsewhere one line."""
+    if not console.is_terminal:
+        console.print(f"{what} ...")
+        yield lambda _seconds, _pass: None
+        return
+    with console.status(what) as status:
+        yield lambda seconds, name: status.update(f"{what}: {seconds:.0f} s, {name.lower()}")
 
 
 if __name__ == "__main__":

