@@ -61,7 +61,7 @@ def compile_model(model: Model, config: Config, *, batch: int = 1) -> Program:
 def cuts(tokens: int, config: Config) -> list[tuple[int, ...]]:
     """Ways to cut `tokens` into super-tiles that start at whole words and whole tiles, largest tiles first.
 
-    Tiles are equal but for the last, which takes the remainder if that fits the accumulators.
+    Tiles are equal but for the last, which takes the remainder, if that fits the accumulators, or is the remainder.
     """
     unit = lcm(config.rows, config.cols)
     choices: dict[tuple[int, ...], None] = {}
@@ -69,10 +69,10 @@ def cuts(tokens: int, config: Config) -> list[tuple[int, ...]]:
         count, rest = divmod(tokens, size)
         if not count:
             choices[tokens,] = None
-        elif rest and size + rest <= config.tokens:
+            continue
+        if rest and size + rest <= config.tokens:
             choices[*[size] * (count - 1), size + rest] = None
-        else:
-            choices[*[size] * count, *([rest] if rest else [])] = None
+        choices[*[size] * count, *([rest] if rest else [])] = None
     return list(choices)
 
 
