@@ -48,7 +48,7 @@ class Machine:
         size = INSTRUCTION_BYTES
         self._code = [decode(code[at : at + size]) for at in range(0, len(code), size)]
         self._events: list[tuple[int, int, Callable[[int], None]]] = []
-        self._sequence = 0
+        self._sequence = self.now = 0
         self.fetch, self.load, self.matmul = Fetch(self), Load(self), Matmul(self)
         self.store, self.vector = Store(self), Vector(self)
         self._engines = (self.fetch, self.load, self.matmul, self.vector, self.store)
@@ -169,8 +169,8 @@ class Machine:
     def _run(self) -> int:
         while True:
             while self._events:
-                now, _, action = heapq.heappop(self._events)
-                action(now)
+                self.now, _, action = heapq.heappop(self._events)
+                action(self.now)
             drained = max((cycles[-1] + 1 for cycles in self.retired if cycles), default=0)
             if self._stopped is None or [len(a) for a in self._arrived] != [len(r) for r in self.retired]:
                 raise ValueError("the program never ends: something waits for what never comes")

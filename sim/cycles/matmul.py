@@ -45,8 +45,8 @@ class Matmul:
         self.beats = 0
         self._stream: deque[tuple[int, int]] = deque()  # (position after a chunk, cycle of its last word)
         self._supplied = 0
-        self._position = 0  # words of the stream that the feeder has taken
-        self._taken: deque[tuple[int, int, int, int]] = deque([(0, 0, 0, 0)])  # (from, first cycle, to, last cycle)
+        self.taken = 0  # words of the stream that the feeder has taken
+        self._takes: deque[tuple[int, int, int, int]] = deque([(0, 0, 0, 0)])  # (from, first cycle, to, last cycle)
         self._feeder = 0  # it may take the next word
         self._pass = 0  # the last pass began
         self._next = 0  # the next one may begin, for the array's sake
@@ -74,11 +74,11 @@ class Matmul:
         """The cycle in which the stream's word number `position` (from 1) is taken; None if not yet known."""
         if position <= 0:
             return 0
-        if position > self._position:
+        if position > self.taken:
             return None
-        while self._taken[0][2] < position:
-            self._taken.popleft()
-        start, first, stop, last = self._taken[0]
+        while self._takes[0][2] < position:
+            self._takes.popleft()
+        start, first, stop, last = self._takes[0]
         return first + (last - first) * (position - start) // (stop - start)
 
     def _arrival(self, position: int) -> int | None:
@@ -92,13 +92,13 @@ class Matmul:
 
     def advance(self) -> None:
         """Everything that can be known now."""
-        position = self._position
+        position = self.taken
         while self._current is not None or self._queue:
             if self._current is None:
                 self._begin(*self._queue.popleft())
             if not (self._load_parameters() if self._parameters else self._run_passes()):
                 break
-        if self._position != position:
+        if self.taken != position:
             self._machine.fetch.wake()
 
     def _begin(self, o: Mapping[str, int], now: int) -> None:
@@ -123,32 +123,31 @@ class Matmul:
 
     def _load_parameters(self) -> bool:
         words = self._config.cols * param_words(self._config)
-        arrival = self._arrival(self._position + words)
+        arrival = self._arrival(self.taken + words)
         if arrival is None:
             return False
-        begin = max(self._feeder, self._slots.popleft())
-        self._slot_taken = True
-        self._take(words, begin, max(begin + words, arrival + 1))
+        begin = max(self._feeder, self._slots.popleft(), arrival + 1 - words)
+        self._take(words, begin, begin + words)
         self._parameters = False
         return True
 
     def _take(self, words: int, begin: int, end: int) -> None:
-        self._taken.append((self._position, begin, self._position + words, end - 1))
-        self._position += words
+        self._takes.append((self.taken, begin, self.taken + words, end - 1))
+        self.taken += words
         self._feeder = end
 
     def _run_passes(self) -> bool:
         """Passes whose last word lies in the same chunk as the next one's."""
         o, cols = self._current, self._config.cols
         assert o is not None
-        arrival = self._arrival(self._position + cols)
+        arrival = self._arrival(self.taken + cols)
         if arrival is None:
             return False
-        count = min((self._stream[0][0] - self._position) // cols, o["passes"] - self._done)
-        begin = max(self._feeder, self._pass)
+        count = min((self._stream[0][0] - self.taken) // cols, o["passes"] - self._done)
+        begin = max(self._feeder, self._pass, arrival + 1 - cols)
         if not o["per_channel"] and not self._done:
             begin = max(begin, self._slots.popleft())
-        loaded = max(begin + cols, arrival + 1)
+        loaded = begin + cols
         first = max(self._next, loaded)
         lost = self.conflicts.lost(first, first + count * self._period)
         last = first + (count - 1) * self._period + max(0, lost - count * self._slack)

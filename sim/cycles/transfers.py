@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from hw.dma.fetch import OUTSTANDING
 from hw.spec.config import Config
 from hw.spec.isa import Engine
 from hw.units.stream_fifo import StreamFIFO
@@ -48,7 +49,8 @@ class Fetch:
         self.requested = 0  # words of the stream
         self._address = self._left = 0
         self._waiting: int | None = None  # the check that waits for room, since this cycle
-        self._long = max(self._config.burst_beats, self._config.stream_words // 4)
+        self._ends: deque[int] = deque(maxlen=OUTSTANDING)  # last words of the latest bursts
+        self._long = min(OUTSTANDING * self._config.burst_beats, self._config.stream_words // 2)
 
     def start(self, now: int, o: Mapping[str, int]) -> None:
         self.ready = None
@@ -59,7 +61,7 @@ class Fetch:
     def wake(self) -> None:
         """MATMUL knows when it takes more words."""
         if self._waiting is not None:
-            now, self._waiting = self._waiting, None
+            now, self._waiting = max(self._waiting, self._machine.now), None
             self._machine.at(now, self._check)
 
     def _check(self, now: int) -> None:
@@ -67,14 +69,19 @@ class Fetch:
         words = most if machine.contended(now) else min(self._long, bus.page_words(self._address))
         words = min(words, self._left, bus.page_words(self._address))
         room = machine.matmul.taken_at(self.requested + words - self._config.stream_words)
-        if room is None:
-            self._waiting = now
-            return
-        when = bus.accepts(max(now, room + 1) + ACCEPTED, most) - ACCEPTED
+        if room is None:  # MATMUL waits for others: request what has room for sure
+            words = min(words, machine.matmul.taken + self._config.stream_words - self.requested) // most * most
+            if not words:
+                self._waiting = now
+                return
+            room = 0
+        done = self._ends[0] if len(self._ends) == OUTSTANDING else 0
+        when = bus.accepts(max(now, room + 1, done + 1) + ACCEPTED, most) - ACCEPTED
         if when > now:
             machine.at(when, self._check)
             return
         first = bus.read(self._address, words, now + ACCEPTED)
+        self._ends.extend(first + min(words, k + most) * 100 // bus.model.rate - 1 for k in range(0, words, most))
         self.requested += words
         self._address += words * self._config.word_bytes
         self._left -= words
