@@ -1,8 +1,8 @@
 """A run as a trace for Perfetto or chrome://tracing: who executed what, when, and when it moved data or waited.
 
 One cycle is shown as one microsecond. Every engine has a track of its instructions from issue to retirement (more than
-one where they overlap), named after the model's layer; a track of its waits, if the device recorded states; and a
-counter of the share of cycles it was busy.
+one where they overlap), named after the model's layer; a track of its waits, for the results of other instructions and,
+if the device recorded states, for data and room; and a counter of the share of cycles it was busy.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ def build_trace(
             raise ValueError(f"{engine.name} has {len(spans)} intervals for {runs * len(names[engine])} instructions")
         stop = max([stop, *(end + 1 for _, end in spans)])
         events += _instructions(engine, spans, names[engine])
+        events.append(_named("thread_name", _track(engine, _WAITS), f"{engine.name} waits"))
+    events += _dependencies(program, intervals, names, runs)
     if states is not None:
         begin = min((spans[0][0] for spans in intervals if spans), default=0)
         for engine in Engine:
@@ -110,13 +112,42 @@ def waits(states: NDArray[np.int64], stop: int) -> list[tuple[int, int, str]]:
 
 def _waits(engine: Engine, states: NDArray[np.int64], stop: int) -> Iterator[dict[str, Any]]:
     texts = {"wait_in": "waits for input", "wait_out": "waits for room"}
-    yield _named("thread_name", _track(engine, _WAITS), f"{engine.name} waits")
     for start, end, state in waits(states, stop):
         if end - start >= _LONG:
-            yield {
-                "ph": "X", "pid": 0, "tid": _track(engine, _WAITS), "ts": start, "dur": end - start,
-                "name": texts[state], "cat": "wait",
-            }  # fmt: skip
+            yield _wait(engine, start, end, texts[state])
+
+
+def _wait(engine: Engine, start: int, end: int, name: str) -> dict[str, Any]:
+    return {
+        "ph": "X", "pid": 0, "tid": _track(engine, _WAITS), "ts": start, "dur": end - start, "name": name,
+        "cat": "wait",
+    }  # fmt: skip
+
+
+def _dependencies(
+    program: Program, intervals: Sequence[Sequence[Interval]], names: dict[Engine, list[tuple[str, dict[str, Any]]]],
+    runs: int,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """Times in which an engine had nothing started, named after the result its next instruction waited for last."""
+    position = dict.fromkeys(Engine, 0)  # in all runs
+    free = dict.fromkeys(Engine, 0)  # cycle after the last retirement so far
+    for _ in range(runs):
+        base = dict(position)
+        for instruction in program.disassemble():
+            engine = engine_of(instruction.op)
+            if engine is None:
+                base = dict(position)  # SYNC and HALT: counters restart
+                continue
+            start, end = intervals[engine][position[engine]]
+            if start - free[engine] >= _LONG and position[engine]:
+                last = [(intervals[e][base[e] + n - 1][1], e, base[e] + n - 1) for e, n in instruction.waits.items()]
+                done, other, ordinal = max(last, default=(0, engine, 0))
+                if done > free[engine]:
+                    yield _wait(
+                        engine, free[engine], start, f"waits for {names[other][ordinal % len(names[other])][0]}"
+                    )
+            free[engine] = max(free[engine], end + 1)
+            position[engine] += 1
 
 
 def busy_share(states: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.float64]:
