@@ -19,6 +19,7 @@ from safetensors.numpy import load_file
 from firmware.compiler import Program, compile_model
 from firmware.device import Accelerator
 from firmware.errors import UserError
+from firmware.locate import locate
 from firmware.make_model import architecture, images, make_model
 from firmware.model_file import load_model, save_model
 from firmware.preprocess import load_images, normalise, to_int8
@@ -163,11 +164,10 @@ def run_command(arguments: argparse.Namespace) -> int:
     report["model"] = model.name
     status = 0
     if arguments.check:
-        expected = _golden(model, images)
-        difference = first_difference(model.nodes[-1].name, expected, logits)
+        difference = first_difference(model.nodes[-1].name, _golden(model, images), logits)
         report["bit_exact"] = difference is None
         if difference:
-            report["first_difference"] = difference
+            report["first_difference"] = _locate(arguments, model, images, difference)
             status = 1
     if labels is not None:
         classes = (logits * model.logit_scale.astype(np.float64)).argmax(1)
@@ -198,6 +198,20 @@ def _execute(
         if arguments.roofline:
             add_roofline(report, program, device.profile(), runs, arguments.roofline)
         return report, logits
+
+
+def _locate(
+    arguments: argparse.Namespace, model: Model, images: NDArray[np.int8], difference: dict[str, Any]
+) -> dict[str, Any]:
+    """The first tensor that differs for the first image whose logits do; `difference` itself if a rerun is right."""
+    from sim import golden
+
+    image = difference["index"][0]
+    trace: dict[str, NDArray[Any]] = {}
+    golden.run(model, images[image : image + 1], trace)
+    with Accelerator.open(arguments.device) as device:
+        found = locate(device, model, images[image : image + 1], trace)
+    return {**(found or difference), "image": image}
 
 
 def _target(arguments: argparse.Namespace) -> str:

@@ -137,6 +137,11 @@ class Accelerator:
         self._profile = combined(parts)
         return np.concatenate(results)[: len(images)]
 
+    def read_region(self, region: Region, offset: int, size: int) -> NDArray[np.uint8]:
+        """`size` bytes of what the loaded program has left in `region`, from byte `offset` on."""
+        _, layout = self._loaded()
+        return self.transport.read(layout.bases[region] + offset, size)
+
     def profile(self) -> Profile:
         """Figures of the latest `run`."""
         if self._profile is None:
