@@ -86,7 +86,9 @@ class Machine:
 
     def contended(self, now: int) -> bool:
         """Whether anyone but FETCH uses the memory."""
-        return any(e.ready is None or e.active_until > now for e in (self.load, self.store)) or self._reading
+        load, store = self.load, self.store
+        active = load.ready is None or store.ready is None or load.active_until > now or store.active_until > now
+        return active or self._reading
 
     def retire(self, engine: Engine, cycle: int) -> None:
         """The oldest instruction of `engine` retires in `cycle`, which may be in the future."""

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from amaranth.utils import ceil_log2
+
 from hw.spec.isa import Engine, Kind
 from hw.spec.memory import param_words, tiles
 from hw.units.accumulator import Accumulator
@@ -13,7 +15,7 @@ from hw.units.array import Array
 from hw.units.requantizer import Requantizer
 from hw.units.scratchpad import Scratchpad
 from sim.cycles.scratch import Conflicts, matmul_share
-from sim.cycles.vector import used
+from sim.cycles.units import asked
 
 if TYPE_CHECKING:
     from sim.cycles.machine import Machine
@@ -24,23 +26,22 @@ _SLOTS = 4  # tiles whose parameters the ring holds
 _FIRST_TOKEN = Scratchpad.latency + 4  # from acceptance to the first token waiting: operands, address, answer, FIFO
 _COLLECT = 3  # the queue of sums: count, output register, registered selection
 _WRITE = 6  # behind the requantizer: clamp, queue, item, word, retirement; before it: sums and factors
-_QUEUE = 32  # items between requantizer and writer
 
 
 class Matmul:
     """Feeder (weights), streamer (tokens) and drain (results) of consecutive instructions.
 
-    ``pass`` k of the instructions' common sequence begins at the latest of: the former pass begun + its tokens (at least
-    `cols` cycles, for the feeder loads meanwhile), its own weights loaded, room for its results in the queue of sums.
+    A pass begins at the latest of: the former pass begun + its tokens (at least `cols` cycles, for the feeder loads
+    meanwhile), its own weights loaded, and, if it ends a tile, room for the results in the queue of sums.
     """
 
     def __init__(self, machine: Machine) -> None:
         config = machine.config
         self._machine, self._config = machine, config
-        array = used(Array(rows=config.rows, cols=config.cols, mapping=config.array))
+        array = asked(Array(rows=config.rows, cols=config.cols, mapping=config.array))
         self._to_drain = 1 + array.latency + Accumulator.latency + _COLLECT - 1
         self._to_retire = Requantizer.latency + _WRITE
-        self._ahead = 16  # words that the streamer reads ahead
+        self._ahead = 1 << ceil_log2(Scratchpad.latency + 8)  # words that the streamer reads ahead
         self.ready: int | None = 0
         self.beats = 0
         self._stream: deque[tuple[int, int]] = deque()  # (position after a chunk, cycle of its last word)
@@ -53,7 +54,8 @@ class Matmul:
         self._queue: deque[tuple[Mapping[str, int], int]] = deque()
         self._current: Mapping[str, int] | None = None
         self._drained = 0  # the drain may begin the next token
-        self._sums: deque[tuple[int, int, int, int]] = deque()  # (results so far, first drained at, cycles each, how many)
+        # (results so far, cycle in which the first one's drain began, cycles each, how many)
+        self._sums: deque[tuple[int, int, int, int]] = deque()
         self._pushed = 0
         self._slots: deque[int] = deque([0] * _SLOTS)  # when each ring slot becomes free, oldest first
         self._read_end = 0
@@ -153,14 +155,9 @@ class Matmul:
         last = first + (count - 1) * self._period + max(0, lost - count * self._slack)
         self._done += count
         final = self._done == o["passes"]
-        if final:
-            if count > 1:
-                self._take(cols * (count - 1), begin, max(loaded, last - 2 * self._period + cols))
-                begin = max(last - self._period, self._feeder)
-                loaded = begin + cols
-                count = 1
-            last = max(last, self._room(o["rows"]) - self._tokens + 1)
         self._take(cols * count, begin, max(loaded, last - self._period + cols))
+        if final:
+            last = max(last, self._room(o["rows"]) - self._tokens + 1)
         self._pass = last
         self._next = last + self._period
         if final:
@@ -194,7 +191,8 @@ class Matmul:
             self._current = None
             self._read_end = self._next - self._ahead
             raw = o["kind"] == Kind.INT32
-            self._machine.retire(Engine.MATMUL, self._drained - 1 + self._to_retire - (Requantizer.latency if raw else 0))
+            skipped = Requantizer.latency if raw else 0
+            self._machine.retire(Engine.MATMUL, self._drained - 1 + self._to_retire - skipped)
 
     def _writes_single(self, o: Mapping[str, int]) -> int:
         """Cycles of the writer for an item of `drain_lanes` outputs."""

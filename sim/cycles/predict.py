@@ -18,7 +18,7 @@ Interval = tuple[int, int]
 
 @dataclass(frozen=True)
 class Prediction:
-    """One run. Cycles are counted from START; ``intervals`` are (start, retirement) as `Traced.intervals` gives them."""
+    """One run. ``intervals`` are as `Traced.intervals` gives them, but counted from START."""
 
     cycles: int
     beats: int  # token words that enter the array, padding included

@@ -17,7 +17,8 @@ def _spread(config: Config, parts: Iterable[tuple[int, int, float]]) -> Share:
     """Reads per bank of parts (first word, span in words, reads), whose reads are spread evenly over their span."""
     shares = [0.0] * config.banks
     for first, span, reads in parts:
-        for bank in range(first // config.bank_words, min(config.banks - 1, (first + span - 1) // config.bank_words) + 1):
+        last = min(config.banks - 1, (first + span - 1) // config.bank_words)
+        for bank in range(first // config.bank_words, last + 1):
             low, high = bank * config.bank_words, (bank + 1) * config.bank_words
             shares[bank] += reads * (min(high, first + span) - max(low, first)) / span
     return tuple(shares)
@@ -71,7 +72,9 @@ class Conflicts:
 
     def lost(self, first: int, last: int) -> int:
         """Cycles that a MATMUL that reads all the time from `first` to `last` loses."""
-        self.debt += sum(self._lost(*reader, max(first, reader[0]), min(last, reader[1])) for reader in self._readers)
+        for start, end, share in self._readers:
+            if end > first and start < last:
+                self.debt += self._lost(start, end, share, max(first, start), min(last, end))
         whole = int(self.debt)
         self.debt -= whole
         self.planned = last + whole

@@ -50,7 +50,7 @@ class Fetch:
         self._address = self._left = 0
         self._waiting: int | None = None  # the check that waits for room, since this cycle
         self._ends: deque[int] = deque(maxlen=OUTSTANDING)  # last words of the latest bursts
-        self._long = min(OUTSTANDING * self._config.burst_beats, self._config.stream_words // 2)
+        self._long = max(self._config.burst_beats, self._config.stream_words // 4)
 
     def start(self, now: int, o: Mapping[str, int]) -> None:
         self.ready = None
@@ -65,9 +65,10 @@ class Fetch:
             self._machine.at(now, self._check)
 
     def _check(self, now: int) -> None:
+        """Finds out when the next words have room, and requests them then."""
         machine, bus, most = self._machine, self._machine.bus, self._config.burst_beats
-        words = most if machine.contended(now) else min(self._long, bus.page_words(self._address))
-        words = min(words, self._left, bus.page_words(self._address))
+        page = bus.page_words(self._address)
+        words = min(most if machine.contended(now) else self._long, self._left, page)
         room = machine.matmul.taken_at(self.requested + words - self._config.stream_words)
         if room is None:  # MATMUL waits for others: request what has room for sure
             words = min(words, machine.matmul.taken + self._config.stream_words - self.requested) // most * most
@@ -76,19 +77,28 @@ class Fetch:
                 return
             room = 0
         done = self._ends[0] if len(self._ends) == OUTSTANDING else 0
+        self._words = words
         when = bus.accepts(max(now, room + 1, done + 1) + ACCEPTED, most) - ACCEPTED
         if when > now:
-            machine.at(when, self._check)
-            return
+            machine.at(when, self._request)
+        else:
+            self._request(now)
+
+    def _request(self, now: int) -> None:
+        machine, bus, most, words = self._machine, self._machine.bus, self._config.burst_beats, self._words
+        if words > most and machine.contended(now):
+            words = most
         first = bus.read(self._address, words, now + ACCEPTED)
-        self._ends.extend(first + min(words, k + most) * 100 // bus.model.rate - 1 for k in range(0, words, most))
+        last = first + words * 100 // bus.model.rate - 1
+        for k in range(most, words, most):
+            self._ends.append(first + k * 100 // bus.model.rate - 1)
+        self._ends.append(last)
         self.requested += words
         self._address += words * self._config.word_bytes
         self._left -= words
         if self._left:
             machine.at(now + _BURST * -(-words // most), self._check)
         else:
-            last = first + (words * 100 // bus.model.rate) - 1
             self.ready = last + 1
             machine.retire(Engine.FETCH, last)
         machine.matmul.supply(words, first + StreamFIFO.latency)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
-
-from amaranth.hdl import Elaboratable
 
 from hw.spec.config import Config
 from hw.spec.isa import Op
@@ -21,28 +18,14 @@ from hw.units.shift_gelu import ShiftGelu
 from hw.units.shiftmax import Shiftmax
 from hw.units.shiftmax_sum import ShiftmaxSum
 from hw.units.vector_source import QUEUE_SLACK
+from sim.cycles.units import asked
 
-__all__ = ["VectorTiming", "used"]
+__all__ = ["VectorTiming"]
 
-_FILL = Scratchpad.latency + 3  # from `started` to the beat before the first one (VectorSource: + 5, of the check cycle)
+_FILL = Scratchpad.latency + 3  # first beat: latency + 5 after the check cycle (VectorSource); less the two ends
 _QUEUE = Scratchpad.latency + QUEUE_SLACK  # words of a read queue
 _OUT = Packer.latency + RowWriter.latency
 _MAX_EXP = 26  # cycles of GeluMaxExp when the row's maximum is not negative: 23 shifts and 3
-
-
-def used(unit: Any, seen: set[int] | None = None) -> Any:
-    """Tells Amaranth that `unit`, made only to ask for its latency, is not forgotten."""
-    seen = set() if seen is None else seen
-    if id(unit) not in seen:
-        seen.add(id(unit))
-        if isinstance(unit, Elaboratable):
-            unit._MustUse__used = True
-            for part in vars(unit).values():
-                used(part, seen)
-        elif isinstance(unit, list | tuple):
-            for part in unit:
-                used(part, seen)
-    return unit
 
 
 @lru_cache(maxsize=64)
@@ -51,9 +34,7 @@ def _units(lanes: int, max_row: int) -> tuple[Moments, ShiftmaxSum, Shiftmax, Sh
         Moments(lanes=lanes, max_row=max_row), ShiftmaxSum(lanes=lanes, max_row=max_row), Shiftmax(lanes=lanes),
         ShiftGelu(), RequantizeLanes(lanes=lanes),
     )  # fmt: skip
-    for unit in units:
-        used(unit)
-    return units
+    return asked(units)
 
 
 class VectorTiming:
@@ -110,6 +91,13 @@ class VectorTiming:
         return _FILL + first + beats + Normalize.latency + self._requantize.latency + _OUT
 
     def busy(self, op: Op, o: Mapping[str, int]) -> int:
-        """Cycles of them in which an element moved."""
+        """Cycles of them in which an element entered a unit or a result left the last one."""
         single = op in (Op.SHIFT_GELU, Op.ADD)
-        return o["rows"] * (o["length"] if single else -(-o["length"] // self._config.lanes))
+        beats = o["rows"] * (o["length"] if single else -(-o["length"] // self._config.lanes))
+        depth = {
+            Op.SHIFTMAX: self._shiftmax.latency,
+            Op.LAYER_NORM: Normalize.latency + self._requantize.latency,
+            Op.SHIFT_GELU: self._gelu.latency + self._requantize.latency,
+            Op.ADD: self._requantize.latency,
+        }
+        return beats + min(beats, depth.get(op, 0))
