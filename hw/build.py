@@ -40,7 +40,7 @@ def is_unit(module: str) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one build. Status 1: a tool failed or the design does not fit; 2: bad input, and nothing was written."""
-    console = Console()
+    console = Console(markup=False, highlight=False)
     options = _parser().parse_args(arguments)
     if options.list:
         console.print(_list())
@@ -150,12 +150,14 @@ def _place_and_route(
     console: Console, board: Board, toolchain: Toolchain | None, report: dict[str, Any], out: Path
 ) -> int:
     """Makes the bitstream if everything is there, else says what is not. The status of the build."""
-    fits = report.get("fits", True)
+    if board.platform is None:
+        return 0
+    fits = report["fits"]
     if report["missing"]:
         console.print(f"no bitstream: {report['missing']}", soft_wrap=True)
     if not fits:
         console.print(f"no bitstream: this does not fit the {board.part}", soft_wrap=True)
-    if board.platform and toolchain is None:
+    if toolchain is None:
         console.print("no bitstream: place and route needs the tools of one of these to be installed", soft_wrap=True)
         for known in TOOLCHAINS.values():
             console.print(f"  {known.name}: lacks {known.missing()}; {known.how}", soft_wrap=True)

@@ -42,16 +42,17 @@ class Toolchain:
 
         Raises ToolchainError.
         """
-        log = directory / f"{self.name}.log"
+        bitstream, log = directory / "top.bit", directory / f"{self.name}.log"
+        bitstream.unlink(missing_ok=True)
         with log.open("w") as file:
             done = subprocess.run(
                 self.command, cwd=directory, stdout=file, stderr=subprocess.STDOUT, check=False,
                 env={**os.environ, "YOSYS": os.environ.get("YOSYS", _yosys())},
             )  # fmt: skip
-        if done.returncode or not (directory / "top.bit").exists():
+        if done.returncode or not bitstream.exists():
             words = " ".join(log.read_text().strip().splitlines()[-2:])
             raise ToolchainError(f"{self.name} stopped with status {done.returncode}, see {log}: {words}")
-        return {"stage": "routed", "tool": self.name, "bitstream": "top.bit", **self.report(directory)}
+        return {"stage": "routed", "tool": self.name, "bitstream": bitstream.name, **self.report(directory)}
 
 
 def _yosys() -> str:

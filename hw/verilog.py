@@ -51,10 +51,11 @@ def write_core(config: Any, board: Board, directory: Path) -> None:
 def write_project(config: Any, board: Board, directory: Path) -> str:
     """Writes the board's top, constraints and scripts around the core; says in a sentence what is missing, if anything.
 
-    Without LiteX that is the shell, with a word as wide as no memory port everything. Raises ShellError.
+    Without LiteX that is the shell; if no memory port is as wide as the word, everything. The core alone has no
+    project. Raises ShellError.
     """
     if board.platform is None:
-        return "no board was asked for, so there are neither pins nor a bitstream"
+        return ""
     if config.word_bits != shell.DATA_BITS:
         return (
             f"the board's memory port has {shell.DATA_BITS} bits and rows={config.rows} needs {config.word_bits}, "

@@ -1,0 +1,341 @@
+"""python -m hw.build: what it writes, says and returns; place and route against stand-ins that record their calls."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from hw import build, synthesis, verilog
+from hw.boards import shell
+from hw.boards.registry import BOARDS
+from hw.synthesis import Unit
+from hw.toolchains import OPENXC7, TOOLCHAINS, VIVADO, ToolchainError, openxc7_files, yosys_for_amaranth
+from hw.yosys import run
+
+SMALL = {"cols": 2, "tokens": 16, "banks": 2, "bank_words": 64, "lanes": 1, "drain_lanes": 1, "stream_words": 64,
+         "queue_depth": 4, "max_row": 64, "burst_beats": 4}  # fmt: skip
+SETTINGS = [f"--set={key}={value}" for key, value in SMALL.items()]
+CORE = {"lut": 13_000, "ff": 14_000, "dsp": 89, "bram36": 37.5}
+SHELL = {"lut": 4_500, "ff": 2_600, "dsp": 0, "bram36": 0}
+
+
+@pytest.fixture
+def no_tools(monkeypatch, tmp_path):
+    """No toolchain is on PATH, whatever this machine has; tools put into the directory are."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
+    monkeypatch.delenv("PRJXRAY_DB_DIR", raising=False)
+    return tools
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Elaboration and synthesis take minutes: stand-ins that have been called say what they were asked."""
+    asked = []
+
+    def write_core(config, _board, directory):
+        asked.append(config)
+        (directory / "shiftwork.v").write_text("module shiftwork(); endmodule\n")
+
+    def synthesise(name, top, family, _directory, **_options):
+        asked.append((name, top, family))
+        if top == "shell":
+            return [Unit("shell", SHELL)]
+        return [Unit("shiftwork", CORE), Unit("shiftwork.core", CORE), Unit("shiftwork.core.csr", SHELL)]
+
+    monkeypatch.setattr(build, "write_core", write_core)
+    monkeypatch.setattr(build, "synthesise", synthesise)
+    return asked
+
+
+def without_litex(monkeypatch):
+    monkeypatch.setattr(shell, "available", lambda: False)
+
+
+def with_shell(monkeypatch):
+    """As if LiteX had made the shell."""
+
+    def generate(directory, *, clock_hz, baud):
+        assert (clock_hz, baud) == (100_000_000, 1_000_000)
+        (directory / "shell.v").write_text(shell_stub())
+        (directory / "csr.json").write_text("{}\n")
+
+    monkeypatch.setattr(shell, "available", lambda: True)
+    monkeypatch.setattr(shell, "generate", generate)
+
+
+def shell_stub():
+    """A module with the shell's ports and nothing in it."""
+    kinds = {"i": "input", "o": "output", "io": "inout"}
+    ports = ", ".join(f"{kinds[way]} wire [{bits - 1}:0] {name}" for name, (way, bits) in shell.PORTS.items())
+    return f"(* blackbox *) module shell ({ports});\nendmodule\n"
+
+
+def install(directory, name, script):
+    """An executable that writes its arguments to NAME.called and does what `script` says."""
+    tool = directory / name
+    tool.write_text(f'#!/bin/sh\necho "$@" >> {directory / name}.called\n{script}\n')
+    tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "which board? --board takes arty_a7, arty_a7_100, verilog"),
+        (["--board", "zybo"], "unknown board 'zybo'; known boards: arty_a7, arty_a7_100, verilog"),
+        (["--board", "arty_a7", "--set", "row=8"], "unknown config key 'row'; known keys: rows, cols, "),
+        (["--board", "arty_a7", "--set", "rows"], "--set wants key=value, not 'rows'"),
+        (["--board", "arty_a7", "--set", "rows=many"], "rows must be an integer, not 'many'"),
+        (["--board", "arty_a7", "--set", "rows=12"], "rows must be a power of two from 8 to 32, not 12"),
+        (["--board", "arty_a7", "--toolchain", "vivado"], "toolchain vivado lacks vivado; install AMD Vivado"),
+        (["--board", "arty_a7", "--toolchain", "openxc7"], "lacks nextpnr-himbaechel or nextpnr-xilinx, fasm2frames, "),
+    ],
+)
+@pytest.mark.usefixtures("no_tools")
+def test_bad_input_is_refused_in_one_sentence(arguments, message, tmp_path, capsys):
+    assert build.main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    output = capsys.readouterr()
+    assert message in output.err
+    assert output.err.startswith("error: ")
+    assert output.err.count("\n") == 1
+    assert not output.out
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_no_directory(tmp_path, capsys):
+    (tmp_path / "out").write_text("mine")
+    assert build.main(["--board", "verilog", "--out", str(tmp_path / "out")]) == 2
+    assert "--out must be a directory, and " in capsys.readouterr().err
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_list_and_dry_run(tmp_path, capsys):
+    assert build.main(["--list"]) == 0
+    listed = capsys.readouterr().out
+    for board in BOARDS.values():
+        assert board.name in listed
+        assert board.part in listed
+    assert build.main(["--board", "arty_a7", "--set", "cols=4", "--dry-run", "--out", str(tmp_path / "out")]) == 0
+    assert "16 x 4 int8 array" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def check_wiring(directory):
+    """yosys finds every port of core and shell connected, at its width, and nothing undriven or driven twice."""
+    (directory / "shell.v").write_text(shell_stub())
+    verilog.write_project(BOARDS["arty_a7"].config, BOARDS["arty_a7"], directory)
+    cells = "read_verilog -lib +/xilinx/cells_sim.v\n"
+    script = f"{cells}read_verilog shell.v shiftwork.v top.v\nhierarchy -check -top top\nproc\ncheck -assert top\n"
+    run("wiring", script, directory)
+    log = (directory / "wiring.log").read_text()
+    assert "Warning" not in log
+    assert "Resizing" not in log
+
+
+def test_real_core(tmp_path, monkeypatch, capsys):
+    """A small core from elaboration to report: the same bytes whatever the hash seed, nothing redone when repeated."""
+    out, again = tmp_path / "out", tmp_path / "again"
+    arguments = ["--board", "verilog", *SETTINGS, "--out"]
+    assert build.main([*arguments, str(out)]) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["stage"] == "synthesised"
+    assert report["config"]["cols"] == 2
+    assert report["used"]["multiplier"] >= report["units"]["shiftwork.core.matmul.array"]["multiplier"] == 32
+    assert report["used"]["memory"] >= 2 * 64 * 128 == report["units"]["shiftwork.core.scratchpad"]["memory"]
+    printed = capsys.readouterr().out
+    for name in ("sequencer", "csr", "fetch", "load", "matmul", "  array", "  drain", "  shiftmax", "scratchpad"):
+        assert name in printed
+
+    again.mkdir()
+    code = (
+        "import sys; from pathlib import Path; from hw.boards.registry import BOARDS; from hw.spec.config import "
+        "override; from hw.verilog import write_core; board = BOARDS['verilog']; write_core(override(board.config, "
+        f"{ {key: str(value) for key, value in SMALL.items()} }), board, Path(sys.argv[1]))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(again)], check=True, env={**os.environ, "PYTHONHASHSEED": "7"})
+    assert (again / "shiftwork.v").read_bytes() == (out / "shiftwork.v").read_bytes()
+    assert (out / "shiftwork.sdc").read_text() == "create_clock -name clk -period 10 [get_ports clk]\n"
+
+    monkeypatch.setattr(synthesis.yosys, "run", None)
+    assert build.main([*arguments, str(out)]) == 0
+    assert json.loads((out / "report.json").read_text()) == report
+    monkeypatch.undo()
+    with_shell(monkeypatch)
+    check_wiring(out)
+
+
+@pytest.mark.usefixtures("no_tools")
+def test_project_without_litex(tmp_path, monkeypatch, capsys, quick):
+    """All but the shell is there, and the output says how to get that; its reserve counts instead."""
+    without_litex(monkeypatch)
+    (tmp_path / "shell.v").write_text("of an earlier build")
+    assert build.main(["--board", "arty_a7", "--out", str(tmp_path)]) == 0
+    assert [item for item in quick if isinstance(item, tuple)] == [("shiftwork.v", "shiftwork", synthesis.SERIES7)]
+    output = capsys.readouterr().out
+    assert "needs LiteX: pip install -e .[boards]" in output
+    assert "vivado: lacks vivado; install AMD Vivado" in output
+    assert "openxc7: lacks nextpnr-himbaechel or nextpnr-xilinx, fasm2frames, xc7frames2bit, the variable" in output
+    assert "shell (reserved)" in output
+    assert not (tmp_path / "shell.v").exists()
+    report = json.loads((tmp_path / "report.json").read_text())
+    reserve = BOARDS["arty_a7"].reserve
+    assert report["system"]["used"] == {key: CORE[key] + reserve[key] for key in CORE}
+    assert report["percent"] == {"lut": 62.5, "ff": 33.65, "dsp": 98.89, "bram36": 75.0}
+    assert report["available"] == {"lut": 20_800, "ff": 41_600, "dsp": 90, "bram36": 50}
+    assert report["fits"]
+    constraints = (tmp_path / "top.xdc").read_text()
+    assert 'create_clock -name clk100_0__io -period 10.0 [get_nets "clk100_0__io"]' in constraints
+    assert 'set_property IN_TERM "UNTUNED_SPLIT_40" [get_ports "ddr3_0__dqs__p\\[1]"]' in constraints
+    for port in ("uart_0__tx__io", "led_3__io", "ddr3_0__dq__io\\[15]", "rst_0__io"):
+        assert f'[get_ports "{port}"]' in constraints
+    assert "create_project -force -name top -part xc7a35ticsg324-1L" in (tmp_path / "top.tcl").read_text()
+    for name in ("shell.v", "shiftwork.v", "shell.xdc"):
+        assert name in (tmp_path / "top.tcl").read_text()
+
+
+@pytest.mark.usefixtures("no_tools", "quick")
+def test_no_memory_port_of_that_width(tmp_path, capsys):
+    assert build.main(["--board", "arty_a7", "--set", "rows=8", "--out", str(tmp_path)]) == 0
+    assert "memory port has 128 bits and rows=8 needs 64, so there is only the IP core" in capsys.readouterr().out
+    assert not (tmp_path / "top.v").exists()
+
+
+@pytest.mark.usefixtures("no_tools", "quick")
+def test_what_does_not_fit_fails(tmp_path, monkeypatch, capsys):
+    without_litex(monkeypatch)
+    monkeypatch.setitem(CORE, "lut", 17_000)
+    assert build.main(["--board", "arty_a7", "--out", str(tmp_path)]) == 1
+    assert "does not fit the xc7a35ticsg324-1L" in capsys.readouterr().out
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert not report["fits"]
+    assert report["percent"]["lut"] < 100 < report["system"]["percent"]["lut"]  # the core alone would
+
+
+@pytest.mark.usefixtures("no_tools", "quick")
+def test_failing_synthesis_leaves_no_report(tmp_path, monkeypatch, capsys):
+    def fail(*_arguments, **_options):
+        raise synthesis.yosys.YosysError("yosys stopped")
+
+    without_litex(monkeypatch)
+    (tmp_path / "report.json").write_text("of an earlier build")
+    monkeypatch.setattr(build, "synthesise", fail)
+    assert build.main(["--board", "arty_a7", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "error: yosys stopped\n"
+    assert not (tmp_path / "report.json").exists()
+
+
+TIMING = """\
+------------------------------------------------------------------------------------------------
+| Design Timing Summary
+| ---------------------
+------------------------------------------------------------------------------------------------
+
+    WNS(ns)      TNS(ns)  TNS Failing Endpoints  TNS Total Endpoints      WHS(ns)      THS(ns)  THS Failing Endpoints
+    -------      -------  ---------------------  -------------------      -------      -------  ---------------------
+     {setup}        0.000                      0                31415        0.017        0.000                      0
+"""
+UTILIZATION = """\
++----------------------------+-------+-------+------------+-----------+-------+
+|          Site Type         |  Used | Fixed | Prohibited | Available | Util% |
++----------------------------+-------+-------+------------+-----------+-------+
+| Slice LUTs                 | 15123 |     0 |          0 |     20800 | 72.71 |
+|   LUT as Logic             | 13000 |     0 |          0 |     20800 | 62.50 |
+| Slice Registers            | 16001 |     0 |          0 |     41600 | 38.46 |
+| Block RAM Tile             |  37.5 |     0 |          0 |        50 | 75.00 |
+| DSPs                       |    89 |     0 |          0 |        90 | 98.89 |
++----------------------------+-------+-------+------------+-----------+-------+
+"""
+
+
+@pytest.mark.parametrize(("setup", "status"), [("0.250", 0), ("-0.125", 1)])
+@pytest.mark.usefixtures("quick")
+def test_vivado(setup, status, tmp_path, monkeypatch, capsys, no_tools):
+    with_shell(monkeypatch)
+    out = tmp_path / "out"
+    (tmp_path / "timing").write_text(TIMING.format(setup=setup))
+    (tmp_path / "utilization").write_text(UTILIZATION)
+    script = f"cp {tmp_path}/timing top_timing.rpt; cp {tmp_path}/utilization top_utilization_place.rpt; : > top.bit"
+    install(no_tools, "vivado", script)
+    assert build.main(["--board", "arty_a7", "--out", str(out)]) == status
+    assert "-mode batch -log top.log -source top.tcl" in (no_tools / "vivado.called").read_text()
+    report = json.loads((out / "report.json").read_text())
+    assert report["system"]["used"] == {key: CORE[key] + SHELL[key] for key in CORE}
+    assert report["shell"]["source"] == "synthesised"
+    assert report["routed"] == {
+        "stage": "routed",
+        "tool": "vivado",
+        "bitstream": "top.bit",
+        "used": {"lut": 15123, "ff": 16001, "dsp": 89, "bram36": 37.5},
+        "slack_ns": {"setup": float(setup), "hold": 0.017},
+        "meets_timing": status == 0,
+    }
+    assert ("does not meet timing" in capsys.readouterr().out) == bool(status)
+
+
+NEXTPNR = """\
+cat << EOF
+Info: Device utilisation:
+Info: 	          SLICE_LUTX: 15000/ 65200    23%
+Info: 	         DSP48E1_DSP:    89/   120    74%
+Info: Max frequency for clock 'shell.sys_clk': 77.10 MHz (FAIL at 100.00 MHz)
+Info: Max frequency for clock 'shell.sys_clk': 104.20 MHz (PASS at 100.00 MHz)
+EOF
+"""
+
+
+@pytest.mark.parametrize("router", ["nextpnr-himbaechel", "nextpnr-xilinx"])
+def test_openxc7(router, tmp_path, monkeypatch, no_tools):
+    monkeypatch.setenv("PRJXRAY_DB_DIR", "/db")
+    monkeypatch.setenv("CHIPDB", "/chips")
+    monkeypatch.setenv("YOSYS", str(no_tools / "yosys"))
+    assert OPENXC7.missing() == "nextpnr-himbaechel or nextpnr-xilinx, fasm2frames, xc7frames2bit"
+    install(no_tools, "yosys", "")
+    install(no_tools, router, NEXTPNR)
+    install(no_tools, "fasm2frames", "echo frames")
+    assert OPENXC7.missing() == "xc7frames2bit"
+    install(no_tools, "xc7frames2bit", "cp top.frames top.bit")
+    assert not OPENXC7.missing()
+    out = tmp_path / "out"
+    out.mkdir()
+    xdc = 'set_property LOC E3 [get_ports "a\\[0]"]\n   set_property INTERNAL_VREF 0.675 [get_iobanks 34]\n'
+    clock = 'create_clock -name c -period 10.0 [get_nets "c"]\n'
+    for name, text in openxc7_files("xc7a35ticsg324-1L", 100_000_000, xdc + clock).items():
+        (out / name).write_text(text)
+    assert (out / "openxc7.xdc").read_text() == f'set_property LOC E3 [get_ports "a[0]"]\n{clock}'
+    assert OPENXC7.run(out) == {
+        "stage": "routed",
+        "tool": "openxc7",
+        "bitstream": "top.bit",
+        "cells": {"SLICE_LUTX": 15000, "DSP48E1_DSP": 89},
+        "clocks": {"shell.sys_clk": {"mhz": 104.2, "wanted_mhz": 100.0}},
+        "meets_timing": True,
+    }
+    called = {path.stem: path.read_text() for path in no_tools.glob("*.called")}
+    assert called["yosys"] == "-q -l openxc7_yosys.log openxc7.ys\n"
+    assert "--json top.json" in called[router]
+    assert ("--chipdb /chips/xc7a35tcsg324-1.bin" in called[router]) == (router == "nextpnr-xilinx")
+    assert ("--device xc7a35tcsg324-1 " in called[router]) == (router == "nextpnr-himbaechel")
+    assert called["fasm2frames"] == "--part xc7a35tcsg324-1 --db-root /db/artix7 top.fasm\n"
+    assert "--part_file /db/artix7/xc7a35tcsg324-1/part.yaml" in called["xc7frames2bit"]
+    assert (out / "top.bit").read_text() == "frames\n"
+
+
+@pytest.mark.parametrize("script", ["echo license gone; exit 3", "echo done without a bitstream"])
+def test_failing_tools_are_reported(script, tmp_path, no_tools):
+    install(no_tools, "vivado", script)
+    (tmp_path / "build_top.sh").write_text("vivado\n")
+    (tmp_path / "top.bit").write_text("of an earlier run")
+    with pytest.raises(ToolchainError, match=r"vivado stopped with status [03], see .*vivado\.log: (license|done)"):
+        VIVADO.run(tmp_path)
+
+
+def test_yosys_is_found_for_amaranth_and_forgotten(monkeypatch):
+    monkeypatch.delenv("YOSYS", raising=False)
+    with yosys_for_amaranth():
+        assert os.access(os.environ["YOSYS"], os.X_OK)
+    assert "YOSYS" not in os.environ
+    assert set(TOOLCHAINS) == {"vivado", "openxc7"}

@@ -1,0 +1,92 @@
+"""Counting cells, and the report of a small design whose resources are known."""
+
+import pytest
+
+from hw import synthesis, yosys
+from hw.synthesis import GENERIC, SERIES7, Unit, count, synthesise
+
+DESIGN = """\
+module part(input clk, input [7:0] a, input [7:0] b, output reg [7:0] y);
+  always @(posedge clk) y <= a ^ b;
+endmodule
+module inner(input clk, input [7:0] a, output reg [7:0] y);
+  always @(posedge clk) y <= a;
+endmodule
+module \\design.whole (input clk, input [7:0] a, input [7:0] b, input [9:0] at, output [7:0] y, output [7:0] z,
+    output reg [35:0] q, output reg [15:0] p);
+  wire [7:0] w, v;
+  part one(.clk(clk), .a(a), .b(b), .y(w));
+  part two(.clk(clk), .a(w), .b(a), .y(v));
+  inner three(.clk(clk), .a(v), .y(y));
+  assign z = v;
+  reg [35:0] mem [0:1023];
+  always @(posedge clk) begin mem[at] <= {4{a, 1'b1}}; q <= mem[at ^ 10'd1]; p <= a * b; end
+endmodule
+"""
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ({"LUT6": 3, "LUT1": 1, "INV": 2, "CARRY4": 9, "MUXF7": 5}, {"lut": 6}),
+        ({"RAM64M": 2, "RAM32M": 1, "RAM64X1D": 1, "RAM128X1D": 1, "SRL16E": 3, "SRLC32E": 1}, {"lut": 22}),
+        ({"FDRE": 4, "FDSE": 1, "FDCE": 1, "FDPE_1": 1}, {"ff": 7}),
+        ({"RAMB36E1": 2, "RAMB18E1": 3, "DSP48E1": 5, "BUFG": 1}, {"bram36": 3.5, "dsp": 5}),
+    ],
+)
+def test_cells_of_the_7_series(cells, expected):
+    assert count(SERIES7, cells) == {"lut": 0, "ff": 0, "dsp": 0, "bram36": 0, **expected}
+
+
+def keep(name):
+    return name == "part"
+
+
+@pytest.fixture
+def directory(tmp_path):
+    (tmp_path / "design.v").write_text(DESIGN)
+    return tmp_path
+
+
+def test_units_of_a_part(directory, monkeypatch):
+    """`part` is kept and counted twice in the whole, `inner` dissolves in it; the second time nothing is run."""
+    seen = []
+    units = synthesise(
+        "design.v", "design.whole", SERIES7, directory, keep=keep, watch=lambda *event: seen.append(event)
+    )
+    assert units == [  # 16 for the two exclusive ors, 1 for the inverter
+        Unit("design.whole", {"lut": 17, "ff": 24, "dsp": 1, "bram36": 1}),
+        Unit("part", {"lut": 8, "ff": 8, "dsp": 0, "bram36": 0}),
+    ]
+    assert seen
+    assert all(seconds > 0 for seconds, _ in seen)
+
+    monkeypatch.setattr(synthesis.yosys, "run", None)
+    assert synthesise("design.v", "design.whole", SERIES7, directory, keep=keep) == units
+    (directory / "design.v").write_text(DESIGN.replace("a ^ b", "a & b"))
+    with pytest.raises(TypeError):
+        synthesise("design.v", "design.whole", SERIES7, directory, keep=keep)
+
+
+def test_units_of_no_part(directory):
+    units = synthesise("design.v", "design.whole", GENERIC, directory, keep=keep)
+    assert [unit.name for unit in units] == ["design.whole", "part"]
+    whole, part = (unit.used for unit in units)
+    assert part == {"lut": 8, "ff": 8, "multiplier": 0, "memory": 0}
+    assert whole["multiplier"] == 1
+    assert whole["memory"] == 36 * 1024
+    assert whole["ff"] >= 24 + 16  # and the memory's output register, if yosys leaves it outside
+
+
+def test_the_running_pass_is_the_last_one_in_the_log(tmp_path):
+    log = tmp_path / "a.log"
+    log.write_text(
+        "1. Executing Verilog-2005 frontend: a.v\n2.12.3. Executing OPT_EXPR pass (perform const folding).\n"
+    )
+    assert yosys._running(log) == "OPT_EXPR"
+    assert yosys._running(tmp_path / "none") == ""
+
+
+def test_yosys_errors_have_its_words(tmp_path):
+    with pytest.raises(yosys.YosysError, match=r"status 1 in bad\.ys: ERROR: No such command: nonsense"):
+        yosys.run("bad", "nonsense\n", tmp_path)
