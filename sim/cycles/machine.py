@@ -16,7 +16,7 @@ from sim.cycles.vector import VectorTiming
 __all__ = ["Machine"]
 
 _PREPARE = 33  # cycles from RUNNING to the first read of the program: Clear, 32 x Prepare
-_HEAD = 5  # from an instruction's last word, or the former one's issue, to the head of its queue
+_HEAD = 3  # and the words of an instruction: from its last word, or the former one's issue, to the head of its queue
 _OFFER = 2  # from a retirement to the issue it allows
 
 
@@ -60,6 +60,7 @@ class Machine:
         self._fired = [0] * len(Engine)  # the last issue
         self._planned = [False] * len(Engine)
         self._burst = max(1, min(4, config.queue_depth // 4))
+        self._head = INSTRUCTION_BYTES // config.word_bytes + _HEAD
         self._index = 0
         self._reading = False
         self._read_waits: int | None = None
@@ -103,7 +104,7 @@ class Machine:
         if self._planned[engine] or ready is None or number >= len(self._arrived[engine]):
             return
         arrived, instruction = self._arrived[engine][number]
-        when = max(ready, max(arrived, self._fired[engine]) + _HEAD + 1)
+        when = max(ready, max(arrived, self._fired[engine]) + self._head + 1)
         for other, count in instruction.waits.items():
             number = self._base[other] + count
             if len(self.retired[other]) < number:
