@@ -18,7 +18,7 @@ ARROWS = (
     ("firmware/", ("hw.spec", "firmware")),
     ("sim/golden.py", ("hw.spec",)),
     ("sim/machine.py", ("hw.spec", "sim.instructions", "sim.hazards")),
-    ("sim/instructions.py", ("hw.spec",)),
+    ("sim/instructions.py", ("hw.spec", "sim.hazards")),
     ("sim/hazards.py", ("hw.spec",)),
     ("sim/", ("hw", "firmware", "sim")),
 )
