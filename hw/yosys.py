@@ -48,13 +48,14 @@ def run(name: str, script: str, directory: Path, watch: Watch | None = None) -> 
 
 
 def _watched(process: subprocess.Popen[str], log: Path, watch: Watch | None) -> str:
-    start = time.monotonic()
+    start, running = time.monotonic(), ""
     while True:
         try:
             return "".join(process.communicate(timeout=0.5 if watch else None))
         except subprocess.TimeoutExpired:
             if watch:
-                watch(time.monotonic() - start, _running(log))
+                running = _running(log) or running  # a pass may say more than we look at
+                watch(time.monotonic() - start, running)
 
 
 def _running(log: Path) -> str:

@@ -7,8 +7,21 @@ from amaranth.lib.wiring import In, Out, Signature
 from hw.spec.isa import OPCODE_BITS, OPERAND_BITS
 
 __all__ = [
-    "AR", "AW", "INDEX_BITS", "SCRATCH_ADDRESS_BITS", "ISSUE", "AXIRead", "AXIWrite", "ScratchRead", "ScratchWrite",
-    "b_layout", "engine_members", "lanes_of", "r_layout", "stationary_members", "w_layout",
+    "AR",
+    "AW",
+    "INDEX_BITS",
+    "ISSUE",
+    "SCRATCH_ADDRESS_BITS",
+    "AXIRead",
+    "AXIWrite",
+    "ScratchRead",
+    "ScratchWrite",
+    "b_layout",
+    "engine_members",
+    "lanes_of",
+    "r_layout",
+    "stationary_members",
+    "w_layout",
 ]  # fmt: skip
 
 SCRATCH_ADDRESS_BITS = 16
