@@ -85,6 +85,8 @@ def markdown(results: list[Result]) -> str:
 
 
 def _deit(arguments: argparse.Namespace) -> int:
+    if arguments.docs:
+        _check_markers(Path(arguments.docs))
     results = []
     for name in arguments.only or CASES:
         case = CASES[name].quick() if arguments.quick else CASES[name]
@@ -112,11 +114,16 @@ def _json(results: list[Result]) -> dict[str, Any]:
     return {"figures": figures, "runs": [asdict(result) for result in results]}
 
 
+def _check_markers(path: Path) -> None:
+    """Before anything is simulated: SystemExit if the tables have no place in `path`."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if not 0 <= text.find(_BEGIN) < text.find(_END):
+        raise SystemExit(f"error: {path} lacks the lines {_BEGIN} and {_END}")
+
+
 def _insert(path: Path, text: str) -> None:
     """Replaces what is between the markers."""
     old = path.read_text(encoding="utf-8")
-    if _BEGIN not in old or _END not in old:
-        raise SystemExit(f"error: {path} lacks the lines {_BEGIN} and {_END}")
     head, rest = old.split(_BEGIN, 1)
     path.write_text(f"{head}{_BEGIN}\n\n{text}\n\n{_END}{rest.split(_END, 1)[1]}", encoding="utf-8")
 

@@ -1,0 +1,131 @@
+"""The benchmark: verdicts, tables and published figures; one small network through it on the compiled gateware."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from bench import __main__ as command
+from bench import deit
+from bench.__main__ import main, markdown
+from bench.anchors import ANCHORS
+from bench.deit import CASES, DSPS, Case, Result, Row, rows, run_case
+from firmware.make_model import architecture
+
+
+def result(name, utilisation=0.93, **changes):
+    fields = {
+        "case": CASES[name], "bit_exact": True, "cycles": 10_000_000, "utilisation": utilisation, "occupancy": 0.99,
+        "macs_per_cycle": 128, "wall": 40.0, "cpu": 35.0, "engines": {}, "predicted": 10_010_000,
+        "layer_errors": {"fc1": 0.001, "fc2": -0.03},
+    }  # fmt: skip
+    return Result(**{**fields, **changes})
+
+
+def verdicts(results):
+    return {row.figure: row.verdict for row in rows(results)}
+
+
+@pytest.mark.parametrize(
+    ("value", "more", "verdict"),
+    [
+        (None, True, "not measured"), (0.89, True, "FAIL"), (0.9, True, "pass"), (0.92, True, "stretch"),
+        (0.93, False, "FAIL"), (0.9, False, "stretch"), (0.91, False, "pass"),
+    ],
+)  # fmt: skip
+def test_verdict_compares_with_bar_and_stretch(value, more, verdict):
+    bar, stretch = (0.9, 0.92) if more else (0.92, 0.9)
+    assert Row("x", value, bar, stretch, str, more_is_better=more).verdict == verdict
+
+
+def test_every_figure_has_a_row_measured_or_not():
+    found = verdicts([result("tiny"), result("tiny-8", 0.95)])
+    assert found["utilisation, DeiT-T, 16-bit attention"] == "stretch"
+    assert found["utilisation, DeiT-T, 8-bit attention"] == "FAIL"
+    assert found["utilisation, DeiT-S, 16-bit attention"] == "not measured"
+    assert found["cycle model against RTL, total, worst case"] == "stretch"
+    assert found["cycle model against RTL, layers, worst case"] == "FAIL"  # 3 % on fc2, negative
+    assert found["seconds to simulate one DeiT-T image"] == "pass"
+    assert len(found) == len(rows([result("small")]))
+
+
+def test_two_blocks_pass_no_bar_of_the_whole_network():
+    quick = result("tiny", case=CASES["tiny"].quick())
+    assert verdicts([quick])["utilisation, DeiT-T, 16-bit attention"] == "quick run"
+    assert "2 blocks only" in quick.case.text
+
+
+def test_tables_show_what_was_measured():
+    text = markdown([result("tiny", 0.9313), result("tiny-random", bit_exact=False)])
+    assert "| utilisation, DeiT-T, 16-bit attention | 0.9000 | 0.9200 | 0.9313 | stretch |" in text
+    (random,) = [line for line in text.splitlines() if line.startswith("| tiny-random |")]
+    assert "| NO |" in random
+    density = f"{2 * 0.9313 * 128 / DSPS:.2f}"
+    assert f"| 93.1% | {density} |" in text
+    assert text.count("this project") == 1  # runs under random latencies are no performance figures
+
+
+def test_frames_count_the_batch():
+    assert result("tiny-batch", cycles=40_000_000).frames == pytest.approx(10)
+
+
+def test_published_figures_are_possible():
+    for anchor in ANCHORS:
+        assert anchor.utilisation is None or 0 < anchor.utilisation <= 1
+        if anchor.ops_per_dsp is not None:  # two packed int8 MACs per DSP are 4; more means MACs outside the DSPs
+            assert 0 < anchor.ops_per_dsp <= 4 or "LUT" in anchor.note
+    huang = [anchor for anchor in ANCHORS if anchor.work.startswith("Huang")]
+    assert [round(anchor.utilisation, 3) for anchor in huang] == [0.501, 0.621]
+
+
+def test_a_network_is_simulated_and_checked(monkeypatch):
+    """A ViT of one block on the small preset."""
+    monkeypatch.setattr(deit, "BOARD", "tiny")
+    monkeypatch.setattr(
+        deit, "architecture",
+        lambda name, depth: architecture(name, img_size=32, patch=8, dim=64, depth=depth, heads=2, classes=10),
+    )  # fmt: skip
+    found = run_case(Case(name="x", model="deit_tiny_patch16_224", depth=1, batch=2))
+    assert found.bit_exact
+    assert 0.1 < found.utilisation < found.occupancy <= 1
+    assert found.utilisation == pytest.approx(found.occupancy, rel=0.5)
+    assert abs(found.predicted / found.cycles - 1) < 0.1
+    assert {"blocks.0.mlp.fc1", "head"} <= found.layer_errors.keys()
+
+
+def test_a_wrong_logit_is_noticed(monkeypatch):
+    monkeypatch.setattr(deit, "BOARD", "tiny")
+    monkeypatch.setattr(
+        deit, "architecture",
+        lambda name, depth: architecture(name, img_size=32, patch=8, dim=64, depth=depth, heads=2, classes=10),
+    )  # fmt: skip
+    right = deit.golden.run
+
+    def wrong(model, images):
+        logits = right(model, images)
+        logits[0, 3] += 1
+        return logits
+
+    monkeypatch.setattr(deit.golden, "run", wrong)
+    assert not run_case(Case(name="x", model="deit_tiny_patch16_224", depth=1)).bit_exact
+
+
+def test_command_line_reports_and_documents(monkeypatch, tmp_path, capsys):
+    answers = {"tiny": result("tiny"), "tiny-8": replace(result("tiny-8"), bit_exact=False)}
+    monkeypatch.setattr(command, "run_case", lambda case, _seed: answers[case.name])
+    page, report = tmp_path / "performance.md", tmp_path / "report.json"
+    page.write_text("before\n<!-- bench deit: begin -->\nold\n<!-- bench deit: end -->\nafter\n")
+    assert main(["deit", "--only", "tiny", "--docs", str(page), "--report", str(report)]) == 0
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert capsys.readouterr().out.strip() in text
+    assert json.loads(report.read_text())["runs"][0]["cycles"] == 10_000_000
+    assert main(["deit", "--only", "tiny", "tiny-8"]) == 1
+
+
+def test_a_page_without_markers_is_refused_before_the_simulation(monkeypatch, tmp_path):
+    monkeypatch.setattr(command, "run_case", lambda *_: pytest.fail("simulated"))
+    with pytest.raises(SystemExit, match="lacks the lines"):
+        main(["deit", "--docs", str(tmp_path / "missing.md")])
