@@ -45,10 +45,21 @@ def norm_scale(gamma: Array) -> Array:
     return np.sqrt(f32(len(gamma))) * f32(2.0**-30) * gamma.astype(f32)
 
 
-def norm_bias(gamma: Array, beta: Array) -> Array:
-    """Integer bias of I-LayerNorm, float32 with an integer value: floor(fl(fl(beta/gamma) / (fl(sqrt C)/2^30)))."""
+def norm_bias(name: str, gamma: Array, beta: Array) -> Array:
+    """Integer bias (int64) of I-LayerNorm `name`: floor(fl(fl(beta/gamma) / (fl(sqrt C)/2^30))).
+
+    Raises ModelError where it leaves the 34 bits that the hardware has: gamma is too small.
+    """
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return np.floor((beta.astype(f32) / gamma.astype(f32)) / (np.sqrt(f32(len(gamma))) / f32(2.0**30)))
+        bias = np.floor((beta.astype(f32) / gamma.astype(f32)) / (np.sqrt(f32(len(gamma))) / f32(2.0**30)))
+    fits = np.abs(bias) < 2.0**33  # false for NaN
+    if not np.all(fits):
+        channel = int(np.argmin(fits))
+        raise ModelError(
+            f"{name} channel {channel} needs an integer bias beyond 34 bits: gamma {gamma[channel]} is too small "
+            f"for beta {beta[channel]}"
+        )
+    return bias.astype(np.int64)
 
 
 class _State:
@@ -142,14 +153,8 @@ class _Builder:
 
     def layer_norm(self, name: str, source: str, dim: int) -> Array:
         gamma, beta = self.state.array(f"{name}.weight", (dim,)), self.state.array(f"{name}.bias", (dim,))
-        bias = norm_bias(gamma, beta)
-        if not np.all(np.abs(bias) < 2.0**33):
-            channel = int(np.argmax(~(np.abs(bias) < 2.0**33)))
-            raise ModelError(
-                f"{name} channel {channel} needs an integer bias beyond 34 bits: gamma {gamma[channel]} is too small"
-                f" for beta {beta[channel]}"
-            )
-        self.node(name, "layer_norm", source, tensors={"bias": bias.astype(np.int64)})
+        bias = norm_bias(name, gamma, beta)
+        self.node(name, "layer_norm", source, tensors={"bias": bias})
         return norm_scale(gamma)
 
     def i0(self, name: str, value: int) -> int:
