@@ -27,7 +27,7 @@ from firmware.quantize import quantize
 from firmware.report import add_roofline, build_report, first_difference, print_report, write_json
 from firmware.trace import build_trace, write_trace
 from firmware.transport import Stated, Traced
-from hw.spec.config import PRESETS, Config, ConfigError, override
+from hw.spec.config import PRESETS, Config, ConfigError, override, parse_settings
 from hw.spec.model import Model
 
 __all__ = ["compile_command", "inspect_command", "make_model_command", "quantize_command", "run_command"]
@@ -114,13 +114,7 @@ def board_config(arguments: argparse.Namespace) -> Config:
     """The Config of ``--board`` with ``--set``. Raises ConfigError."""
     if arguments.board not in PRESETS:
         raise ConfigError(f"unknown board {arguments.board!r}; known boards: {', '.join(PRESETS)}")
-    settings: dict[str, str] = {}
-    for text in arguments.set:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(f"--set wants key=value, not {text!r}")
-        settings[key] = value
-    return override(PRESETS[arguments.board], settings)
+    return override(PRESETS[arguments.board], parse_settings(arguments.set))
 
 
 def compile_command(arguments: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from hw.boards.board import Board
 from hw.boards.registry import BOARDS
 from hw.boards.shell import ShellError
 from hw.report import make_report, unit_table
-from hw.spec.config import Config, ConfigError, override
+from hw.spec.config import Config, ConfigError, override, parse_settings
 from hw.synthesis import synthesise
 from hw.toolchains import TOOLCHAINS, Toolchain, ToolchainError
 from hw.verilog import CORE, write_core, write_project
@@ -96,13 +96,7 @@ def _checked(options: argparse.Namespace) -> tuple[Board, Config, Toolchain | No
     if options.board not in BOARDS:
         raise BuildError(f"unknown board {options.board!r}; known boards: {known}")
     board = BOARDS[options.board]
-    settings = {}
-    for text in options.set:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(f"--set wants key=value, not {text!r}")
-        settings[key] = value
-    config = override(board.config, settings)
+    config = override(board.config, parse_settings(options.set))
     if options.toolchain == "auto":
         return board, config, next((t for t in TOOLCHAINS.values() if not t.missing()), None)
     toolchain = TOOLCHAINS[options.toolchain]

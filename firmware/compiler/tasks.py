@@ -6,6 +6,7 @@ from firmware.compiler.allocator import Buffer
 from firmware.compiler.costs import matmul_cost, transfer_cost, vector_cost
 from firmware.compiler.dependencies import Access
 from firmware.compiler.image import ModelImage
+from firmware.compiler.program import CompileError
 from firmware.compiler.scheduler import Stream, Task
 from hw.spec.config import Config
 from hw.spec.isa import Kind, Op, Region
@@ -13,6 +14,7 @@ from hw.spec.model import Model, Node
 
 __all__ = ["Tasks"]
 
+_MOST_GAIN = 1 << 10  # int16 times less than 2^10, rounded, stays within 27 bits
 _MAX_RUN = 1 << 12  # words of a LOAD or STORE run: the operand's width
 
 
@@ -180,7 +182,14 @@ class Tasks:
         return self._vector(Op.SHIFT_GELU, operands, node, reads, (hidden.access(),))
 
     def add(self, node: Node, branch: Buffer, residual: Buffer, rows: int, first: int) -> Task:
-        """residual rows first.. = branch + residual, in place."""
+        """residual rows first.. = branch + residual, in place.
+
+        Raises CompileError for a scale ratio at which an operand could leave the adder's 27 bits.
+        """
+        for suffix in ("", "_identity"):
+            factor = self._dyadic(node, suffix)
+            if factor[f"mult{suffix}"] >> factor[f"shift{suffix}"] >= _MOST_GAIN:
+                raise CompileError(f"{node.name} scales an operand by {_MOST_GAIN} or more, beyond the adder's 27 bits")
         target = residual.at(first)
         operands = {
             "source": branch.start, "source_row": branch.row, "dest": target, "dest_row": residual.row,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-__all__ = ["ARRAY_MAPPINGS", "PRESETS", "Config", "ConfigError", "override"]
+__all__ = ["ARRAY_MAPPINGS", "PRESETS", "Config", "ConfigError", "override", "parse_settings"]
 
 ARRAY_MAPPINGS = ("dsp48", "portable")
 
@@ -65,6 +66,8 @@ class Config:
             raise ConfigError(f"cols must be even and from 2 to 64, not {self.cols}")
         if self.cols % self.drain_lanes:
             raise ConfigError(f"cols must be a multiple of drain_lanes ({self.drain_lanes}), not {self.cols}")
+        if 2 * self.lanes > self.rows:
+            raise ConfigError(f"lanes must be at most rows / 2 ({self.rows // 2}), not {self.lanes}")
         if self.scratch_words > 1 << 16:
             raise ConfigError(f"banks x bank_words must be at most 65536 words, not {self.scratch_words}")
         if self.stream_words < 4 * self.cols:
@@ -117,6 +120,17 @@ PRESETS: dict[str, Config] = {
     "verilog": Config(array="portable"),
     "tiny": Config(rows=8, cols=4, tokens=32, bank_words=512, stream_words=128, array="portable"),
 }
+
+
+def parse_settings(texts: Iterable[str]) -> dict[str, str]:
+    """``key=value`` texts of a command line as a dictionary. Raises ConfigError for one without ``=``."""
+    settings: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--set wants key=value, not {text!r}")
+        settings[key] = value
+    return settings
 
 
 def override(config: Config, settings: dict[str, str]) -> Config:

@@ -117,6 +117,14 @@ def test_wrong_graph():
         compile_model(replace(model, nodes=nodes), Config())
 
 
+@pytest.mark.parametrize("suffix", ["", "_identity"])
+def test_residual_beyond_the_adder(suffix):
+    model = random_model(seed=2)
+    factors = {f"blocks.1.qact4.mult{suffix}": np.array([1 << 31]), f"blocks.1.qact4.shift{suffix}": np.array([21])}
+    with pytest.raises(CompileError, match=r"blocks\.1\.qact4 scales an operand by 1024 or more"):
+        compile_model(replace(model, tensors={**model.tensors, **factors}), Config())
+
+
 def test_wrong_batch():
     with pytest.raises(CompileError, match="batch must be from 1 to 64, not 0"):
         compile_model(random_model(seed=2), Config(), batch=0)
