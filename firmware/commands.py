@@ -22,7 +22,7 @@ from firmware.errors import UserError
 from firmware.locate import locate
 from firmware.make_model import architecture, images, make_model
 from firmware.model_file import load_model, save_model
-from firmware.preprocess import load_images, normalise, to_int8
+from firmware.preprocess import load_array, load_images, normalise, to_int8
 from firmware.quantize import quantize
 from firmware.report import add_roofline, build_report, first_difference, print_report, write_json
 from firmware.trace import build_trace, write_trace
@@ -246,10 +246,7 @@ def _progress(total: int) -> Generator[Callable[[int], None], None, None]:
 
 
 def _load_labels(path: str, count: int) -> NDArray[Any]:
-    try:
-        labels = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"{path} is not a NumPy array of labels: {error}") from None
+    labels = load_array(path, "of labels")
     if labels.ndim != 1 or len(labels) < count:
         raise UserError(f"{path} must hold at least {count} labels, not {list(labels.shape)}")
     return labels[:count]

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from firmware.files import replacing
 from hw.spec.model import Model, ModelError, Node, validate
 
 __all__ = ["VERSION", "load_model", "save_model"]
@@ -41,7 +40,6 @@ def _digest(header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> s
 def save_model(model: Model, path: str | Path) -> None:
     """Writes `model` to `path`, whole or not at all. Raises ModelError if it is not valid."""
     validate(model)
-    path = Path(path)
     tensors = {name: np.ascontiguousarray(array) for name, array in model.tensors.items()}
     tensors[_LOGIT_SCALE] = np.ascontiguousarray(model.logit_scale, np.float32)
     header: dict[str, Any] = {
@@ -56,15 +54,8 @@ def save_model(model: Model, path: str | Path) -> None:
         "nodes": [[n.name, n.op, list(n.inputs), {k: int(v) for k, v in n.attributes.items()}] for n in model.nodes],
     }
     metadata = {_KEY: json.dumps({**header, "digest": _digest(header, tensors)})}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    os.close(handle)
-    try:
+    with replacing(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def load_model(path: str | Path) -> Model:

@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from firmware.errors import UserError
 from hw.spec.model import Model
 
-__all__ = ["load_images", "normalise", "to_int8"]
+__all__ = ["load_array", "load_images", "normalise", "to_int8"]
+
+
+def load_array(path: str | Path, what: str) -> NDArray[Any]:
+    """The array in a ``.npy`` file; nothing in it is executed. Raises UserError calling it a NumPy array `what`."""
+    try:
+        array: NDArray[Any] = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(f"{path} is not a NumPy array {what}: {error}") from None
+    return array
 
 
 def load_images(path: str | Path, limit: int | None = None) -> NDArray[Any]:
@@ -20,10 +29,7 @@ def load_images(path: str | Path, limit: int | None = None) -> NDArray[Any]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no image file {path}")
-    try:
-        images = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"{path} is not a NumPy array file: {error}") from None
+    images = load_array(path, "file")
     if images.ndim != 4 or images.dtype not in {np.dtype(np.uint8), np.dtype(np.int8)}:
         raise UserError(f"{path} must hold uint8 or int8 images [n, C, H, W], not {images.dtype} {list(images.shape)}")
     if not len(images):

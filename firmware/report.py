@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from firmware.compiler import Program
+from firmware.files import replacing
 from firmware.profile import Profile
 from firmware.roofline import EFFICIENCY, Point, as_json, print_roofline, roofline, svg, total
 
@@ -83,22 +82,15 @@ def add_roofline(report: dict[str, Any], program: Program, profile: Profile, run
         "total": as_json(whole),
         "layers": [as_json(point) for point in points],
     }
-    Path(path).write_text(svg(points, whole, config.macs_per_cycle, config.word_bytes), encoding="utf-8")
+    with replacing(path) as temporary:
+        temporary.write_text(svg(points, whole, config.macs_per_cycle, config.word_bytes), encoding="utf-8")
 
 
 def write_json(report: dict[str, Any], path: str | Path) -> None:
     """Writes the report whole or not at all."""
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(report, file, indent=2)
-            file.write("\n")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        json.dump(report, file, indent=2)
+        file.write("\n")
 
 
 def print_report(report: dict[str, Any], console: Console, *, layers: bool = True) -> None:

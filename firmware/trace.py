@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware.compiler.program import Program
+from firmware.files import replacing
 from firmware.profile import Interval
 from hw.spec.isa import Engine, engine_of
 
@@ -183,6 +184,6 @@ def _named(kind: str, track: int, name: str) -> dict[str, Any]:
 
 def write_trace(trace: dict[str, Any], path: str | Path) -> None:
     """Writes the trace as JSON, without spaces: whole networks have tens of thousands of events."""
-    with Path(path).open("w", encoding="utf-8") as file:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         json.dump(trace, file, separators=(",", ":"))
         file.write("\n")

@@ -34,7 +34,6 @@ class Arena:
         self._range = (start, stop)
         self._size = stop - start
         self._free: list[tuple[int, int]] = []
-        self.peak = 0
         self.clear()
 
     def clear(self) -> None:
@@ -61,7 +60,6 @@ class Arena:
         if rest[0] < rest[1]:
             self._free.append(rest)
             self._free.sort()
-        self.peak = max(self.peak, self._size - sum(stop - start for start, stop in self._free))
         return Buffer(name, taken, words, row)
 
     def free(self, *buffers: Buffer) -> None:
