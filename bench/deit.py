@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from firmware.device import Accelerator
 from firmware.make_model import Architecture, architecture, images, make_model
 from firmware.preprocess import to_int8
+from firmware.profile import Profile
 from sim import golden
+from sim.cycles import Prediction, predict
 
 __all__ = ["BOARD", "CASES", "DSPS", "Case", "Result", "Row", "rows", "run_case"]
 
@@ -64,7 +65,7 @@ CASES = {
 
 @dataclass(frozen=True)
 class Result:
-    """What one run gave. `predicted` is the cycle model's answer, if there is a cycle model."""
+    """What one run gave. `predicted` is the cycle model's answer; it has none for other memories than the default."""
 
     case: Case
     bit_exact: bool
@@ -84,14 +85,6 @@ class Result:
         return self.case.batch * CLOCK / self.cycles
 
 
-def _predict(program: Any) -> Any | None:
-    try:
-        from sim.cycles import predict
-    except ImportError:
-        return None
-    return predict(program)
-
-
 def run_case(case: Case, seed: int = 0) -> Result:
     """Simulates `case` and compares every logit with the golden model."""
     shape: Architecture = architecture(case.model, depth=case.depth)
@@ -104,7 +97,7 @@ def run_case(case: Case, seed: int = 0) -> Result:
         logits = device.run(pixels)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         profile = device.profile()
-    prediction = None if case.options else _predict(program)
+    prediction = None if case.options else predict(program)  # it knows the default memory only
     return Result(
         case=case,
         bit_exact=bool(np.array_equal(expected, logits)),
@@ -118,13 +111,13 @@ def run_case(case: Case, seed: int = 0) -> Result:
             e.name: {"busy": e.busy / profile.cycles, "wait_in": e.wait_in / profile.cycles} for e in profile.engines
         },
         predicted=None if prediction is None else int(prediction.cycles),
-        layer_errors=_layer_errors(prediction, profile),
+        layer_errors=_layer_errors(prediction, profile) if prediction else {},
     )
 
 
-def _layer_errors(prediction: Any, profile: Any) -> dict[str, float]:
-    """Relative error per layer, where the cycle model predicts layers."""
-    predicted = {layer.name: layer.cycles for layer in getattr(prediction, "layers", ())}
+def _layer_errors(prediction: Prediction, profile: Profile) -> dict[str, float]:
+    """Relative error per layer with MACs."""
+    predicted = {layer.name: layer.cycles for layer in prediction.layers}
     return {
         layer.name: predicted[layer.name] / layer.cycles - 1
         for layer in profile.layers
@@ -134,7 +127,7 @@ def _layer_errors(prediction: Any, profile: Any) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Row:
-    """A figure with the bar it must pass and the stretch beyond; `better` is the sign of good."""
+    """A figure with the bar it must pass and the stretch beyond."""
 
     figure: str
     value: float | None

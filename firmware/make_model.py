@@ -69,7 +69,8 @@ def architecture(name: str, **changes: int | None) -> Architecture:
     found = [shape for key, shape in ARCHITECTURES.items() if key == name or key.startswith(f"{name}_")]
     if len(found) != 1:
         raise UserError(f"there is no architecture {name}; known: {', '.join(ARCHITECTURES)}")
-    shape = replace(found[0], **{key: value for key, value in changes.items() if value is not None})  # type: ignore[arg-type]
+    given: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}
+    shape = replace(found[0], **given)
     for key in ("dim", "depth", "heads", "img_size", "patch", "classes"):
         if getattr(shape, key) < 1:
             raise UserError(f"{key} must be at least 1, not {getattr(shape, key)}")
