@@ -90,7 +90,7 @@ def inspect_command(arguments: argparse.Namespace) -> int:
     """Prints what is in a model file."""
     model = load_model(arguments.model)
     console = Console()
-    table = Table(title=f"{model.name}: image {list(model.image)}, patch {model.patch}, {model.tokens} tokens")
+    table = Table(title=f"{model.name}: image {list(model.image)}, patch {model.patch}")
     for heading in ("node", "operator", "inputs", "attributes", "tensors"):
         table.add_column(heading)
     for node in model.nodes:
@@ -103,10 +103,7 @@ def inspect_command(arguments: argparse.Namespace) -> int:
         table.add_row(node.name, node.op, " ".join(node.inputs), attributes, " ".join(tensors))
     console.print(table)
     parameters = sum(array.size for array in model.tensors.values())
-    console.print(
-        f"dim {model.dim}, depth {model.depth}, heads {model.heads}, hidden {model.hidden}, classes {model.classes}; "
-        f"{parameters:,} constants, {model.macs:,} MACs per image"
-    )
+    console.print(f"{model.classes} classes, {parameters:,} constants, {model.macs:,} MACs per image")
     return 0
 
 

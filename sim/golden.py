@@ -61,21 +61,47 @@ def _add(tensor: Any, attributes: Any, x: Array, identity: Array) -> Array:
     )  # fmt: skip
 
 
-def _split(qkv: Array, heads: int) -> Array:
-    """[B, n, 3*dim] -> [3, B, heads, n, dim/heads]."""
-    batch, tokens, channels = qkv.shape
-    return qkv.reshape(batch, tokens, 3, heads, channels // (3 * heads)).transpose(2, 0, 3, 1, 4)
+def _split(qkv: Array, attributes: Any) -> Array:
+    """[B, windows*n, 3*dim] -> [3, B, windows, heads, n, dim/heads]; no axis of windows where there are none."""
+    leading = (attributes["windows"],) if "windows" in attributes else ()
+    heads = attributes["heads"]
+    parts = qkv.reshape(len(qkv), *leading, -1, 3, heads, qkv.shape[2] // (3 * heads))
+    return np.moveaxis(parts, (-3, -2), (0, -3))
 
 
 def _scores(_tensor: Any, attributes: Any, qkv: Array) -> Array:
-    query, key, _ = _split(qkv, attributes["heads"])
+    query, key, _ = _split(qkv, attributes)
     return arith.matmul(query, key.swapaxes(-1, -2))
 
 
 def _context(_tensor: Any, attributes: Any, probabilities: Array, qkv: Array) -> Array:
-    _, _, value = _split(qkv, attributes["heads"])
-    out = arith.matmul(probabilities, value).transpose(0, 2, 1, 3)  # [B, n, heads, d]
-    return out.reshape(*out.shape[:2], -1)
+    _, _, value = _split(qkv, attributes)
+    out = arith.matmul(probabilities, value).swapaxes(-2, -3)  # [B, windows, n, heads, d]
+    return out.reshape(*qkv.shape[:2], -1)
+
+
+def _shiftmax(_tensor: Any, a: Any, x: Array, mask: Array | None = None) -> Array:
+    if mask is not None:
+        mask = mask[:, :, None]  # the same for every head
+    return arith.shiftmax(x, a["i0"], a["bits"], a["terms"], mask)
+
+
+def _window_partition(_tensor: Any, a: Any, x: Array) -> Array:
+    height, width, window, shift = a["height"], a["width"], a["window"], a["shift"]
+    grid = np.roll(x.reshape(len(x), height, width, -1), (-shift, -shift), (1, 2))
+    grid = grid.reshape(len(x), height // window, window, width // window, window, -1)
+    return grid.swapaxes(2, 3).reshape(x.shape)
+
+
+def _window_reverse(_tensor: Any, a: Any, x: Array) -> Array:
+    height, width, window, shift = a["height"], a["width"], a["window"], a["shift"]
+    grid = x.reshape(len(x), height // window, width // window, window, window, -1).swapaxes(2, 3)
+    return np.roll(grid.reshape(len(x), height, width, -1), (shift, shift), (1, 2)).reshape(x.shape)
+
+
+def _merge(_tensor: Any, a: Any, x: Array) -> Array:
+    grid = x.reshape(len(x), a["height"] // 2, 2, a["width"] // 2, 2, x.shape[2])
+    return grid.transpose(0, 1, 3, 4, 2, 5).reshape(len(x), x.shape[1] // 4, -1)  # column parity before row parity
 
 
 _LAWS: dict[str, Callable[..., Array]] = {
@@ -88,7 +114,11 @@ _LAWS: dict[str, Callable[..., Array]] = {
     "layer_norm": lambda tensor, _, x: arith.layer_norm(x, tensor("bias")),
     "scores": _scores,
     "context": _context,
-    "shiftmax": lambda _, a, x: arith.shiftmax(x, a["i0"], a["bits"], a["terms"]),
+    "shiftmax": _shiftmax,
     "shift_gelu": lambda _, a, x: arith.shift_gelu(x, a["i0"], a["terms"]),
     "class_token": lambda _tensor, _, x: x[:, 0],
+    "window_partition": _window_partition,
+    "window_reverse": _window_reverse,
+    "merge": _merge,
+    "mean": lambda _tensor, _, x: arith.divide_round(x.sum(axis=1), x.shape[1]),
 }

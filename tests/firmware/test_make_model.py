@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from firmware.__main__ import main
+from firmware.compiler.pattern import recognise
 from firmware.errors import UserError
 from firmware.make_model import ARCHITECTURES, architecture, float_weights, images, make_model
 from firmware.model_file import load_model
@@ -90,7 +91,8 @@ def test_same_seed_same_file(tmp_path):
     first, second, other = ((tmp_path / name).read_bytes() for name in "abc")
     assert first == second != other
     model = load_model(tmp_path / "a")
-    assert (model.image, model.dim, model.depth, model.heads, model.classes) == ((3, 32, 32), 64, 2, 4, 10)
+    roles = recognise(model)
+    assert (model.image, roles.dim, roles.depth, roles.heads, model.classes) == ((3, 32, 32), 64, 2, 4, 10)
     assert {node.attributes["bits"] for node in model.nodes if node.op == "shiftmax"} == {8}
     assert np.load(tmp_path / "a.npy").shape == (2, 3, 32, 32)
 
