@@ -71,6 +71,8 @@ def _block(build: Builder, at: str, index: int, tokens: _Tokens, attention_bits:
     """Appends one block and moves `tokens` behind it."""
     attn, dim = f"{at}.attn", tokens.dim
     window, table = _table(build, attn, dim)
+    if tokens.height % window or tokens.width % window:
+        raise ModelError(f"window {window} of {at} must divide the grid {tokens.height} x {tokens.width}")
     shift = shift_of(index, tokens.height, tokens.width, window)
     grid = {"height": tokens.height, "width": tokens.width, "window": window, "shift": shift}
     heads = {"heads": table.shape[1], "windows": (tokens.height // window) * (tokens.width // window)}
@@ -115,8 +117,6 @@ def _table(build: Builder, attn: str, dim: int) -> tuple[int, Array]:
 def _mask(build: Builder, at: str, scale: Array, *, height: int, width: int, window: int, shift: int) -> tuple[str]:
     """Appends the mask of a shifted block, proven to mean what the official one does. Returns its node."""
     name = f"{at}.attn_mask"
-    if height % window or width % window:
-        raise ModelError(f"window {window} of {at} must divide the grid {height} x {width}")
     mask = shift_mask(height, width, window, shift)
     if name in build.state.state and not np.array_equal(build.state.array(name), _MASK * mask):
         raise ModelError(f"tensor {name} is not the mask of {_MASK:g} of a shift by {shift}")
@@ -131,6 +131,8 @@ def _mask(build: Builder, at: str, scale: Array, *, height: int, width: int, win
 
 def _merge(build: Builder, at: str, tokens: _Tokens) -> None:
     """Appends the merging of 2 x 2 tokens into one of twice the width; the residual stream starts anew as int8."""
+    if tokens.height % 2 or tokens.width % 2:
+        raise ModelError(f"{at} cannot merge a grid of {tokens.height} x {tokens.width}: it must be even")
     build.node(f"{at}.merge", "merge", tokens.node, height=tokens.height, width=tokens.width)
     scale = build.layer_norm(f"{at}.norm", f"{at}.merge", 4 * tokens.dim)
     scale = build.requantize(f"{at}.qact1", f"{at}.norm", scale)
