@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -12,10 +12,12 @@ from firmware.ivit.swin import swin
 from firmware.ivit.vit import vit
 from hw.spec.model import Model, ModelError, validate
 
-__all__ = ["depths_of", "model_from_state"]
+__all__ = ["assemble", "depths_of", "model_from_state", "network"]
+
+Array = NDArray[Any]
 
 
-def depths_of(names: Mapping[str, Any]) -> tuple[int, ...]:
+def depths_of(names: Iterable[str]) -> tuple[int, ...]:
     """Blocks of each stage of a Swin with these tensor names, official or timm's; () if they are no Swin's."""
     found: dict[int, set[int]] = {}
     for name in names:
@@ -28,7 +30,7 @@ def depths_of(names: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def model_from_state(
-    state: Mapping[str, NDArray[Any]],
+    state: Mapping[str, Array],
     *,
     name: str,
     image: tuple[int, int, int],
@@ -47,19 +49,33 @@ def model_from_state(
     `attention_bits` 8 takes 8-bit probabilities, the paper's deployment and the default for Swin, 16 those of the
     official ViT training, the default for ViT. Raises ModelError, in one sentence, for anything missing or impossible.
     """
+    build = Builder(state)
+    logit_scale = network(build, state, image, patch, heads, attention_bits)
+    return assemble(build, logit_scale, name=name, image=image, mean=mean, std=std, labels=labels)
+
+
+def network(
+    build: Builder, names: Collection[str], image: tuple[int, int, int], patch: int | None, heads: int | None,
+    attention_bits: int | None,
+) -> Array:  # fmt: skip
+    """Builds the whole graph of the family that the tensors' `names` tell. Returns the scales of the logits."""
     if attention_bits not in {None, 8, 16}:
         raise ModelError(f"attention_bits must be 8 or 16, not {attention_bits}")
-    build = Builder(state)
-    depth = len({key.split(".")[1] for key in state if key.startswith("blocks.")})
-    depths = depths_of(state)
-    if depths:
-        logit_scale = swin(build, image, patch, depths, attention_bits or 8)
-    elif depth:
-        if heads is None:
-            raise ModelError("a ViT state does not say how many heads there are: heads must be given")
-        logit_scale = vit(build, image, patch, heads, depth, attention_bits or 16)
-    else:
-        raise ModelError("the state has neither blocks.0 nor layers.0, so it is no ViT or Swin in the official layout")
+    if depths := depths_of(names):
+        return swin(build, image, patch, depths, attention_bits or 8)
+    depth = len({name.split(".")[1] for name in names if name.startswith("blocks.")})
+    if not depth:
+        raise ModelError("there is neither blocks.0 nor layers.0: these are no tensors of a ViT or Swin")
+    if heads is None:
+        raise ModelError("the tensors of a ViT do not say how many heads there are: heads must be given")
+    return vit(build, image, patch, heads, depth, attention_bits or 16)
+
+
+def assemble(
+    build: Builder, logit_scale: Array, *, name: str, image: tuple[int, int, int], mean: Sequence[float],
+    std: Sequence[float], labels: Sequence[str],
+) -> Model:  # fmt: skip
+    """The validated model of a finished graph."""
     model = Model(
         name=name,
         image=image,

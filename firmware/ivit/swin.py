@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware.ivit.builder import Builder
-from firmware.ivit.constants import quantized, softmax_i0
+from firmware.ivit.constants import softmax_i0
 from firmware.ivit.windows import gathered, relative_position_index, shift_mask, shift_of
 from hw.spec.arith import SOFTMAX_TERMS
 from hw.spec.model import ModelError
@@ -48,7 +48,7 @@ def swin(
     build: Builder, image: tuple[int, int, int], patch: int | None, depths: tuple[int, ...], attention_bits: int
 ) -> Array:
     """Builds the whole graph; `depths` are the blocks of each stage. Returns the scales of the logits."""
-    scale, patch = build.patches(image, patch)
+    scale, patch = build.patch_embed(build.input(), image, patch)
     dim = len(scale)
     build.requantize("patch_embed.qact_before_norm", "patch_embed.proj", scale)
     scale = build.layer_norm("patch_embed.norm", "patch_embed.qact_before_norm", dim)
@@ -80,15 +80,15 @@ def _block(build: Builder, at: str, index: int, tokens: _Tokens, attention_bits:
     scale = build.requantize(f"{at}.qact1", f"{at}.norm1", scale)
     build.node(f"{at}.window_partition", "window_partition", f"{at}.qact1", **grid)
     s_qkv, scale = build.scores(attn, f"{at}.window_partition", scale, dim, **heads)
-    s_table = build.state.scale(f"{attn}.qact_table")
-    build.constant(f"{attn}.qact_table", gathered(quantized(table, s_table, 8).astype(np.int8), window))
+    biases, s_table = build.quantized(f"{attn}.qact_table", table, 8)
+    build.constant(f"{attn}.qact_table", gathered(biases, window))
     scale = build.add(f"{attn}.qact2", f"{attn}.qact_attn1", scale, f"{attn}.qact_table", s_table, 8)
     mask = _mask(build, at, scale, **grid) if shift else ()
     softmax = f"{attn}.log_int_softmax"
     build.shiftmax(softmax, f"{attn}.qact2", *mask, scale=scale, bits=attention_bits)
     build.node(f"{attn}.matmul_2", "context", softmax, f"{attn}.qact1", **heads)
     scale = build.requantize(f"{attn}.qact3", f"{attn}.matmul_2", f32(2.0 ** (1 - attention_bits)) * s_qkv)
-    scale = build.linear(f"{attn}.proj", f"{attn}.qact3", scale, dim)
+    scale = build.linear(f"{attn}.proj", f"{attn}.qact3", scale, dim, dim)
     scale = build.requantize(f"{attn}.qact4", f"{attn}.proj", scale, 16)
     build.node(f"{at}.window_reverse", "window_reverse", f"{attn}.qact4", **grid)
     scale = build.add(f"{at}.qact2", f"{at}.window_reverse", scale, tokens.node, tokens.scale)

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware.ivit.builder import Builder
-from firmware.ivit.constants import quantized
 from hw.spec.model import ModelError
 
 __all__ = ["vit"]
@@ -36,18 +35,17 @@ def vit(
 def _embed(build: Builder, image: tuple[int, int, int], patch: int | None) -> tuple[Array, int]:
     """Image to tokens. Returns the scale of `qact1` and the width of the model."""
     state = build.state
-    scale, patch = build.patches(image, patch)
+    scale, patch = build.patch_embed(build.input(), image, patch)
     dim = len(scale)
     scale = build.requantize("patch_embed.qact", "patch_embed.proj", scale, 16)
     cls = np.rint(state.array("cls_token", (1, 1, dim)).astype(f32) / scale)  # not clamped: may exceed int16
     if np.any(np.abs(cls) >= 2.0**31):
         raise ModelError("cls_token does not fit 32 bits at the scale of patch_embed.qact")
-    build.node("cls_token", "concat_cls", "patch_embed.qact")
     build.hold("cls_token", cls=cls.reshape(1, dim).astype(np.int32))
+    build.node("cls_token", "concat_cls", "patch_embed.qact")
     tokens = (image[1] // patch) * (image[2] // patch) + 1
-    s_pos = state.scale("qact_pos")
-    position = quantized(state.array("pos_embed", (1, tokens, dim)), s_pos, 16)
-    build.constant("qact_pos", position.astype(np.int16).reshape(tokens, dim))
+    position, s_pos = build.quantized("qact_pos", state.array("pos_embed", (1, tokens, dim)), 16)
+    build.constant("qact_pos", position.reshape(tokens, dim))
     return build.add("qact1", "cls_token", scale, "qact_pos", s_pos), dim
 
 
@@ -62,7 +60,7 @@ def _block(
     build.shiftmax(f"{attn}.int_softmax", f"{attn}.qact_attn1", scale=scale, bits=attention_bits)
     build.node(f"{attn}.matmul_2", "context", f"{attn}.int_softmax", f"{attn}.qact1", heads=heads)
     scale = build.requantize(f"{attn}.qact2", f"{attn}.matmul_2", f32(2.0 ** (1 - attention_bits)) * s_qkv)
-    scale = build.linear(f"{attn}.proj", f"{attn}.qact2", scale, dim)
+    scale = build.linear(f"{attn}.proj", f"{attn}.qact2", scale, dim, dim)
     scale = build.requantize(f"{attn}.qact3", f"{attn}.proj", scale, 16)
     scale = build.add(f"{at}.qact2", f"{attn}.qact3", scale, source, s_in)
     return build.mlp(at, f"{at}.qact2", scale, dim)
