@@ -67,7 +67,9 @@ def _save(model: Model, path: str) -> int:
 
 def make_model_command(arguments: argparse.Namespace) -> int:
     """A known architecture with seeded random weights -> integer model file."""
-    changes = {key: getattr(arguments, key) for key in ("img_size", "patch", "dim", "depth", "heads", "classes")}
+    changes = {
+        key: getattr(arguments, key) for key in ("img_size", "patch", "dim", "window", "depth", "heads", "classes")
+    }
     shape = architecture(arguments.architecture, **changes)
     if not 1 <= arguments.calibration <= 256 or arguments.seed < 0:
         raise UserError("--calibration must be from 1 to 256 and --seed at least 0")
