@@ -12,13 +12,16 @@ from firmware.ivit.builder import Builder
 from firmware.ivit.constants import quantized
 from firmware.quantize.ranges import symmetric_scale
 from hw.spec.laws import evaluate
-from hw.spec.model import ModelError
+from hw.spec.model import ModelError, Node
 
 __all__ = ["Calibration"]
 
 Array = NDArray[Any]
 f32 = np.float32
-_BATCH = 16  # images per step of the running range
+_BATCH = 16  # images per step of the running range, and of the laws, which need many times the memory of their result
+_BITS = dict.fromkeys(
+    ("linear", "patch_embed", "scores", "context", "shift_gelu"), 32
+)  # where it is no attribute, or 64
 
 
 class Calibration(Builder):
@@ -73,12 +76,22 @@ class Calibration(Builder):
         super().node(name, op, *inputs, **attributes)
         node = self.nodes[-1]
         if op == "input":
-            value = quantized(self.images, self.state.scale(name), 8)
+            value = quantized(self.images, self.state.scale(name), 8).astype(np.int8)
         else:
-            value = evaluate(self.tensors, node, [self._values[source] for source in inputs])
+            value = self._evaluate(node, attributes.get("bits", _BITS.get(op, 64)))
         if op == "add" and attributes["bits"] == 16:
             self._values.clear()  # the residual stream: nothing before it is read again
-        self._values[name] = value.astype(f"int{attributes['bits']}") if "bits" in attributes else value
+        self._values[name] = value
+
+    def _evaluate(self, node: Node, bits: int) -> Array:
+        """What `node` computes, for a few images at a time; constants are the same for all."""
+        inputs = [self._values[source] for source in node.inputs]
+        if not inputs:
+            return evaluate(self.tensors, node, [])
+        return np.concatenate([
+            evaluate(self.tensors, node, [x if len(x) == 1 else x[i : i + _BATCH] for x in inputs]).astype(f"int{bits}")
+            for i in range(0, len(self.images), _BATCH)
+        ])  # fmt: skip
 
     def input(self) -> Array:
         self._observe("qact_input", self.images, 8)
