@@ -24,7 +24,7 @@ from hw.spec.memory import tiles
 __all__ = ["EFFICIENCY", "Point", "as_json", "merged", "print_roofline", "roofline", "svg", "total"]
 
 EFFICIENCY = 0.885  # sequential bursts on the simulator's memory model, which imitates LiteDRAM (docs/simulation.md)
-_SERIAL = (Op.SHIFT_GELU, Op.ADD)  # one element per cycle whatever `lanes`
+_SERIAL = (Op.SHIFT_GELU, Op.ADD, Op.ADD_MAX)  # one element per cycle whatever `lanes`
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from hw.units.normalize import Normalize
 from hw.units.packer import Packer
 from hw.units.ports import INDEX_BITS, ScratchRead, ScratchWrite, engine_members
 from hw.units.requantize_lanes import RequantizeLanes
+from hw.units.result_max import ResultMax
 from hw.units.row_statistics import RowStatistics
 from hw.units.row_writer import RowWriter
 from hw.units.shift_gelu import ShiftGelu
@@ -32,10 +33,11 @@ class VectorEngine(wiring.Component):
                             |                    +-> Shiftmax -------------------------------------+
                             |                    +-> Normalize --+                                 |
                             |                    +-> ShiftGelu --+-> Requantizers -> ResultClamp --+-> Packer
-                            +-> second Unpacker (ADD) -----------+                                      |
-                            +-> NormTable -------^                                    scratch_write <- RowWriter
+                            +-> second Unpacker (ADD) -----------+              |                       |
+                            +-> NormTable -------^             statistics RAM <- ResultMax              |
+                                                                                    scratch_write <- RowWriter
 
-    Rate: `lanes` elements per cycle (SHIFT_GELU, ADD: one), without gaps from row to row; scratchpad and row
+    Rate: `lanes` elements per cycle (SHIFT_GELU, ADD, ADD_MAX: one), without gaps from row to row; scratchpad and row
     units may stall it, and with lanes = rows/2 the writer does, which needs 3 cycles for a word of two planes. The next
     instruction starts 2 cycles after the previous one has retired. The row-maximum RAM answers one cycle after
     ``row_max_address`` (bank*tokens + row).
@@ -113,6 +115,7 @@ class VectorEngine(wiring.Component):
         })
         m.submodules.normalize = self.normalize = Normalize(lanes=lanes, tag=self.tag)
         m.submodules.requantize = self.requantize = RequantizeLanes(lanes=lanes)
+        m.submodules.result_max = self.result_max = ResultMax()
         m.submodules.packer = self.packer = Packer(rows=rows, lanes=lanes)
         m.submodules.writer = self.writer = RowWriter(rows=rows, scratch_words=self.scratch_words)
 
@@ -147,7 +150,7 @@ class VectorEngine(wiring.Component):
                 with m.If(self.source.outside | self.writer.outside):
                     m.d.comb += self.fault.eq(Fault.SCRATCH_ADDRESS)
                     m.next = "STOPPED"
-                with m.Elif(self.statistics.done | self.writer.done):
+                with m.Elif((self.statistics.done & ~self.command.add_max) | self.writer.done):
                     m.d.comb += self.retired.eq(1)
                     m.next = "IDLE"
             with m.State("STOPPED"):
@@ -178,6 +181,7 @@ class VectorEngine(wiring.Component):
             statistics.stat_bank.eq(command.stats),
             self.row_max_address.eq(statistics.row_max_address),
             statistics.row_max_data.eq(self.row_max_data),
+            statistics.own_max.eq(command.own_max),
             # LAYER_NORM: the row of the beat that leaves the unpacker in the next cycle
             statistics.lookup.eq(self.source.advance),
             statistics.row.eq(self.source.row),
@@ -203,12 +207,15 @@ class VectorEngine(wiring.Component):
             row.ready.eq(Cat(unit.rows.ready & mine for unit, mine in consumers).any()),
         ]
 
-        sums, moments = self.shiftmax_sum.o, self.moments.o
+        sums, moments, maxima = self.shiftmax_sum.o, self.moments.o, self.result_max.o
         m.d.comb += [
+            self.shiftmax_sum.start.eq(command.mult),
             sums.ready.eq(1),
             moments.ready.eq(1),
-            statistics.write.valid.eq(sums.valid | moments.valid),
-            statistics.write.value.mean.eq(moments.payload.mean),
+            statistics.write.valid.eq(sums.valid | moments.valid | maxima.valid),
+            statistics.write.mean.eq(command.moments | command.add_max),
+            statistics.write.factor.eq(~command.add_max),
+            statistics.write.value.mean.eq(Mux(command.add_max, maxima.x, moments.payload.mean)),
             statistics.write.value.factor.eq(Mux(command.moments, moments.payload.factor, sums.payload)),
         ]
 
@@ -313,6 +320,9 @@ class VectorEngine(wiring.Component):
                 packer.i.payload.eq(clamped.payload),
             ]
         m.d.comb += [
+            self.result_max.i.valid.eq(clamped.valid & clamped.ready & command.add_max),
+            self.result_max.i.x.eq(clamped.payload.x[0][:8]),
+            self.result_max.i.last.eq(clamped.payload.last),
             packer.start.eq(self.start),
             packer.planes.eq(command.planes),
             packer.wide.eq(command.wide_dest),

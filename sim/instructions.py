@@ -139,9 +139,13 @@ class Instructions:
         self._write(self._row_bytes(o, "dest", 1 + wide), raw)
 
     def _rows_and_maxima(self, o: Mapping[str, int]) -> tuple[Array, Array]:
-        """int8 rows and the row-maximum bank, which must hold their maxima or more: else the laws have no meaning."""
-        self._touch("row_max", o["row_max"], write=False)
-        x, maxima = self._rows(o, "source", 0), self.row_max[o["row_max"], : o["rows"]].astype(np.int64)
+        """int8 rows and their maxima, which must be those or more: else the laws have no meaning."""
+        x = self._rows(o, "source", 0)
+        if o.get("own_max", 0):
+            maxima = arith.wrap(self._statistics(o)[0], 8)
+        else:
+            self._touch("row_max", o["row_max"], write=False)
+            maxima = self.row_max[o["row_max"], : o["rows"]].astype(np.int64)
         if np.any(x.max(axis=1) > maxima):
             raise ValueError(f"instruction {self._at[0]} uses a row maximum that is below an element of the row")
         return x, maxima
@@ -232,7 +236,7 @@ class Instructions:
     # --- VECTOR ---
 
     def _shiftmax_sum(self, o: Mapping[str, int]) -> None:
-        factor = arith.shiftmax_sum(*self._rows_and_maxima(o), o["i0"])
+        factor = arith.shiftmax_sum(*self._rows_and_maxima(o), o["i0"], start=o["start"])
         self._touch("stats", o["stats"], write=True)
         self.factor[o["stats"], : o["rows"]] = factor
 
@@ -266,13 +270,22 @@ class Instructions:
         y = x * arith.gelu_sigma(x, row_max[:, None], o["i0"])
         self._put_rows(o, arith.requantize(y, o["mult"], o["shift"], 8), 0)
 
-    def _add(self, o: Mapping[str, int]) -> None:
-        total = arith.requantize(
-            self._rows(o, "source", o["wide_source"]), o["mult"], o["shift"], 8 << o["wide_dest"],
-            identity=self._rows(o, "identity", o["wide_identity"]),
+    def _sum(self, o: Mapping[str, int]) -> Array:
+        """The result of an addition; widths that the opcode lacks are int8."""
+        return arith.requantize(
+            self._rows(o, "source", o.get("wide_source", 0)), o["mult"], o["shift"], 8 << o.get("wide_dest", 0),
+            identity=self._rows(o, "identity", o.get("wide_identity", 0)),
             mult_identity=o["mult_identity"], shift_identity=o["shift_identity"],
         )  # fmt: skip
-        self._put_rows(o, total, o["wide_dest"])
+
+    def _add(self, o: Mapping[str, int]) -> None:
+        self._put_rows(o, self._sum(o), o["wide_dest"])
+
+    def _add_max(self, o: Mapping[str, int]) -> None:
+        total = self._sum(o)
+        self._touch("stats", o["stats"], write=True)
+        self.mean[o["stats"], : o["rows"]] = total.max(axis=1)
+        self._put_rows(o, total, 0)
 
 
 def engine_number(instruction: Instruction) -> Engine:
@@ -292,4 +305,5 @@ _EXECUTE: dict[Op, Callable[[Instructions, Mapping[str, int]], None]] = {
     Op.LAYER_NORM: Instructions._layer_norm,
     Op.SHIFT_GELU: Instructions._shift_gelu,
     Op.ADD: Instructions._add,
+    Op.ADD_MAX: Instructions._add_max,
 }

@@ -105,8 +105,10 @@ class Machine(Instructions):
 
 
 def _in_place(instruction: Instruction) -> bool:
-    """Every element is written where it, and nothing later, was read."""
+    """Every element is written where it, and nothing later, was read. SHIFTMAX_SUM reads means and writes factors."""
     o = instruction.operands
+    if instruction.op == Op.SHIFTMAX_SUM:
+        return True
     if engine_of(instruction.op) != Engine.VECTOR or "dest" not in o:
         return False
     return any(

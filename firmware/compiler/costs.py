@@ -19,7 +19,10 @@ STREAM_LATENCY = 80  # from a FETCH's start to the first tile in the array
 _ROOT = 124  # cycles per row of I-LayerNorm's root and reciprocal
 _SUM = 18  # cycles per row of Shiftmax's reciprocal
 _GELU_ROW = 36  # cycles per row of ShiftGELU's row constant
-_OVERHEAD = {Op.SHIFTMAX_SUM: 33, Op.SHIFTMAX: 21, Op.MOMENTS: 170, Op.LAYER_NORM: 49, Op.SHIFT_GELU: 93, Op.ADD: 29}
+_OVERHEAD = {
+    Op.SHIFTMAX_SUM: 33, Op.SHIFTMAX: 21, Op.MOMENTS: 170, Op.LAYER_NORM: 49, Op.SHIFT_GELU: 93, Op.ADD: 29,
+    Op.ADD_MAX: 29,
+}  # fmt: skip
 
 
 def stream_cost(words: int) -> int:
@@ -53,5 +56,6 @@ def vector_cost(op: Op, operands: Mapping[str, int], config: Config) -> tuple[in
         Op.LAYER_NORM: beats,
         Op.SHIFT_GELU: max(length, _GELU_ROW),
         Op.ADD: length,
+        Op.ADD_MAX: length,
     }[op]
     return rows * per_row + _OVERHEAD[op], 0

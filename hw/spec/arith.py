@@ -143,13 +143,16 @@ def reciprocal(s: ArrayLike) -> Ints:
     return INT32_MAX // _ints(s)
 
 
-def shiftmax_sum(x: ArrayLike, row_max: ArrayLike, i0: ArrayLike, terms: int = SOFTMAX_TERMS) -> Ints:
-    """F = reciprocal(min(sum of E(x - row_max), 2^31-1)) of each row (last axis). Section 4, steps 5 and 6.
+def shiftmax_sum(
+    x: ArrayLike, row_max: ArrayLike, i0: ArrayLike, terms: int = SOFTMAX_TERMS, *, start: ArrayLike = 0
+) -> Ints:
+    """F = reciprocal(min(start + sum of E(x - row_max), 2^31-1)) of each row (last axis). Section 4, steps 5 and 6.
 
+    `start` stands for masked elements that are not in the row: i0 for each of them, from 0 to 2^22-1.
     `row_max` and the result have x's shape without its last axis. The sum is at least i0*2^15, so F <= 65535/i0.
     """
     x = _ints(x)
-    total = shift_exp(x - _ints(row_max)[..., None], i0, terms).sum(axis=-1)
+    total = shift_exp(x - _ints(row_max)[..., None], i0, terms).sum(axis=-1) + _ints(start)
     return reciprocal(np.minimum(total, INT32_MAX))
 
 

@@ -58,6 +58,7 @@ class Op(enum.IntEnum):
     LAYER_NORM = 19
     SHIFT_GELU = 20
     ADD = 21
+    ADD_MAX = 22
 
 
 class Region(enum.IntEnum):
@@ -115,10 +116,17 @@ _SHAPE = (
 )
 _ROW_MAX = (Field("row_max", 4, "row-maximum bank"),)
 _STATS = (Field("stats", 4, "row-statistics bank"),)
+_OWN_MAX = (Field("own_max", 1, "row maxima are those of the statistics bank (ADD_MAX), not of row_max"),)
 _I0 = (Field("i0", 10, "I0 of ShiftExp: ceil(1/scale), 1..1023"),)
 _DYADIC = (
     Field("mult", 32, "mantissa m, 0..2^31"),
     Field("shift", 6, "exponent e of m/2^e"),
+)
+_IDENTITY = (
+    Field("identity", 16, "scratchpad word of row 0 of the identity operand"),
+    Field("identity_row", 12, "words from one identity row to the next"),
+    Field("mult_identity", 32, "mantissa of the identity operand"),
+    Field("shift_identity", 6, "exponent of the identity operand"),
 )
 _TRANSFER = (
     Field("region", 2, "memory region"),
@@ -162,9 +170,12 @@ OPERANDS: dict[Op, tuple[Field, ...]] = {
         Field("track_max", 1, "keep the maximum of each token's results in row_max"),
         *_ROW_MAX,
     ),
-    Op.SHIFTMAX_SUM: (*_SOURCE, *_SHAPE, *_I0, *_ROW_MAX, *_STATS),
+    Op.SHIFTMAX_SUM: (
+        *_SOURCE, *_SHAPE, *_I0, *_ROW_MAX, *_STATS, *_OWN_MAX,
+        Field("start", 22, "what the sum of each row begins with: I0 for every element that is masked"),
+    ),
     Op.SHIFTMAX: (
-        *_SOURCE, *_DEST, *_SHAPE, *_I0, *_ROW_MAX, *_STATS,
+        *_SOURCE, *_DEST, *_SHAPE, *_I0, *_ROW_MAX, *_STATS, *_OWN_MAX,
         Field("wide", 1, "1: 16-bit probabilities in two byte planes; 0: 8-bit"),
         Field("dest_plane", 16, "words from the high byte plane to the low one"),
     ),
@@ -177,15 +188,12 @@ OPERANDS: dict[Op, tuple[Field, ...]] = {
     ),
     Op.SHIFT_GELU: (*_SOURCE, *_DEST, *_SHAPE, *_I0, *_ROW_MAX, *_DYADIC),
     Op.ADD: (
-        *_SOURCE, *_DEST, *_SHAPE, *_DYADIC,
-        Field("identity", 16, "scratchpad word of row 0 of the identity operand"),
-        Field("identity_row", 12, "words from one identity row to the next"),
-        Field("mult_identity", 32, "mantissa of the identity operand"),
-        Field("shift_identity", 6, "exponent of the identity operand"),
+        *_SOURCE, *_DEST, *_SHAPE, *_DYADIC, *_IDENTITY,
         Field("wide_source", 1, "1: int16 elements; 0: int8"),
         Field("wide_identity", 1, "1: int16 elements; 0: int8"),
         Field("wide_dest", 1, "1: int16 results; 0: int8"),
     ),
+    Op.ADD_MAX: (*_SOURCE, *_DEST, *_SHAPE, *_STATS, *_DYADIC, *_IDENTITY),
 }  # fmt: skip
 
 _ENGINES = {Op.FETCH: Engine.FETCH, Op.LOAD: Engine.LOAD, Op.STORE: Engine.STORE, Op.MATMUL: Engine.MATMUL}

@@ -14,10 +14,11 @@ __all__ = ["ShiftmaxSum"]
 TERMS = 15
 EXP_BITS = TERMS + 10  # E <= i0 << 15
 TOTAL_BITS = 31
+START_BITS = 22  # 4095 masked elements of I0 <= 1023
 
 
 class ShiftmaxSum(wiring.Component):
-    """Computes :func:`arith.shiftmax_sum` of each row, `lanes` elements per cycle.
+    """Computes :func:`arith.shiftmax_sum` of each row, `lanes` elements per cycle; its sum begins with ``start``.
 
     A row's division runs while the next row streams in; a row that ends within ``row_cycles`` of the one before waits
     for it. The factor is offered ``latency`` cycles after the row's last elements entered. Saturation of the total
@@ -31,6 +32,8 @@ class ShiftmaxSum(wiring.Component):
 
     Members
     -------
+    start : In(22)
+        The same for all rows that are under way.
     rows : {"row_max", "i0"}
         Taken with the first elements of the row.
     i : {"x", "mask", "last"}
@@ -52,6 +55,7 @@ class ShiftmaxSum(wiring.Component):
         element = data.StructLayout({"x": lanes_of(lanes, signed(8)), "mask": lanes, "last": 1})
         self._join = RowJoin(row=row, element=element)
         super().__init__({
+            "start": In(START_BITS),
             "rows": In(stream.Signature(row)),
             "i": In(stream.Signature(element)),
             "o": Out(stream.Signature(unsigned(16))),
@@ -75,7 +79,7 @@ class ShiftmaxSum(wiring.Component):
         total = Signal(TOTAL_BITS, reset_less=True)
         over = Signal(reset_less=True)
         begin = Signal(init=1)  # the next beat is the first of its row
-        old = Mux(begin, 0, total)
+        old = Mux(begin, self.start, total)
         sum_ = Signal(TOTAL_BITS + 1)
         m.d.comb += [sum_.eq(beat[:TOTAL_BITS] + old), step.eq(~valid[2] | divider.i.ready)]
 

@@ -10,17 +10,17 @@ from hw.spec.isa import OPCODE_BITS, OPERAND_BITS, OPERANDS, Engine, Op, engine_
 __all__ = ["COMMAND", "VectorCommand"]
 
 COMMAND = data.StructLayout({
-    "shiftmax_sum": 1, "shiftmax": 1, "moments": 1, "layer_norm": 1, "shift_gelu": 1, "add": 1,
+    "shiftmax_sum": 1, "shiftmax": 1, "moments": 1, "layer_norm": 1, "shift_gelu": 1, "add": 1, "add_max": 1,
     "source": 16, "source_row": 12, "dest": 16, "dest_row": 12, "dest_plane": 16, "rows": 8, "length": 12,
     "i0": 10, "row_max": 4, "stats": 4, "mult": 32, "shift": 6,
     "other": 16, "other_row": 12, "mult_other": 32, "shift_other": 6,
-    "wide_source": 1, "wide_other": 1, "wide_dest": 1, "planes": 1,
+    "wide_source": 1, "wide_other": 1, "wide_dest": 1, "planes": 1, "own_max": 1,
 })  # fmt: skip
 
 # Operand name in the instruction set -> field above, where they differ.
 _RENAMED = {
     "wide": "planes", "params": "other", "identity": "other", "identity_row": "other_row",
-    "mult_identity": "mult_other", "shift_identity": "shift_other", "wide_identity": "wide_other",
+    "mult_identity": "mult_other", "shift_identity": "shift_other", "wide_identity": "wide_other", "start": "mult",
 }  # fmt: skip
 
 
@@ -28,8 +28,8 @@ class VectorCommand(wiring.Component):
     """Holds one instruction and says whether this engine can execute it.
 
     In the cycle after ``load``, ``command`` has the operands and ``illegal`` is valid. Counts stay minus one. One of
-    the opcode bits is high; ``wide_*`` and ``planes`` are low where the opcode has none; other fields that the
-    opcode does not have keep old values.
+    the opcode bits is high, of ADD_MAX ``add`` too; ``wide_*``, ``planes`` and ``own_max`` are low where the opcode has
+    none; other fields that the opcode does not have keep old values.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class VectorCommand(wiring.Component):
         held = Signal(COMMAND, reset_less=True)
         m.d.comb += self.command.eq(held)
         ops = [op for op in Op if engine_of(op) is Engine.VECTOR]
-        flags = ("wide_source", "wide_other", "wide_dest", "planes")
+        flags = ("wide_source", "wide_other", "wide_dest", "planes", "own_max")
         with m.If(self.load):
             m.d.sync += [held[name].eq(0) for name in (*flags, *(op.name.lower() for op in ops))]
             with m.Switch(self.op):
@@ -70,11 +70,13 @@ class VectorCommand(wiring.Component):
                     with m.Case(op):
                         view = data.View(layout(op), self.operands[: layout(op).size])
                         m.d.sync += held[op.name.lower()].eq(1)
+                        if op is Op.ADD_MAX:
+                            m.d.sync += held.add.eq(1)
                         for field in OPERANDS[op]:
                             m.d.sync += held[_RENAMED.get(field.name, field.name)].eq(view[field.name])
 
         uses_row_max = held.shiftmax_sum | held.shiftmax | held.shift_gelu
-        uses_stats = held.shiftmax_sum | held.shiftmax | held.moments | held.layer_norm
+        uses_stats = held.shiftmax_sum | held.shiftmax | held.moments | held.layer_norm | held.add_max
         m.d.comb += self.illegal.eq(
             held.rows[exact_log2(self.tokens) :].any()
             | held.length[exact_log2(self.max_row) :].any()

@@ -32,8 +32,8 @@ def _rows(o: Mapping[str, int], name: str, wide: int, config: Config) -> tuple[i
 def vector_share(config: Config, op: Op, o: Mapping[str, int]) -> Share:
     """What a VECTOR instruction reads."""
     parts = [_rows(o, "source", o.get("wide_source", 0), config)]
-    if op is Op.ADD:
-        parts.append(_rows(o, "identity", o["wide_identity"], config))
+    if op in (Op.ADD, Op.ADD_MAX):
+        parts.append(_rows(o, "identity", o.get("wide_identity", 0), config))
     if op is Op.LAYER_NORM:
         words = o["length"] * param_words(config)
         parts.append((o["params"], words, words))

@@ -62,9 +62,9 @@ class VectorTiming:
                 beats = self._rows(o["rows"], o["length"] + self._late(o["length"], 1, 0), wait)
                 first = _MAX_EXP - 4  # the first row's elements wait for the exponential of its maximum
                 return _FILL + beats + first + self._gelu.latency + self._requantize.latency + _OUT
-            case Op.ADD:
-                words = -(-(o["length"] << o["wide_identity"]) // self._config.rows) * o["rows"]
-                beats = o["rows"] * (o["length"] + self._late(o["length"], 1, o["wide_dest"]))
+            case Op.ADD | Op.ADD_MAX:
+                words = -(-(o["length"] << o.get("wide_identity", 0)) // self._config.rows) * o["rows"]
+                beats = o["rows"] * (o["length"] + self._late(o["length"], 1, o.get("wide_dest", 0)))
                 return _FILL + min(_QUEUE, words) + beats + self._requantize.latency + _OUT
             case _:
                 raise ValueError(f"{op.name} is not a VECTOR instruction")
@@ -92,12 +92,13 @@ class VectorTiming:
 
     def busy(self, op: Op, o: Mapping[str, int]) -> int:
         """Cycles of them in which an element entered a unit or a result left the last one."""
-        single = op in (Op.SHIFT_GELU, Op.ADD)
+        single = op in (Op.SHIFT_GELU, Op.ADD, Op.ADD_MAX)
         beats = o["rows"] * (o["length"] if single else -(-o["length"] // self._config.lanes))
         depth = {
             Op.SHIFTMAX: self._shiftmax.latency,
             Op.LAYER_NORM: Normalize.latency + self._requantize.latency,
             Op.SHIFT_GELU: self._gelu.latency + self._requantize.latency,
             Op.ADD: self._requantize.latency,
+            Op.ADD_MAX: self._requantize.latency,
         }
         return beats + min(beats, depth.get(op, 0))

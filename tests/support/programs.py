@@ -167,11 +167,20 @@ class _Writer:
         }
         dest = self._elsewhere(done["dest_word"])
         common = {"row_max": done["row_max"], "i0": i0}
-        if self.chance(0.4):
+        biased = self.chance(0.4)
+        if not biased and self.chance(0.4):
             dyadic = {"mult": self.mantissa(), "shift": self.number(35, 50)}
             self.emit(Op.SHIFT_GELU, **shape, **common, dest=dest, dest_row=done["pitch"], **dyadic)
             return
-        self.emit(Op.SHIFTMAX_SUM, **shape, **common, stats=stats)
+        common["own_max"] = int(biased)
+        if biased:  # in place; what is added lies anywhere
+            bias = self._elsewhere(done["dest_word"])
+            dyadics = {"mult": self.mantissa(), "mult_identity": self.mantissa(), "shift": 31, "shift_identity": 32}
+            self.emit(
+                Op.ADD_MAX, **shape, **dyadics, dest=shape["source"], dest_row=shape["source_row"], stats=stats,
+                identity=bias, identity_row=done["pitch"],
+            )  # fmt: skip
+        self.emit(Op.SHIFTMAX_SUM, **shape, **common, stats=stats, start=i0 * self.number(0, 60))
         row = -(-done["outputs"] // self.config.word_bytes)
         wide = self.chance(0.5)
         self.emit(

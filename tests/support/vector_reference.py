@@ -18,12 +18,12 @@ def operand_bits(op, operands):
 
 
 class Reference:
-    """Scratchpad bytes ``memory[word, byte]``, statistics per bank, and one method per opcode."""
+    """Scratchpad bytes ``memory[word, byte]``, statistics and maxima per bank, and one method per opcode."""
 
     def __init__(self, memory):
         self.memory = memory.copy()
         self.rows = memory.shape[1]
-        self.stats = {}
+        self.stats, self.maxima = {}, {}
 
     def read(self, word, stride, count, length, *, wide=False):
         """[count, length] integers, row t at word + t*stride."""
@@ -45,9 +45,11 @@ class Reference:
         return self.read(o["source"], o["source_row"], o["rows"], o["length"], wide=bool(o.get("wide_source", 0)))
 
     def shiftmax_sum(self, o, row_max):
-        self.stats[o["stats"]] = arith.shiftmax_sum(self._source(o), row_max, o["i0"])
+        row_max = self.maxima[o["stats"]] if o["own_max"] else row_max
+        self.stats[o["stats"]] = arith.shiftmax_sum(self._source(o), row_max, o["i0"], start=o["start"])
 
     def shiftmax(self, o, row_max):
+        row_max = self.maxima[o["stats"]] if o["own_max"] else row_max
         factor = self.stats[o["stats"]][: o["rows"], None]
         p = arith.shiftmax_apply(self._source(o), row_max[:, None], factor, o["i0"], 16 if o["wide"] else 8)
         padded = np.zeros((len(p), -(-o["length"] // self.rows) * self.rows), np.int64)
@@ -77,6 +79,9 @@ class Reference:
         y = x * arith.gelu_sigma(x, row_max[:, None], o["i0"])
         self.write(o["dest"], o["dest_row"], arith.requantize(y, o["mult"], o["shift"], 8), "i1")
 
+    def add_max(self, o, row_max):
+        self.maxima[o["stats"]] = self.add(o | {"wide_source": 0, "wide_identity": 0, "wide_dest": 0}, row_max).max(1)
+
     def add(self, o, _row_max):
         identity = self.read(o["identity"], o["identity_row"], o["rows"], o["length"], wide=bool(o["wide_identity"]))
         bits = 16 if o["wide_dest"] else 8
@@ -85,6 +90,7 @@ class Reference:
             mult_identity=o["mult_identity"], shift_identity=o["shift_identity"],
         )  # fmt: skip
         self.write(o["dest"], o["dest_row"], total, f"<i{bits // 8}")
+        return total
 
 
 @dataclass
@@ -148,13 +154,35 @@ class _Generator:
             "i0": int(rng.choice([1, 2, 7, 16, 21, 40, 255, 1023])), "row_max": int(rng.integers(0, 2)),
             "stats": int(rng.integers(0, 2)),
         }  # fmt: skip
-        self.emit(Op.SHIFTMAX_SUM, x.max(axis=1), **common)
+        common["own_max"] = 0
+        self._probabilities(x.max(axis=1), common, wide, start=0)
+
+    def _probabilities(self, row_max, common, wide, *, start):
+        count, length = common["rows"], common["length"]
+        self.emit(Op.SHIFTMAX_SUM, row_max, **common, start=start)
         dest, dest_row = self.place(1, count, length)
-        wide = int(rng.integers(0, 2)) if wide is None else wide
+        wide = int(self.rng.integers(0, 2)) if wide is None else wide
         self.emit(
-            Op.SHIFTMAX, x.max(axis=1), **common, dest=dest, dest_row=dest_row, wide=wide,
+            Op.SHIFTMAX, row_max, **common, dest=dest, dest_row=dest_row, wide=wide,
             dest_plane=self.words // 4,
         )  # fmt: skip
+
+    def biased(self, shape=None, wide=None):
+        """Shiftmax of scores plus a bias, in place, some elements masked elsewhere; other row maxima would be wrong."""
+        rng = self.rng
+        count, length = shape or self.shape(planes=2)
+        source, source_row = self.place(0, count, length)
+        identity, identity_row = self.place(2, count, length)
+        common = {"source": source, "source_row": source_row, "rows": count, "length": length}
+        common |= {"stats": int(rng.integers(0, 2))}
+        self.emit(
+            Op.ADD_MAX, **common, dest=source, dest_row=source_row, identity=identity, identity_row=identity_row,
+            mult=int(rng.integers(1 << 29, 1 << 31)), shift=int(rng.integers(30, 33)),
+            mult_identity=int(rng.integers(1 << 29, 1 << 31)), shift_identity=int(rng.integers(30, 33)),
+        )  # fmt: skip
+        common |= {"i0": int(rng.choice([1, 7, 21, 40, 1023])), "row_max": int(rng.integers(0, 2)), "own_max": 1}
+        start = int(rng.choice([0, 3 * common["i0"], (1 << 22) - 1]))
+        self._probabilities(np.full(count, -128), common, wide, start=start)
 
     def norm(self, shape=None, wide_source=None, wide_dest=None):
         rng = self.rng

@@ -29,12 +29,24 @@ def test_keeps_and_walks(stall):
             for row in range(rows):
                 value = {"mean": rng.randrange(-(1 << 16), 1 << 16), "factor": rng.randrange(1 << 25)}
                 kept[bank, row] = value
-                ctx.set(dut.write, {"valid": 1, "value": value})
+                ctx.set(dut.write, {"valid": 1, "mean": 1, "factor": 1, "value": value})
                 _, _, done = await ctx.tick().sample(dut.done)
                 assert done == (row == rows - 1)
                 ctx.set(dut.write.valid, 0)
                 await ctx.tick().repeat(rng.randrange(1, 3))
-        for bank, rows, max_bank in ((0, 16, 1), (3, 5, 0), (1, 1, 1), (0, 7, 0)):
+        ctx.set(dut.start, 1)
+        ctx.set(dut.stat_bank, 3)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        for row, half in enumerate(("mean", "factor", "mean")):
+            kept[3, row][half] = rng.randrange(1 << 16)
+            value = {"mean": 1, "factor": 1} | {half: kept[3, row][half]}
+            ctx.set(dut.write, {"valid": 1, "mean": half == "mean", "factor": half == "factor", "value": value})
+            await ctx.tick()
+        ctx.set(dut.write.valid, 0)
+        for bank, rows, max_bank in ((0, 16, 1), (3, 5, 0), (3, 5, None), (1, 1, 1), (0, 7, 0)):
+            ctx.set(dut.own_max, max_bank is None)
+            max_bank = max_bank or 0
             ctx.set(dut.rows_m1, rows - 1)
             ctx.set(dut.stat_bank, bank)
             ctx.set(dut.row_max_bank, max_bank)
@@ -48,7 +60,8 @@ def test_keeps_and_walks(stall):
                 _, _, valid, ready, item = await ctx.tick().sample(dut.o.valid, dut.o.ready, dut.o.payload)
                 cycles += 1
                 if valid and ready:
-                    assert item.row_max == maxima[max_bank * TOKENS + row]
+                    own = (kept[bank, row]["mean"] + 128) % 256 - 128
+                    assert item.row_max == (own if ctx.get(dut.own_max) else maxima[max_bank * TOKENS + row])
                     assert item.factor == kept[bank, row]["factor"]
                     row += 1
             assert stall or cycles == 2 * rows

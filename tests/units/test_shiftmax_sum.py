@@ -15,14 +15,15 @@ from tests.support.streams import PRESSURES, run_streams
 GOLDEN = sorted((Path(__file__).parents[1] / "data" / "units").glob("softmax_*.npz"))
 
 
-def run(dut, rows, factors, **kwargs):
+def run(dut, rows, factors, start=0, **kwargs):
     heads = [{"row_max": int(max(row)), "i0": int(i0)} for row, i0 in zip(rows, factors, strict=True)]
+    kwargs["constants"] = {"start": start}
     got, cycles = run_streams(dut, {"rows": heads, "i": beats(rows, dut.lanes)}, {"o": len(rows)}, **kwargs)
     return got["o"], cycles["o"]
 
 
-def law(rows, factors):
-    return [int(arith.shiftmax_sum(row, max(row), i0)) for row, i0 in zip(rows, factors, strict=True)]
+def law(rows, factors, start=0):
+    return [int(arith.shiftmax_sum(row, max(row), i0, start=start)) for row, i0 in zip(rows, factors, strict=True)]
 
 
 @pytest.mark.parametrize("pressure", PRESSURES)
@@ -35,6 +36,14 @@ def test_equals_law(lanes, pressure):
     rows += [np.full(80, 127), np.full(64, -128), np.full(65, -128), np.arange(-128, 128), np.full(130, 5)]
     factors += [1023, 1023, 1023, 23, 1023]
     assert run(ShiftmaxSum(lanes=lanes), rows, factors, pressure=pressure)[0] == law(rows, factors)
+
+
+@pytest.mark.parametrize("start", [1, 21 * 40, (1 << 22) - 1])
+def test_sum_that_begins_elsewhere(start):
+    """Every row begins there, also the one after a row that saturates."""
+    rows = [np.arange(-20, 29), np.full(130, 5), np.arange(1), np.arange(-30, 0)]
+    factors = [21, 1023, 1, 3]
+    assert run(ShiftmaxSum(lanes=2), rows, factors, start)[0] == law(rows, factors, start)
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
