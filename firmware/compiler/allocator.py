@@ -23,6 +23,14 @@ class Buffer:
         """First word of row `token`."""
         return self.start + token * self.row
 
+    def part(self, first: int, rows: int) -> Buffer:
+        """`rows` of its rows."""
+        return Buffer(self.name, self.at(first), rows * self.row, self.row)
+
+    def column(self, word: int) -> Buffer:
+        """The same rows from their word number `word` on."""
+        return Buffer(self.name, self.start + word, self.words - word, self.row)
+
     def access(self) -> Access:
         return Access("scratch", self.start, self.start + self.words)
 
@@ -40,14 +48,18 @@ class Arena:
         """Forget every buffer."""
         self._free = [self._range]
 
+    @property
+    def room(self) -> int:
+        """Words of the largest hole."""
+        return max((stop - start for start, stop in self._free), default=0)
+
     def allocate(self, name: str, rows: int, row: int, *, high: bool = False) -> Buffer:
         """A buffer of `rows` rows of `row` words. Raises CompileError when no hole is large enough."""
         words = rows * row
         holes = [hole for hole in self._free if hole[1] - hole[0] >= words]
         if not holes:
-            largest = max((stop - start for start, stop in self._free), default=0)
             raise CompileError(
-                f"buffer {name} wants {words} scratchpad words, but only {largest} of {self._size} are free in one "
+                f"buffer {name} wants {words} scratchpad words, but only {self.room} of {self._size} are free in one "
                 "piece; use a configuration with more banks x bank_words"
             )
         hole = holes[-1] if high else holes[0]

@@ -1,19 +1,22 @@
-"""Instructions of a ViT as tasks: operands, accesses and rough costs, one method per kind of step."""
+"""Instructions as tasks: operands, accesses and rough costs, one method per kind of step."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from firmware.compiler.allocator import Buffer
 from firmware.compiler.costs import matmul_cost, transfer_cost, vector_cost
 from firmware.compiler.dependencies import Access
 from firmware.compiler.image import ModelImage
-from firmware.compiler.pattern import VisionTransformer
 from firmware.compiler.program import CompileError
 from firmware.compiler.scheduler import Stream, Task
 from hw.spec.config import Config
 from hw.spec.isa import Kind, Op, Region
+from hw.spec.memory import param_words
 from hw.spec.model import Model, Node
 
-__all__ = ["Tasks"]
+__all__ = ["Pattern", "Tasks"]
 
 _MOST_GAIN = 1 << 10  # int16 times less than 2^10, rounded, stays within 27 bits
 _MAX_RUN = 1 << 12  # words of a LOAD or STORE run: the operand's width
@@ -23,11 +26,44 @@ def _bank(space: str, bank: int) -> Access:
     return Access(space, bank, bank + 1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pattern:
+    """Words of a strided transfer: run = (words, scratchpad step), others = (count, memory step, scratchpad step)."""
+
+    offset: int  # first memory word
+    scratch: int  # first scratchpad word
+    run: tuple[int, int]
+    first: tuple[int, int, int] = (1, 0, 0)
+    second: tuple[int, int, int] = (1, 0, 0)
+
+    @property
+    def words(self) -> int:
+        return self.run[0] * self.first[0] * self.second[0]
+
+    def operands(self) -> dict[str, int]:
+        return {
+            "offset": self.offset, "scratch": self.scratch, "run": self.run[0], "scratch0": self.run[1],
+            "count1": self.first[0], "offset1": self.first[1], "scratch1": self.first[2],
+            "count2": self.second[0], "offset2": self.second[1], "scratch2": self.second[2],
+        }  # fmt: skip
+
+    def work(self) -> tuple[Access, ...]:
+        """What it touches in WORK: each group of runs from its first word to its last, adjacent ones as one."""
+        span = self.run[0] + (self.first[0] - 1) * self.first[1]
+        ranges: list[Access] = []
+        for group in range(self.second[0]):
+            start = self.offset + group * self.second[1]
+            if ranges and ranges[-1].stop == start:
+                start = ranges.pop().start
+            ranges.append(Access("work", start, self.offset + group * self.second[1] + span))
+        return tuple(ranges)
+
+
 class Tasks:
     """Makes tasks for one model on one configuration."""
 
-    def __init__(self, model: Model, roles: VisionTransformer, config: Config, image: ModelImage) -> None:
-        self._model, self._roles, self._config, self._image = model, roles, config, image
+    def __init__(self, model: Model, config: Config, image: ModelImage) -> None:
+        self._model, self._config, self._image = model, config, image
         self._word = config.word_bytes
 
     # LOAD and STORE
@@ -36,91 +72,79 @@ class Tasks:
         self, node: Node, region: Region, offset: int, buffer: Buffer, rows: int, reads: tuple[Access, ...]
     ) -> Task:
         """Contiguous memory -> the first `rows` rows of `buffer`."""
-        operands = self._linear_transfer(region, offset, buffer, rows)
-        return Task(
-            Op.LOAD,
-            operands,
-            *transfer_cost(rows * buffer.row, rows * buffer.row),
-            node.name,
-            reads,
-            (buffer.access(),),
-        )
+        words = rows * buffer.row
+        operands = {"region": region, **self._contiguous(offset, buffer, rows).operands()}
+        return Task(Op.LOAD, operands, *transfer_cost(words, words), node.name, reads, (buffer.access(),))
 
     def store(
         self, node: Node, region: Region, offset: int, buffer: Buffer, rows: int, writes: tuple[Access, ...]
     ) -> Task:
         """The first `rows` rows of `buffer` -> contiguous memory."""
-        operands = self._linear_transfer(region, offset, buffer, rows)
-        return Task(
-            Op.STORE,
-            operands,
-            *transfer_cost(rows * buffer.row, rows * buffer.row),
-            node.name,
-            (buffer.access(),),
-            writes,
-        )
-
-    def scatter(
-        self, node: Node, offset: int, buffer: Buffer, start: int, *,
-        run: tuple[int, int], first: tuple[int, int, int], second: tuple[int, int, int],
-    ) -> Task:  # fmt: skip
-        """Scratchpad -> WORK; run = (words, scratchpad step), others = (count, memory step, scratchpad step)."""
-        operands = {
-            "region": Region.WORK, "offset": offset, "scratch": start, "run": run[0], "scratch0": run[1],
-            "count1": first[0], "offset1": first[1], "scratch1": first[2],
-            "count2": second[0], "offset2": second[1], "scratch2": second[2],
-        }  # fmt: skip
-        last = run[0] - 1 + (first[0] - 1) * first[1] + (second[0] - 1) * second[1]
-        cost = transfer_cost(run[0] * first[0] * second[0], run[0])
-        writes = (Access("work", offset, offset + last + 1),)
-        return Task(Op.STORE, operands, *cost, node.name, (buffer.access(),), writes)
-
-    def _linear_transfer(self, region: Region, offset: int, buffer: Buffer, rows: int) -> dict[str, int]:
         words = rows * buffer.row
-        operands = {"region": region, "offset": offset, "scratch": buffer.start, "scratch0": 1}
+        operands = {"region": region, **self._contiguous(offset, buffer, rows).operands()}
+        return Task(Op.STORE, operands, *transfer_cost(words, words), node.name, (buffer.access(),), writes)
+
+    def gather(self, node: Node, buffer: Buffer, pattern: Pattern) -> Task:
+        """WORK -> scratchpad words inside `buffer`."""
+        operands = {"region": Region.WORK, **pattern.operands()}
+        cost = transfer_cost(pattern.words, pattern.run[0])
+        return Task(Op.LOAD, operands, *cost, node.name, pattern.work(), (buffer.access(),))
+
+    def scatter(self, node: Node, buffer: Buffer, pattern: Pattern) -> Task:
+        """Scratchpad words inside `buffer` -> WORK."""
+        operands = {"region": Region.WORK, **pattern.operands()}
+        cost = transfer_cost(pattern.words, pattern.run[0])
+        return Task(Op.STORE, operands, *cost, node.name, (buffer.access(),), pattern.work())
+
+    def _contiguous(self, offset: int, buffer: Buffer, rows: int) -> Pattern:
+        words = rows * buffer.row
         if words <= _MAX_RUN:
-            return {**operands, "run": words, "count1": 1, "count2": 1}
-        return {
-            **operands, "run": buffer.row, "count1": rows, "offset1": buffer.row, "scratch1": buffer.row, "count2": 1,
-        }  # fmt: skip
+            return Pattern(offset=offset, scratch=buffer.start, run=(words, 1))
+        return Pattern(
+            offset=offset, scratch=buffer.start, run=(buffer.row, 1), first=(rows, buffer.row, buffer.row)
+        )  # fmt: skip
 
     # MATMUL
 
     def linear(
         self, node: Node, source: Buffer, rows: int, dest: Buffer, outputs: int, kind: Kind, *,
-        part: str = "", transpose: int = 0, row_max: int | None = None,
+        part: str = "", first: int = 0, transpose: int = 0, row_max: int | None = None,
     ) -> Task:  # fmt: skip
-        """A weight matrix from the MODEL region, with bias and requantization per channel."""
-        blob = self._image.blobs[node.name + part]
+        """A weight matrix from the MODEL region, with bias and requantization per channel.
+
+        `outputs` of them from output `first` on, a multiple of cols; fewer than all of the rest must be whole tiles.
+        """
+        blob, cols = self._image.blobs[node.name + part], self._config.cols
         operands = {
             "source": source.start, "source_row": source.row, "rows": rows, "passes": source.row, "outputs": outputs,
             "dest": dest.start * self._word, "dest_row": 1 if transpose else dest.row * self._word,
             "dest_col": transpose, "transpose": int(transpose > 0), "kind": kind, "per_channel": 1,
         }  # fmt: skip
-        stream = Stream(Region.MODEL, blob.offset, blob.words)
+        tile = cols * (source.row + param_words(self._config))
+        stream = Stream(Region.MODEL, blob.offset + first // cols * tile, -(-outputs // cols) * tile)
         return self._matmul(node, operands, (source.access(),), dest, stream, row_max)
 
     def scores(
-        self, node: Node, quant: Node, query: Buffer, head: int, rows: int, dest: Buffer, bank: int, stream: Stream
-    ) -> Task:
-        """Q @ K.T of one head, int8 scores, with row maxima."""
-        passes = query.row // self._roles.heads
+        self, node: Node, quant: Node, query: Buffer, rows: int, passes: int, keys: int, dest: Buffer, stream: Stream,
+        *, row_max: int | None = None,
+    ) -> Task:  # fmt: skip
+        """Q @ K.T of one head, int8 scores; `query` begins with the head's words."""
         operands = {
-            "source": query.start + head * passes, "source_row": query.row, "rows": rows, "passes": passes,
-            "outputs": self._roles.tokens, "dest": dest.start * self._word, "dest_row": dest.row * self._word,
-            "kind": Kind.INT8, **self._dyadic(quant),
+            "source": query.start, "source_row": query.row, "rows": rows, "passes": passes, "outputs": keys,
+            "dest": dest.start * self._word, "dest_row": dest.row * self._word, "kind": Kind.INT8,
+            **self._dyadic(quant),
         }  # fmt: skip
-        return self._matmul(node, operands, (query.access(),), dest, stream, bank)
+        return self._matmul(node, operands, (query.access(),), dest, stream, row_max)
 
     def context(
-        self, node: Node, quant: Node, weights: Buffer, head: int, rows: int, dest: Buffer, wide: bool, stream: Stream
-    ) -> Task:
-        """P @ V of one head, int8, beside the other heads."""
-        head_dim = self._roles.dim // self._roles.heads
+        self, node: Node, quant: Node, weights: Buffer, head: int, rows: int, outputs: int, dest: Buffer, *,
+        wide: bool, stream: Stream,
+    ) -> Task:  # fmt: skip
+        """P @ V of one head, int8 [rows, outputs], beside the other heads."""
         operands = {
             "source": weights.start, "source_row": weights.row, "source_plane": rows * weights.row if wide else 0,
-            "two_planes": int(wide), "rows": rows, "passes": weights.row, "outputs": head_dim,
-            "dest": dest.start * self._word + head * head_dim, "dest_row": dest.row * self._word, "kind": Kind.INT8,
+            "two_planes": int(wide), "rows": rows, "passes": weights.row, "outputs": outputs,
+            "dest": dest.start * self._word + head * outputs, "dest_row": dest.row * self._word, "kind": Kind.INT8,
             **self._dyadic(quant),
         }  # fmt: skip
         return self._matmul(node, operands, (weights.access(),), dest, stream, None)
@@ -138,68 +162,108 @@ class Tasks:
 
     # VECTOR
 
-    def softmax_sum(self, node: Node, scores: Buffer, rows: int, bank: int, stats: int) -> Task:
+    def softmax_sum(
+        self, node: Node, scores: Buffer, rows: int, length: int, stats: int, *, row_max: int | None, masked: int = 0
+    ) -> Task:
+        """Factors of rows of `length` scores; `masked` more of each row are not there. No `row_max`: ADD_MAX's."""
+        i0 = node.attributes["i0"]
         operands = {
-            "source": scores.start, "source_row": scores.row, "rows": rows, "length": self._roles.tokens,
-            "i0": node.attributes["i0"], "row_max": bank, "stats": stats,
+            "source": scores.start, "source_row": scores.row, "rows": rows, "length": length, "i0": i0,
+            "row_max": row_max or 0, "own_max": int(row_max is None), "stats": stats, "start": masked * i0,
         }  # fmt: skip
-        reads = (scores.access(), _bank("row_max", bank))
+        reads = (scores.access(), *(() if row_max is None else (_bank("row_max", row_max),)))
         return self._vector(Op.SHIFTMAX_SUM, operands, node, reads, (_bank("stats", stats),))
 
-    def softmax(self, node: Node, scores: Buffer, rows: int, bank: int, stats: int, dest: Buffer) -> Task:
+    def softmax(
+        self, node: Node, scores: Buffer, rows: int, length: int, stats: int, dest: Buffer, *, row_max: int | None
+    ) -> Task:
         wide = node.attributes["bits"] == 16
         operands = {
             "source": scores.start, "source_row": scores.row, "dest": dest.start, "dest_row": dest.row, "rows": rows,
-            "length": self._roles.tokens, "i0": node.attributes["i0"], "row_max": bank, "stats": stats,
-            "wide": int(wide), "dest_plane": rows * dest.row if wide else 0,
+            "length": length, "i0": node.attributes["i0"], "row_max": row_max or 0, "own_max": int(row_max is None),
+            "stats": stats, "wide": int(wide), "dest_plane": rows * dest.row if wide else 0,
         }  # fmt: skip
-        reads = (scores.access(), _bank("row_max", bank), _bank("stats", stats))
+        reads = (scores.access(), *(() if row_max is None else (_bank("row_max", row_max),)), _bank("stats", stats))
         return self._vector(Op.SHIFTMAX, operands, node, reads, (dest.access(),))
 
-    def moments(self, node: Node, residual: Buffer, rows: int, stats: int) -> Task:
+    def moments(self, node: Node, source: Buffer, rows: int, length: int, stats: int, *, wide: int = 1) -> Task:
         operands = {
-            "source": residual.start, "source_row": residual.row, "rows": rows, "length": self._roles.dim,
-            "stats": stats, "wide_source": 1,
+            "source": source.start, "source_row": source.row, "rows": rows, "length": length, "stats": stats,
+            "wide_source": wide,
         }  # fmt: skip
-        return self._vector(Op.MOMENTS, operands, node, (residual.access(),), (_bank("stats", stats),))
+        return self._vector(Op.MOMENTS, operands, node, (source.access(),), (_bank("stats", stats),))
 
-    def layer_norm(self, node: Node, residual: Buffer, rows: int, stats: int, params: Buffer, dest: Buffer) -> Task:
+    def layer_norm(
+        self, node: Node, source: Buffer, rows: int, length: int, stats: int, params: Buffer, dest: Buffer, *,
+        wide: int = 1, wide_dest: int = 0,
+    ) -> Task:  # fmt: skip
         operands = {
-            "source": residual.start, "source_row": residual.row, "dest": dest.start, "dest_row": dest.row,
-            "rows": rows, "length": self._roles.dim, "stats": stats, "wide_source": 1, "wide_dest": 0,
+            "source": source.start, "source_row": source.row, "dest": dest.start, "dest_row": dest.row,
+            "rows": rows, "length": length, "stats": stats, "wide_source": wide, "wide_dest": wide_dest,
             "params": params.start,
         }  # fmt: skip
-        reads = (residual.access(), params.access(), _bank("stats", stats))
+        reads = (source.access(), params.access(), _bank("stats", stats))
         return self._vector(Op.LAYER_NORM, operands, node, reads, (dest.access(),))
 
-    def gelu(self, node: Node, quant: Node, hidden: Buffer, rows: int, bank: int) -> Task:
+    def gelu(self, node: Node, quant: Node, hidden: Buffer, rows: int, length: int, bank: int) -> Task:
         """ShiftGELU in place."""
         operands = {
             "source": hidden.start, "source_row": hidden.row, "dest": hidden.start, "dest_row": hidden.row,
-            "rows": rows, "length": self._roles.hidden, "i0": node.attributes["i0"], "row_max": bank,
+            "rows": rows, "length": length, "i0": node.attributes["i0"], "row_max": bank,
             **self._dyadic(quant),
         }  # fmt: skip
         reads = (hidden.access(), _bank("row_max", bank))
         return self._vector(Op.SHIFT_GELU, operands, node, reads, (hidden.access(),))
 
-    def add(self, node: Node, branch: Buffer, residual: Buffer, rows: int, first: int) -> Task:
-        """residual rows first.. = branch + residual, in place.
+    def add(
+        self, node: Node, branch: Buffer, identity: Buffer, dest: Buffer, rows: int, length: int, *,
+        wide: tuple[int, int, int] = (1, 1, 1), factors: Mapping[str, int] | None = None,
+    ) -> Task:  # fmt: skip
+        """dest = branch + identity, which may be one of them; `wide`: which of branch, identity and dest are int16.
 
-        Raises CompileError for a scale ratio at which an operand could leave the adder's 27 bits.
+        `factors` replace the node's own. Raises CompileError for a scale ratio at which an operand could leave the
+        adder's 27 bits.
         """
-        for suffix in ("", "_identity"):
-            factor = self._dyadic(node, suffix)
-            if factor[f"mult{suffix}"] >> factor[f"shift{suffix}"] >= _MOST_GAIN:
-                raise CompileError(f"{node.name} scales an operand by {_MOST_GAIN} or more, beyond the adder's 27 bits")
-        target = residual.at(first)
+        factors = self._factors(node) if factors is None else factors
         operands = {
-            "source": branch.start, "source_row": branch.row, "dest": target, "dest_row": residual.row,
-            "identity": target, "identity_row": residual.row, "rows": rows, "length": self._roles.dim,
-            "wide_source": 1, "wide_identity": 1, "wide_dest": 1,
-            **self._dyadic(node), **self._dyadic(node, "_identity"),
+            **self._sum(branch, identity, dest, rows, length), **factors,
+            "wide_source": wide[0], "wide_identity": wide[1], "wide_dest": wide[2],
         }  # fmt: skip
-        reads = (branch.access(), residual.access())
-        return self._vector(Op.ADD, operands, node, reads, (residual.access(),))
+        return self._vector(Op.ADD, operands, node, (branch.access(), identity.access()), (dest.access(),))
+
+    def add_max(self, node: Node, scores: Buffer, bias: Buffer, rows: int, length: int, stats: int) -> Task:
+        """scores += bias, int8 in place; the largest of each row goes to the statistics bank."""
+        operands = {**self._sum(scores, bias, scores, rows, length), **self._factors(node), "stats": stats}
+        reads, writes = (scores.access(), bias.access()), (scores.access(), _bank("stats", stats))
+        return self._vector(Op.ADD_MAX, operands, node, reads, writes)
+
+    def requantize(
+        self, node: Node, source: Buffer, dest: Buffer, rows: int, length: int, *, wide: tuple[int, int],
+        factors: Mapping[str, int] | None = None,
+    ) -> Task:  # fmt: skip
+        """dest = source rescaled: an addition of nothing. `wide`: whether source and dest are int16."""
+        factors = {**(self._dyadic(node) if factors is None else factors), "mult_identity": 0, "shift_identity": 0}
+        self._check_gain(node, factors)
+        return self.add(node, source, source, dest, rows, length, wide=(wide[0], *wide), factors=factors)
+
+    @staticmethod
+    def _sum(branch: Buffer, identity: Buffer, dest: Buffer, rows: int, length: int) -> dict[str, int]:
+        return {
+            "source": branch.start, "source_row": branch.row, "dest": dest.start, "dest_row": dest.row,
+            "identity": identity.start, "identity_row": identity.row, "rows": rows, "length": length,
+        }  # fmt: skip
+
+    def _factors(self, node: Node) -> dict[str, int]:
+        """Both dyadic factors of an addition."""
+        factors = {**self._dyadic(node), **self._dyadic(node, "_identity")}
+        self._check_gain(node, factors)
+        return factors
+
+    @staticmethod
+    def _check_gain(node: Node, factors: Mapping[str, int]) -> None:
+        for suffix in ("", "_identity"):
+            if factors[f"mult{suffix}"] >> factors[f"shift{suffix}"] >= _MOST_GAIN:
+                raise CompileError(f"{node.name} scales an operand by {_MOST_GAIN} or more, beyond the adder's 27 bits")
 
     def _vector(
         self, op: Op, operands: dict[str, int], node: Node, reads: tuple[Access, ...], writes: tuple[Access, ...]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from firmware.__main__ import main
-from firmware.compiler.pattern import recognise
+from firmware.compiler.vit.pattern import recognise
 from firmware.errors import UserError
 from firmware.make_model import ARCHITECTURES, architecture, float_weights, images, make_model
 from firmware.model_file import load_model

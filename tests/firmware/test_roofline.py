@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from firmware.compiler import compile_model
-from firmware.compiler.pattern import recognise
+from firmware.compiler.vit.pattern import recognise
 from firmware.make_model import architecture, make_model
 from firmware.profile import LayerProfile
 from firmware.roofline import EFFICIENCY, Point, as_json, merged, print_roofline, roofline, svg, total

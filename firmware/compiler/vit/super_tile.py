@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from firmware.compiler.allocator import Buffer
 from firmware.compiler.dependencies import Access
-from firmware.compiler.pattern import Block
 from firmware.compiler.scheduler import Stream, Task
+from firmware.compiler.tasks import Pattern
+from firmware.compiler.vit.pattern import Block
 from hw.spec.isa import Kind, Region
 from hw.spec.memory import align
 from hw.spec.model import Node
 
 if TYPE_CHECKING:
-    from firmware.compiler.plan import Plan
+    from firmware.compiler.vit.plan import Plan
 
 __all__ = ["Steps", "SuperTile"]
 
@@ -52,6 +53,11 @@ class SuperTile:
             yield from self._head(residual, params)
         self.arena.free(residual)
 
+    def _add(self, node: Node, branch: Buffer, residual: Buffer) -> Task:
+        """residual += branch"""
+        rows = residual.words // residual.row
+        return self.tasks.add(node, branch, residual, residual, rows, self.roles.dim)
+
     def _rows(self, name: str, row: int, *, high: bool = False) -> Buffer:
         return self.arena.allocate(name, self.tokens, row, high=high)
 
@@ -77,9 +83,9 @@ class SuperTile:
     def _norm(self, node: Node, residual: Buffer, tokens: int, params: Buffer | None) -> Generator[Task, None, Buffer]:
         """int8 rows of the norm of `residual`."""
         target = self.arena.allocate("normalised", tokens, self.plan.dim_words)
-        yield self.tasks.moments(node, residual, tokens, self.slot)
+        yield self.tasks.moments(node, residual, tokens, self.roles.dim, self.slot)
         table = params or (yield from self._parameters(node))
-        yield self.tasks.layer_norm(node, residual, tokens, self.slot, table, target)
+        yield self.tasks.layer_norm(node, residual, tokens, self.roles.dim, self.slot, table, target)
         self.arena.free(table)
         return target
 
@@ -100,7 +106,7 @@ class SuperTile:
             branch = self.arena.allocate("branch", patches, self.plan.residual_words, high=True)
             yield self.tasks.linear(roles.embed, source, patches, branch, roles.dim, Kind.INT16)
             self.arena.free(source)
-            yield self.tasks.add(roles.add, branch, residual, patches, first)
+            yield self._add(roles.add, branch, residual.part(first, patches))
             self.arena.free(branch)
         return params
 
@@ -118,11 +124,17 @@ class SuperTile:
         for head in range(heads):
             bank, target = self.slot * 2 + head % 2, scores[head % len(scores)]
             stream = self._stream(head, values=False)
-            yield self.tasks.scores(roles.scores, roles.scores_quant, query, head, self.tokens, target, bank, stream)
+            passes = plan.head_dim // self.word
+            yield self.tasks.scores(
+                roles.scores, roles.scores_quant, query.column(head * passes), self.tokens, passes, plan.roles.tokens,
+                target, stream, row_max=bank,
+            )  # fmt: skip
             if head:
                 yield self._context(roles, head - 1, weights, context)
-            yield self.tasks.softmax_sum(roles.softmax, target, self.tokens, bank, self.slot)
-            yield self.tasks.softmax(roles.softmax, target, self.tokens, bank, self.slot, weights)
+            yield self.tasks.softmax_sum(roles.softmax, target, self.tokens, plan.roles.tokens, self.slot, row_max=bank)
+            yield self.tasks.softmax(
+                roles.softmax, target, self.tokens, plan.roles.tokens, self.slot, weights, row_max=bank
+            )
         yield self._context(roles, heads - 1, weights, context)
         self.arena.free(query, *scores, weights)
         return context
@@ -130,7 +142,10 @@ class SuperTile:
     def _context(self, roles: Block, head: int, weights: Buffer, context: Buffer) -> Task:
         wide = roles.softmax.attributes["bits"] == 16
         stream = self._stream(head, values=True)
-        return self.tasks.context(roles.context, roles.context_quant, weights, head, self.tokens, context, wide, stream)
+        return self.tasks.context(
+            roles.context, roles.context_quant, weights, head, self.tokens, self.plan.head_dim, context,
+            wide=wide, stream=stream,
+        )  # fmt: skip
 
     def _stream(self, head: int, *, values: bool) -> Stream:
         at = self.plan.attention_at(self.image, self.block, head, values=values)
@@ -145,7 +160,7 @@ class SuperTile:
         branch = self._rows("branch", self.plan.residual_words, high=True)
         yield self.tasks.linear(roles.proj, context, self.tokens, branch, self.roles.dim, Kind.INT16)
         self.arena.free(context)
-        yield self.tasks.add(roles.add1, branch, residual, self.tokens, 0)
+        yield self._add(roles.add1, branch, residual)
         self.arena.free(branch)
         return params
 
@@ -156,12 +171,12 @@ class SuperTile:
         normal = yield from self._norm(roles.norm2, residual, self.tokens, params)
         yield self.tasks.linear(roles.fc1, normal, self.tokens, hidden, width, Kind.INT8, row_max=bank)
         self.arena.free(normal)
-        yield self.tasks.gelu(roles.gelu, roles.gelu_quant, hidden, self.tokens, bank)
+        yield self.tasks.gelu(roles.gelu, roles.gelu_quant, hidden, self.tokens, width, bank)
         branch = self._rows("branch", self.plan.residual_words, high=True)
         after = yield from self._parameters_ahead(self._following_norm())
         yield self.tasks.linear(roles.fc2, hidden, self.tokens, branch, self.roles.dim, Kind.INT16)
         self.arena.free(hidden)
-        yield self.tasks.add(roles.add2, branch, residual, self.tokens, 0)
+        yield self._add(roles.add2, branch, residual)
         self.arena.free(branch)
         return after
 
@@ -188,10 +203,11 @@ class SuperTile:
         yield self.tasks.linear(roles.qkv, normal, self.tokens, keys, self.roles.dim, Kind.INT8, part="k")
         for head in range(self.roles.heads):
             at = plan.attention_at(self.image, self.block + 1, head, values=False) + self.start * passes
-            yield self.tasks.scatter(
-                roles.qkv, at, keys, keys.start + head * passes, run=(cols, plan.dim_words),
+            pattern = Pattern(
+                offset=at, scratch=keys.start + head * passes, run=(cols, plan.dim_words),
                 first=(passes, cols, 1), second=(tiles, cols * passes, cols * plan.dim_words),
             )  # fmt: skip
+            yield self.tasks.scatter(roles.qkv, keys, pattern)
         self.arena.free(keys)
 
     def _values(self, roles: Block, normal: Buffer) -> Steps:
@@ -206,10 +222,11 @@ class SuperTile:
         )
         for head in range(heads):
             at = plan.attention_at(self.image, self.block + 1, head, values=True) + self.start // self.word * cols
-            yield self.tasks.scatter(
-                roles.qkv, at, values, values.at(head * plan.head_dim), run=(cols, span),
+            pattern = Pattern(
+                offset=at, scratch=values.at(head * plan.head_dim), run=(cols, span),
                 first=(span, cols, 1), second=(tiles, plan.key_words * cols, cols * span),
             )  # fmt: skip
+            yield self.tasks.scatter(roles.qkv, values, pattern)
         self.arena.free(values)
 
     def _head(self, residual: Buffer, params: Buffer | None) -> Steps:

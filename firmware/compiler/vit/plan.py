@@ -13,12 +13,13 @@ from functools import partial
 from itertools import accumulate, pairwise, product
 
 from firmware.compiler.allocator import Arena
-from firmware.compiler.image import ModelImage, attention_words
-from firmware.compiler.pattern import VisionTransformer
+from firmware.compiler.image import ModelImage
 from firmware.compiler.program import Checkpoint, CompileError
 from firmware.compiler.scheduler import Item
-from firmware.compiler.super_tile import Steps, SuperTile
 from firmware.compiler.tasks import Tasks
+from firmware.compiler.vit.constants import attention_words
+from firmware.compiler.vit.pattern import VisionTransformer
+from firmware.compiler.vit.super_tile import Steps, SuperTile
 from hw.spec.config import Config
 from hw.spec.memory import align
 from hw.spec.model import Model
@@ -40,7 +41,7 @@ class Plan:
         self.images, self.tiles, self.slots = images, tiles, len(banks)
         self.word = config.word_bytes
         self.starts = [sum(tiles[:s]) for s in range(len(tiles))]
-        self.tasks = Tasks(model, roles, config, image)
+        self.tasks = Tasks(model, config, image)
         ends = [config.bank_words * end for end in accumulate(banks)]
         self.arenas = [Arena(start, stop) for start, stop in pairwise([0, *ends])]
         self.dim_words = roles.dim // self.word

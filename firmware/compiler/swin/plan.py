@@ -1,0 +1,181 @@
+"""The plan of a Swin: items, the slots they may use, and what they wait for.
+
+Items of a block are, for each rectangle, the projection to Q, K and V and the attention, and, for each run of tokens,
+the MLP. Everything between items waits in WORK (`layout`), so an item waits for nothing but those that write its tokens, and
+items of one block, and of the next, interleave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware.compiler.allocator import Arena
+from firmware.compiler.image import ModelImage
+from firmware.compiler.program import Checkpoint
+from firmware.compiler.scheduler import Item, Task
+from firmware.compiler.swin.block import BlockSteps
+from firmware.compiler.swin.ends import EndSteps
+from firmware.compiler.swin.grid import Area, cut
+from firmware.compiler.swin.layout import Layout
+from firmware.compiler.swin.pattern import SwinTransformer
+from firmware.compiler.swin.windows import Rectangle
+from firmware.compiler.swin.worker import parts
+from firmware.compiler.tasks import Tasks
+from hw.spec.config import Config
+from hw.spec.memory import param_words
+from hw.spec.model import Model
+
+__all__ = ["Plan"]
+
+Writers = NDArray[np.object_]  # of each token of a grid, the item that writes it
+
+
+@dataclass(frozen=True)
+class _Slot:
+    arena: Arena
+    bank: int  # of statistics; two banks of row maxima
+
+
+class Plan:
+    """Items for `images` images of `model`; stage s has ``slots[s]`` equal parts of the scratchpad."""
+
+    def __init__(
+        self, model: Model, roles: SwinTransformer, image: ModelImage, config: Config, images: int, slots: Sequence[int]
+    ) -> None:
+        self.model, self.roles, self.blobs, self.config = model, roles, image.blobs, config
+        self.images, self.slots = images, tuple(slots)
+        self.tasks = Tasks(model, config, image)
+        self.layout = Layout(roles, config, images)
+        self.arenas: list[_Slot] = []
+        self._numbers: dict[int, frozenset[int]] = {}
+        self._words: dict[int, int] = {}
+        for count in sorted(set(slots)):
+            first, size = len(self.arenas), config.scratch_words // count
+            self.arenas += [_Slot(Arena(k * size, (k + 1) * size), k) for k in range(count)]
+            self._numbers[count], self._words[count] = frozenset(range(first, len(self.arenas))), size
+
+    @property
+    def work_bytes(self) -> int:
+        """Size of the WORK region."""
+        return self.layout.words * self.config.word_bytes
+
+    def items(self) -> list[Item]:
+        """All items, in the order in which they are to start if they can."""
+        return [item for image in range(self.images) for item in self._image(image)]
+
+    def trial(self, stage: int) -> list[Item]:
+        """Items of the first two blocks of `stage` alone, as if everything before them were there."""
+        writers = np.full(self.roles.stages[stage].tokens, None)
+        blocks = range(min(2, len(self.roles.stages[stage].blocks)))
+        return [item for block in blocks for item in self._block(0, stage, block, writers)]
+
+    def checkpoints(self, emitted: Mapping[Hashable, int]) -> tuple[Checkpoint, ...]:
+        """Where the residual stream of a single image is whole in WORK: behind blocks."""
+        if self.images > 1:
+            return ()
+        found = []
+        for number, (stage, places) in enumerate(zip(self.roles.stages, self.layout.stages[0], strict=True)):
+            for index, block in enumerate(stage.blocks):
+                last = max(at for key, at in emitted.items() if key[:4] == (0, number, index, "mlp"))  # type: ignore[index]
+                offset = places.leaves(index).offset * self.config.word_bytes
+                found.append(Checkpoint(block.add2.name, last, offset))
+        return tuple(found)
+
+    def _image(self, image: int) -> Iterator[Item]:
+        roles, places = self.roles, self.layout.stages[image]
+        writers = np.full(roles.stages[0].tokens, None)
+        yield from self._embed(image, writers)
+        for number, stage in enumerate(roles.stages):
+            for block in range(len(stage.blocks)):
+                yield from self._block(image, number, block, writers)
+            if stage.merge:
+                following = np.full(stage.tokens // 4, None)
+                yield from self._merge(image, number, writers, following)
+                writers = following
+        last = len(roles.stages) - 1
+
+        def head(slot: int) -> Iterator[Task]:
+            return EndSteps(self, slot).head(image, places[last].leaves(len(roles.stages[last].blocks) - 1))
+
+        yield Item((image, "head"), _after(writers), self._in(last), head)
+
+    def _in(self, stage: int) -> frozenset[int]:
+        return self._numbers[self.slots[stage]]
+
+    def _embed(self, image: int, writers: Writers) -> Iterator[Item]:
+        stage, word = self.roles.stages[0], self.config.word_bytes
+        row = stage.dim // word
+        room = self._words[self.slots[0]] - stage.dim * param_words(self.config)
+        after = self.layout.stages[image][0].entry.line(stage.tokens)
+        for first, count in parts(stage.tokens, min(self.config.tokens, room // (3 * row)), 1):
+            key, area = (image, "embed", first), Area(0, first, 1, count)
+            writers[first : first + count] = [key] * count
+            yield Item(key, (), self._in(0), lambda slot, area=area: EndSteps(self, slot).embed(image, area, after))
+
+    def _merge(self, image: int, number: int, writers: Writers, following: Writers) -> Iterator[Item]:
+        stage, word = self.roles.stages[number], self.config.word_bytes
+        places = self.layout.stages[image]
+        before, after = places[number].leaves(len(stage.blocks) - 1), places[number + 1].entry
+        # normalised rows, or one of them twice as wide, beside the parameters
+        room = self._words[self.slots[number]] - 4 * stage.dim * param_words(self.config) - 8 * stage.dim // word
+        whole = Area(0, 0, stage.height // 2, stage.width // 2)
+        grid = writers.reshape(whole.height, 2, whole.width, 2)
+        for area in cut(whole, min(self.config.tokens, room // (4 * stage.dim // word))):
+            key = (image, number, "merge", area.y, area.x)
+            rows, columns = slice(area.y, area.y + area.height), slice(area.x, area.x + area.width)
+            following.reshape(whole.height, whole.width)[rows, columns] = _filled(key, area.height, area.width)
+            yield Item(
+                key, _after(grid[rows, :, columns].ravel()), self._in(number),
+                lambda slot, area=area: EndSteps(self, slot).merge(stage, before, after, area),
+            )  # fmt: skip
+
+    def _block(self, image: int, number: int, index: int, writers: Writers) -> Iterator[Item]:
+        """A block's items: rectangles from top to bottom, MLPs as soon as all their tokens are there."""
+        stage, places = self.roles.stages[number], self.layout.stages[image][number]
+        grid = writers.reshape(stage.height, stage.width)
+        middle = np.full(stage.tokens, None)
+        runs = self.runs(number)
+
+        def steps(slot: int) -> BlockSteps:
+            return BlockSteps(self, slot, stage, places, index)
+
+        for rectangle in places.rectangles[index]:
+            rows = slice(rectangle.y, rectangle.y + rectangle.height)
+            columns = slice(rectangle.x, rectangle.x + rectangle.width)
+            where = (image, number, index)
+            project, attend = (*where, "project", rectangle), (*where, "attend", rectangle)
+            after = _after(grid[rows, columns].ravel())
+            yield Item(project, after, self._in(number), lambda slot, r=rectangle: steps(slot).project(r))
+            yield Item(attend, (project,), self._in(number), lambda slot, r=rectangle: steps(slot).attend(r))
+            middle.reshape(grid.shape)[rows, columns] = _filled(attend, rectangle.height, rectangle.width)
+            while runs and all(key is not None for key in middle[runs[0][0] : sum(runs[0])]):
+                first, count = runs.pop(0)
+                key, area = (*where, "mlp", first), Area(0, first, 1, count)
+                yield Item(
+                    key, _after(middle[first : first + count]), self._in(number),
+                    lambda slot, area=area: steps(slot).mlp(area),
+                )  # fmt: skip
+                writers[first : first + count] = _filled(key, count)
+
+    def runs(self, number: int) -> list[tuple[int, int]]:
+        """(first token, tokens) of the MLPs: the rows of normalised and hidden channels must fit together."""
+        stage = self.roles.stages[number]
+        row = (stage.dim + stage.hidden) // self.config.word_bytes
+        return parts(stage.tokens, min(self.config.tokens, self._words[self.slots[number]] // row), 1)
+
+
+def _filled(key: Hashable, *shape: int) -> Writers:
+    """An array of nothing but `key`, which may be a tuple."""
+    array = np.empty(shape, object)
+    for place in np.ndindex(*shape):
+        array[place] = key
+    return array
+
+
+def _after(writers: Iterable[Hashable]) -> tuple[Hashable, ...]:
+    return tuple(dict.fromkeys(key for key in writers if key is not None))

@@ -1,0 +1,54 @@
+"""Which constants a ViT has in the MODEL region, in which order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from firmware.compiler.image import ModelImage
+from firmware.compiler.vit.pattern import VisionTransformer
+from hw.spec import arith, memory
+from hw.spec.config import Config
+from hw.spec.model import Model
+
+__all__ = ["attention_words", "constants"]
+
+
+def attention_words(roles: VisionTransformer, config: Config) -> tuple[int, int]:
+    """Words per head of K and of V in stream order."""
+    head = roles.dim // roles.heads
+    keys = memory.stream_words(roles.tokens, head, config, params=False)
+    values = memory.stream_words(head, roles.tokens, config, params=False)
+    return keys, values
+
+
+def constants(model: Model, roles: VisionTransformer, config: Config) -> ModelImage:
+    """Everything that the device reads of `model`."""
+    image = ModelImage(model, config)
+    image.linear(roles.embed, roles.embed_quant)
+    _position(model, roles, image)
+    for block in roles.blocks:
+        image.norm(block.norm1, block.norm1_quant)
+        for part, name in enumerate("qkv"):
+            image.linear(block.qkv, block.qkv_quant, name, part)
+        image.linear(block.proj, block.proj_quant)
+        image.norm(block.norm2, block.norm2_quant)
+        image.linear(block.fc1, block.fc1_quant)
+        image.linear(block.fc2, block.fc2_quant)
+    image.norm(roles.norm, roles.norm_quant)
+    image.linear(roles.head, None)
+    return image
+
+
+def _position(model: Model, roles: VisionTransformer, image: ModelImage) -> None:
+    """Position embedding rows; row 0 holds the finished class token, which no image changes."""
+    value = np.asarray(model.tensor(roles.position, "value"), np.int64).reshape(roles.tokens, roles.dim)
+    cls = np.asarray(model.tensor(roles.cls, "cls"), np.int64).reshape(1, roles.dim)
+    factors = [
+        np.asarray(model.tensor(roles.add, name), np.int64)
+        for name in ("mult", "shift", "mult_identity", "shift_identity")
+    ]
+    rows = value.copy()
+    rows[0] = arith.requantize(
+        cls, factors[0], factors[1], 16, identity=value[:1], mult_identity=factors[2], shift_identity=factors[3]
+    )
+    image.add(roles.position.name, rows.astype("<i2").reshape(-1).view(np.uint8))

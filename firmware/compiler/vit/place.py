@@ -1,0 +1,88 @@
+"""Tries the ways to cut a ViT's tokens into super-tiles and keeps the one with the shortest schedule."""
+
+from __future__ import annotations
+
+from math import lcm
+
+from firmware.compiler.placed import Layers, Placed
+from firmware.compiler.program import CompileError
+from firmware.compiler.scheduler import Scheduler
+from firmware.compiler.vit.constants import constants
+from firmware.compiler.vit.pattern import VisionTransformer, recognise
+from firmware.compiler.vit.plan import Plan
+from hw.spec.config import Config
+from hw.spec.memory import align
+from hw.spec.model import Model
+
+__all__ = ["cuts", "place"]
+
+
+def place(model: Model, config: Config, batch: int, layers: Layers) -> Placed:
+    """The shortest schedule. Raises CompileError if there is none."""
+    roles = recognise(model)
+    _check(model, roles, config)
+    image = constants(model, roles, config)
+    best: tuple[Scheduler, Plan] | None = None
+    refused: CompileError | None = None
+    for tiles in cuts(roles.tokens, config):
+        for banks in _arenas(config, batch * len(tiles)):
+            plan, scheduler = Plan(model, roles, image, config, batch, tiles, banks), Scheduler(len(banks), layers())
+            try:
+                scheduler.run(plan.items())
+            except CompileError as error:
+                refused = error
+                continue
+            if best is None or scheduler.makespan < best[0].makespan:
+                best = scheduler, plan
+    if best is None:
+        assert refused is not None
+        raise refused
+    scheduler, plan = best
+    checkpoints = plan.checkpoints(scheduler.emitted)
+    return Placed(scheduler, image, plan.work_bytes, tuple(plan.tiles), plan.slots, checkpoints)
+
+
+def cuts(tokens: int, config: Config) -> list[tuple[int, ...]]:
+    """Ways to cut `tokens` into super-tiles that start at whole words and whole tiles, largest tiles first.
+
+    Tiles are equal but for the last, which takes the remainder, if that fits the accumulators, or is the remainder.
+    """
+    unit = lcm(config.rows, config.cols)
+    choices: dict[tuple[int, ...], None] = {}
+    for size in range(config.tokens // unit * unit, 0, -unit):
+        count, rest = divmod(tokens, size)
+        if not count:
+            choices[tokens,] = None
+            continue
+        if rest and size + rest <= config.tokens:
+            choices[*[size] * (count - 1), size + rest] = None
+        choices[*[size] * count, *([rest] if rest else [])] = None
+    return list(choices)
+
+
+def _arenas(config: Config, items: int) -> list[tuple[int, ...]]:
+    """Ways to give the scratchpad's banks to slots, in ascending sizes: (4,), (1, 3), (2, 2), (1, 1, 2) ..."""
+    most = min(4, config.stat_banks, config.row_max_banks // 2, items)
+
+    def split(banks: int, least: int, slots: int) -> list[tuple[int, ...]]:
+        if slots == 1:
+            return [(banks,)]
+        return [
+            (first, *rest)
+            for first in range(least, banks // slots + 1)
+            for rest in split(banks - first, first, slots - 1)
+        ]
+
+    return [way for slots in range(1, most + 1) for way in split(config.banks, 1, slots)]
+
+
+def _check(model: Model, roles: VisionTransformer, config: Config) -> None:
+    head_dim = roles.dim // roles.heads
+    for what, value in (("dim", roles.dim), ("hidden", roles.hidden), ("head size dim/heads", head_dim)):
+        if value % config.rows:
+            raise CompileError(f"{what} must be a multiple of rows ({config.rows}), not {value}")
+    longest = max(roles.tokens, roles.dim, roles.hidden)
+    if longest > config.max_row:
+        raise CompileError(f"a row of {longest} elements exceeds max_row ({config.max_row})")
+    if align(model.image[0] * model.patch**2, config.rows) // config.rows > 512:
+        raise CompileError(f"a patch of {model.patch} x {model.patch} is deeper than 512 array passes")
