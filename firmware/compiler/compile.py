@@ -28,7 +28,7 @@ def compile_model(model: Model, config: Config, *, batch: int = 1) -> Program:
     return Program(
         config=config,
         model=model,
-        code=b"".join(scheduler.code),
+        code=scheduler.code,
         images=batch,
         model_image=placed.image.data,
         work_bytes=placed.work_bytes,

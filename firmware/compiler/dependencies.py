@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from hw.spec.isa import WAITED, Engine
 
-__all__ = ["Access", "Tracker"]
+__all__ = ["Access", "Tracker", "pages"]
+
+_PAGE_BITS = 8  # events are found by the 256-word pages that they touch
 
 
 @dataclass(frozen=True)
@@ -20,13 +22,18 @@ class Access:
     stop: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Event:
     start: int
     stop: int
     write: bool
     engine: Engine
     ordinal: int
+
+
+def pages(access: Access) -> list[tuple[str, int]]:
+    """The pages it touches: accesses without a common one do not conflict."""
+    return [(access.space, page) for page in range(access.start >> _PAGE_BITS, (access.stop - 1 >> _PAGE_BITS) + 1)]
 
 
 class Tracker:
@@ -37,19 +44,22 @@ class Tracker:
     """
 
     def __init__(self) -> None:
-        self._events: defaultdict[str, list[_Event]] = defaultdict(list)
+        self._events: defaultdict[tuple[str, int], list[_Event]] = defaultdict(list)
 
     def waits(self, engine: Engine, reads: Iterable[Access], writes: Iterable[Access]) -> dict[Engine, int]:
         """Thresholds an instruction of `engine` with these accesses needs now."""
         needed: dict[Engine, int] = {}
         for accesses, write in ((reads, False), (writes, True)):
             for access in accesses:
-                for event in self._events[access.space]:
-                    if event.stop <= access.start or access.stop <= event.start or not (write or event.write):
-                        continue
-                    if event.engine == engine and not (engine == Engine.MATMUL and event.write and not write):
-                        continue
-                    needed[event.engine] = max(needed.get(event.engine, 0), event.ordinal + 1)
+                start, stop = access.start, access.stop
+                for page in pages(access):
+                    for event in self._events[page]:
+                        if event.stop <= start or stop <= event.start or not (write or event.write):
+                            continue
+                        if event.engine == engine and not (engine == Engine.MATMUL and event.write and not write):
+                            continue
+                        if needed.get(event.engine, 0) <= event.ordinal:
+                            needed[event.engine] = event.ordinal + 1
         assert all(other in WAITED for other in needed)
         return needed
 
@@ -62,13 +72,16 @@ class Tracker:
 
     def _replace(self, access: Access, event: _Event) -> None:
         """A write supersedes what lies inside it: it waited for that. A read supersedes the engine's older reads."""
-        self._events[access.space] = [
-            old
-            for old in self._events[access.space]
-            if not (
-                event.start <= old.start
-                and old.stop <= event.stop
-                and (event.write or (not old.write and old.engine == event.engine))
-            )
-        ]
-        self._events[access.space].append(event)
+        for page in pages(access):
+            low, high = page[1] << _PAGE_BITS, (page[1] + 1) << _PAGE_BITS
+            start, stop = max(event.start, low), min(event.stop, high)
+            self._events[page] = [
+                old
+                for old in self._events[page]
+                if not (
+                    start <= max(old.start, low)
+                    and min(old.stop, high) <= stop
+                    and (event.write or (not old.write and old.engine == event.engine))
+                )
+            ]
+            self._events[page].append(event)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 
 from firmware.compiler.costs import ISSUE, STREAM_LATENCY, stream_cost
-from firmware.compiler.dependencies import Access, Tracker
+from firmware.compiler.dependencies import Access, Tracker, pages
 from firmware.compiler.program import CompileError, Layer
 from hw.spec import isa
 from hw.spec.isa import Engine, Op
@@ -41,11 +42,17 @@ class Task:
     writes: tuple[Access, ...] = ()
     stream: Stream | None = None
 
-    @property
+    @cached_property
     def engine(self) -> Engine:
         engine = isa.engine_of(self.op)
         assert engine is not None
         return engine
+
+    @cached_property
+    def pages(self) -> frozenset[tuple[str, int]]:
+        """What its waits depend on, and what it changes."""
+        fetched = self.stream.reads if self.stream else ()
+        return frozenset(page for access in (*self.reads, *self.writes, *fetched) for page in pages(access))
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,11 @@ class _Active:
     tasks: list[Task]
     remaining: list[int]
     position: int = 0
+    waits: tuple[dict[Engine, int], dict[Engine, int]] | None = None  # of the next task and its FETCH, if known
+
+    @property
+    def task(self) -> Task:
+        return self.tasks[self.position]
 
 
 @dataclass
@@ -74,7 +86,7 @@ class Scheduler:
 
     slots: int
     layers: dict[str, Layer]
-    code: list[bytes] = field(default_factory=list)
+    _code: list[tuple[Op, dict[Engine, int], dict[str, int]]] = field(default_factory=list)
     counts: dict[Engine, int] = field(default_factory=lambda: dict.fromkeys(Engine, 0))
     makespan: int = 0
     emitted: dict[Hashable, int] = field(default_factory=dict)  # item -> instructions when its last one was emitted
@@ -85,32 +97,45 @@ class Scheduler:
         self._free = dict.fromkeys(Engine, 0)
         self._finish: dict[Engine, list[int]] = {engine: [] for engine in Engine}
 
+    @property
+    def code(self) -> bytes:
+        """The program."""
+        return b"".join(isa.encode(op, waits, **operands) for op, waits, operands in self._code)
+
     def run(self, items: Sequence[Item]) -> None:
         """Emit all items. Raises CompileError if they can never all start."""
         waiting = list(items)
         done: set[Hashable] = set()
         active: dict[int, _Active] = {}
+        news = True  # an item has ended: a slot is free, and others may wait for nothing more
         while waiting or active:
-            for slot in range(self.slots):
-                if slot not in active:
-                    self._take(slot, waiting, active, done)
+            if news:
+                for slot in range(self.slots):
+                    if slot not in active:
+                        self._take(slot, waiting, active, done)
+                news = False
             if not active:
                 raise CompileError(f"{len(waiting)} super-tiles wait for one another")
             slot = min(active, key=lambda s: self._urgency(active[s]))
             chosen = active[slot]
-            self._emit(chosen.tasks[chosen.position])
-            chosen.position += 1
+            self._emit(chosen)
+            changed = chosen.task.pages
+            for other in active.values():
+                if not changed.isdisjoint(other.task.pages):
+                    other.waits = None
+            chosen.position, chosen.waits = chosen.position + 1, None
             if chosen.position == len(chosen.tasks):
                 del active[slot]
                 done.add(chosen.item.key)
-                self.emitted[chosen.item.key] = len(self.code)
-        self.code.append(isa.encode(Op.HALT))
+                news = True
+                self.emitted[chosen.item.key] = len(self._code)
+        self._code.append((Op.HALT, {}, {}))
 
     def _urgency(self, active: _Active) -> tuple[int, int]:
         """Earliest start first. Among those that could start together, MATMUL serves the item with the most work left,
         so that all end together; the others serve the one with the least, so that one chain gets through to MATMUL."""
-        task, remaining = active.tasks[active.position], active.remaining[active.position]
-        return (self._start(task) // _TOGETHER, -remaining if task.engine == Engine.MATMUL else remaining)
+        task, remaining = active.task, active.remaining[active.position]
+        return (self._start(active) // _TOGETHER, -remaining if task.engine == Engine.MATMUL else remaining)
 
     @staticmethod
     def _take(slot: int, waiting: list[Item], active: dict[int, _Active], done: set[Hashable]) -> None:
@@ -122,31 +147,37 @@ class Scheduler:
                 active[slot] = _Active(item, tasks, list(accumulate(costs))[::-1])
                 return
 
-    def _start(self, task: Task) -> int:
-        waits = self._tracker.waits(task.engine, task.reads, task.writes)
+    def _waits(self, active: _Active) -> tuple[dict[Engine, int], dict[Engine, int]]:
+        """Thresholds of the next task and of its FETCH."""
+        if active.waits is None:
+            task, waits = active.task, self._tracker.waits
+            fetched = task.stream.reads if task.stream else ()
+            active.waits = waits(task.engine, task.reads, task.writes), waits(Engine.FETCH, fetched, ())
+        return active.waits
+
+    def _start(self, active: _Active) -> int:
+        task, (waits, fetch_waits) = active.task, self._waits(active)
         start = self._after(task.engine, waits)
         if task.stream:
-            fetch = self._after(Engine.FETCH, self._tracker.waits(Engine.FETCH, task.stream.reads, ()))
-            start = max(start, fetch + STREAM_LATENCY)
+            start = max(start, self._after(Engine.FETCH, fetch_waits) + STREAM_LATENCY)
         return start
 
     def _after(self, engine: Engine, waits: dict[Engine, int]) -> int:
         return max(self._free[engine], *(self._finish[e][n - 1] for e, n in waits.items()), 0)
 
-    def _emit(self, task: Task) -> None:
+    def _emit(self, active: _Active) -> None:
+        task = active.task
         if max(self.counts[engine] - self._base[engine] for engine in Engine) >= _COUNTER_LIMIT:
             self._synchronise()
-        start = self._start(task)
+        start, (waits, fetch_waits) = self._start(active), self._waits(active)
         if task.stream:
-            self._fetch(task.stream, task.layer)
-        waits = self._tracker.waits(task.engine, task.reads, task.writes)
+            self._fetch(task.stream, task.layer, fetch_waits)
         reads = (*task.reads, *(task.stream.reads if task.stream else ()))  # FETCH's reads end with its MATMUL
         self._append(task.op, waits, task.operands, task.layer)
         self._tracker.commit(task.engine, self.counts[task.engine] - 1, reads, task.writes)
         self._account(task.engine, start, task.cost, task.latency)
 
-    def _fetch(self, stream: Stream, layer: str) -> None:
-        waits = self._tracker.waits(Engine.FETCH, stream.reads, ())
+    def _fetch(self, stream: Stream, layer: str, waits: dict[Engine, int]) -> None:
         start = self._after(Engine.FETCH, waits)
         operands = {"region": stream.region, "offset": stream.offset, "words": stream.words}
         self._append(Op.FETCH, waits, operands, layer)
@@ -156,7 +187,7 @@ class Scheduler:
         engine = isa.engine_of(op)
         assert engine is not None
         relative = {e: n - self._base[e] for e, n in waits.items() if n > self._base[e]}
-        self.code.append(isa.encode(op, relative, **operands))
+        self._code.append((op, relative, operands))
         self.layers[layer].instructions.setdefault(engine, []).append(self.counts[engine])
         self.counts[engine] += 1
 
@@ -166,6 +197,6 @@ class Scheduler:
         self.makespan = max(self.makespan, self._finish[engine][-1])
 
     def _synchronise(self) -> None:
-        self.code.append(isa.encode(Op.SYNC))
+        self._code.append((Op.SYNC, {}, {}))
         self._base = dict(self.counts)
         self._free = dict.fromkeys(Engine, self.makespan)
