@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
@@ -82,10 +82,14 @@ class _Active:
 
 @dataclass
 class Scheduler:
-    """Greedy list scheduler: of the tasks next in each slot, emit the one that could start first."""
+    """Greedy list scheduler: of the tasks next in each slot, emit the one that could start first.
+
+    Slots that share memory or banks are each other's `rivals`: only one of them has an item at a time.
+    """
 
     slots: int
     layers: dict[str, Layer]
+    rivals: Mapping[int, frozenset[int]] = field(default_factory=dict)
     _code: list[tuple[Op, dict[Engine, int], dict[str, int]]] = field(default_factory=list)
     counts: dict[Engine, int] = field(default_factory=lambda: dict.fromkeys(Engine, 0))
     makespan: int = 0
@@ -111,7 +115,7 @@ class Scheduler:
         while waiting or active:
             if news:
                 for slot in range(self.slots):
-                    if slot not in active:
+                    if slot not in active and self.rivals.get(slot, frozenset()).isdisjoint(active):
                         self._take(slot, waiting, active, done)
                 news = False
             if not active:

@@ -116,20 +116,22 @@ class BlockSteps(Worker):
     def attend(self, rectangle: Rectangle) -> Steps:
         """Attention within a rectangle, projected, added to the residual stream.
 
-        Heads alternate: the array computes the scores of one while Shiftmax works on the one before.
+        Heads alternate: the array computes the scores of one while Shiftmax works on the one before. 8-bit probabilities
+        take the place of the scores.
         """
         roles, tokens, span = self.roles, rectangle.tokens, self._span(rectangle)
-        planes = 2 if roles.softmax.attributes["bits"] == 16 else 1
+        wide, passes = roles.softmax.attributes["bits"] == 16, self.head // self.word
         context = self.rows("context", tokens, self.dim)
-        scores = [self.arena.allocate("scores", tokens, span, high=True) for _ in range(min(2, self.heads))]
-        biases = [self.arena.allocate("bias", tokens, span, high=True) for _ in range(min(2, self.heads))]
-        weights = self.arena.allocate("probabilities", planes * tokens, span, high=True)
-        passes = self.head // self.word
+        scores = [self.arena.allocate("scores", tokens, span, high=True) for _ in range(2)]
+        weights = [self.arena.allocate("probabilities", 2 * tokens, span, high=True)] * 2 if wide else scores
+        biases = [self.arena.allocate("bias", tokens, span, high=True)]
+        if self.arena.room >= tokens * (span + 2 * passes):
+            biases.append(self.arena.allocate("bias", tokens, span, high=True))
         for first, heads in parts(self.heads, self.arena.room // (tokens * passes), 1):
             query = self.rows("query", tokens, heads * self.head)
             yield self.tasks.gather(roles.scores, query, self._query_pattern(rectangle, query, first * passes))
             for head in range(first, first + heads):
-                target, bias = scores[head % 2], biases[head % 2]
+                target, bias = scores[head % 2], biases[head % len(biases)]
                 yield self.tasks.load(
                     roles.bias_add, Region.MODEL, self.plan.blobs[bias_name(roles, rectangle, head)].offset, bias,
                     tokens, (),
@@ -139,11 +141,11 @@ class BlockSteps(Worker):
                     target, self._stream(rectangle, head, values=False),
                 )  # fmt: skip
                 if head:
-                    yield self._context(rectangle, head - 1, weights, context)
-                yield from self._probabilities(rectangle, target, bias, weights)
+                    yield self._context(rectangle, head - 1, weights[(head - 1) % 2], context)
+                yield from self._probabilities(rectangle, target, bias, weights[head % 2])
             self.arena.free(query)
-        yield self._context(rectangle, self.heads - 1, weights, context)
-        self.arena.free(*scores, *biases, weights)
+        yield self._context(rectangle, self.heads - 1, weights[(self.heads - 1) % 2], context)
+        self.arena.free(*scores, *biases, *(weights[:1] if wide else ()))
         area = Area(rectangle.y, rectangle.x, rectangle.height, rectangle.width)
         before = self.places.enters(self.index)
         yield from self.residual(roles.proj, context, self.dim, roles.add1, before, self.places.middle, area)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from firmware.compiler.image import ModelImage
+from collections.abc import Callable, Sequence
+
 from firmware.compiler.placed import Layers, Placed
 from firmware.compiler.program import CompileError
-from firmware.compiler.scheduler import Scheduler
+from firmware.compiler.scheduler import Item
 from firmware.compiler.swin.constants import constants
 from firmware.compiler.swin.pattern import SwinTransformer, recognise
-from firmware.compiler.swin.plan import Plan
+from firmware.compiler.swin.plan import Plan, most_slots
 from hw.spec.config import Config
 from hw.spec.memory import align
 from hw.spec.model import Model
@@ -21,34 +22,37 @@ def place(model: Model, config: Config, batch: int, layers: Layers) -> Placed:
     roles = recognise(model)
     _check(model, roles, config)
     image = constants(model, roles, config)
-    slots = [_slots(model, roles, image, config, layers, number) for number in range(len(roles.stages))]
-    plan = Plan(model, roles, image, config, batch, slots)
-    scheduler = Scheduler(len(plan.arenas), layers())
-    scheduler.run(plan.items())
-    runs = {tokens for number in range(len(slots)) for _, tokens in plan.runs(number)}
-    return Placed(
-        scheduler, image, plan.work_bytes, tuple(sorted(runs)), max(slots), plan.checkpoints(scheduler.emitted)
-    )
+    stages = range(len(roles.stages))
 
+    def plan(images: int, slots: Sequence[int], merging: Sequence[int]) -> Plan:
+        return Plan(model, roles, image, config, images, slots, merging)
 
-def _slots(model: Model, roles: SwinTransformer, image: ModelImage, config: Config, layers: Layers, number: int) -> int:
-    """How many slots make stage `number` shortest: its first two blocks are scheduled with each."""
-    best: tuple[int, int] | None = None
-    refused: CompileError | None = None
-    for count in range(min(4, config.stat_banks, config.row_max_banks // 2), 0, -1):
-        plan = Plan(model, roles, image, config, 1, [count] * len(roles.stages))
-        scheduler = Scheduler(len(plan.arenas), layers())
-        try:
-            scheduler.run(plan.trial(number))
-        except CompileError as error:
-            refused = error
-            continue
-        if best is None or scheduler.makespan < best[0]:
-            best = scheduler.makespan, count
-    if best is None:
-        assert refused is not None
-        raise refused
-    return best[1]
+    def best(items: Callable[[Plan], list[Item]]) -> int:
+        """The number of slots that makes `items` shortest."""
+        found: list[tuple[int, int]] = []
+        refused: CompileError | None = None
+        for count in range(most_slots(config), 0, -1):
+            trial = plan(1, [count] * len(stages), [count] * len(stages))
+            scheduler = trial.scheduler(layers())
+            try:
+                scheduler.run(items(trial))
+            except CompileError as error:
+                refused = error
+                continue
+            found.append((scheduler.makespan, -count))
+        if not found:
+            assert refused is not None
+            raise refused
+        return -min(found)[1]
+
+    slots = [best(lambda trial, stage=stage: trial.trial(stage)) for stage in stages]
+    merging = [best(lambda trial, stage=stage: trial.merging_trial(stage)) for stage in stages[:-1]]
+    whole = plan(batch, slots, merging)
+    scheduler = whole.scheduler(layers())
+    scheduler.run(whole.items())
+    tokens = sorted({count for stage in stages for _, count in whole.runs(stage)})
+    checkpoints = whole.checkpoints(scheduler.emitted)
+    return Placed(scheduler, image, whole.work_bytes, tuple(tokens), max(slots), checkpoints)
 
 
 def _check(model: Model, roles: SwinTransformer, config: Config) -> None:

@@ -8,61 +8,81 @@ items of one block, and of the next, interleave.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firmware.compiler.allocator import Arena
 from firmware.compiler.image import ModelImage
-from firmware.compiler.program import Checkpoint
-from firmware.compiler.scheduler import Item, Task
+from firmware.compiler.program import Checkpoint, Layer
+from firmware.compiler.scheduler import Item, Scheduler, Task
 from firmware.compiler.swin.block import BlockSteps
 from firmware.compiler.swin.ends import EndSteps
 from firmware.compiler.swin.grid import Area, cut
 from firmware.compiler.swin.layout import Layout
 from firmware.compiler.swin.pattern import SwinTransformer
-from firmware.compiler.swin.windows import Rectangle
 from firmware.compiler.swin.worker import parts
 from firmware.compiler.tasks import Tasks
 from hw.spec.config import Config
 from hw.spec.memory import param_words
 from hw.spec.model import Model
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "most_slots"]
 
 Writers = NDArray[np.object_]  # of each token of a grid, the item that writes it
 
 
-@dataclass(frozen=True)
+def most_slots(config: Config) -> int:
+    """Slots for which there are banks: one of statistics and two of row maxima each."""
+    return min(4, config.stat_banks, config.row_max_banks // 2)
+
+
 class _Slot:
-    arena: Arena
-    bank: int  # of statistics; two banks of row maxima
+    """Scratchpad words [start, stop), a bank of statistics and two of row maxima."""
+
+    def __init__(self, start: int, stop: int, bank: int) -> None:
+        self.start, self.stop, self.bank = start, stop, bank
+        self.arena = Arena(start, stop)
+
+    def rivals(self, other: _Slot) -> bool:
+        """Whether they have something in common."""
+        return self.bank == other.bank or (self.start < other.stop and other.start < self.stop)
 
 
 class Plan:
-    """Items for `images` images of `model`; stage s has ``slots[s]`` equal parts of the scratchpad."""
+    """Items for `images` images of `model`.
+
+    The blocks of stage s have ``slots[s]`` equal parts of the scratchpad, the merging behind them ``merging[s]``.
+    """
 
     def __init__(
-        self, model: Model, roles: SwinTransformer, image: ModelImage, config: Config, images: int, slots: Sequence[int]
-    ) -> None:
+        self, model: Model, roles: SwinTransformer, image: ModelImage, config: Config, images: int,
+        slots: Sequence[int], merging: Sequence[int],
+    ) -> None:  # fmt: skip
         self.model, self.roles, self.blobs, self.config = model, roles, image.blobs, config
-        self.images, self.slots = images, tuple(slots)
+        self.images, self.slots, self.merging = images, tuple(slots), tuple(merging)
         self.tasks = Tasks(model, config, image)
         self.layout = Layout(roles, config, images)
         self.arenas: list[_Slot] = []
         self._numbers: dict[int, frozenset[int]] = {}
         self._words: dict[int, int] = {}
-        for count in sorted(set(slots)):
+        for count in sorted({*slots, *merging}):
             first, size = len(self.arenas), config.scratch_words // count
-            self.arenas += [_Slot(Arena(k * size, (k + 1) * size), k) for k in range(count)]
+            self.arenas += [_Slot(k * size, (k + 1) * size, k * most_slots(config) // count) for k in range(count)]
             self._numbers[count], self._words[count] = frozenset(range(first, len(self.arenas))), size
 
     @property
     def work_bytes(self) -> int:
         """Size of the WORK region."""
         return self.layout.words * self.config.word_bytes
+
+    def scheduler(self, layers: dict[str, Layer]) -> Scheduler:
+        """One for these slots."""
+        rivals = {
+            number: frozenset(k for k, other in enumerate(self.arenas) if k != number and slot.rivals(other))
+            for number, slot in enumerate(self.arenas)
+        }
+        return Scheduler(len(self.arenas), layers, rivals)
 
     def items(self) -> list[Item]:
         """All items, in the order in which they are to start if they can."""
@@ -73,6 +93,11 @@ class Plan:
         writers = np.full(self.roles.stages[stage].tokens, None)
         blocks = range(min(2, len(self.roles.stages[stage].blocks)))
         return [item for block in blocks for item in self._block(0, stage, block, writers)]
+
+    def merging_trial(self, stage: int) -> list[Item]:
+        """Items of the merging behind `stage` alone."""
+        tokens = self.roles.stages[stage].tokens
+        return list(self._merge(0, stage, np.full(tokens, None), np.full(tokens // 4, None)))
 
     def checkpoints(self, emitted: Mapping[Hashable, int]) -> tuple[Checkpoint, ...]:
         """Where the residual stream of a single image is whole in WORK: behind blocks."""
@@ -122,7 +147,7 @@ class Plan:
         places = self.layout.stages[image]
         before, after = places[number].leaves(len(stage.blocks) - 1), places[number + 1].entry
         # normalised rows, or one of them twice as wide, beside the parameters
-        room = self._words[self.slots[number]] - 4 * stage.dim * param_words(self.config) - 8 * stage.dim // word
+        room = self._words[self.merging[number]] - 4 * stage.dim * param_words(self.config) - 8 * stage.dim // word
         whole = Area(0, 0, stage.height // 2, stage.width // 2)
         grid = writers.reshape(whole.height, 2, whole.width, 2)
         for area in cut(whole, min(self.config.tokens, room // (4 * stage.dim // word))):
@@ -130,7 +155,7 @@ class Plan:
             rows, columns = slice(area.y, area.y + area.height), slice(area.x, area.x + area.width)
             following.reshape(whole.height, whole.width)[rows, columns] = _filled(key, area.height, area.width)
             yield Item(
-                key, _after(grid[rows, :, columns].ravel()), self._in(number),
+                key, _after(grid[rows, :, columns].ravel()), self._numbers[self.merging[number]],
                 lambda slot, area=area: EndSteps(self, slot).merge(stage, before, after, area),
             )  # fmt: skip
 
