@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from math import lcm
 from typing import TYPE_CHECKING
 
@@ -116,8 +115,8 @@ class BlockSteps(Worker):
     def attend(self, rectangle: Rectangle) -> Steps:
         """Attention within a rectangle, projected, added to the residual stream.
 
-        Heads alternate: the array computes the scores of one while Shiftmax works on the one before. 8-bit probabilities
-        take the place of the scores.
+        Heads alternate: the array computes the scores of one while Shiftmax works on the one before. 8-bit
+        probabilities take the place of the scores.
         """
         roles, tokens, span = self.roles, rectangle.tokens, self._span(rectangle)
         wide, passes = roles.softmax.attributes["bits"] == 16, self.head // self.word
@@ -172,8 +171,8 @@ class BlockSteps(Worker):
 
     # MLP
 
-    def mlp(self, area: Area) -> Generator[Task, None, None]:
-        """The MLP of a run of tokens, added to the residual stream; `area` lies in the stream as a single line."""
+    def mlp(self, area: Area) -> Steps:
+        """The MLP of a run of tokens, added to the residual stream, of whose only line `area` is a part."""
         roles, stage = self.roles, self.stage
         before = self.places.middle.line(stage.tokens)
         after = self.places.leaves(self.index).line(stage.tokens)

@@ -65,7 +65,10 @@ class Grid:
         return Pattern(offset=start, scratch=scratch, run=(area.width * words, 1), second=second)
 
     def merged(self, area: Area, scratch: int) -> list[Pattern]:
-        """2 x 2 squares as rows of four tokens, `area` counting squares: even row and column, odd row, odd column, both."""
+        """2 x 2 squares as rows of four tokens: even row and column, odd row, odd column, both odd.
+
+        `area` counts squares.
+        """
         return [
             Pattern(
                 offset=self.at(2 * area.y + y, 2 * area.x + x), scratch=scratch + place * self.row, run=(self.row, 1),

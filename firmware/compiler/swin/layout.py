@@ -27,9 +27,9 @@ class Attention:
 class StageLayout:
     """One image's tensors of a stage.
 
-    The residual stream enters block b in ``streams[b % 2]`` (block 0's as int8 in ``entry``, except in the first stage),
-    is in ``middle`` between its attention and its MLP, and leaves it in ``streams[(b + 1) % 2]``: so what leaves a block
-    is whole until the block after the next one. Q, K and V have two places, by parity of the block.
+    The residual stream enters block b in ``streams[b % 2]`` (block 0 in ``entry``, as int8 except in the first stage),
+    is in ``middle`` between its attention and its MLP, and leaves it in ``streams[(b + 1) % 2]``: so what leaves a
+    block is whole until the block after the next one. Q, K and V have two places, by parity of the block.
     """
 
     def __init__(self, stage: Stage, config: Config, start: int, *, first: bool) -> None:

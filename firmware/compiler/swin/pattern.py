@@ -1,4 +1,4 @@
-"""Recognises the Swin graph: the operators of the patch embedding, of each block and merging, and of the head, in order."""
+"""Recognises the Swin graph: the operators of the patch embedding, of blocks and merging, and of the head, in order."""
 
 from __future__ import annotations
 
@@ -114,8 +114,10 @@ class _Nodes:
     def __init__(self, model: Model) -> None:
         self._nodes, self._next = model.nodes, 0
 
-    def peek(self) -> str:
-        return self._nodes[self._next].op if self._next < len(self._nodes) else ""
+    def peek(self, ahead: int = 0) -> str:
+        """The operator of the next node, or of one behind it; empty at the end."""
+        place = self._next + ahead
+        return self._nodes[place].op if place < len(self._nodes) else ""
 
     def take(self, *ops: str) -> list[Node]:
         """The next nodes. Raises CompileError, with the name of the first, unless they are `ops`."""
@@ -135,7 +137,7 @@ def recognise(model: Model) -> SwinTransformer:
     _, embed, embed_quant, embed_norm, embed_norm_quant, enter = nodes.take(*_FRONT)
     _, height, width = model.image
     height, width = height // model.patch, width // model.patch
-    stages = []
+    stages: list[Stage] = []
     while nodes.peek() == "layer_norm" and not (stages and stages[-1].merge is None):
         stages.append(_stage(model, nodes, height, width))
         height, width = height // 2, width // 2
@@ -148,8 +150,8 @@ def recognise(model: Model) -> SwinTransformer:
 
 
 def _stage(model: Model, nodes: _Nodes, height: int, width: int) -> Stage:
-    blocks = []
-    while nodes.peek() == "layer_norm" and (not blocks or nodes._nodes[nodes._next + 2].op == "window_partition"):
+    blocks: list[Block] = []
+    while nodes.peek() == "layer_norm" and (not blocks or nodes.peek(2) == "window_partition"):
         blocks.append(_block(model, nodes))
     merge = Merge(*nodes.take(*_MERGE)) if nodes.peek() == "merge" else None
     sizes = {
@@ -169,10 +171,7 @@ def _block(model: Model, nodes: _Nodes) -> Block:
     if block.reverse.attributes != grid:
         raise CompileError(f"{block.reverse.name} must undo {block.partition.name}, but their windows differ")
     expected = mask(grid["height"], grid["width"], block.side, block.shift)
-    if masks:
-        present = np.asarray(model.tensor(masks[0], "value"))
-    else:
-        present = np.zeros_like(expected)
+    present = np.asarray(model.tensor(masks[0], "value")) if masks else np.zeros_like(expected)
     if present.shape != expected.shape or np.any(present != expected):
         raise CompileError(f"the mask of {block.softmax.name} must be that of windows shifted by {block.shift}")
     return block

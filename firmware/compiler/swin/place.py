@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from firmware.compiler.placed import Layers, Placed
 from firmware.compiler.program import CompileError
@@ -45,8 +46,8 @@ def place(model: Model, config: Config, batch: int, layers: Layers) -> Placed:
             raise refused
         return -min(found)[1]
 
-    slots = [best(lambda trial, stage=stage: trial.trial(stage)) for stage in stages]
-    merging = [best(lambda trial, stage=stage: trial.merging_trial(stage)) for stage in stages[:-1]]
+    slots = [best(partial(Plan.trial, stage=stage)) for stage in stages]
+    merging = [best(partial(Plan.merging_trial, stage=stage)) for stage in stages[:-1]]
     whole = plan(batch, slots, merging)
     scheduler = whole.scheduler(layers())
     scheduler.run(whole.items())
@@ -67,7 +68,7 @@ def _check(model: Model, roles: SwinTransformer, config: Config) -> None:
         for block in stage.blocks:
             if block.side**2 > config.tokens:
                 raise CompileError(
-                    f"a window of {block.side} x {block.side} of {block.partition.name} exceeds tokens ({config.tokens})"
+                    f"a {block.side} x {block.side} window of {block.partition.name} exceeds tokens ({config.tokens})"
                 )
     if align(model.image[0] * model.patch**2, config.rows) // config.rows > 512:
         raise CompileError(f"a patch of {model.patch} x {model.patch} is deeper than 512 array passes")

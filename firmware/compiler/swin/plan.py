@@ -1,13 +1,15 @@
 """The plan of a Swin: items, the slots they may use, and what they wait for.
 
 Items of a block are, for each rectangle, the projection to Q, K and V and the attention, and, for each run of tokens,
-the MLP. Everything between items waits in WORK (`layout`), so an item waits for nothing but those that write its tokens, and
-items of one block, and of the next, interleave.
+the MLP. Everything between items waits in WORK (`layout`), so an item waits for nothing but those that write its
+tokens, and items of one block, and of the next, interleave.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +17,14 @@ from numpy.typing import NDArray
 from firmware.compiler.allocator import Arena
 from firmware.compiler.image import ModelImage
 from firmware.compiler.program import Checkpoint, Layer
-from firmware.compiler.scheduler import Item, Scheduler, Task
+from firmware.compiler.scheduler import Item, Scheduler
 from firmware.compiler.swin.block import BlockSteps
 from firmware.compiler.swin.ends import EndSteps
 from firmware.compiler.swin.grid import Area, cut
 from firmware.compiler.swin.layout import Layout
 from firmware.compiler.swin.pattern import SwinTransformer
-from firmware.compiler.swin.worker import parts
+from firmware.compiler.swin.windows import Rectangle
+from firmware.compiler.swin.worker import Steps, parts
 from firmware.compiler.tasks import Tasks
 from hw.spec.config import Config
 from hw.spec.memory import param_words
@@ -99,14 +102,14 @@ class Plan:
         tokens = self.roles.stages[stage].tokens
         return list(self._merge(0, stage, np.full(tokens, None), np.full(tokens // 4, None)))
 
-    def checkpoints(self, emitted: Mapping[Hashable, int]) -> tuple[Checkpoint, ...]:
+    def checkpoints(self, emitted: Mapping[Any, int]) -> tuple[Checkpoint, ...]:
         """Where the residual stream of a single image is whole in WORK: behind blocks."""
         if self.images > 1:
             return ()
         found = []
         for number, (stage, places) in enumerate(zip(self.roles.stages, self.layout.stages[0], strict=True)):
             for index, block in enumerate(stage.blocks):
-                last = max(at for key, at in emitted.items() if key[:4] == (0, number, index, "mlp"))  # type: ignore[index]
+                last = max(at for key, at in emitted.items() if key[:4] == (0, number, index, "mlp"))
                 offset = places.leaves(index).offset * self.config.word_bytes
                 found.append(Checkpoint(block.add2.name, last, offset))
         return tuple(found)
@@ -123,9 +126,10 @@ class Plan:
                 yield from self._merge(image, number, writers, following)
                 writers = following
         last = len(roles.stages) - 1
+        before = places[last].leaves(len(roles.stages[last].blocks) - 1)
 
-        def head(slot: int) -> Iterator[Task]:
-            return EndSteps(self, slot).head(image, places[last].leaves(len(roles.stages[last].blocks) - 1))
+        def head(slot: int) -> Steps:
+            return EndSteps(self, slot).head(image, before)
 
         yield Item((image, "head"), _after(writers), self._in(last), head)
 
@@ -137,10 +141,14 @@ class Plan:
         row = stage.dim // word
         room = self._words[self.slots[0]] - stage.dim * param_words(self.config)
         after = self.layout.stages[image][0].entry.line(stage.tokens)
+
+        def embed(area: Area, slot: int) -> Steps:
+            return EndSteps(self, slot).embed(image, area, after)
+
         for first, count in parts(stage.tokens, min(self.config.tokens, room // (3 * row)), 1):
             key, area = (image, "embed", first), Area(0, first, 1, count)
-            writers[first : first + count] = [key] * count
-            yield Item(key, (), self._in(0), lambda slot, area=area: EndSteps(self, slot).embed(image, area, after))
+            writers[first : first + count] = _filled(key, count)
+            yield Item(key, (), self._in(0), partial(embed, area))
 
     def _merge(self, image: int, number: int, writers: Writers, following: Writers) -> Iterator[Item]:
         stage, word = self.roles.stages[number], self.config.word_bytes
@@ -148,16 +156,18 @@ class Plan:
         before, after = places[number].leaves(len(stage.blocks) - 1), places[number + 1].entry
         # normalised rows, or one of them twice as wide, beside the parameters
         room = self._words[self.merging[number]] - 4 * stage.dim * param_words(self.config) - 8 * stage.dim // word
+
+        def merge(area: Area, slot: int) -> Steps:
+            return EndSteps(self, slot).merge(stage, before, after, area)
+
         whole = Area(0, 0, stage.height // 2, stage.width // 2)
         grid = writers.reshape(whole.height, 2, whole.width, 2)
         for area in cut(whole, min(self.config.tokens, room // (4 * stage.dim // word))):
             key = (image, number, "merge", area.y, area.x)
             rows, columns = slice(area.y, area.y + area.height), slice(area.x, area.x + area.width)
             following.reshape(whole.height, whole.width)[rows, columns] = _filled(key, area.height, area.width)
-            yield Item(
-                key, _after(grid[rows, :, columns].ravel()), self._numbers[self.merging[number]],
-                lambda slot, area=area: EndSteps(self, slot).merge(stage, before, after, area),
-            )  # fmt: skip
+            slots = self._numbers[self.merging[number]]
+            yield Item(key, _after(grid[rows, :, columns].ravel()), slots, partial(merge, area))
 
     def _block(self, image: int, number: int, index: int, writers: Writers) -> Iterator[Item]:
         """A block's items: rectangles from top to bottom, MLPs as soon as all their tokens are there."""
@@ -166,25 +176,28 @@ class Plan:
         middle = np.full(stage.tokens, None)
         runs = self.runs(number)
 
-        def steps(slot: int) -> BlockSteps:
-            return BlockSteps(self, slot, stage, places, index)
+        def project(rectangle: Rectangle, slot: int) -> Steps:
+            return BlockSteps(self, slot, stage, places, index).project(rectangle)
 
+        def attend(rectangle: Rectangle, slot: int) -> Steps:
+            return BlockSteps(self, slot, stage, places, index).attend(rectangle)
+
+        def mlp(area: Area, slot: int) -> Steps:
+            return BlockSteps(self, slot, stage, places, index).mlp(area)
+
+        where = (image, number, index)
         for rectangle in places.rectangles[index]:
             rows = slice(rectangle.y, rectangle.y + rectangle.height)
             columns = slice(rectangle.x, rectangle.x + rectangle.width)
-            where = (image, number, index)
-            project, attend = (*where, "project", rectangle), (*where, "attend", rectangle)
+            projected, attended = (*where, "project", rectangle), (*where, "attend", rectangle)
             after = _after(grid[rows, columns].ravel())
-            yield Item(project, after, self._in(number), lambda slot, r=rectangle: steps(slot).project(r))
-            yield Item(attend, (project,), self._in(number), lambda slot, r=rectangle: steps(slot).attend(r))
-            middle.reshape(grid.shape)[rows, columns] = _filled(attend, rectangle.height, rectangle.width)
+            yield Item(projected, after, self._in(number), partial(project, rectangle))
+            yield Item(attended, (projected,), self._in(number), partial(attend, rectangle))
+            middle.reshape(grid.shape)[rows, columns] = _filled(attended, rectangle.height, rectangle.width)
             while runs and all(key is not None for key in middle[runs[0][0] : sum(runs[0])]):
                 first, count = runs.pop(0)
                 key, area = (*where, "mlp", first), Area(0, first, 1, count)
-                yield Item(
-                    key, _after(middle[first : first + count]), self._in(number),
-                    lambda slot, area=area: steps(slot).mlp(area),
-                )  # fmt: skip
+                yield Item(key, _after(middle[first : first + count]), self._in(number), partial(mlp, area))
                 writers[first : first + count] = _filled(key, count)
 
     def runs(self, number: int) -> list[tuple[int, int]]:

@@ -1,7 +1,7 @@
 """Windows as rectangles of the token grid.
 
-A window of the rolled grid is one rectangle of the grid before rolling, or, where the roll wrapped it around an edge, two
-or four; and the mask lets tokens attend to those of their own rectangle only. So neither the roll nor the mask is
+A window of the rolled grid is one rectangle of the grid before rolling, or, where the roll wrapped it around an edge,
+two or four; and the mask lets tokens attend to those of their own rectangle only. So neither the roll nor the mask is
 ever executed: attention runs rectangle by rectangle.
 """
 
@@ -18,7 +18,7 @@ __all__ = ["Rectangle", "mask", "rectangles"]
 
 @dataclass(frozen=True)
 class Rectangle:
-    """Tokens that attend to one another: rows y.., columns x.. of the grid, at (in_y, in_x) of window number `window`."""
+    """Tokens that attend to one another: rows y.. and columns x.. of the grid, at (in_y, in_x) of a window."""
 
     y: int
     x: int

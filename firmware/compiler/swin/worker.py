@@ -47,7 +47,7 @@ class Worker:
         self, node: Node, area: Area, channels: int, load: Callable[[Area, Buffer], Iterable[Task]], *,
         wide: int = 1, wide_dest: int = 0,
     ) -> Generator[Task, None, Buffer]:  # fmt: skip
-        """The norm of the tokens of `area`, which `load` brings piece by piece, in as few pieces as there is room for."""
+        """The norm of the tokens of `area`, which `load` brings in as few pieces as there is room for."""
         normal = self.rows("normalised", area.tokens, channels, wide=wide_dest, high=True)
         blob = self.plan.blobs[node.name]
         params = self.arena.allocate("norm parameters", 1, blob.words)
