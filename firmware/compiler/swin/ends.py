@@ -49,7 +49,7 @@ class EndSteps(Worker):
         patches = self.arena.allocate("patches", tokens, row)
         offset = (image * stage.tokens + area.x) * row
         yield self.tasks.load(roles.embed, Region.INPUT, offset, patches, tokens, ())
-        embedded = self.rows("embedded", tokens, stage.dim)
+        embedded = self.rows("embedded", tokens, stage.dim, high=True)
         yield self.tasks.linear(roles.embed, patches, tokens, embedded, stage.dim, Kind.INT8)
         self.arena.free(patches)
         blob = self.plan.blobs[roles.embed_norm.name]

@@ -27,7 +27,7 @@ from firmware.compiler.swin.windows import Rectangle
 from firmware.compiler.swin.worker import Steps, parts
 from firmware.compiler.tasks import Tasks
 from hw.spec.config import Config
-from hw.spec.memory import param_words
+from hw.spec.memory import align, param_words
 from hw.spec.model import Model
 
 __all__ = ["Plan", "most_slots"]
@@ -92,10 +92,12 @@ class Plan:
         return [item for image in range(self.images) for item in self._image(image)]
 
     def trial(self, stage: int) -> list[Item]:
-        """Items of the first two blocks of `stage` alone, as if everything before them were there."""
+        """What runs in the slots of `stage`, but for blocks after the second, as if everything before were there."""
         writers = np.full(self.roles.stages[stage].tokens, None)
-        blocks = range(min(2, len(self.roles.stages[stage].blocks)))
-        return [item for block in blocks for item in self._block(0, stage, block, writers)]
+        items = list(self._embed(0, writers)) if stage == 0 else []
+        for block in range(min(2, len(self.roles.stages[stage].blocks))):
+            items += self._block(0, stage, block, writers)
+        return [*items, self._head(0, writers)] if stage == len(self.roles.stages) - 1 else items
 
     def merging_trial(self, stage: int) -> list[Item]:
         """Items of the merging behind `stage` alone."""
@@ -115,7 +117,7 @@ class Plan:
         return tuple(found)
 
     def _image(self, image: int) -> Iterator[Item]:
-        roles, places = self.roles, self.layout.stages[image]
+        roles = self.roles
         writers = np.full(roles.stages[0].tokens, None)
         yield from self._embed(image, writers)
         for number, stage in enumerate(roles.stages):
@@ -125,27 +127,32 @@ class Plan:
                 following = np.full(stage.tokens // 4, None)
                 yield from self._merge(image, number, writers, following)
                 writers = following
-        last = len(roles.stages) - 1
-        before = places[last].leaves(len(roles.stages[last].blocks) - 1)
+        yield self._head(image, writers)
+
+    def _head(self, image: int, writers: Writers) -> Item:
+        last = len(self.roles.stages) - 1
+        before = self.layout.stages[image][last].leaves(len(self.roles.stages[last].blocks) - 1)
 
         def head(slot: int) -> Steps:
             return EndSteps(self, slot).head(image, before)
 
-        yield Item((image, "head"), _after(writers), self._in(last), head)
+        return Item((image, "head"), _after(writers), self._in(last), head)
 
     def _in(self, stage: int) -> frozenset[int]:
         return self._numbers[self.slots[stage]]
 
     def _embed(self, image: int, writers: Writers) -> Iterator[Item]:
         stage, word = self.roles.stages[0], self.config.word_bytes
-        row = stage.dim // word
-        room = self._words[self.slots[0]] - stage.dim * param_words(self.config)
+        row, patch = stage.dim // word, align(self.model.image[0] * self.model.patch**2, word) // word
+        words = self._words[self.slots[0]]
+        # int8 tokens beside their patches, or beside the parameters and the tokens as int16
+        most = min(words // (row + patch), (words - stage.dim * param_words(self.config)) // (3 * row))
         after = self.layout.stages[image][0].entry.line(stage.tokens)
 
         def embed(area: Area, slot: int) -> Steps:
             return EndSteps(self, slot).embed(image, area, after)
 
-        for first, count in parts(stage.tokens, min(self.config.tokens, room // (3 * row)), 1):
+        for first, count in parts(stage.tokens, min(self.config.tokens, most), 1):
             key, area = (image, "embed", first), Area(0, first, 1, count)
             writers[first : first + count] = _filled(key, count)
             yield Item(key, (), self._in(0), partial(embed, area))
