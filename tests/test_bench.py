@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from bench import __main__ as command
-from bench import deit
+from bench import runs, swin
 from bench.__main__ import main, markdown
 from bench.anchors import ANCHORS
-from bench.deit import CASES, DSPS, Case, Result, Row, rows, run_case
+from bench.deit import CASES, rows
+from bench.runs import DSPS, Case, Result, Row, run_case
 from firmware.make_model import architecture
 
 
@@ -80,9 +81,9 @@ def test_published_figures_are_possible():
 
 def test_a_network_is_simulated_and_checked(monkeypatch):
     """A ViT of one block on the small preset."""
-    monkeypatch.setattr(deit, "BOARD", "tiny")
+    monkeypatch.setattr(runs, "BOARD", "tiny")
     monkeypatch.setattr(
-        deit, "architecture",
+        runs, "architecture",
         lambda name, depth: architecture(name, img_size=32, patch=8, dim=64, depth=depth, heads=2, classes=10),
     )  # fmt: skip
     found = run_case(Case(name="x", model="deit_tiny_patch16_224", depth=1, batch=2))
@@ -94,19 +95,19 @@ def test_a_network_is_simulated_and_checked(monkeypatch):
 
 
 def test_a_wrong_logit_is_noticed(monkeypatch):
-    monkeypatch.setattr(deit, "BOARD", "tiny")
+    monkeypatch.setattr(runs, "BOARD", "tiny")
     monkeypatch.setattr(
-        deit, "architecture",
+        runs, "architecture",
         lambda name, depth: architecture(name, img_size=32, patch=8, dim=64, depth=depth, heads=2, classes=10),
     )  # fmt: skip
-    right = deit.golden.run
+    right = runs.golden.run
 
     def wrong(model, images):
         logits = right(model, images)
         logits[0, 3] += 1
         return logits
 
-    monkeypatch.setattr(deit.golden, "run", wrong)
+    monkeypatch.setattr(runs.golden, "run", wrong)
     assert not run_case(Case(name="x", model="deit_tiny_patch16_224", depth=1)).bit_exact
 
 
@@ -129,3 +130,51 @@ def test_a_page_without_markers_is_refused_before_the_simulation(monkeypatch, tm
     monkeypatch.setattr(command, "run_case", lambda *_: pytest.fail("simulated"))
     with pytest.raises(SystemExit, match="lacks the lines"):
         main(["deit", "--docs", str(tmp_path / "missing.md")])
+
+
+def test_swin_has_a_row_for_every_figure():
+    tiny = result("tiny", 0.88, case=swin.CASES["tiny"], layer_errors={"fc1": 0.03})
+    block = swin.BlockResult(swin.BLOCKS["stage-1"], True, 1_000_000, 1_001_000)
+    found = {row.figure: row.verdict for row in swin.rows([tiny], [block])}
+    assert list(found.values()) == ["pass", "stretch", "FAIL", "stretch"]
+    assert {row.verdict for row in swin.rows([])} == {"not measured"}
+    assert swin.CASES["tiny"].quick().text == "Swin-T, 8-bit attention, 8 blocks only"
+
+
+def test_blocks_are_cut_out_and_compared(monkeypatch):
+    """Two small blocks on the small preset, and what a wrong golden model would show."""
+    monkeypatch.setattr(swin, "BOARD", "tiny")
+    real = architecture
+    monkeypatch.setattr(swin, "architecture", lambda name, **sizes: real(name, window=4, **sizes))
+    blocks = swin.Blocks(name="x", text="8 x 8", dim=32, heads=(1, 2), depth=(2, 1), img_size=32)
+    found = swin.run_blocks(blocks)
+    assert found.bit_exact
+    assert abs(found.predicted / found.cycles - 1) < 0.02
+    right = swin.golden.run
+
+    def wrong(model, images, trace):
+        right(model, images, trace)
+        trace[blocks.checkpoint][0, 5, 7] ^= 1
+
+    monkeypatch.setattr(swin.golden, "run", wrong)
+    assert not swin.run_blocks(blocks).bit_exact
+
+
+def test_swin_command_line(monkeypatch, tmp_path, capsys):
+    answer = result("tiny", case=swin.CASES["tiny"])
+    monkeypatch.setattr(command, "run_case", lambda _case, _seed: answer)
+    monkeypatch.setattr(
+        command, "run_blocks", lambda blocks, _seed: swin.BlockResult(blocks, blocks.name == "stage-1", 1000, 1001)
+    )
+    monkeypatch.setattr(command, "estimate", lambda case, _seed: swin.Estimate(case, 10**8, 0.9, 0.91, 50_000, 9.5))
+    page, report = tmp_path / "performance.md", tmp_path / "report.json"
+    page.write_text("<!-- bench deit: begin -->\nkept\n<!-- bench swin: begin --><!-- bench swin: end -->\nafter\n")
+    only = ["--only", "tiny", "stage-1", "base"]
+    assert main(["swin", *only, "--docs", str(page), "--report", str(report)]) == 0
+    text = page.read_text()
+    assert "kept" in text
+    assert "| stage-1 | 56 x 56 tokens of 96 channels | yes | 1,000 | +0.10% |" in text
+    assert "| base | Swin-B, 8-bit attention | 100,000,000 | 0.9000 | 0.9100 | 1.00 | 50,000 | 10 s |" in text
+    assert capsys.readouterr().out.strip() in text
+    assert json.loads(report.read_text())["estimates"][0]["cycles"] == 10**8
+    assert main(["swin", "--only", "stage-3"]) == 1

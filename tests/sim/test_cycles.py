@@ -111,6 +111,7 @@ WIDE = {"wide_source": 1, "wide_dest": 1}
         *(vector(Op.MOMENTS, *shape, wide_source=1) for shape in ((1, 8), (5, 16), (3, 280))),
         *(vector(Op.LAYER_NORM, *shape, **wide) for shape in ((9, 64), (12, 36)) for wide in ({}, WIDE)),
         *(vector(Op.ADD, *shape, **wide) for shape in ((1, 8), (9, 40), (9, 17)) for wide in ({}, WIDE)),
+        *(vector(Op.ADD_MAX, *shape) for shape in ((1, 8), (9, 40), (9, 17))),
         *(matmul(*shape, **more) for shape in ((32, 4, 32), (9, 6, 16), (32, 1, 64)) for more in (
             {}, {"kind": Kind.INT16}, {"kind": Kind.INT32}, {"transpose": 1}, {"per_channel": 0},
         )),

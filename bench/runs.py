@@ -1,0 +1,153 @@
+"""One simulated run per case, checked bit for bit; figures and the bars that they must pass."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from firmware.device import Accelerator
+from firmware.make_model import Architecture, architecture, images, make_model
+from firmware.preprocess import to_int8
+from firmware.profile import Profile
+from hw.spec.model import Model
+from sim import golden
+from sim.cycles import Prediction, predict
+
+__all__ = ["BOARD", "CLOCK", "DSPS", "Case", "Result", "Row", "model_of", "run_case", "utilisation"]
+
+BOARD = "arty_a7"
+DSPS = 90  # DSP48E1 of the board's XC7A35T
+CLOCK = 100e6  # Hz: the clock the board's build aims at, for frames per second
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One simulated run."""
+
+    name: str
+    model: str
+    attention_bits: int = 16
+    batch: int = 1
+    options: str = ""  # of the simulator
+    depth: int | tuple[int, ...] | None = None  # blocks, or blocks of each stage, if not all
+
+    def quick(self) -> Case:
+        """The same with two blocks, or two in each stage."""
+        return replace(self, depth=(2, 2, 2, 2) if self.model.startswith("swin") else 2)
+
+    @property
+    def text(self) -> str:
+        """What is measured, in words."""
+        family, size, *_ = self.model.split("_")
+        parts = [f"{family.replace('deit', 'DeiT').replace('swin', 'Swin')}-{size[0].upper()}"]
+        parts.append(f"{self.attention_bits}-bit attention")
+        if self.batch > 1:
+            parts.append(f"batch of {self.batch}")
+        if self.depth:
+            blocks = self.depth if isinstance(self.depth, int) else sum(self.depth)
+            parts.append(f"{blocks} blocks only")
+        if self.options:
+            parts.append(self.options)
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run gave. `predicted` is the cycle model's answer; it has none for other memories than the default."""
+
+    case: Case
+    bit_exact: bool
+    cycles: int
+    utilisation: float
+    occupancy: float
+    macs_per_cycle: int
+    wall: float  # seconds of simulation
+    cpu: float
+    engines: dict[str, dict[str, float]]
+    predicted: int | None
+    layer_errors: dict[str, float]  # predicted / simulated - 1 of layers with MACs
+
+    @property
+    def frames(self) -> float:
+        """Images per second at CLOCK."""
+        return self.case.batch * CLOCK / self.cycles
+
+
+def model_of(case: Case, seed: int) -> tuple[Architecture, Model]:
+    """Its architecture and its integer model of random weights."""
+    shape = architecture(case.model, depth=case.depth)
+    return shape, make_model(shape, seed=seed, attention_bits=case.attention_bits)
+
+
+def run_case(case: Case, seed: int = 0) -> Result:
+    """Simulates `case` and compares every logit with the golden model."""
+    shape, model = model_of(case, seed)
+    pixels = to_int8(images(shape, case.batch, seed + 1000), model)  # not those of the calibration
+    expected = golden.run(model, pixels)
+    with Accelerator.open(f"sim:{BOARD}{'?' * bool(case.options)}{case.options}") as device:
+        program = device.load(model, batch=case.batch)
+        wall, cpu = time.perf_counter(), time.process_time()
+        logits = device.run(pixels)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        profile = device.profile()
+    prediction = None if case.options else predict(program)  # it knows the default memory only
+    return Result(
+        case=case,
+        bit_exact=bool(np.array_equal(expected, logits)),
+        cycles=profile.cycles,
+        utilisation=profile.utilisation,
+        occupancy=profile.occupancy,
+        macs_per_cycle=profile.macs_per_cycle,
+        wall=wall,
+        cpu=cpu,
+        engines={
+            e.name: {"busy": e.busy / profile.cycles, "wait_in": e.wait_in / profile.cycles} for e in profile.engines
+        },
+        predicted=None if prediction is None else int(prediction.cycles),
+        layer_errors=_layer_errors(prediction, profile) if prediction else {},
+    )
+
+
+def _layer_errors(prediction: Prediction, profile: Profile) -> dict[str, float]:
+    """Relative error per layer with MACs."""
+    predicted = {layer.name: layer.cycles for layer in prediction.layers}
+    return {
+        layer.name: predicted[layer.name] / layer.cycles - 1
+        for layer in profile.layers
+        if layer.macs and layer.cycles and layer.name in predicted
+    }
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure with the bar it must pass and the stretch beyond."""
+
+    figure: str
+    value: float | None
+    bar: float
+    stretch: float
+    text: Callable[[float], str]
+    more_is_better: bool = True
+    whole: bool = True  # measured on the whole network, which the bars are for
+
+    @property
+    def verdict(self) -> str:
+        """How far the value gets."""
+        if self.value is None:
+            return "not measured"
+        if not self.whole:
+            return "quick run"
+        sign = 1 if self.more_is_better else -1
+        if sign * self.value >= sign * self.stretch:
+            return "stretch"
+        return "pass" if sign * self.value >= sign * self.bar else "FAIL"
+
+
+def utilisation(text: str, name: str, results: Sequence[Result], bar: float, stretch: float) -> Row:
+    """The row of a case's utilisation."""
+    value = next((result.utilisation for result in results if result.case.name == name), None)
+    whole = not any(result.case.depth for result in results)
+    return Row(text, value, bar, stretch, lambda value: f"{value:.4f}", whole=whole)
