@@ -211,7 +211,9 @@ class Plan:
         """(first token, tokens) of the MLPs: the rows of normalised and hidden channels must fit together."""
         stage = self.roles.stages[number]
         row = (stage.dim + stage.hidden) // self.config.word_bytes
-        return parts(stage.tokens, min(self.config.tokens, self._words[self.slots[number]] // row), 1)
+        slots, most = self.slots[number], min(self.config.tokens, self._words[self.slots[number]] // row)
+        even = -(-stage.tokens // align(-(-stage.tokens // most), slots))  # every slot has as many
+        return parts(stage.tokens, even if even > self.config.cols else most, 1)
 
 
 def _filled(key: Hashable, *shape: int) -> Writers:
