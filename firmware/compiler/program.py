@@ -57,7 +57,7 @@ class Program:
     layers: list[Layer]
     counts: Mapping[isa.Engine, int]
     estimated_cycles: int
-    tiles: tuple[int, ...]  # tokens of each super-tile
+    tiles: tuple[int, ...]  # tokens of each super-tile; the sizes of those of a Swin that an MLP takes at a time
     slots: int  # super-tiles in flight
     checkpoints: tuple[Checkpoint, ...] = ()  # only with one image per run
 

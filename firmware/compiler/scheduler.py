@@ -11,12 +11,18 @@ from firmware.compiler.costs import ISSUE, STREAM_LATENCY, stream_cost
 from firmware.compiler.dependencies import Access, Tracker, pages
 from firmware.compiler.program import CompileError, Layer
 from hw.spec import isa
+from hw.spec.config import Config
 from hw.spec.isa import Engine, Op
 
-__all__ = ["Item", "Scheduler", "Stream", "Task"]
+__all__ = ["Item", "Scheduler", "Stream", "Task", "most_slots"]
 
 _TOGETHER = 64  # cycles: starts this close count as equal, and the longer item goes first
 _COUNTER_LIMIT = 60_000  # thresholds are 16 bits; beyond this a SYNC starts the counters again
+
+
+def most_slots(config: Config) -> int:
+    """Slots for which there are banks: one of statistics and two of row maxima each; more than four never paid."""
+    return min(4, config.stat_banks, config.row_max_banks // 2)
 
 
 @dataclass(frozen=True)

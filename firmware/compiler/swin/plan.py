@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from firmware.compiler.allocator import Arena
 from firmware.compiler.image import ModelImage
 from firmware.compiler.program import Checkpoint, Layer
-from firmware.compiler.scheduler import Item, Scheduler
+from firmware.compiler.scheduler import Item, Scheduler, most_slots
 from firmware.compiler.swin.block import BlockSteps
 from firmware.compiler.swin.ends import EndSteps
 from firmware.compiler.swin.grid import Area, cut
@@ -30,14 +30,9 @@ from hw.spec.config import Config
 from hw.spec.memory import align, param_words
 from hw.spec.model import Model
 
-__all__ = ["Plan", "most_slots"]
+__all__ = ["Plan"]
 
 Writers = NDArray[np.object_]  # of each token of a grid, the item that writes it
-
-
-def most_slots(config: Config) -> int:
-    """Slots for which there are banks: one of statistics and two of row maxima each."""
-    return min(4, config.stat_banks, config.row_max_banks // 2)
 
 
 class _Slot:

@@ -6,7 +6,7 @@ from math import lcm
 
 from firmware.compiler.placed import Layers, Placed
 from firmware.compiler.program import CompileError
-from firmware.compiler.scheduler import Scheduler
+from firmware.compiler.scheduler import Scheduler, most_slots
 from firmware.compiler.vit.constants import constants
 from firmware.compiler.vit.pattern import VisionTransformer, recognise
 from firmware.compiler.vit.plan import Plan
@@ -62,7 +62,7 @@ def cuts(tokens: int, config: Config) -> list[tuple[int, ...]]:
 
 def _arenas(config: Config, items: int) -> list[tuple[int, ...]]:
     """Ways to give the scratchpad's banks to slots, in ascending sizes: (4,), (1, 3), (2, 2), (1, 1, 2) ..."""
-    most = min(4, config.stat_banks, config.row_max_banks // 2, items)
+    most = min(most_slots(config), items)
 
     def split(banks: int, least: int, slots: int) -> list[tuple[int, ...]]:
         if slots == 1:
