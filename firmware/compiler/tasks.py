@@ -18,7 +18,7 @@ from hw.spec.model import Model, Node
 
 __all__ = ["Pattern", "Tasks"]
 
-_MOST_GAIN = 1 << 10  # int16 times less than 2^10, rounded, stays within 27 bits
+_MOST_GAIN = (1 << 18, 1 << 10)  # int8 times less than 2^18, int16 times less than 2^10, rounded: within 27 bits
 _MAX_RUN = 1 << 12  # words of a LOAD or STORE run: the operand's width
 
 
@@ -225,6 +225,7 @@ class Tasks:
         adder's 27 bits.
         """
         factors = self._factors(node) if factors is None else factors
+        self._check_gain(node, factors, wide)
         operands = {
             **self._sum(branch, identity, dest, rows, length), **factors,
             "wide_source": wide[0], "wide_identity": wide[1], "wide_dest": wide[2],
@@ -233,7 +234,9 @@ class Tasks:
 
     def add_max(self, node: Node, scores: Buffer, bias: Buffer, rows: int, length: int, stats: int) -> Task:
         """scores += bias, int8 in place; the largest of each row goes to the statistics bank."""
-        operands = {**self._sum(scores, bias, scores, rows, length), **self._factors(node), "stats": stats}
+        factors = self._factors(node)
+        self._check_gain(node, factors, (0, 0, 0))
+        operands = {**self._sum(scores, bias, scores, rows, length), **factors, "stats": stats}
         reads, writes = (scores.access(), bias.access()), (scores.access(), _bank("stats", stats))
         return self._vector(Op.ADD_MAX, operands, node, reads, writes)
 
@@ -243,7 +246,6 @@ class Tasks:
     ) -> Task:  # fmt: skip
         """dest = source rescaled: an addition of nothing. `wide`: whether source and dest are int16."""
         factors = {**(self._dyadic(node) if factors is None else factors), "mult_identity": 0, "shift_identity": 0}
-        self._check_gain(node, factors)
         return self.add(node, source, source, dest, rows, length, wide=(wide[0], *wide), factors=factors)
 
     @staticmethod
@@ -255,15 +257,13 @@ class Tasks:
 
     def _factors(self, node: Node) -> dict[str, int]:
         """Both dyadic factors of an addition."""
-        factors = {**self._dyadic(node), **self._dyadic(node, "_identity")}
-        self._check_gain(node, factors)
-        return factors
+        return {**self._dyadic(node), **self._dyadic(node, "_identity")}
 
     @staticmethod
-    def _check_gain(node: Node, factors: Mapping[str, int]) -> None:
-        for suffix in ("", "_identity"):
-            if factors[f"mult{suffix}"] >> factors[f"shift{suffix}"] >= _MOST_GAIN:
-                raise CompileError(f"{node.name} scales an operand by {_MOST_GAIN} or more, beyond the adder's 27 bits")
+    def _check_gain(node: Node, factors: Mapping[str, int], wide: tuple[int, int, int]) -> None:
+        for suffix, most in (("", _MOST_GAIN[wide[0]]), ("_identity", _MOST_GAIN[wide[1]])):
+            if factors[f"mult{suffix}"] >> factors[f"shift{suffix}"] >= most:
+                raise CompileError(f"{node.name} scales an operand by {most} or more, beyond the adder's 27 bits")
 
     def _vector(
         self, op: Op, operands: dict[str, int], node: Node, reads: tuple[Access, ...], writes: tuple[Access, ...]
