@@ -121,7 +121,6 @@ def estimate(case: Case, seed: int = 0) -> Estimate:
 def rows(results: Sequence[Result], blocks: Sequence[BlockResult] = ()) -> list[Row]:
     """The table: every figure asked for, measured or not."""
     errors = [abs(r.predicted / r.cycles - 1) for r in results if r.predicted is not None]
-    layer_errors = [abs(e) for r in results for e in r.layer_errors.values()]
     block_errors = [abs(b.predicted / b.cycles - 1) for b in blocks]
 
     def error(text: str, found: list[float]) -> Row:
@@ -131,6 +130,5 @@ def rows(results: Sequence[Result], blocks: Sequence[BlockResult] = ()) -> list[
     return [
         utilisation("utilisation, Swin-T, 8-bit attention", "tiny", results, 0.85, 0.90),
         error("cycle model against RTL, total", errors),
-        error("cycle model against RTL, layers, worst case", layer_errors),
         error("cycle model against RTL, blocks alone, worst case", block_errors),
     ]
