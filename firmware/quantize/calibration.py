@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from firmware.ivit.builder import Builder
 from firmware.ivit.constants import quantized
+from firmware.quantize.measure import Measurement
 from firmware.quantize.ranges import symmetric_scale
 from hw.spec.laws import evaluate
 from hw.spec.model import ModelError, Node
@@ -29,11 +30,16 @@ class Calibration(Builder):
 
     Every node is evaluated on the calibration `images` (float, normalised) as soon as it is there, in exact integers;
     an activation's scale is chosen by `ranges` from what the integer operators before it computed. `weights` are
-    floats under official names.
+    floats under official names. A `measure` is told everything.
     """
 
-    def __init__(self, weights: Mapping[str, Array], images: Array, ranges: Callable[[list[Array]], float]) -> None:
-        self.weights, self.images, self.ranges = weights, images, ranges
+    def __init__(
+        self, weights: Mapping[str, Array], images: Array, ranges: Callable[[list[Array]], float],
+        measure: Measurement | None = None,
+    ) -> None:  # fmt: skip
+        self.weights, self.images, self.ranges, self.measure = weights, images, ranges, measure
+        if measure is not None:
+            measure.start(weights, images)
         whole = ("cls_token", "pos_embed", "relative_position_bias_table")
         self.made = {name: self._float(name) for name in weights if name.endswith(whole)}
         super().__init__(self.made)
@@ -50,7 +56,10 @@ class Calibration(Builder):
     def _observe(self, name: str, real: Array, bits: int) -> None:
         """Chooses the scale of quantizer `name` from the values it gets, images first."""
         limit = self.ranges([real[i : i + _BATCH] for i in range(0, len(real), _BATCH)])
-        self.made[f"{name}.act_scaling_factor"] = np.asarray(symmetric_scale(limit, bits), f32)
+        scale = symmetric_scale(limit, bits)
+        self.made[f"{name}.act_scaling_factor"] = np.asarray(scale, f32)
+        if self.measure is not None:
+            self.measure.quantizer(real, float(scale), bits)
 
     def _real(self, node: str, scale: Array) -> Array:
         return self._values[node] * np.asarray(scale, np.float64)
@@ -62,7 +71,10 @@ class Calibration(Builder):
             raise ModelError(f"tensor {name}.weight must be a matrix, not {list(weight.shape)}")
         flat = weight.reshape(len(weight), -1)
         scale = np.maximum(np.abs(flat).max(1) / f32(127), f32(2.0**-23))
-        self.made[f"{name}.weight_integer"] = quantized(flat, scale[:, None], 8).astype(np.int8).reshape(weight.shape)
+        integers = quantized(flat, scale[:, None], 8).astype(np.int8)
+        self.made[f"{name}.weight_integer"] = integers.reshape(weight.shape)
+        if self.measure is not None:
+            self.measure.weight(name, flat, integers, scale)
         self.made[f"{name}.{kind}_scaling_factor"] = scale
         if bias:
             offset = np.zeros(len(flat), f32) if f"{name}.bias" not in self.weights else self._float(f"{name}.bias")
@@ -79,6 +91,8 @@ class Calibration(Builder):
             value = quantized(self.images, self.state.scale(name), 8).astype(np.int8)
         else:
             value = self._evaluate(node, attributes.get("bits", _BITS.get(op, 64)))
+        if self.measure is not None:
+            self.measure.node(node, self.tensors, value)
         if op == "add" and attributes["bits"] == 16:
             self._values.clear()  # the residual stream: nothing before it is read again
         self._values[name] = value
@@ -92,6 +106,10 @@ class Calibration(Builder):
             evaluate(self.tensors, node, [x if len(x) == 1 else x[i : i + _BATCH] for x in inputs]).astype(f"int{bits}")
             for i in range(0, len(self.images), _BATCH)
         ])  # fmt: skip
+
+    def result(self) -> Array:
+        """What the last node computed."""
+        return self._values[self.nodes[-1].name]
 
     def input(self) -> Array:
         self._observe("qact_input", self.images, 8)
