@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from firmware.errors import UserError
 from firmware.ivit.convert import depths_of
 
-__all__ = ["ARCHITECTURES", "Architecture", "describe", "foreign", "identify", "is_official"]
+__all__ = ["ARCHITECTURES", "IMAGENET", "Architecture", "describe", "foreign", "identify", "is_official", "twins"]
 
 Array = NDArray[Any]
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _HEAD_SIZE = 64  # of every published ViT and DeiT; their tensors do not say it
 
@@ -35,7 +35,7 @@ class Architecture:
     window: int = 0  # of a Swin
     classes: int = 1000
     channels: int = 3
-    statistics: tuple[Sequence[float], Sequence[float]] = _IMAGENET  # mean and deviation of pixel/255
+    statistics: tuple[Sequence[float], Sequence[float]] = IMAGENET  # mean and deviation of pixel/255
     crop: float = 0.9  # timm's for all of these; I-ViT's validation crops to 0.875
 
     @property
@@ -164,6 +164,12 @@ def identify(state: Mapping[str, Array], name: str | None = None, **given: Any) 
 def _same(known: Architecture, found: Architecture) -> bool:
     keys = ("family", "dim", "depths", "patch", "window")
     return all(getattr(known, key) == getattr(found, key) for key in keys)
+
+
+def twins(found: Architecture) -> list[str]:
+    """Known architectures with these tensors, if they are several that want other preprocessing."""
+    alike = [known for known in ARCHITECTURES.values() if _same(known, found)]
+    return [known.name for known in alike] if len({known.statistics for known in alike}) > 1 else []
 
 
 def describe(shape: Architecture) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,7 +45,9 @@ class Row:
 class Measurement:
     """Filled by a quantization it is given to."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Callable[[str], object] = lambda _: None) -> None:
+        """`progress` is called with the name of every node that was computed."""
+        self.progress = progress
         self.rows: list[Row] = []
         self.end: dict[str, float] = {}
         self._reference: Reference | None = None
@@ -74,6 +76,7 @@ class Measurement:
         if node.op == "add" and node.attributes["bits"] == 16:
             self._reference.values = {node.name: expected}  # the residual stream: nothing before it is read again
         pending, self._pending = self._pending, None
+        self.progress(node.name)
         if pending is None or node.op not in {"input", "requantize", "add"}:
             return
         real, scale, bits = pending
@@ -108,9 +111,9 @@ class Measurement:
 
     def show(self, console: Console) -> None:
         """A table of the activations, and the end."""
-        table = Table(title="activations against the float network")
-        table.add_column("quantizer")
-        for heading in ("bits", "scale", "largest", "saturated", "own SQNR dB", "SQNR dB"):
+        table = Table(title="activations: SQNR of each quantizer alone (own) and against the float network")
+        table.add_column("quantizer", no_wrap=True, min_width=28)
+        for heading in ("bits", "scale", "largest", "clamped", "own dB", "dB"):
             table.add_column(heading, justify="right")
         for row in self.rows:
             if row.kind == "activation":
