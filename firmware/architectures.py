@@ -1,205 +1,136 @@
-"""Architectures of checkpoints: what the tensors say, what a name says, and whether they agree."""
+"""Known architectures: the shapes of published ViTs, DeiTs and Swins, and the images they expect."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isqrt
 from typing import Any
 
-from numpy.typing import NDArray
-
 from firmware.errors import UserError
-from firmware.ivit.convert import depths_of
 
-__all__ = ["ARCHITECTURES", "IMAGENET", "Architecture", "describe", "foreign", "identify", "is_official", "twins"]
+__all__ = ["ARCHITECTURES", "IMAGENET", "Architecture", "architecture"]
 
-Array = NDArray[Any]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-_HEAD_SIZE = 64  # of every published ViT and DeiT; their tensors do not say it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """Shape of a network, one entry of `depths` and `heads` per stage (a ViT has one), and its images."""
+    """Shape of a ViT (one stage, no windows) or Swin, and the preprocessing it assumes."""
 
     name: str
-    family: str  # "vit" (and DeiT) or "swin"
-    dim: int
-    depths: tuple[int, ...]
-    heads: tuple[int, ...]
-    patch: int
+    dim: int  # of the first stage; each merging doubles it
+    depths: tuple[int, ...]  # blocks, by stage
+    heads: tuple[int, ...]  # by stage
+    patch: int = 16
+    window: int = 0  # its side, in tokens; 0 for a ViT
     img_size: int = 224
-    window: int = 0  # of a Swin
     classes: int = 1000
     channels: int = 3
     statistics: tuple[Sequence[float], Sequence[float]] = IMAGENET  # mean and deviation of pixel/255
     crop: float = 0.9  # timm's for all of these; I-ViT's validation crops to 0.875
 
     @property
+    def family(self) -> str:
+        """ "swin", or "vit", which DeiT is too."""
+        return "swin" if self.window else "vit"
+
+    @property
     def image(self) -> tuple[int, int, int]:
         """Channels, height and width of the input."""
         return self.channels, self.img_size, self.img_size
 
+    @property
+    def grid(self) -> int:
+        """Patches along a side of the image."""
+        return self.img_size // self.patch
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the first stage: patches and the class token of a ViT."""
+        return self.grid**2 + (not self.window)
+
 
 def _vit(name: str, dim: int, depth: int, **others: Any) -> Architecture:
-    return Architecture(name=name, family="vit", dim=dim, depths=(depth,), heads=(dim // 64,), patch=16, **others)
+    return Architecture(name=name, dim=dim, depths=(depth,), heads=(dim // 64,), **others)
 
 
-def _swin(name: str, dim: int, middle: int) -> Architecture:
+def _swin(name: str, dim: int, depth: int) -> Architecture:
     heads = tuple(dim // 32 << stage for stage in range(4))
-    return Architecture(
-        name=name, family="swin", dim=dim, depths=(2, 2, middle, 2), heads=heads, patch=4, window=7
-    )  # fmt: skip
+    return Architecture(name=name, dim=dim, depths=(2, 2, depth, 2), heads=heads, patch=4, window=7)
 
 
 ARCHITECTURES: dict[str, Architecture] = {
     shape.name: shape
     for shape in (
-        _vit("deit_tiny", 192, 12),
-        _vit("deit_small", 384, 12),
-        _vit("deit_base", 768, 12),
-        _vit("vit_base", 768, 12, statistics=_HALF),
-        _vit("vit_large", 1024, 24, statistics=_HALF),
-        _swin("swin_tiny", 96, 6),
-        _swin("swin_small", 96, 18),
-        _swin("swin_base", 128, 18),
+        _vit("deit_tiny_patch16_224", 192, 12),
+        _vit("deit_small_patch16_224", 384, 12),
+        _vit("deit_base_patch16_224", 768, 12),
+        _vit("vit_base_patch16_224", 768, 12, statistics=_HALF),
+        _vit("vit_large_patch16_224", 1024, 24, statistics=_HALF),
+        _swin("swin_tiny_patch4_window7_224", 96, 6),
+        _swin("swin_small_patch4_window7_224", 96, 18),
+        _swin("swin_base_patch4_window7_224", 128, 18),
     )
 }
-"""By short name; timm's and I-ViT's longer names begin with these."""
+"""timm's names."""
 
 
-def is_official(state: Mapping[str, Array]) -> bool:
-    """Whether these are tensors of I-ViT's training, which has integers in them, and not of a float network."""
-    return any(name.endswith(".weight_integer") for name in state)
+def architecture(
+    name: str, *, depth: int | Sequence[int] | None = None, heads: int | Sequence[int] | None = None,
+    **changes: int | None,
+) -> Architecture:  # fmt: skip
+    """The architecture called `name`, or the only one that starts so, with `changes` that are not None.
 
-
-def _named(name: str) -> Architecture:
-    found = next((shape for key, shape in ARCHITECTURES.items() if name == key or name.startswith(f"{key}_")), None)
-    if found is None:
+    `depth` and `heads` are one number per stage; a ViT has one. Raises UserError for an unknown name or an impossible
+    shape.
+    """
+    plain = name.partition(".")[0]  # timm names the training behind a dot
+    found = [shape for key, shape in ARCHITECTURES.items() if key == plain or key.startswith(f"{plain}_")]
+    if len(found) != 1:
         raise UserError(f"there is no architecture {name}; known: {', '.join(ARCHITECTURES)}")
-    return found
-
-
-def _shape(state: Mapping[str, Array], name: str, rank: int) -> tuple[int, ...]:
-    if name not in state:
-        raise UserError(f"tensor {name} is missing from the checkpoint")
-    shape = state[name].shape
-    if len(shape) != rank or 0 in shape:
-        raise UserError(f"tensor {name} must have {rank} dimensions, none of them 0, not the shape {list(shape)}")
+    given: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}
+    for key, stages in (("depths", depth), ("heads", heads)):
+        if stages is not None:
+            given[key] = (stages,) if isinstance(stages, int) else tuple(stages)
+    if "window" in given and not (found[0].window and given["window"] > 0):
+        raise UserError(f"{found[0].name} cannot have windows of {given['window']} tokens along a side")
+    shape = replace(found[0], **given)
+    _check(shape)
     return shape
 
 
-def _examine(state: Mapping[str, Array]) -> Architecture:
-    """The architecture that the shapes of `state` spell; 224 pixels for a Swin that does not say."""
-    weight = "weight_integer" if is_official(state) else "weight"
-    dim, channels, patch, _ = _shape(state, f"patch_embed.proj.{weight}", 4)
-    classes = _shape(state, "head.fc.weight" if "head.fc.weight" in state else f"head.{weight}", 2)[0]
-    common: dict[str, Any] = {"name": "", "dim": dim, "channels": channels, "patch": patch, "classes": classes}
-    depths = depths_of(state)
-    if not depths:
-        depth = len({match[1] for match in map(re.compile(r"blocks\.(\d+)\.").match, state) if match})
-        if not depth:
-            raise UserError("the checkpoint has neither blocks.0 nor layers.0: it is no ViT, DeiT or Swin")
-        tokens = _shape(state, "pos_embed", 3)[1] - 1
-        side = isqrt(tokens)
-        if side * side != tokens:
-            raise UserError(f"tensor pos_embed must be of a class token and a square of patches, not of {tokens + 1}")
-        return Architecture(
-            family="vit", depths=(depth,), heads=(max(dim // _HEAD_SIZE, 1),), img_size=side * patch, **common
+def _check(shape: Architecture) -> None:
+    for key in ("dim", "img_size", "patch", "classes"):
+        if getattr(shape, key) < 1:
+            raise UserError(f"{key} must be at least 1, not {getattr(shape, key)}")
+    for key, numbers in (("depth", shape.depths), ("heads", shape.heads)):
+        if not numbers or min(numbers) < 1:
+            raise UserError(f"{key} must be at least 1, not {', '.join(map(str, numbers))}")
+    if len(shape.depths) != len(shape.heads) or (len(shape.depths) > 1 and not shape.window):
+        raise UserError(
+            f"depth and heads must be a number per stage of {shape.name}, not {_text(shape.depths)} and "
+            f"{_text(shape.heads)}"
         )
-    tables = [f"layers.{stage}.blocks.0.attn.relative_position_bias_table" for stage in range(len(depths))]
-    window = (isqrt(_shape(state, tables[0], 2)[0]) + 1) // 2
-    masks = (state[name] for name in state if re.fullmatch(r"layers\.0\.blocks\.\d+\.attn_mask", name))
-    mask = next(masks, None)
-    size = 224 if mask is None or mask.ndim != 3 else isqrt(len(mask)) * window * patch
-    heads = tuple(_shape(state, table, 2)[1] for table in tables)
-    return Architecture(family="swin", depths=depths, heads=heads, window=window, img_size=size, **common)
+    if shape.img_size % shape.patch:
+        raise UserError(f"the image size {shape.img_size} is no multiple of the patch size {shape.patch}")
+    for stage, heads in enumerate(shape.heads):
+        if (shape.dim << stage) % heads:
+            raise UserError(f"the width {shape.dim << stage} is no multiple of the number of heads {heads}")
+    if shape.window:
+        _check_windows(shape)
 
 
-_FIELDS = {
-    "family": "family", "img_size": "image size", "patch": "patch size", "dim": "width", "depths": "depth",
-    "heads": "heads", "window": "window", "classes": "classes",
-}  # fmt: skip
+def _check_windows(shape: Architecture) -> None:
+    grid = shape.grid
+    for stage in range(len(shape.depths)):
+        window = min(shape.window, grid)
+        if grid % window:
+            raise UserError(f"windows of {window} x {window} do not divide the {grid} x {grid} tokens of stage {stage}")
+        if stage + 1 < len(shape.depths) and grid % 2:
+            raise UserError(f"the {grid} x {grid} tokens of stage {stage} cannot be merged two by two")
+        grid //= 2
 
 
-def _text(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def identify(state: Mapping[str, Array], name: str | None = None, **given: Any) -> Architecture:
-    """The architecture of a checkpoint, official or timm's.
-
-    `name` and the sizes that are `given` (img_size, patch, dim, depths, heads, classes; None for unknown) are checked
-    against the tensors' shapes, as far as those tell: not a ViT's heads, nor the image size of a Swin without stored
-    masks. Untold heads are of 64 channels. Raises UserError naming what was found and what was wanted.
-    """
-    found = _examine(state)
-    sizes = {key: value for key, value in given.items() if value is not None}
-    if name is None:
-        alike = [known for known in ARCHITECTURES.values() if _same(known, found)]
-        wanted = replace(alike[0] if len(alike) == 1 else found, **sizes)
-        if not wanted.name:
-            wanted = replace(wanted, name=f"{found.family}_{found.dim}")
-    else:
-        # A fine-tuned head is still that architecture: the number of classes is checked only where it is given.
-        wanted = replace(_named(name), channels=found.channels, **{"classes": found.classes, **sizes})
-    untold = {"heads"} if found.family == "vit" else set()
-    if found.family == "swin" and not any(key.endswith("attn_mask") for key in state):
-        untold.add("img_size")
-    for key, what in _FIELDS.items():
-        has, wants = getattr(found, key), getattr(wanted, key)
-        if key not in untold and has != wants:
-            raise UserError(
-                f"the checkpoint has {what} {_text(has)}, but {name or 'the command line'} wants {_text(wants)}; "
-                f"its tensors are those of a {_spelled(found)}"
-            )
-    if any(heads < 1 for heads in wanted.heads) or wanted.dim % wanted.heads[0]:
-        raise UserError(f"heads must divide the width {wanted.dim}, not be {_text(wanted.heads)}")
-    return wanted
-
-
-def _same(known: Architecture, found: Architecture) -> bool:
-    keys = ("family", "dim", "depths", "patch", "window")
-    return all(getattr(known, key) == getattr(found, key) for key in keys)
-
-
-def twins(found: Architecture) -> list[str]:
-    """Known architectures with these tensors, if they are several that want other preprocessing."""
-    alike = [known for known in ARCHITECTURES.values() if _same(known, found)]
-    return [known.name for known in alike] if len({known.statistics for known in alike}) > 1 else []
-
-
-def describe(shape: Architecture) -> str:
-    """Sizes in words."""
-    return ", ".join(f"{what} {_text(getattr(shape, key))}" for key, what in _FIELDS.items() if getattr(shape, key))
-
-
-def _spelled(found: Architecture) -> str:
-    alike = [known.name for known in ARCHITECTURES.values() if _same(known, found)]
-    return f"{' or '.join(alike) or found.family} ({describe(replace(found, heads=()))})"
-
-
-_NORM = r"(weight|bias|norm_scaling_factor|bias_integer)"
-_LINEAR = r"(weight|bias|fc_scaling_factor|conv_scaling_factor|weight_integer|bias_integer)"
-_ATTENTION = (
-    rf"(qkv|proj)\.{_LINEAR}|relative_position_(bias_table|index)|"
-    r"(qact\d|qact_(attn1|softmax|table)|int_softmax|log_int_softmax|matmul_[12])\.act_scaling_factor"
-)
-_BLOCK = (
-    rf"attn_mask|norm[12]\.{_NORM}|qact[1-4]\.act_scaling_factor|attn\.({_ATTENTION})|mlp\.fc[12]\.{_LINEAR}|"
-    r"mlp\.(act|qact1|qact2|qact_gelu)\.act_scaling_factor"
-)
-_KNOWN = re.compile(
-    rf"cls_token|pos_embed|(qact_input|qact_pos|qact[123]|act_out)\.act_scaling_factor|patch_embed\.(proj\.{_LINEAR}|"
-    rf"norm\.{_NORM}|(qact|qact_before_norm)\.act_scaling_factor)|norm\.{_NORM}|head\.(fc\.)?{_LINEAR}|"
-    rf"(layers\.\d+\.)?blocks\.\d+\.({_BLOCK})|"
-    rf"layers\.\d+\.downsample\.(norm\.{_NORM}|reduction\.{_LINEAR}|qact[12]\.act_scaling_factor)"
-)
-
-
-def foreign(state: Mapping[str, Array]) -> list[str]:
-    """Tensors that no ViT, DeiT or Swin of ours has: leaving them out would compute another network."""
-    return [name for name in state if not _KNOWN.fullmatch(name)]
+def _text(numbers: Sequence[int]) -> str:
+    return " ".join(map(str, numbers))

@@ -10,7 +10,7 @@ from bench import deit
 from bench.__main__ import main, markdown
 from bench.anchors import ANCHORS
 from bench.deit import CASES, DSPS, Case, Result, Row, rows, run_case
-from firmware.make_model import architecture
+from firmware.architectures import architecture
 
 
 def result(name, utilisation=0.93, **changes):

@@ -12,19 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from firmware.architectures import (
-    ARCHITECTURES,
-    IMAGENET,
-    Architecture,
-    describe,
-    foreign,
-    identify,
-    is_official,
-    twins,
-)  # fmt: skip
+from firmware.architectures import ARCHITECTURES, IMAGENET, Architecture
 from firmware.checkpoint import load_checkpoint
 from firmware.dataset import open_dataset
 from firmware.errors import UserError
+from firmware.identify import describe, foreign, identify, is_official, twins
 from firmware.ivit import model_from_state
 from firmware.model_file import save_model
 from firmware.preprocess import normalise

@@ -9,9 +9,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from firmware.architectures import ARCHITECTURES, architecture
 from firmware.cli.checkpoints import save
 from firmware.errors import UserError
-from firmware.make_model import ARCHITECTURES, architecture, images, make_model
+from firmware.make_model import images, make_model
 from firmware.model_file import load_model
 
 __all__ = ["inspect_command", "make_model_command", "register"]

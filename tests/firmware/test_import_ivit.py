@@ -11,15 +11,17 @@ import pytest
 from safetensors.numpy import save_file
 
 from firmware.__main__ import main
-from firmware.architectures import ARCHITECTURES, foreign, identify
+from firmware.architectures import ARCHITECTURES
 from firmware.checkpoint import load_checkpoint
 from firmware.errors import UserError
+from firmware.identify import foreign, identify
 from firmware.ivit import model_from_state
 from firmware.model_file import load_model
 from firmware.preprocess import to_int8
 from tests.support.optional import optional
 
 DATA = Path(__file__).parents[1] / "data"
+DEIT_TINY = ARCHITECTURES["deit_tiny_patch16_224"]
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 CASES = {
     "small_vit_t": (["--heads", "2"], {"heads": 2, "image": (3, 32, 32)}),
@@ -142,12 +144,12 @@ def test_architectures_are_told_from_the_tensors(name):
     arch = ARCHITECTURES[name]
     state = shapes_of(arch)
     assert identify(state, name) == arch
-    assert identify(state, f"{name}_patch{arch.patch}_224") == arch
+    assert identify(state, name.partition("_patch")[0]) == identify(state, f"{name}.fb_in1k") == arch
     inferred = identify(state)
     assert (inferred.dim, inferred.depths, inferred.heads, inferred.image) == (
         arch.dim, arch.depths, arch.heads, arch.image,
     )  # fmt: skip
-    twins = {"deit_base", "vit_base"}
+    twins = {"deit_base_patch16_224", "vit_base_patch16_224"}
     assert inferred.name == (name if name not in twins else "vit_768")
     for other in ARCHITECTURES.keys() - {name}:
         if {name, other} == twins:
@@ -160,7 +162,7 @@ def test_architectures_are_told_from_the_tensors(name):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"name": "resnet50"}, "there is no architecture resnet50; known: deit_tiny"),
+        ({"name": "resnet50"}, "there is no architecture resnet50; known: deit_tiny_patch16_224"),
         ({"classes": 10}, "has classes 1000, but the command line wants 10"),
         ({"name": "deit_tiny", "img_size": 384}, "has image size 224, but deit_tiny wants 384"),
         ({"depths": (6,)}, "has depth 12, but the command line wants 6"),
@@ -169,7 +171,7 @@ def test_architectures_are_told_from_the_tensors(name):
 )
 def test_wrong_sizes_are_refused(given, message):
     with pytest.raises(UserError, match=message):
-        identify(shapes_of(ARCHITECTURES["deit_tiny"]), **given)
+        identify(shapes_of(DEIT_TINY), **given)
 
 
 def test_official_names_are_known():

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from firmware.architectures import architecture
 from firmware.ivit import dyadic, model_from_state
-from firmware.make_model import architecture, float_weights
+from firmware.make_model import float_weights
 from firmware.make_model import images as architecture_images
 from firmware.model_file import load_model, save_model
 from firmware.preprocess import normalise, to_int8
