@@ -60,8 +60,8 @@ def _examine(state: Mapping[str, Array]) -> Architecture:
 
 
 _FIELDS = {
-    "family": "family", "img_size": "image size", "patch": "patch size", "dim": "width", "depths": "depth",
-    "heads": "heads", "window": "window", "classes": "classes",
+    "family": "family", "dim": "width", "depths": "depth", "heads": "heads", "patch": "patch size",
+    "img_size": "image size", "window": "window", "classes": "classes",
 }  # fmt: skip
 
 

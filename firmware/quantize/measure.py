@@ -89,10 +89,15 @@ class Measurement:
                 own_sqnr=sqnr(real, found), sqnr=sqnr(expected, found))
         )  # fmt: skip
 
+    @property
+    def expected(self) -> Array:
+        """What the float network computed last: in the end its logits [n, classes]."""
+        assert self._reference is not None
+        return next(reversed(self._reference.values.values())).astype(np.float64)
+
     def finish(self, logits: Array) -> None:
         """`logits` are the integer model's, in real units [n, classes]."""
-        assert self._reference is not None
-        expected = next(reversed(self._reference.values.values())).astype(np.float64)
+        expected = self.expected
         norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(logits, axis=1)
         self.end = {
             "images": len(logits),
