@@ -48,6 +48,10 @@ def register(commands: Any) -> None:
         "--count", type=int, help=f"images used; default: all of a file, {_FOLDER_IMAGES} of a folder"
     )
     quantized.add_argument("--ranges", choices=tuple(RANGES), default="ema", help="activation ranges, default ema")
+    quantized.add_argument("--equalise", action="store_true", help="powers of two per channel of LayerNorm outputs")
+    quantized.add_argument(
+        "--correct-attention", action="store_true", help="make up for probabilities that sum below 1"
+    )
     quantized.add_argument("--report", metavar="FILE", help="write what every quantizer costs, JSON")
     _add_common(quantized)
 
@@ -154,12 +158,14 @@ def quantize_command(arguments: argparse.Namespace) -> int:
             std=std,
             attention_bits=arguments.attention_bits,
             ranges=arguments.ranges,
+            equalise=arguments.equalise,
             labels=_read_labels(arguments.labels),
             measure=measure,
         )
     measure.show(console)
     if arguments.report:
-        write_json({"model": model.name, "ranges": arguments.ranges, **measure.report()}, arguments.report)
+        how = {key: getattr(arguments, key) for key in ("ranges", "equalise")}
+        write_json({"model": model.name, **how, **measure.report()}, arguments.report)
     return save(replace(model, crop=shape.crop), arguments.output)
 
 

@@ -43,13 +43,10 @@ def main():
         randomise(model)
         size = model.patch_embed.img_size[0]
         images = torch.nn.functional.interpolate(torch.randn(12, 3, 14, 14), size=(size, size), mode="bicubic")
-        save_file(
-            {key: value.half().contiguous() for key, value in model.state_dict().items()}, HERE / f"{name}.safetensors"
-        )
-        np.savez_compressed(
-            HERE / f"{name}.npz", images=images.numpy().astype(np.float16), versions=[timm.__version__, torch.__version__],
-            logits=model(images.half().float()).numpy(),
-        )  # fmt: skip
+        state = {key: value.half().contiguous() for key, value in model.state_dict().items()}
+        save_file(state, HERE / f"{name}.safetensors")
+        arrays = {"images": images.half().numpy(), "logits": model(images.half().float()).numpy()}
+        np.savez_compressed(HERE / f"{name}.npz", versions=[timm.__version__, torch.__version__], **arrays)
 
 
 if __name__ == "__main__":
