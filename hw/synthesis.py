@@ -12,7 +12,7 @@ from typing import Any
 
 from hw import yosys
 
-__all__ = ["GENERIC", "SERIES7", "Counts", "Family", "Unit", "count", "synthesise"]
+__all__ = ["ECP5", "GENERIC", "SERIES7", "Counts", "Family", "Unit", "count", "synthesise"]
 
 Counts = dict[str, float]
 """Resource -> how many."""
@@ -69,6 +69,20 @@ clean
     resource=_SERIES7_CELLS.get,
 )
 """Xilinx 7-series."""
+
+# ECP5 cells in LUT4s (Lattice FPGA-DS-02012): a CCU2C is two with their carries; a 16 x 4 memory takes the four LUTs it
+# is read from and the two of the slice that holds its write port
+_ECP5_CELLS: dict[str, tuple[str, float]] = {
+    "LUT4": ("lut", 1), "INV": ("lut", 1), "CCU2C": ("lut", 2), "TRELLIS_DPR16X4": ("lut", 6), "TRELLIS_FF": ("ff", 1),
+    "MULT18X18D": ("dsp", 1), "DP16KD": ("ebr", 1), "PDPW16KD": ("ebr", 1),
+}  # fmt: skip
+
+ECP5 = Family(
+    columns={"lut": "LUT4", "ff": "FF", "dsp": "MULT18X18D", "ebr": "EBR"},
+    commands="synth_ecp5 -noabc9 -noiopad -top {top}\n",
+    resource=_ECP5_CELLS.get,
+)
+"""Lattice ECP5; EBRs are its 18 kbit memories."""
 
 GENERIC = Family(
     columns={"lut": "LUT6", "ff": "FF", "multiplier": "multipliers", "memory": "memory bits"},
