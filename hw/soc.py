@@ -15,7 +15,7 @@ from hw.units.axi_narrower import AxiNarrower
 from hw.units.axi_pins import axi_pins
 from hw.units.stream_fifo import StreamFIFO
 
-__all__ = ["LINKS", "Datagrams", "System"]
+__all__ = ["LINKS", "Datagrams", "System", "core_members"]
 
 LINKS = ("uart", "ethernet", "both")
 _LIGHT_BITS = 26  # the first light goes on and off every 0.67 s at 100 MHz
@@ -26,6 +26,12 @@ _DDR3 = {"a": "a", "ba": "ba", "ras_n": "ras", "cas_n": "cas", "we_n": "we", "cs
 _SDRAM = {"a": "a", "ba": "ba", "ras_n": "ras", "cas_n": "cas", "we_n": "we", "cs_n": "cs", "cke": "clk_en",
           "dm": "dqm", "dq": "dq", "clock": "clk"}  # fmt: skip
 _MII = {"eth_clocks_tx": "tx_clk", "eth_clocks_rx": "rx_clk", "eth_rst_n": "rst"}
+
+
+def core_members(config):
+    """The accelerator's pins that the system connects."""
+    control = {f"s_axil_{name}": member for name, member in AXILite().flip().members.items()}
+    return {**control, **axi_pins(config.word_bits)}
 
 
 class Datagrams(wiring.Component):
@@ -156,8 +162,7 @@ class System(Elaboratable):
 
     def _core(self, m, sync):
         """The accelerator's pins, by name; its interrupt is left open, as the host polls."""
-        control = {f"s_axil_{name}": member for name, member in AXILite().flip().members.items()}
-        members = {**control, **axi_pins(self._config.word_bits)}
+        members = core_members(self._config)
         pins = {name: Signal(member.shape, name=name) for name, member in members.items()}
         directions = {name: "i" if member.flow is In else "o" for name, member in members.items()}
         m.submodules.accelerator = Instance(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -128,7 +128,7 @@ def count(family: Family, cells: Mapping[str, int]) -> Counts:
 
 
 def synthesise(
-    verilog: str,
+    sources: Sequence[str],
     top: str,
     family: Family,
     directory: Path,
@@ -136,15 +136,17 @@ def synthesise(
     keep: Callable[[str], bool] = lambda _name: False,
     watch: yosys.Watch | None = None,
 ) -> list[Unit]:
-    """Maps module `top` of `verilog`, a file in `directory`. The first Unit is `top`, then each one that `keep` names.
+    """Maps module `top` of `sources`, Verilog and RTLIL files in `directory`.
+
+    The first Unit is `top`, then each one that `keep` names.
 
     Everything else is flattened into the unit it is in. Nothing is optimised across the units kept, so the total is an
     upper bound. Writes ``synthesis_TOP.*``; when Verilog, commands and yosys are those of the last time, reads the
     result from there. Raises YosysError.
     """
-    text = (directory / verilog).read_text()
-    kept = [name for name in re.findall(r"^module \\?(\S+?) ?\(", text, re.MULTILINE) if name != top and keep(name)]
-    script = _script(verilog, top, family, kept)
+    text = "".join((directory / name).read_text() for name in sources)
+    kept = [name for name in re.findall(r"^module \\?([^\s(]+)", text, re.MULTILINE) if name != top and keep(name)]
+    script = _script(sources, top, family, kept)
     cache = directory / f"synthesis_{top}.json"
     digest = hashlib.sha256("\0".join((text, script, yosys.tool())).encode()).hexdigest()
     if cache.exists():
@@ -159,12 +161,10 @@ def synthesise(
     return units
 
 
-def _script(verilog: str, top: str, family: Family, kept: list[str]) -> str:
+def _script(sources: Sequence[str], top: str, family: Family, kept: list[str]) -> str:
     marks = "".join(f"setattr -mod -set keep_hierarchy 1 {name}\n" for name in kept)
-    return (
-        f"read_verilog {verilog}\nhierarchy -top {top}\n{marks}{family.commands.format(top=top)}"
-        "tee -q -o cells.json stat -json\n"
-    )
+    reads = "".join(f"read_{'rtlil' if name.endswith('.il') else 'verilog'} {name}\n" for name in sources)
+    return f"{reads}hierarchy -top {top}\n{marks}{family.commands.format(top=top)}tee -q -o cells.json stat -json\n"
 
 
 def _cells(directory: Path, family: Family) -> dict[str, tuple[Counts, dict[str, int]]]:

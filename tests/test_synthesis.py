@@ -52,7 +52,7 @@ def test_units_of_a_part(directory, monkeypatch):
     """`part` is kept and counted twice in the whole, `inner` dissolves in it; the second time nothing is run."""
     seen = []
     units = synthesise(
-        "design.v", "design.whole", SERIES7, directory, keep=keep, watch=lambda *event: seen.append(event)
+        ["design.v"], "design.whole", SERIES7, directory, keep=keep, watch=lambda *event: seen.append(event)
     )
     assert units == [  # 16 for the two exclusive ors, 1 for the inverter
         Unit("design.whole", {"lut": 17, "ff": 24, "dsp": 1, "bram36": 1}),
@@ -62,14 +62,14 @@ def test_units_of_a_part(directory, monkeypatch):
     assert all(seconds > 0 for seconds, _ in seen)
 
     monkeypatch.setattr(synthesis.yosys, "run", None)
-    assert synthesise("design.v", "design.whole", SERIES7, directory, keep=keep) == units
+    assert synthesise(["design.v"], "design.whole", SERIES7, directory, keep=keep) == units
     (directory / "design.v").write_text(DESIGN.replace("a ^ b", "a & b"))
     with pytest.raises(TypeError):
-        synthesise("design.v", "design.whole", SERIES7, directory, keep=keep)
+        synthesise(["design.v"], "design.whole", SERIES7, directory, keep=keep)
 
 
 def test_units_of_no_part(directory):
-    units = synthesise("design.v", "design.whole", GENERIC, directory, keep=keep)
+    units = synthesise(["design.v"], "design.whole", GENERIC, directory, keep=keep)
     assert [unit.name for unit in units] == ["design.whole", "part"]
     whole, part = (unit.used for unit in units)
     assert part == {"lut": 8, "ff": 8, "multiplier": 0, "memory": 0}

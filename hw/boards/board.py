@@ -30,7 +30,9 @@ class Board:
     reset: str = "rst"  # the button that restarts everything
     high: Mapping[str, str] = field(default_factory=dict)  # resource -> its signal that has to be driven high
     baud: int = 1_000_000  # of the UART
+    link: str = "uart"  # unless the build says otherwise
     toolchains: tuple[str, ...] = ()  # that make its bitstream
+    seed: int = 1  # with which the placer of nextpnr-ecp5 meets timing
     programmer: str = ""  # openFPGALoader's name of it
     primitives: bool = False  # the family has the array's multipliers
 

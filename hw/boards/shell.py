@@ -19,6 +19,7 @@ from typing import Any
 __all__ = [
     "CONSTRAINTS",
     "CSR_ADDRESS_BITS",
+    "ETHERNET_CONSTRAINTS",
     "ID_BITS",
     "MEMORY_PORTS",
     "Ports",
@@ -139,6 +140,15 @@ set_max_delay 2 -quiet -from [get_pins -filter {REF_PIN_NAME == C} -of_objects \
 [get_cells -hierarchical -filter {ars_ff2 == TRUE}]]
 """
 """For Vivado."""
+
+ETHERNET_CONSTRAINTS = """\
+# The MII's clocks; what crosses between them and the others is in FIFOs.
+create_clock -name eth_rx -period 40 [get_ports eth_mii_0__rx_clk__io]
+create_clock -name eth_tx -period 40 [get_ports eth_mii_0__tx_clk__io]
+set_clock_groups -asynchronous -group [get_clocks eth_rx -include_generated_clocks] \
+-group [get_clocks eth_tx -include_generated_clocks]
+"""
+"""For Vivado, with Ethernet."""
 
 _DIRECTIONS = {"input": "i", "output": "o", "inout": "io"}
 _COMMENT = re.compile(r"^/\*.*?^\*/\n|^//[^\n]*\n", re.MULTILINE | re.DOTALL)

@@ -11,7 +11,7 @@ RATIOS = [(128, 32), (64, 32), (32, 8)]
 _IDLE = 40  # cycles without a transfer after which a side is done
 
 
-def sender(ports, items, rng, pause, log=None):
+def sender(ports, items, rng, pause):
     """Drives a channel: `items` are dictionaries of `ports`, offered one after the other until taken."""
 
     async def drive(ctx):
@@ -79,7 +79,9 @@ def test_writes(wide, narrow, pause):
     assert b"".join(beat["data"].to_bytes(small, "little") for beat in got_w) == b"".join(words)
     masks = [(s >> (small * part)) & ((1 << small) - 1) for s in strobes for part in range(ratio)]
     assert [beat["strb"] for beat in got_w] == masks
-    assert [beat["last"] for beat in got_w] == [int(last and part == ratio - 1) for last in lasts for part in range(ratio)]
+    assert [beat["last"] for beat in got_w] == [
+        int(last and part == ratio - 1) for last in lasts for part in range(ratio)
+    ]
 
 
 @pytest.mark.parametrize(("wide", "narrow"), RATIOS)
