@@ -13,7 +13,7 @@ from hw.boards.board import Board
 from hw.soc import System, core_members
 from hw.verilog import CORE
 
-__all__ = ["TOP_CELLS", "Project", "write_project"]
+__all__ = ["TOP_CELLS", "Project", "empty_module", "write_project"]
 
 TOP_CELLS = "top_cells.v"  # accelerator and shell as empty modules, to synthesise the top without them
 
@@ -65,7 +65,7 @@ def write_project(config: Any, board: Board, directory: Path, *, link: str, seed
     if toolchains.OPENXC7.name in board.toolchains:
         files |= toolchains.openxc7_files(board.part, board.clock_hz, files["top.xdc"])
     ports = board.shell.ports(ethernet=ethernet)
-    files[TOP_CELLS] = _empty("shell", ports) + _empty(CORE, _core_ports(config))
+    files[TOP_CELLS] = empty_module("shell", ports) + empty_module(CORE, _core_ports(config))
     for name, content in files.items():
         if not name.endswith((".debug.v", ".bat")):
             (directory / name).write_text(content)
@@ -77,7 +77,7 @@ def _core_ports(config: Any) -> shell.Ports:
     return {"clk": ("i", 1), "rst": ("i", 1), **pins}
 
 
-def _empty(name: str, ports: shell.Ports) -> str:
+def empty_module(name: str, ports: shell.Ports) -> str:
     """A module with these ports and nothing in it."""
     listed = ", ".join(f"{_WORDS[way]} [{bits - 1}:0] {port}" for port, (way, bits) in ports.items())
     return f"(* blackbox *) module {name} ({listed});\nendmodule\n"
