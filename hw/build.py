@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hw import yosys
+from hw import sram, yosys
 from hw.boards.board import Board
 from hw.boards.registry import BOARDS
 from hw.boards.shell import ShellError
@@ -21,7 +22,7 @@ from hw.project import TOP_CELLS, write_project
 from hw.report import add_routed, make_report, unit_table
 from hw.soc import LINKS
 from hw.spec.config import Config, ConfigError, override, parse_settings
-from hw.synthesis import synthesise
+from hw.synthesis import LIBRARY, liberty, synthesise
 from hw.toolchains import TOOLCHAINS, Toolchain, ToolchainError, program
 from hw.verilog import CORE, write_core
 
@@ -81,6 +82,16 @@ def _parser() -> argparse.ArgumentParser:
         help=f"for place and route; auto: the first one found that knows the part; {_STOP}: stop after synthesis",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, help="of the placer of nextpnr-ecp5 (default: the board's)")
+    parser.add_argument(
+        "--sram", choices=("infer", "macro"), default="infer",
+        help="of the board verilog: large memories as arrays of registers to infer, or as instances of shiftwork_sram",
+    )  # fmt: skip
+    parser.add_argument(
+        "--liberty",
+        type=Path,
+        metavar="FILE",
+        help="of the board verilog: report areas in this process; sets --sram macro",
+    )
     parser.add_argument("--program", action="store_true", help="upload the bitstream built before, and stop")
     parser.add_argument("--dry-run", action="store_true", help="say what would be built, write nothing")
     return parser
@@ -112,6 +123,12 @@ def _checked(options: argparse.Namespace) -> tuple[Board, Config, Toolchain | No
     options.seed = board.seed if options.seed is None else options.seed
     if options.link != "uart" and not (board.shell and board.shell.mii):
         raise BuildError(f"{board.name} has no Ethernet here, so --link must be uart, not {options.link}")
+    if board.platform and (options.liberty or options.sram != "infer"):
+        raise BuildError(f"--sram and --liberty are for the board verilog, not {board.name}")
+    if options.liberty:
+        options.sram = "macro"
+        if not options.liberty.is_file():
+            raise BuildError(f"--liberty wants a file, and there is no {options.liberty}")
     known = [TOOLCHAINS[name] for name in board.toolchains]
     if options.toolchain == _STOP:
         return board, config, None
@@ -149,10 +166,17 @@ def _build(
 ) -> int:
     (out / "report.json").unlink(missing_ok=True)  # the last one says nothing about what is there if this build stops
     with _step(console, "writing Verilog"):
-        write_core(config, board, out)
+        write_core(config, board, out, macros=options.sram == "macro")
         project = write_project(config, board, out, link=options.link, seed=options.seed)
+    family, sources = board.family, [f"{CORE}.v"]
+    if options.liberty:
+        shutil.copyfile(options.liberty, out / LIBRARY)
+        family, sources = liberty(sram.NAME.__eq__), [sram.STUB_FILE, *sources]
+        (out / sram.STUB_FILE).write_text(sram.STUB)
+    elif options.sram == "macro":
+        sources.append(f"{sram.NAME}.v")
     with _step(console, "synthesising the accelerator") as watch:
-        core = synthesise([f"{CORE}.v"], CORE, board.family, out, keep=is_unit, watch=watch)
+        core = synthesise(sources, CORE, family, out, keep=is_unit, watch=watch)
     around = {}
     if project.top:
         with _step(console, "synthesising the host link") as watch:
@@ -161,10 +185,12 @@ def _build(
         with _step(console, "synthesising the memory controller") as watch:
             around["shell"] = synthesise(["shell.v"], "shell", board.family, out, watch=watch)[0].used
     report = make_report(board, config, core, around, project.missing)
+    if options.liberty:
+        report["library"] = options.liberty.name
     if project.top:
         report["link"] = {"kind": options.link, **report["link"]}
     _save(report, out)
-    console.print(unit_table(board, report))
+    console.print(unit_table(board, report, family))
     console.print(f"{out} has {', '.join(sorted(_made(out)))}", soft_wrap=True)
     if options.toolchain == _STOP:
         return 0 if report.get("fits", True) else 1

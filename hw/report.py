@@ -10,7 +10,7 @@ from rich.table import Table
 
 from hw import yosys
 from hw.boards.board import Board
-from hw.synthesis import Counts, Unit
+from hw.synthesis import Counts, Family, Unit
 
 __all__ = ["add_routed", "make_report", "unit_table"]
 
@@ -61,18 +61,20 @@ def _percent(used: Mapping[str, float], available: Mapping[str, float]) -> dict[
     return {key: round(100 * used[key] / number, 2) for key, number in available.items()}
 
 
-def unit_table(board: Board, report: Mapping[str, Any]) -> Table:
+def unit_table(board: Board, report: Mapping[str, Any], family: Family) -> Table:
     """What every unit takes, in numbers and in percent of the part."""
     notes = [f"{report['stage']} by {report['tool']}, units kept apart: upper bounds"]
+    if family.library:
+        notes.append(f"areas as in {report['library']}, wires and macros without")
     if board.capacity:
         notes.append("shell: clocks, memory controller, Ethernet; link: bridge, UART, lights")
     table = Table(title=f"{board.title} {board.part}".strip(), caption="\n".join(notes))
     table.add_column("unit")
-    for heading in board.family.columns.values():
+    for heading in family.columns.values():
         table.add_column(heading, justify="right")
 
     def row(name: str, used: Mapping[str, float]) -> None:
-        table.add_row(name, *(_cell(used[key], board.capacity.get(key)) for key in board.family.columns))
+        table.add_row(name, *(_cell(used[key], board.capacity.get(key)) for key in family.columns))
 
     for name, used in report["units"].items():
         depth = name.count(".") - 2  # below the core, which is everything
@@ -85,7 +87,7 @@ def unit_table(board: Board, report: Mapping[str, Any]) -> Table:
         row(f"shell{counted}", report["shell"]["used"])
         row("link", report["link"]["used"])
         row("system", report["system"]["used"])
-        table.add_row("available", *(f"{board.capacity[key]:g}" for key in board.family.columns))
+        table.add_row("available", *(f"{board.capacity[key]:g}" for key in family.columns))
     return table
 
 

@@ -12,7 +12,18 @@ from typing import Any
 
 from hw import yosys
 
-__all__ = ["ECP5", "GENERIC", "SERIES7", "Counts", "Family", "Unit", "count", "synthesise"]
+__all__ = [
+    "ECP5",
+    "GENERIC",
+    "LIBRARY",
+    "SERIES7",
+    "Counts",
+    "Family",
+    "Unit",
+    "count",
+    "liberty",
+    "synthesise",
+]
 
 Counts = dict[str, float]
 """Resource -> how many."""
@@ -25,6 +36,7 @@ class Family:
     columns: Mapping[str, str]  # resource -> what a table calls it
     commands: str  # from a design whose kept units are marked to mapped cells; {top} is the top
     resource: Callable[[str], tuple[str, float] | None]  # of a cell type: which, how many
+    library: str = ""  # Liberty file in the design's directory that has the cells' areas
 
 
 # 7-series cells in LUTs (Xilinx UG474): a RAM32M, RAM64M or RAM128X1D takes four LUTs of a SLICEM, and an inverter
@@ -83,6 +95,24 @@ ECP5 = Family(
     resource=_ECP5_CELLS.get,
 )
 """Lattice ECP5; EBRs are its 18 kbit memories."""
+
+LIBRARY = "cells.lib"  # copy of a user's Liberty file: yosys sees only its working directory
+
+
+def liberty(is_macro: Callable[[str], bool]) -> Family:
+    """A process whose Liberty file is there as `LIBRARY`; cells that `is_macro` knows are memories without an area."""
+    return Family(
+        columns={"area": "area", "cell": "cells", "macro": "SRAM macros"},
+        commands=f"""\
+synth -top {{top}} -flatten
+dfflibmap -liberty {LIBRARY}
+abc -liberty {LIBRARY}
+opt_clean
+""",
+        resource=lambda cell: ("macro", 1) if is_macro(cell) else None if cell.startswith("$") else ("cell", 1),
+        library=LIBRARY,
+    )
+
 
 GENERIC = Family(
     columns={"lut": "LUT6", "ff": "FF", "multiplier": "multipliers", "memory": "memory bits"},
@@ -164,16 +194,25 @@ def synthesise(
 def _script(sources: Sequence[str], top: str, family: Family, kept: list[str]) -> str:
     marks = "".join(f"setattr -mod -set keep_hierarchy 1 {name}\n" for name in kept)
     reads = "".join(f"read_{'rtlil' if name.endswith('.il') else 'verilog'} {name}\n" for name in sources)
-    return f"{reads}hierarchy -top {top}\n{marks}{family.commands.format(top=top)}tee -q -o cells.json stat -json\n"
+    areas = f" -liberty {family.library}" if family.library else ""
+    return (
+        f"{reads}hierarchy -top {top}\n{marks}{family.commands.format(top=top)}tee -q -o cells.json stat -json{areas}\n"
+    )
 
 
 def _cells(directory: Path, family: Family) -> dict[str, tuple[Counts, dict[str, int]]]:
     """Module -> resources of its own cells, cell types and their numbers."""
     modules: dict[str, Any] = json.loads((directory / "cells.json").read_text())["modules"]
+    modules = {name.lstrip("\\"): module for name, module in modules.items()}
     found = {}
     for name, module in modules.items():
         cells = {cell.lstrip("\\"): number for cell, number in module["num_cells_by_type"].items()}
-        found[name.lstrip("\\")] = (count(family, cells), cells)
+        units = cells.keys() & modules.keys()
+        used = count(family, {cell: number for cell, number in cells.items() if cell not in units})
+        if family.library:  # yosys adds the units' areas
+            below = sum(cells[unit] * modules[unit].get("area", 0) for unit in units)
+            used["area"] = round(module.get("area", 0) - below, 3)
+        found[name] = (used, cells)
     if "memory" in family.columns:
         memories = json.loads((directory / "memories.json").read_text())["modules"]
         for name, (used, _) in found.items():

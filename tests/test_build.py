@@ -51,8 +51,8 @@ def quick(monkeypatch):
     """Elaboration and synthesis take minutes: stand-ins that have been called say what they were asked."""
     asked = []
 
-    def write_core(config, _board, directory):
-        asked.append(config)
+    def write_core(config, _board, directory, *, macros):
+        asked.append((config, macros))
         (directory / "shiftwork.v").write_text("module shiftwork(); endmodule\n")
 
     def synthesise(sources, top, family, _directory, **_options):
@@ -198,7 +198,8 @@ def test_project_without_litex(tmp_path, monkeypatch, capsys, quick):
     without_litex(monkeypatch)
     (tmp_path / "shell.v").write_text("of an earlier build")
     assert build.main(["--board", "arty_a7", "--out", str(tmp_path)]) == 0
-    assert [item for item in quick if isinstance(item, tuple)] == [
+    assert quick == [
+        (BOARDS["arty_a7"].config, False),
         (["shiftwork.v"], "shiftwork", synthesis.SERIES7),
         (["top_cells.v", "top.v"], "top", synthesis.SERIES7),
     ]
@@ -222,6 +223,22 @@ def test_project_without_litex(tmp_path, monkeypatch, capsys, quick):
     assert "create_project -force -name top -part xc7a35ticsg324-1L" in (tmp_path / "top.tcl").read_text()
     for name in ("shell.v", "shiftwork.v", "shell.xdc"):
         assert name in (tmp_path / "top.tcl").read_text()
+
+
+def test_liberty(tmp_path, capsys, quick):
+    """The library is copied to where yosys sees it; memories are macros then."""
+    library = tmp_path / "some.lib"
+    library.write_text("library(some) {}")
+    out = tmp_path / "out"
+    assert build.main(["--board", "verilog", "--liberty", str(library), "--out", str(out)]) == 0
+    (config, macros), (sources, top, family) = quick
+    assert (config, macros) == (BOARDS["verilog"].config, True)
+    assert (sources, top) == (["shiftwork_sram_stub.v", "shiftwork.v"], "shiftwork")
+    assert (out / family.library).read_text() == library.read_text()
+    assert list(family.columns) == ["area", "cell", "macro"]
+    assert family.resource("shiftwork_sram") == ("macro", 1)
+    assert json.loads((out / "report.json").read_text())["library"] == "some.lib"
+    assert "areas as in some.lib" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.usefixtures("no_tools", "quick")
