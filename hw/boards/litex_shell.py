@@ -1,11 +1,14 @@
 """Writes a board's shell with LiteX: ``python -m hw.boards.litex_shell DIRECTORY BOARD [ethernet]``."""
 
+import json
 import sys
+from pathlib import Path
 
 import litedram.modules
 import litedram.phy
 from litedram.frontend.axi import LiteDRAMAXI2Native, LiteDRAMAXIPort
 from litedram.gen import LiteDRAMCoreControl, get_dram_ios
+from litedram.init import get_sdram_phy_init_sequence
 from litex.build.generic_platform import Pins, Subsignal
 from litex.build.io import DDROutput
 from litex.build.lattice import LatticePlatform
@@ -15,7 +18,7 @@ from litex.soc.cores.clock import ECP5PLL, S7IDELAYCTRL, S7PLL
 from litex.soc.integration.builder import Builder
 from litex.soc.integration.soc_core import SoCMini
 from litex.soc.interconnect.axi import AXILiteInterface
-from migen import ClockDomain, ClockSignal, ResetSignal
+from migen import ClockDomain, ClockSignal, ResetSignal, Signal
 
 from hw.boards.registry import BOARDS
 from hw.boards.shell import CSR_ADDRESS_BITS, ID_BITS, MEMORY_PORTS
@@ -34,6 +37,10 @@ _MII = [
         "crs": 1,
     }.items())),
 ]  # fmt: skip
+_DFII = {
+    "control": {"sel": 1, "cke": 2, "odt": 4, "reset_n": 8},
+    "command": {"cs": 1, "we": 2, "cas": 4, "ras": 8, "wrdata": 16, "rddata": 32},
+}
 _MAC_ADDRESS = 0x10E2D5000000  # LiteX's
 _IP_ADDRESS = "192.168.1.50"
 
@@ -166,13 +173,41 @@ class Generated(SoCMini):
         self.comb += [udp.sink.src_port.eq(UDP_PORT), udp.sink.last_be.eq(udp.sink.last)]
 
 
+def _dfii(names):
+    """LiteDRAM's words for bits of a DFII register as numbers."""
+    words = [word.removeprefix("dfii_").partition("_") for word in names.split("|")]
+    register = words[0][0]
+    return {"register": register, "value": sum(_DFII[register][bit] for _, _, bit in words)}
+
+
+def _description(soc):
+    """What a host has to know to start the memory, as LiteDRAM has it: the PHY's numbers and the commands.
+
+    ``init``: for each step the address and bank to set, the DFII register (control or command of phase 0) to write,
+    with what, and the memory clocks to wait then.
+    """
+    phy = soc.ddrphy.settings
+    steps, _ = get_sdram_phy_init_sequence(phy, soc.sdram.controller.settings.timing)
+    names = ("memtype", "databits", "nphases", "rdphase", "wrphase", "cl", "cwl", "delays", "bitslips",
+             "write_leveling", "write_latency_calibration", "read_leveling")  # fmt: skip
+    numbers = {name: getattr(phy, name) for name in names}
+    return {
+        "phy": {name: value.reset.value if isinstance(value, Signal) else value for name, value in numbers.items()},
+        "init": [
+            {"comment": comment, "address": address, "bank": bank, **_dfii(command.lower()), "cycles": cycles}
+            for comment, address, bank, command, cycles in steps
+        ],
+    }
+
+
 def write(directory: str, name: str, *options: str) -> None:
-    """Puts LiteX's output, ``gateware/shell.v`` and ``csr.json``, into `directory`."""
+    """Puts LiteX's output, ``gateware/shell.v`` and ``csr.json``, and ``dram.json`` into `directory`."""
     soc = Generated(BOARDS[name], ethernet="ethernet" in options)
     builder = Builder(
         soc, output_dir=directory, compile_software=False, compile_gateware=False, csr_json=f"{directory}/csr.json"
     )
     builder.build(build_name="shell", run=False)
+    Path(directory, "dram.json").write_bytes(json.dumps(_description(soc), indent=1).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -166,8 +166,10 @@ def available(*, ethernet: bool = False) -> bool:
 
 
 def generate(board: Any, directory: Path, *, ethernet: bool = False) -> None:
-    """Writes ``shell.v`` and ``csr.json`` (addresses of the memory controller's registers) into `directory`.
+    """Writes ``shell.v`` and what a host starts the memory with into `directory`.
 
+    That is ``csr.json``, the addresses of the controller's registers, and ``dram.json``, the PHY's numbers and the
+    commands of the start.
     Equal inputs give equal bytes. Raises ShellError.
     """
     with tempfile.TemporaryDirectory() as name:
@@ -178,15 +180,14 @@ def generate(board: Any, directory: Path, *, ethernet: bool = False) -> None:
         if done.returncode:
             raise ShellError(f"LiteX could not make the shell: {done.stderr.strip().splitlines()[-1]}")
         verilog = (Path(name) / "gateware" / "shell.v").read_text()
-        registers = (Path(name) / "csr.json").read_text()
-        memories = {file.name: file.read_text() for file in (Path(name) / "gateware").glob("*.init")}
+        described = {file: (Path(name) / file).read_text() for file in ("csr.json", "dram.json")}
     verilog = _COMMENT.sub("", verilog)  # with the date, and a tree that is printed in another order every time
     ports = board.shell.ports(ethernet=ethernet)
     for name, (way, _) in ports.items():
         if way == "io":  # LiteX takes a bus whose every bit has a Lattice pad of its own for an input
             verilog = re.sub(rf"^( *)input( +wire[^,]* {name}\b)", r"\1inout\2", verilog, count=1, flags=re.MULTILINE)
     _check(verilog, ports)
-    for name, text in {"shell.v": verilog, "csr.json": registers, **memories}.items():
+    for name, text in {"shell.v": verilog, **described}.items():
         (directory / name).write_text(text)
 
 

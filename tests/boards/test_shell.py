@@ -48,6 +48,11 @@ def test_generated_by_litex(name, ethernet, tmp_path):
     assert "LiteX" not in (tmp_path / "shell.v").read_text()
     registers = json.loads((tmp_path / "csr.json").read_text())["csr_registers"]
     assert {"ddrctrl_init_done", "sdram_dfii_control"} <= registers.keys()
+    dram = json.loads((tmp_path / "dram.json").read_text())
+    edges = {"SDR": 1, "DDR3": 2}[dram["phy"]["memtype"]]
+    assert dram["phy"]["databits"] * edges * dram["phy"]["nphases"] == BOARDS[name].shell.data_bits
+    assert dram["init"][-1]["register"] == "command"
+    assert dram["init"][-1]["value"] & 1  # for the chip
     assert all(register["addr"] < 1 << shell.CSR_ADDRESS_BITS for register in registers.values())
 
 
@@ -59,7 +64,7 @@ def test_generated_twice(tmp_path):
     for directory in (first, second):
         directory.mkdir()
         shell.generate(BOARDS["ulx3s_85f"], directory)
-    for name in ("shell.v", "csr.json"):
+    for name in ("shell.v", "csr.json", "dram.json"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
