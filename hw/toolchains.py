@@ -88,7 +88,7 @@ class Toolchain:
         if process.returncode or not bitstream.exists():
             words = " ".join(log.read_text().strip().splitlines()[-2:])
             raise ToolchainError(f"{self.name} stopped with status {process.returncode}, see {log}: {words}")
-        tool = {"tool": self.name, "version": self._version()}
+        tool = {"tool": self.name, "version": self._version(directory)}
         return {"stage": "routed", **tool, "bitstream": bitstream.name, **self.report(directory)}
 
     def _environment(self) -> dict[str, str]:
@@ -96,10 +96,11 @@ class Toolchain:
         tools = {names[0].upper().replace("-", "_"): find(*names) for names in (*self.tools, YOSYS)}
         return {name: path for name, path in tools.items() if path}
 
-    def _version(self) -> str:
+    def _version(self, directory: Path) -> str:
         done = subprocess.run(
-            [find(*self.tools[0]), self.version], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-        )
+            [find(*self.tools[0]), self.version], cwd=directory, capture_output=True, text=True, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
         lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if re.search(r"\d", line)]
         return lines[0] if lines else "unknown"
 
