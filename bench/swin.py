@@ -10,9 +10,10 @@ from typing import ClassVar
 import numpy as np
 
 from bench.runs import BOARD, CLOCK, Case, Result, Row, model_of, utilisation
+from firmware.architectures import architecture
 from firmware.compiler import compile_model
 from firmware.device import Accelerator
-from firmware.make_model import architecture, images, make_model
+from firmware.make_model import images, make_model
 from firmware.preprocess import to_int8
 from hw.spec.config import PRESETS
 from hw.spec.isa import Region

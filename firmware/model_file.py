@@ -49,6 +49,7 @@ def save_model(model: Model, path: str | Path) -> None:
         "input_scale": model.input_scale,
         "mean": list(model.mean),
         "std": list(model.std),
+        "crop": model.crop,
         "labels": list(model.labels),
         "nodes": [[n.name, n.op, list(n.inputs), {k: int(v) for k, v in n.attributes.items()}] for n in model.nodes],
     }
@@ -101,6 +102,7 @@ def _model(path: Path, header: dict[str, Any], tensors: dict[str, NDArray[Any]])
         input_scale=float(header["input_scale"]),
         mean=tuple(map(float, header["mean"])),
         std=tuple(map(float, header["std"])),
+        crop=float(header["crop"]),
         logit_scale=tensors[_LOGIT_SCALE],
         labels=tuple(map(str, header["labels"])),
     )

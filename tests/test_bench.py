@@ -11,7 +11,7 @@ from bench.__main__ import main, markdown
 from bench.anchors import ANCHORS
 from bench.deit import CASES, rows
 from bench.runs import DSPS, Case, Result, Row, run_case
-from firmware.make_model import architecture
+from firmware.architectures import architecture
 
 
 def result(name, utilisation=0.93, **changes):

@@ -1,0 +1,76 @@
+"""make-model and inspect: models of known shapes, and what is in a model."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from firmware.architectures import ARCHITECTURES, architecture
+from firmware.cli.checkpoints import save
+from firmware.errors import UserError
+from firmware.make_model import images, make_model
+from firmware.model_file import load_model
+
+__all__ = ["inspect_command", "make_model_command", "register"]
+
+
+def register(commands: Any) -> None:
+    """Adds the commands' grammars to argparse's sub-parsers."""
+    made = commands.add_parser("make-model", help="an architecture with seeded random weights -> integer model")
+    made.set_defaults(function=make_model_command)
+    made.add_argument("architecture", help=f"a timm name: {', '.join(ARCHITECTURES)}")
+    made.add_argument("--seed", type=int, default=0)
+    for name in ("img-size", "patch", "dim", "window", "classes"):
+        made.add_argument(f"--{name}", type=int, help="instead of the architecture's")
+    for name in ("depth", "heads"):
+        made.add_argument(f"--{name}", type=int, nargs="+", help="instead of the architecture's; one number per stage")
+    made.add_argument("--attention-bits", type=int, choices=(8, 16), help="default: 16, of a Swin 8")
+    made.add_argument("--calibration", type=int, default=2, metavar="COUNT", help="random calibration images")
+    made.add_argument("--images", metavar="FILE", help="also write the calibration images, .npy")
+    made.add_argument("--name", help="name stored in the model; default: the architecture's")
+    made.add_argument("-o", "--output", required=True)
+
+    inspect = commands.add_parser("inspect", help="print what is in a model file")
+    inspect.set_defaults(function=inspect_command)
+    inspect.add_argument("model")
+
+
+def make_model_command(arguments: argparse.Namespace) -> int:
+    """A known architecture with seeded random weights -> integer model file."""
+    keys = ("img_size", "patch", "dim", "window", "depth", "heads", "classes")
+    changes = {key: getattr(arguments, key) for key in keys}
+    shape = architecture(arguments.architecture, **changes)
+    if not 1 <= arguments.calibration <= 256 or arguments.seed < 0:
+        raise UserError("--calibration must be from 1 to 256 and --seed at least 0")
+    model = make_model(
+        shape, seed=arguments.seed, attention_bits=arguments.attention_bits, calibration=arguments.calibration,
+        name=arguments.name,
+    )  # fmt: skip
+    if arguments.images:
+        np.save(arguments.images, images(shape, arguments.calibration, arguments.seed))
+    return save(model, arguments.output)
+
+
+def inspect_command(arguments: argparse.Namespace) -> int:
+    """Prints what is in a model file."""
+    model = load_model(arguments.model)
+    console = Console()
+    table = Table(title=f"{model.name}: image {list(model.image)}, patch {model.patch}")
+    for heading in ("node", "operator", "inputs", "attributes", "tensors"):
+        table.add_column(heading)
+    for node in model.nodes:
+        tensors = [
+            f"{key.rpartition('.')[2]} {array.dtype}{list(array.shape)}"
+            for key, array in model.tensors.items()
+            if key.rpartition(".")[0] == node.name
+        ]
+        attributes = " ".join(f"{key}={value}" for key, value in node.attributes.items())
+        table.add_row(node.name, node.op, " ".join(node.inputs), attributes, " ".join(tensors))
+    console.print(table)
+    parameters = sum(array.size for array in model.tensors.values())
+    console.print(f"{model.classes} classes, {parameters:,} constants, {model.macs:,} MACs per image")
+    return 0
