@@ -120,6 +120,17 @@ def test_options_reach_the_model(tmp_path):
     assert (model.crop, model.name) == (0.9, "mine")
 
 
+def test_inspect_shows_the_stages_of_a_swin(tmp_path, capsys):
+    imported(stored(tmp_path / "state", load("small_swin_a", "state")), tmp_path, *CASES["small_swin_a"][0])
+    capsys.readouterr()
+    assert main(["inspect", str(tmp_path / "model")]) == 0
+    said = capsys.readouterr().out
+    rows = [line.split() for line in said.splitlines()]
+    assert ["0", "2", "196", "32", "1", "128", "7", "1", "6,046,208"] in rows
+    assert ["1", "2", "49", "64", "2", "256", "7", "0", "5,431,552"] in rows
+    assert "attention probabilities of 8 bits" in said
+
+
 # --- architectures ---
 
 
