@@ -1,20 +1,20 @@
 """The quantizer: I-ViT's rules, the shipped example reproduced byte for byte, and refusals in one sentence."""
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from firmware.__main__ import main
 from firmware.architectures import architecture
 from firmware.ivit import dyadic, gelu_i0, model_from_state, softmax_i0
 from firmware.ivit.constants import quantized
 from firmware.ivit.convert import network
 from firmware.make_model import float_weights
 from firmware.make_model import images as architecture_images
-from firmware.model_file import load_model, save_model
+from firmware.model_file import load_model
 from firmware.preprocess import normalise, to_int8
 from firmware.quantize import RANGES, Measurement, official_state, quantize
 from firmware.quantize.calibration import Calibration
@@ -46,9 +46,13 @@ def accuracy(model):
     return (logits.argmax(1) == np.load(DIGITS / "labels.npy")).mean(), logits
 
 
-def test_shipped_model_is_reproduced(weights, images, tmp_path):
-    save_model(replace(digits(weights, images), crop=1.0), tmp_path / "digits.safetensors")
-    assert (tmp_path / "digits.safetensors").read_bytes() == (DIGITS / "digits.safetensors").read_bytes()
+def test_shipped_model_is_reproduced(tmp_path, capsys):
+    """By the command in examples/digits/train.py, byte for byte."""
+    made = tmp_path / "digits.safetensors"
+    files = [str(DIGITS / "float.safetensors"), "--images", str(DIGITS / "calibration.npy"), "-o", str(made)]
+    assert main(["quantize", *files, "--patch", "2", "--heads", "2", "--mean", "0.5", "--std", "0.5"]) == 0
+    assert made.read_bytes() == (DIGITS / "digits.safetensors").read_bytes()
+    assert "256 calibration images: same class as in float 100.0%" in capsys.readouterr().out
 
 
 def test_shipped_model_is_as_accurate_as_the_float_one():
