@@ -28,7 +28,7 @@ __all__ = ["import_command", "quantize_command", "register", "save"]
 
 _OFFICIAL_CROP = 0.875  # of I-ViT's validation
 _SMALL = 32  # pixels; I-ViT's validation does not resize images that are not larger
-_FOLDER_IMAGES = 64  # calibration images taken of a folder
+_FOLDER_IMAGES = 32  # calibration images taken of a folder
 
 
 def register(commands: Any) -> None:

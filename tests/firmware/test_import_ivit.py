@@ -1,6 +1,7 @@
 """Checkpoints of the official training become the integer model they are, or are refused in one sentence."""
 
 import argparse
+import importlib
 import os
 import pickle
 import sys
@@ -309,6 +310,17 @@ def damaged(function):
 def test_bad_files_are_refused(make, message, tmp_path, capsys):
     optional("torch")
     assert_refused(make(tmp_path), tmp_path, capsys, message)
+
+
+def test_bfloat16(tmp_path):
+    """PyTorch reads it; NumPy, and so safetensors without PyTorch, cannot."""
+    torch = optional("torch")
+    tensors = {"a": torch.tensor([1.5, -2]).bfloat16()}
+    torch.save(tensors, tmp_path / "x.pth")
+    assert load_checkpoint(tmp_path / "x.pth")["a"].tolist() == [1.5, -2]
+    (tmp_path / "x.safetensors").write_bytes(importlib.import_module("safetensors.torch").save(tensors))
+    with pytest.raises(UserError, match=r"x\.safetensors must hold .* that NumPy has: .*bfloat16"):
+        load_checkpoint(tmp_path / "x.safetensors")
 
 
 def test_objects_are_refused(tmp_path):
