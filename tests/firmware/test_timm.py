@@ -120,6 +120,7 @@ def test_command_line_refuses(tmp_path, capsys):
         return said
 
     vit = DATA / "vit.safetensors"
+    assert "there is no folder" in refused(vit, "--report", str(tmp_path / "no" / "report.json"))
     assert "must be uint8 pixels, not int8" in refused(vit, "--heads", "2")
     np.save(images, np.zeros((2, 3, 40, 40), np.uint8))
     assert "must hold images [n, 3, 32, 32], not [2, 3, 40, 40]" in refused(vit, "--heads", "2")
@@ -130,6 +131,10 @@ def test_command_line_refuses(tmp_path, capsys):
     assert "--std must not be 0" in refused(vit, "--std", "0")
     assert "--crop must be above 0 and at most 1, not 1.5" in refused(vit, "--crop", "1.5")
     assert "there is no checkpoint" in refused(official)
+    np.save(images, np.zeros((2, 3, 32, 32), np.uint8))
+    (tmp_path / "names").write_text("cat\ndog\n")
+    assert "names must name 10 classes, a line each, not 2" in refused(vit, "--labels", str(tmp_path / "names"))
+    assert "must be a text file" in refused(vit, "--labels", str(vit))
 
 
 def edited(name, index, value):
