@@ -5,6 +5,7 @@ import importlib
 import os
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -171,9 +172,21 @@ def test_architectures_are_told_from_the_tensors(name):
                 identify(state, other)
 
 
+def test_fine_tuned_networks_are_their_architecture():
+    """Other classes and image sizes are told from the tensors, with and without the name."""
+    tuned = replace(DEIT_TINY, classes=7, img_size=384)
+    assert identify(shapes_of(tuned)) == replace(tuned, name="deit_tiny")
+    assert identify(shapes_of(tuned), "deit_tiny", img_size=384) == tuned
+    assert identify(shapes_of(replace(DEIT_TINY, classes=7))).name == DEIT_TINY.name
+    swin = replace(ARCHITECTURES["swin_tiny_patch4_window7_224"], classes=7)
+    assert identify(shapes_of(swin)) == swin
+    assert identify(shapes_of(swin), img_size=448).image == (3, 448, 448)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"heads": (1, 2)}, "heads must be a number per stage, 1 in all, not 1 2"),
         ({"name": "resnet50"}, "there is no architecture resnet50; known: deit_tiny_patch16_224"),
         ({"classes": 10}, "has classes 1000, but the command line wants 10"),
         ({"name": "deit_tiny", "img_size": 384}, "has image size 224, but deit_tiny wants 384"),
