@@ -12,6 +12,7 @@ from firmware.checkpoint import load_checkpoint
 from firmware.model_file import load_model
 from firmware.preprocess import to_int8
 from firmware.quantize import Measurement, quantize
+from firmware.quantize.measure import sqnr
 from sim import golden
 from tests.support.optional import optional
 
@@ -64,6 +65,18 @@ def test_measurement_says_what_the_integer_network_computes(name):
         assert row.own_sqnr > 20, row
     blocks = [row for row in measure.rows if row.name.endswith("qact4") and row.kind == "activation"]
     assert all(row.own_sqnr > 60 and row.bits == 16 for row in blocks if "attn" not in row.name)
+
+
+def test_reports_are_json_whatever_the_noise():
+    """No noise and no signal are null, not a number that JSON has not."""
+    assert sqnr(np.ones(3), np.ones(3)) == np.inf
+    assert sqnr(np.zeros(3), np.ones(3)) == -np.inf
+    assert sqnr(np.full(4, 10.0), np.full(4, 9.0)) == pytest.approx(20)
+    measure = Measurement()
+    measure.weight("w", np.ones((2, 2)), np.ones((2, 2), np.int8), np.ones(2, np.float32))
+    measure.end = {"logit_sqnr": float("inf")}
+    report = json.loads(json.dumps(measure.report(), allow_nan=False))
+    assert report["end_to_end"]["logit_sqnr"] is report["quantizers"][0]["sqnr"] is None
 
 
 @pytest.mark.parametrize("name", OPTIONS)
