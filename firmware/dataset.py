@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from firmware.errors import UserError
-from firmware.preprocess import Frame, load_array, read_image
+from firmware.preprocess import FORMATS, Frame, load_array, read_image
 from hw.spec.model import Model
 
 __all__ = ["Dataset", "open_dataset"]
@@ -111,7 +111,7 @@ def _labels(path: str | Path, count: int) -> NDArray[np.int64]:
 
 def _images(folder: Path) -> list[Path]:
     """Image files in `folder`, by name; hidden files and other files are passed over."""
-    known = Image.registered_extensions()
+    known = {end for end, kind in Image.registered_extensions().items() if kind in FORMATS}
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in known and p.name[0] != "." and p.is_file())
 
 

@@ -84,6 +84,7 @@ def folders(tmp_path):
             picture(20, 20, seed=index).save(tmp_path / name / f"{index}.jpeg")
     (tmp_path / "n01" / "readme.txt").write_text("not an image")
     (tmp_path / "n01" / ".hidden.png").write_text("not an image")
+    picture(20, 20).save(tmp_path / "n01" / "drawn.eps")
     return tmp_path
 
 
@@ -151,6 +152,7 @@ def array(values):
         (broken("x.jpg", b"not a picture"), "x.jpg is not a whole image: cannot identify"),
         (broken("x.npy", b"\x93NUMPY\x01"), "x.npy is not a NumPy array file"),
         (broken("x.npy", b"\x80\x04cposix\nsystem\n"), "x.npy is not a NumPy array file"),
+        (broken("x.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), "x.eps is not a whole image: cannot"),
         (truncated, "cut.png is not a whole image: "),
         (lambda path: path / "nothing", "there is no image file or folder"),
         (empty, "holds no image files, nor folders with any"),
