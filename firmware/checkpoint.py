@@ -35,8 +35,8 @@ def load_checkpoint(path: str | Path) -> dict[str, Array]:
         raise UserError(f"there is no checkpoint {path}")
     with path.open("rb") as file:
         start = file.read(4)
-    pytorch = start.startswith((b"PK", b"\x80"))  # a zip archive, or a bare pickle as PyTorch wrote before 1.6
-    state = _pytorch(path) if pytorch else _safetensors(path)
+    zipped, pickled = start.startswith(b"PK"), start.startswith(b"\x80")  # PyTorch's formats since 1.6, and before
+    state = _pytorch(path, zipped=zipped) if zipped or pickled else _safetensors(path)
     if state and all(name.startswith(_PARALLEL) for name in state):
         state = {name.removeprefix(_PARALLEL): array for name, array in state.items()}
     if not state:
@@ -47,7 +47,9 @@ def load_checkpoint(path: str | Path) -> dict[str, Array]:
 def _safetensors(path: Path) -> dict[str, Array]:
     try:
         return {name: _numpy(array) for name, array in load_file(path).items()}
-    except (SafetensorError, OSError, KeyError, TypeError) as error:
+    except (TypeError, KeyError) as error:
+        raise UserError(f"{path} must hold integers and floats of 16 to 64 bits that NumPy has: {error}") from None
+    except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is neither a PyTorch nor a safetensors checkpoint: {error}") from None
 
 
@@ -55,12 +57,13 @@ def _numpy(array: Array) -> Array:
     return array if array.dtype.kind in "iub" else array.astype(np.float32)
 
 
-def _pytorch(path: Path) -> dict[str, Array]:
+def _pytorch(path: Path, *, zipped: bool) -> dict[str, Array]:
     try:
         import torch
     except ImportError:
         raise UserError(f"{path} is a PyTorch file, which needs PyTorch: pip install 'shiftwork[import]'") from None
-    _check_archive(path)
+    if zipped:
+        _check_archive(path)
     try:
         # DeiT's scripts store their arguments; a Namespace is a bag of plain values, it executes nothing.
         with torch.serialization.safe_globals([argparse.Namespace]):
@@ -92,9 +95,7 @@ def _is_state(value: Any) -> bool:
 
 
 def _check_archive(path: Path) -> None:
-    """Raises UserError for a zip archive that is cut off or has a record whose checksum is wrong."""
-    if not path.read_bytes().startswith(b"PK"):
-        return
+    """Raises UserError for an archive that is cut off or has a record whose checksum is wrong."""
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from firmware.errors import UserError
-from firmware.preprocess import Frame, load_array, read_image
+from firmware.preprocess import FORMATS, Frame, load_array, read_image
 from hw.spec.model import Model
 
 __all__ = ["Dataset", "open_dataset"]
@@ -63,24 +63,34 @@ class Dataset:
         return labels
 
 
-def open_dataset(source: str | Path, labels: str | Path | None = None, limit: int | None = None) -> Dataset:
-    """What `source` names: a ``.npy`` file, an image file, a folder of images, or a folder with one folder per class.
+def open_dataset(
+    source: str | Path | Sequence[str | Path], labels: str | Path | None = None, limit: int | None = None
+) -> Dataset:
+    """What `source` names: a ``.npy`` file, image files, a folder of images, or a folder with one folder per class.
 
     Classes are numbered in the order of their folders' names. `labels` is a ``.npy`` file of class numbers; `limit`
     takes only the first images (of a folder with classes: one of each class in turn). Raises UserError.
     """
-    source = Path(source)
     if limit is not None and limit < 1:
         raise UserError(f"the number of images must be at least 1, not {limit}")
-    if source.is_dir():
-        found = _folder(source, limit)
-    elif not source.is_file():
-        raise UserError(f"there is no image file or folder {source}")
-    elif source.suffix == ".npy":
-        found = Dataset(source=str(source), images=_array(source)[:limit])
+    paths = [Path(source)] if isinstance(source, str | Path) else [Path(path) for path in source]
+    first = paths[0]
+    if len(paths) > 1:
+        found = _files(paths, limit)
+    elif first.is_dir():
+        found = _folder(first, limit)
+    elif first.is_file() and first.suffix == ".npy":
+        found = Dataset(source=str(first), images=_array(first)[:limit])
     else:
-        found = Dataset(source=str(source), images=(source,))
+        found = _files(paths, limit)
     return found if labels is None else replace(found, labels=_labels(labels, len(found)))
+
+
+def _files(paths: list[Path], limit: int | None) -> Dataset:
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"there is no image file{' or folder' if len(paths) == 1 else ''} {path}")
+    return Dataset(source=str(paths[0]), images=tuple(paths[:limit]))
 
 
 def _array(path: Path) -> NDArray[Any]:
@@ -101,7 +111,7 @@ def _labels(path: str | Path, count: int) -> NDArray[np.int64]:
 
 def _images(folder: Path) -> list[Path]:
     """Image files in `folder`, by name; hidden files and other files are passed over."""
-    known = Image.registered_extensions()
+    known = {end for end, kind in Image.registered_extensions().items() if kind in FORMATS}
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in known and p.name[0] != "." and p.is_file())
 
 

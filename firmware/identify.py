@@ -78,14 +78,15 @@ def identify(state: Mapping[str, Array], name: str | None = None, **given: Any) 
     """
     found = _examine(state)
     sizes = {key: value for key, value in given.items() if value is not None}
+    own = {"channels": found.channels, "classes": found.classes}  # of a fine-tuned network: still that architecture
     if name is None:
         alike = [known for known in ARCHITECTURES.values() if _same(known, found)]
-        wanted = replace(alike[0] if len(alike) == 1 else found, **sizes)
-        if not wanted.name:
-            wanted = replace(wanted, name=f"{found.family}_{found.dim}")
+        wanted = replace(alike[0] if len(alike) == 1 else found, **{**own, "img_size": found.img_size, **sizes})
+        if not wanted.name or wanted.img_size != 224:
+            short = wanted.name.partition("_patch")[0] or f"{found.family}_{found.dim}"
+            wanted = replace(wanted, name=short)
     else:
-        # A fine-tuned head is still that architecture: the number of classes is checked only where it is given.
-        wanted = replace(architecture(name), channels=found.channels, **{"classes": found.classes, **sizes})
+        wanted = replace(architecture(name), **{**own, **sizes})
     untold = {"heads"} if found.family == "vit" else set()
     if found.family == "swin" and not any(key.endswith("attn_mask") for key in state):
         untold.add("img_size")
@@ -96,6 +97,8 @@ def identify(state: Mapping[str, Array], name: str | None = None, **given: Any) 
                 f"the checkpoint has {what} {_text(has)}, but {name or 'the command line'} wants {_text(wants)}; "
                 f"its tensors are those of a {_spelled(found)}"
             )
+    if len(wanted.heads) != len(wanted.depths):
+        raise UserError(f"heads must be a number per stage, {len(wanted.depths)} in all, not {_text(wanted.heads)}")
     if any(heads < 1 for heads in wanted.heads) or wanted.dim % wanted.heads[0]:
         raise UserError(f"heads must divide the width {wanted.dim}, not be {_text(wanted.heads)}")
     return wanted

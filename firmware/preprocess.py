@@ -18,8 +18,10 @@ from PIL import Image
 from firmware.errors import UserError
 from hw.spec.model import Model
 
-__all__ = ["Frame", "fit", "load_array", "normalise", "read_image", "to_int8"]
+__all__ = ["FORMATS", "Frame", "fit", "load_array", "normalise", "read_image", "to_int8"]
 
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Pillow's names of what is read: pixels only, nothing that another program would have to draw, as PostScript."""
 _MODES = {1: "L", 3: "RGB"}  # Pillow's mode by number of channels
 
 
@@ -53,7 +55,7 @@ def read_image(path: str | Path, frame: Frame) -> NDArray[np.uint8]:
     if mode is None:
         raise UserError(f"{path} has 1 or 3 channels, but the model takes {frame.image[0]}")
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             return fit(image.convert(mode), frame)
     except (OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise UserError(f"{path} is not a whole image: {error}") from None

@@ -28,7 +28,7 @@ __all__ = ["import_command", "quantize_command", "register", "save"]
 
 _OFFICIAL_CROP = 0.875  # of I-ViT's validation
 _SMALL = 32  # pixels; I-ViT's validation does not resize images that are not larger
-_FOLDER_IMAGES = 64  # calibration images taken of a folder
+_FOLDER_IMAGES = 32  # calibration images taken of a folder
 
 
 def register(commands: Any) -> None:
@@ -106,17 +106,21 @@ def _crop(arguments: argparse.Namespace, shape: Architecture, photographs: float
     return float(arguments.crop)
 
 
-def _read_labels(path: str | None) -> tuple[str, ...]:
+def _read_labels(path: str | None, classes: int) -> tuple[str, ...]:
     if path is None:
         return ()
     try:
-        return tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip())
+        names = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip())
     except UnicodeDecodeError as error:
         raise UserError(f"{path} must be a text file, a class name a line: {error}") from None
+    if len(names) != classes:
+        raise UserError(f"{path} must name {classes} classes, a line each, not {len(names)}")
+    return names
 
 
 def import_command(arguments: argparse.Namespace) -> int:
     """Checkpoint of the official I-ViT training -> integer model file, its integers unchanged."""
+    _check_folders(arguments.output)
     state = load_checkpoint(arguments.checkpoint)
     if not is_official(state):
         raise UserError(f"{arguments.checkpoint} holds no integer weights: it is a float checkpoint, use quantize")
@@ -131,19 +135,27 @@ def import_command(arguments: argparse.Namespace) -> int:
         mean=_per_channel(arguments, "mean", mean, shape.channels),
         std=_per_channel(arguments, "std", std, shape.channels),
         attention_bits=arguments.attention_bits,
-        labels=_read_labels(arguments.labels),
+        labels=_read_labels(arguments.labels, shape.classes),
     )
     print(f"{shape.name}: {describe(shape)}")
     return save(replace(model, crop=_crop(arguments, shape, _OFFICIAL_CROP)), arguments.output)
 
 
+def _check_folders(*paths: str | None) -> None:
+    """Raises UserError for files that could not be written in the end, before minutes are spent."""
+    for path in paths:
+        if path is not None and not Path(path).parent.is_dir():
+            raise UserError(f"there is no folder {Path(path).parent} for {Path(path).name}")
+
+
 def quantize_command(arguments: argparse.Namespace) -> int:
     """Float checkpoint + calibration images -> integer model file, and what every quantizer costs."""
+    _check_folders(arguments.output, arguments.report)
     weights = load_checkpoint(arguments.checkpoint)
     if is_official(weights):
         raise UserError(f"{arguments.checkpoint} holds integer weights: it is an I-ViT checkpoint, use import-ivit")
     shape = _preprocessing(arguments, _identify(arguments, weights))
-    images = _calibration_images(arguments, shape)
+    images, labels = _calibration_images(arguments, shape), _read_labels(arguments.labels, shape.classes)
     mean, std = shape.statistics
     console, errors = Console(), Console(stderr=True)
     with errors.status("calibrating") as status:
@@ -159,14 +171,15 @@ def quantize_command(arguments: argparse.Namespace) -> int:
             attention_bits=arguments.attention_bits,
             ranges=arguments.ranges,
             equalise=arguments.equalise,
-            labels=_read_labels(arguments.labels),
+            labels=labels,
             measure=measure,
         )
     measure.show(console)
+    saved = save(replace(model, crop=shape.crop), arguments.output)
     if arguments.report:
         how = {key: getattr(arguments, key) for key in ("ranges", "equalise")}
         write_json({"model": model.name, **how, **measure.report()}, arguments.report)
-    return save(replace(model, crop=shape.crop), arguments.output)
+    return saved
 
 
 def _preprocessing(arguments: argparse.Namespace, shape: Architecture) -> Architecture:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -14,6 +16,7 @@ from firmware.cli.checkpoints import save
 from firmware.errors import UserError
 from firmware.make_model import images, make_model
 from firmware.model_file import load_model
+from hw.spec.model import Model, Node, values
 
 __all__ = ["inspect_command", "make_model_command", "register"]
 
@@ -59,7 +62,8 @@ def inspect_command(arguments: argparse.Namespace) -> int:
     """Prints what is in a model file."""
     model = load_model(arguments.model)
     console = Console()
-    table = Table(title=f"{model.name}: image {list(model.image)}, patch {model.patch}")
+    console.print(_stages(model))
+    table = Table(title="every node")
     for heading in ("node", "operator", "inputs", "attributes", "tensors"):
         table.add_column(heading)
     for node in model.nodes:
@@ -71,6 +75,33 @@ def inspect_command(arguments: argparse.Namespace) -> int:
         attributes = " ".join(f"{key}={value}" for key, value in node.attributes.items())
         table.add_row(node.name, node.op, " ".join(node.inputs), attributes, " ".join(tensors))
     console.print(table)
+    mean, std = (" ".join(f"{value:g}" for value in values) for values in (model.mean, model.std))
+    console.print(f"pixels: crop {model.crop:g}, mean {mean}, deviation {std}, input scale {model.input_scale:.6g}")
+    bits = {node.attributes["bits"] for node in model.nodes if node.op == "shiftmax"}
+    console.print(f"attention probabilities of {' and '.join(map(str, sorted(bits)))} bits")
     parameters = sum(array.size for array in model.tensors.values())
     console.print(f"{model.classes} classes, {parameters:,} constants, {model.macs:,} MACs per image")
     return 0
+
+
+def _stages(model: Model) -> Table:
+    """What the blocks of each stage have in common; a ViT has one stage."""
+    table = Table(title=f"{model.name}: image {list(model.image)}, patch {model.patch}", box=box.SIMPLE, padding=0)
+    for heading in ("stage", "blocks", "tokens", "width", "heads", "hidden", "window", "shifted", "MACs"):
+        table.add_column(heading, justify="right")
+    known = values(model)
+    blocks: dict[str, dict[str, list[Node]]] = {}
+    for node in model.nodes:
+        if found := re.match(r"((?:layers\.(\d+)\.)?blocks\.\d+)\.", node.name):
+            blocks.setdefault(found[2] or "0", {}).setdefault(found[1], []).append(node)
+    for stage, members in blocks.items():
+        name, nodes = next(iter(members.items()))
+        attributes = {key: value for node in nodes for key, value in node.attributes.items()}
+        tokens, width = known[f"{name}.qact4"].shape
+        hidden = known[f"{name}.mlp.fc1"].shape[-1]
+        shifted = sum(any(node.attributes.get("shift") for node in nodes) for nodes in members.values())
+        macs = sum(model.layer_macs[node.name] for nodes in members.values() for node in nodes)
+        window = attributes.get("window", "-")
+        row = (stage, len(members), tokens, width, attributes["heads"], hidden, window, shifted)
+        table.add_row(*map(str, row), f"{macs:,}")
+    return table

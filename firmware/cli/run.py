@@ -37,10 +37,9 @@ def register(commands: Any) -> None:
         run.set_defaults(function=run_command, layers=layers)
         run.add_argument("model")
         run.add_argument(
-            "--images",
-            required=True,
-            help="image file, folder of images or of class folders, or .npy",
-        )
+            "--images", required=True, nargs="+", metavar="IMAGES",
+            help="image files, a folder of images or of class folders, or .npy",
+        )  # fmt: skip
         run.add_argument("--labels", help=".npy, class numbers; prints the accuracy")
         run.add_argument("--count", type=int, help="use only the first COUNT images")
         run.add_argument("--device", default="sim:arty_a7", help="golden, or sim:BOARD (default sim:arty_a7)")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware.ivit.builder import Builder
-from firmware.ivit.constants import norm_bias, norm_scale, quantized
+from firmware.ivit.constants import norm_bias, norm_bias_fits, norm_scale, quantized
 from firmware.quantize.equalise import exponents, reader_of
 from firmware.quantize.measure import Measurement
 from firmware.quantize.ranges import choose_scale
@@ -143,11 +143,36 @@ class Calibration(Builder):
         return super().linear(name, source, s_in, inputs, outputs, bias=bias)
 
     def layer_norm(self, name: str, source: str, dim: int) -> Array:
-        if self.equalise and reader_of(name):
-            self._equalise(name, f"{reader_of(name)}.weight", source)
+        reader = reader_of(name)
+        if reader is not None and f"{reader}.bias" in self.weights:
+            self._fold(name, reader)
+        if reader is not None and self.equalise:
+            self._equalise(name, f"{reader}.weight", source)
         for part in ("weight", "bias"):
             self.made[f"{name}.{part}"] = self._float(f"{name}.{part}")
         return super().layer_norm(name, source, dim)
+
+    def _fold(self, name: str, reader: str) -> None:
+        """Takes out of LayerNorm `name` what its integers cannot hold, and gives it to the linear that reads it.
+
+        Offsets too large for their gains' integer biases go to the linear's bias. So do those of channels whose gain is
+        so small that, with a normalised value of at most sqrt(C), they stay below an eighth of a step of the coarsest
+        scale there could be: such a channel is constant, and its factor would need a shift beyond 63.
+        """
+        keys = (f"{name}.weight", f"{name}.bias", f"{reader}.weight", f"{reader}.bias")
+        gamma, beta, weight, bias = (self._float(key) for key in keys)
+        if gamma.shape != beta.shape or gamma.shape != weight.shape[1:] or bias.shape != weight.shape[:1]:
+            return  # refused where they are used
+        reach = np.abs(gamma) * np.sqrt(f32(len(gamma)))
+        least = (reach + np.abs(beta)).max() / (8 * 127)
+        constant = reach < least
+        moved = constant | ~norm_bias_fits(gamma, beta)
+        if not moved.any():
+            return
+        bias = (bias + weight[:, moved].astype(np.float64) @ beta[moved]).astype(f32)
+        weight = np.where(constant, f32(0), weight)
+        gamma = np.where(constant, f32(2 * least / np.sqrt(len(gamma))), gamma)
+        self.weights.update(zip(keys, (gamma, np.where(moved, f32(0), beta), weight, bias), strict=True))
 
     def _equalise(self, name: str, reader: str, source: str) -> None:
         """Moves powers of two from the outputs of a LayerNorm to the weights that read them."""

@@ -25,7 +25,7 @@ def sqnr(expected: Array, found: Array) -> float:
     noise = float(np.square(np.subtract(expected, found, dtype=np.float64)).sum())
     if noise == 0:
         return float("inf")
-    return 10 * np.log10(signal / noise) if signal else float("-inf")
+    return float(10 * np.log10(signal / noise)) if signal else float("-inf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,10 @@ class Row:
     saturated: float  # share that the clamp changed
     own_sqnr: float  # what comes out against what went in: this quantizer alone
     sqnr: float  # integers times scale against the float network: everything up to here
+
+
+def _finite(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: None if value in {np.inf, -np.inf} else value for key, value in numbers.items()}
 
 
 class Measurement:
@@ -108,11 +112,7 @@ class Measurement:
 
     def report(self) -> dict[str, Any]:
         """For JSON; an SQNR without any noise is null."""
-        rows = [
-            {key: None if value in {float("inf"), float("-inf")} else value for key, value in asdict(row).items()}
-            for row in self.rows
-        ]
-        return {"quantizers": rows, "end_to_end": self.end}
+        return {"quantizers": [_finite(asdict(row)) for row in self.rows], "end_to_end": _finite(self.end)}
 
     def show(self, console: Console) -> None:
         """A table of the activations, and the end."""

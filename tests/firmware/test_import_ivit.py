@@ -1,9 +1,11 @@
 """Checkpoints of the official training become the integer model they are, or are refused in one sentence."""
 
 import argparse
+import importlib
 import os
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +122,17 @@ def test_options_reach_the_model(tmp_path):
     assert (model.crop, model.name) == (0.9, "mine")
 
 
+def test_inspect_shows_the_stages_of_a_swin(tmp_path, capsys):
+    imported(stored(tmp_path / "state", load("small_swin_a", "state")), tmp_path, *CASES["small_swin_a"][0])
+    capsys.readouterr()
+    assert main(["inspect", str(tmp_path / "model")]) == 0
+    said = capsys.readouterr().out
+    rows = [line.split() for line in said.splitlines()]
+    assert ["0", "2", "196", "32", "1", "128", "7", "1", "6,046,208"] in rows
+    assert ["1", "2", "49", "64", "2", "256", "7", "0", "5,431,552"] in rows
+    assert "attention probabilities of 8 bits" in said
+
+
 # --- architectures ---
 
 
@@ -159,9 +172,21 @@ def test_architectures_are_told_from_the_tensors(name):
                 identify(state, other)
 
 
+def test_fine_tuned_networks_are_their_architecture():
+    """Other classes and image sizes are told from the tensors, with and without the name."""
+    tuned = replace(DEIT_TINY, classes=7, img_size=384)
+    assert identify(shapes_of(tuned)) == replace(tuned, name="deit_tiny")
+    assert identify(shapes_of(tuned), "deit_tiny", img_size=384) == tuned
+    assert identify(shapes_of(replace(DEIT_TINY, classes=7))).name == DEIT_TINY.name
+    swin = replace(ARCHITECTURES["swin_tiny_patch4_window7_224"], classes=7)
+    assert identify(shapes_of(swin)) == swin
+    assert identify(shapes_of(swin), img_size=448).image == (3, 448, 448)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"heads": (1, 2)}, "heads must be a number per stage, 1 in all, not 1 2"),
         ({"name": "resnet50"}, "there is no architecture resnet50; known: deit_tiny_patch16_224"),
         ({"classes": 10}, "has classes 1000, but the command line wants 10"),
         ({"name": "deit_tiny", "img_size": 384}, "has image size 224, but deit_tiny wants 384"),
@@ -298,6 +323,17 @@ def damaged(function):
 def test_bad_files_are_refused(make, message, tmp_path, capsys):
     optional("torch")
     assert_refused(make(tmp_path), tmp_path, capsys, message)
+
+
+def test_bfloat16(tmp_path):
+    """PyTorch reads it; NumPy, and so safetensors without PyTorch, cannot."""
+    torch = optional("torch")
+    tensors = {"a": torch.tensor([1.5, -2]).bfloat16()}
+    torch.save(tensors, tmp_path / "x.pth")
+    assert load_checkpoint(tmp_path / "x.pth")["a"].tolist() == [1.5, -2]
+    (tmp_path / "x.safetensors").write_bytes(importlib.import_module("safetensors.torch").save(tensors))
+    with pytest.raises(UserError, match=r"x\.safetensors must hold .* that NumPy has: .*bfloat16"):
+        load_checkpoint(tmp_path / "x.safetensors")
 
 
 def test_objects_are_refused(tmp_path):

@@ -84,6 +84,7 @@ def folders(tmp_path):
             picture(20, 20, seed=index).save(tmp_path / name / f"{index}.jpeg")
     (tmp_path / "n01" / "readme.txt").write_text("not an image")
     (tmp_path / "n01" / ".hidden.png").write_text("not an image")
+    picture(20, 20).save(tmp_path / "n01" / "drawn.eps")
     return tmp_path
 
 
@@ -151,6 +152,7 @@ def array(values):
         (broken("x.jpg", b"not a picture"), "x.jpg is not a whole image: cannot identify"),
         (broken("x.npy", b"\x93NUMPY\x01"), "x.npy is not a NumPy array file"),
         (broken("x.npy", b"\x80\x04cposix\nsystem\n"), "x.npy is not a NumPy array file"),
+        (broken("x.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), "x.eps is not a whole image: cannot"),
         (truncated, "cut.png is not a whole image: "),
         (lambda path: path / "nothing", "there is no image file or folder"),
         (empty, "holds no image files, nor folders with any"),
@@ -182,17 +184,40 @@ def test_bad_labels_are_refused(tmp_path, labels, message):
         open_dataset(images, tmp_path / "labels.npy").targets(SimpleNamespace(name="m", classes=10, labels=()))
 
 
-def test_images_run_from_a_folder(tmp_path, capsys):
-    """The digits as image files are classified as the digits as an array are."""
-    images, labels = np.load(DIGITS / "images.npy")[:6], np.load(DIGITS / "labels.npy")[:6]
-    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
-        (tmp_path / "set" / str(label)).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image[0]).resize((64, 64), Image.Resampling.NEAREST).save(
-            tmp_path / "set" / str(label) / f"{index}.png"
-        )
-    single = sorted((tmp_path / "set").rglob("*.png"))[0]
+def test_images_run_from_files_and_folders(tmp_path, capsys):
+    """Digits as image files, in class folders, one by one or as an array: the same logits, and the labels are known."""
+    images, labels = np.load(DIGITS / "images.npy")[:8], np.load(DIGITS / "labels.npy")[:8]
+    order = np.lexsort((np.arange(8), labels))
+    files = []
+    for index in order:
+        folder = tmp_path / "set" / str(labels[index])
+        folder.mkdir(parents=True, exist_ok=True)
+        files.append(str(folder / f"{index}.png"))
+        Image.fromarray(images[index, 0]).save(files[-1])
+    for digit in set(range(10)) - set(labels.tolist()):  # the classes that the first eight lack
+        (tmp_path / "set" / str(digit)).mkdir()
+        Image.fromarray(images[0, 0]).save(tmp_path / "set" / str(digit) / "extra.png")
+
+    def run(*sources):
+        command = ["run", str(DIGITS / "digits.safetensors"), "--device", "golden", "--images", *map(str, sources)]
+        assert main([*command, "--logits", str(tmp_path / "logits.npy")]) == 0
+        return np.load(tmp_path / "logits.npy")
+
+    np.save(tmp_path / "images.npy", images[order])
+    expected = run(tmp_path / "images.npy")
+    np.testing.assert_array_equal(run(*files), expected)
+    np.testing.assert_array_equal(run(files[2]), expected[2:3])
+    whole = run(tmp_path / "set")
+    known = [path.name != "extra.png" for path in open_dataset(tmp_path / "set").images]
+    np.testing.assert_array_equal(whole[known], expected)
+    assert "accuracy" in capsys.readouterr().out
     command = ["run", str(DIGITS / "digits.safetensors"), "--device", "golden", "--images"]
-    assert main([*command, str(single), "--logits", str(tmp_path / "logits.npy")]) == 0
-    assert np.load(tmp_path / "logits.npy").shape == (1, 10)
-    assert main([*command, str(tmp_path / "missing")]) == 2
-    assert "there is no image file or folder" in capsys.readouterr().err
+    assert main([*command, files[0], str(tmp_path / "missing.png")]) == 2
+    assert "there is no image file" in capsys.readouterr().err
+
+
+def test_inspect_shows_stages_and_pixels(capsys):
+    assert main(["inspect", str(DIGITS / "digits.safetensors")]) == 0
+    said = capsys.readouterr().out
+    assert "digits: image [1, 8, 8], patch 2" in said
+    assert "pixels: crop 1, mean 0.5, deviation 0.5, input scale 0.00787402" in said

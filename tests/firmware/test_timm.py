@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from firmware.__main__ import main
 from firmware.checkpoint import load_checkpoint
 from firmware.model_file import load_model
 from firmware.preprocess import to_int8
 from firmware.quantize import Measurement, quantize
+from firmware.quantize.measure import sqnr
 from sim import golden
 from tests.support.optional import optional
 
@@ -63,6 +65,18 @@ def test_measurement_says_what_the_integer_network_computes(name):
         assert row.own_sqnr > 20, row
     blocks = [row for row in measure.rows if row.name.endswith("qact4") and row.kind == "activation"]
     assert all(row.own_sqnr > 60 and row.bits == 16 for row in blocks if "attn" not in row.name)
+
+
+def test_reports_are_json_whatever_the_noise():
+    """No noise and no signal are null, not a number that JSON has not."""
+    assert sqnr(np.ones(3), np.ones(3)) == np.inf
+    assert sqnr(np.zeros(3), np.ones(3)) == -np.inf
+    assert sqnr(np.full(4, 10.0), np.full(4, 9.0)) == pytest.approx(20)
+    measure = Measurement()
+    measure.weight("w", np.ones((2, 2)), np.ones((2, 2), np.int8), np.ones(2, np.float32))
+    measure.end = {"logit_sqnr": float("inf")}
+    report = json.loads(json.dumps(measure.report(), allow_nan=False))
+    assert report["end_to_end"]["logit_sqnr"] is report["quantizers"][0]["sqnr"] is None
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -119,6 +133,7 @@ def test_command_line_refuses(tmp_path, capsys):
         return said
 
     vit = DATA / "vit.safetensors"
+    assert "there is no folder" in refused(vit, "--report", str(tmp_path / "no" / "report.json"))
     assert "must be uint8 pixels, not int8" in refused(vit, "--heads", "2")
     np.save(images, np.zeros((2, 3, 40, 40), np.uint8))
     assert "must hold images [n, 3, 32, 32], not [2, 3, 40, 40]" in refused(vit, "--heads", "2")
@@ -129,3 +144,67 @@ def test_command_line_refuses(tmp_path, capsys):
     assert "--std must not be 0" in refused(vit, "--std", "0")
     assert "--crop must be above 0 and at most 1, not 1.5" in refused(vit, "--crop", "1.5")
     assert "there is no checkpoint" in refused(official)
+    np.save(images, np.zeros((2, 3, 32, 32), np.uint8))
+    (tmp_path / "names").write_text("cat\ndog\n")
+    assert "names must name 10 classes, a line each, not 2" in refused(vit, "--labels", str(tmp_path / "names"))
+    assert "must be a text file" in refused(vit, "--labels", str(vit))
+
+
+def edited(name, index, value):
+    def apply(weights):
+        weights[name] = weights[name].copy()
+        weights[name][index] = value
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "message"),
+    [
+        ("vit", lambda w: w.pop("blocks.1.mlp.fc2.weight"), "tensor blocks.1.mlp.fc2.weight is missing"),
+        ("vit", lambda w: w.pop("norm.bias"), "tensor norm.bias is missing from the checkpoint"),
+        ("vit", lambda w: w.update({"blocks.0.ls1.gamma": w["norm.bias"]}), "but blocks.0.ls1.gamma is none of them"),
+        ("vit", lambda w: w.update({"reg_token": w["cls_token"]}), "but reg_token is none of them"),
+        ("vit", edited("blocks.0.attn.qkv.weight", (5, 6), np.nan), "attn.qkv.weight contains NaN or infinity"),
+        ("vit", edited("pos_embed", (0, 3, 4), np.inf), "pos_embed contains NaN or infinity"),
+        ("vit", lambda w: w.update({"head.bias": np.zeros(9, np.float32)}), "head.bias must have shape [10], not [9]"),
+        ("vit", lambda w: w.update({"norm.bias": np.zeros(9, np.float32)}), "norm.bias must have shape [64], not [9]"),
+        ("vit", lambda w: w.update({"pos_embed": w["pos_embed"][:, 1:]}), "a square of patches, not of 16"),
+        ("swin", lambda w: w.pop("layers.1.downsample.reduction.weight"), "downsample.reduction.weight is missing"),
+        ("swin", edited("patch_embed.norm.weight", 3, 0), "patch_embed.norm channel 3 needs an integer bias beyond"),
+        ("swin", edited("layers.0.blocks.1.attn.relative_position_bias_table", (0, 0), np.nan), "contains NaN"),
+    ],
+)  # fmt: skip
+def test_bad_float_checkpoints_are_refused(name, edit, message, tmp_path, capsys):
+    weights = load_checkpoint(DATA / f"{name}.safetensors")
+    edit(weights)
+    save_file({key: np.ascontiguousarray(value) for key, value in weights.items()}, tmp_path / "bad.safetensors")
+    size = OPTIONS[name][OPTIONS[name].index("--img-size") + 1]
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (1, 3, int(size), int(size)), np.uint8))
+    files = [
+        str(tmp_path / "bad.safetensors"),
+        "--calibrate",
+        str(tmp_path / "images.npy"),
+        "-o",
+        str(tmp_path / "model"),
+    ]
+    assert main(["quantize", *files, *OPTIONS[name]]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert not (tmp_path / "model").exists()
+
+
+def test_twins_must_be_told_apart(tmp_path, capsys):
+    """DeiT-B and ViT-B have the same tensors, but other pixel statistics."""
+    shapes = {"patch_embed.proj.weight": (768, 3, 16, 16), "head.weight": (10, 768), "pos_embed": (1, 197, 768)}
+    shapes |= {f"blocks.{block}.norm1.bias": (768,) for block in range(12)}
+    weights = {key: np.zeros(shape, np.float32) for key, shape in shapes.items()}
+    save_file(weights, tmp_path / "x.safetensors")
+    np.save(tmp_path / "images.npy", np.zeros((1, 3, 224, 224), np.uint8))
+    command = ["quantize", str(tmp_path / "x.safetensors"), "--calibrate", str(tmp_path / "images.npy"), "-o", "none"]
+    assert main(command) == 2
+    assert "deit_base_patch16_224 and vit_base_patch16_224 have the same tensors" in capsys.readouterr().err
+    assert main([*command, "--arch", "vit_base"]) == 2
+    assert "tensor cls_token is missing from the state" in capsys.readouterr().err
