@@ -1,15 +1,15 @@
 """What answers the host: requests in, register and memory accesses, responses out."""
 
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from hw.csr import AXIL_ADDRESS_BITS, AXILite
+from hw.link.byte import BYTE
 from hw.units.axi_pins import axi_pins
 
-__all__ = ["BYTE", "SHELL_ADDRESS_BITS", "Bridge"]
+__all__ = ["SHELL_ADDRESS_BITS", "Bridge"]
 
-BYTE = data.StructLayout({"data": 8, "last": 1})  # `last`: of a datagram; zero from a UART
 SHELL_ADDRESS_BITS = 16
 
 
@@ -22,8 +22,8 @@ class Bridge(wiring.Component):
 
     Every bus access is a single beat of one word, one at a time: less than a byte takes on a 12 Mbaud line, and no
     bus is ever held up by a slow host. An access not answered in `bus_cycles` answers TIMEOUT; it stays on the bus, as
-    AXI wants, and its late answer is dropped. A frame whose bytes stop for `gap_cycles`, or whose datagram ends early, is
-    dropped, so the next one is understood whatever happened before.
+    AXI wants, and its late answer is dropped. A frame whose bytes stop for `gap_cycles`, or whose datagram ends early,
+    is dropped, so the next one is understood whatever happened before.
 
     Parameters
     ----------
@@ -39,9 +39,10 @@ class Bridge(wiring.Component):
     Members
     -------
     rx : In(stream(BYTE))
-        Bytes from the host. From a UART they cannot wait: give them `RECEIVE_BYTES` of FIFO (`hw.link.uart`).
+        Bytes from the host, from `hw.link.uart.UART.o` or a datagram's payload.
     tx : Out(stream(BYTE)), tx_length : Out(16)
-        Bytes to the host, ``last`` with a frame's last one. ``tx_length`` is the frame's bytes, stable while it is sent.
+        Bytes to the host, ``last`` with a frame's last one, to `UART.i` or into a datagram. ``tx_length`` is the
+        frame's number of bytes, stable from its first byte's ``valid`` to its last.
     control_* : Out(AXILite)
         To the accelerator's ``s_axil_*``: register addresses below 0x8000_0000.
     csr_* : Out(AXILite, 16 address bits)

@@ -1,7 +1,7 @@
 """The host link: frames, operations, statuses and limits, for gateware, driver and manual alike.
 
 A request is a header, and for WRITE_MEMORY a payload with its own check; so is a response, with a payload for
-READ_MEMORY. Fields are little-endian. ``check`` is the CRC-32 of everything before it, a payload's check of the payload.
+READ_MEMORY. Fields are little-endian. A check is the CRC-32 of the header, or of the payload, before it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import zlib
 from typing import NamedTuple
 
 __all__ = [
-    "CHECK_BYTES", "CHECKSUM_LIMIT", "CRC_INIT", "CRC_POLYNOMIAL", "CRC_RESIDUE", "HEADER_BYTES", "HELLO_KEY", "MARK_REQUEST",
-    "MARK_RESPONSE", "PAYLOAD_LIMIT", "RECEIVE_BYTES", "REQUEST", "RESPONSE", "TAG", "UDP_PORT", "VERSION", "WINDOW",
+    "CHECKSUM_LIMIT", "CHECK_BYTES", "CRC_INIT", "CRC_POLYNOMIAL", "CRC_RESIDUE", "HEADER_BYTES", "HELLO_KEY",
+    "MARK_REQUEST", "MARK_RESPONSE", "PAYLOAD_LIMIT", "RECEIVE_BYTES", "REQUEST", "RESPONSE", "TAG", "UDP_PORT", "VERSION", "WINDOW",
     "Field", "Op", "Response", "Status", "Window", "crc32", "frame", "pack_response", "unpack_response",
 ]  # fmt: skip
 
@@ -47,8 +47,8 @@ class Op(enum.IntEnum):
 
 
 _OPS = {
-    Op.HELLO: "Opens a session: the next request is `sequence` + 1. `argument` is HELLO_KEY. Answers the fingerprint in "
-    "`value` and in `detail` the version (bits 15:8) and log2 of the memory's bytes (bits 7:0).",
+    Op.HELLO: "Opens a session: the next request is `sequence` + 1. `argument` is HELLO_KEY. Answers the fingerprint "
+    "in `value` and in `detail` the version (bits 15:8) and log2 of the memory's bytes (bits 7:0).",
     Op.READ_REGISTER: "Answers the register at `address` in `value`.",
     Op.WRITE_REGISTER: "Writes `argument` to the register at `address`.",
     Op.READ_MEMORY: "Answers `detail` = `argument` bytes from byte `address` on, then one byte, the final status, then "
