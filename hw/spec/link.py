@@ -1,7 +1,7 @@
 """The host link: frames, operations, statuses and limits, for gateware, driver and manual alike.
 
 A request is a header, and for WRITE_MEMORY a payload with its own check; so is a response, with a payload for
-READ_MEMORY. Fields are little-endian. A check is the CRC-32 of the header, or of the payload, before it.
+READ_MEMORY. Fields are little-endian. A check is the CRC-32 of the header but for its mark, or of the payload.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 __all__ = [
     "CHECKSUM_LIMIT", "CHECK_BYTES", "CRC_INIT", "CRC_POLYNOMIAL", "CRC_RESIDUE", "HEADER_BYTES", "HELLO_KEY",
-    "MARK_REQUEST", "MARK_RESPONSE", "PAYLOAD_LIMIT", "RECEIVE_BYTES", "REQUEST", "RESPONSE", "TAG", "UDP_PORT", "VERSION", "WINDOW",
-    "Field", "Op", "Response", "Status", "Window", "crc32", "frame", "pack_response", "unpack_response",
+    "MARK_REQUEST", "MARK_RESPONSE", "PAYLOAD_LIMIT", "RECEIVE_BYTES", "REQUEST", "RESPONSE", "TAG", "UDP_PORT",
+    "VERSION", "WINDOW", "Field", "Op", "Response", "Status", "Window", "crc32", "frame", "pack_response",
+    "unpack_response",
 ]  # fmt: skip
 
 VERSION = 1
@@ -107,7 +108,7 @@ REQUEST = (
     Field("sequence", 16, "number of the request; the next one has the next number"),
     Field("address", 32, "byte address of a register or of memory"),
     Field("argument", 32, "value or number of bytes"),
-    Field("check", 32, "CRC-32 of the 12 bytes before"),
+    Field("check", 32, "CRC-32 of the 11 bytes between mark and check"),
 )
 RESPONSE = (
     Field("mark", 8, f"0x{MARK_RESPONSE:02x}"),
@@ -117,7 +118,7 @@ RESPONSE = (
     Field("expected", 16, "number of the next request: all before it are done"),
     Field("detail", 16, "bytes of payload that follow; HELLO: what the device is"),
     Field("value", 32, "result"),
-    Field("check", 32, "CRC-32 of the 12 bytes before"),
+    Field("check", 32, "CRC-32 of the 11 bytes between mark and check"),
 )
 
 _REQUEST, _RESPONSE, _CHECK = struct.Struct("<BBHII"), struct.Struct("<BBHHHI"), struct.Struct("<I")
@@ -145,14 +146,14 @@ def crc32(data: bytes | bytearray | memoryview) -> bytes:
 def frame(op: Op, sequence: int, address: int = 0, argument: int = 0, payload: bytes = b"") -> bytes:
     """A request as it goes over the wire."""
     header = _REQUEST.pack(MARK_REQUEST, TAG << 4 | op, sequence, address, argument)
-    return header + crc32(header) + (payload + crc32(payload) if payload else b"")
+    return header + crc32(header[1:]) + (payload + crc32(payload) if payload else b"")
 
 
 def pack_response(response: Response) -> bytes:
     """A response's header; the device's side of `unpack_response`."""
     op, status, *rest = response
     header = _RESPONSE.pack(MARK_RESPONSE, status << 4 | op, *rest)
-    return header + crc32(header)
+    return header + crc32(header[1:])
 
 
 def unpack_response(header: bytes) -> Response | None:
