@@ -79,8 +79,8 @@ class BoardSystem(wiring.Component):
     ----------
     config : Config
     link : str
-        ``uart``: pins ``uart_rx``, ``uart_tx`` and a line of `divisor` cycles per bit; ``udp``: datagrams ``link_rx_*``,
-        ``link_tx_*``.
+        ``uart``: pins ``uart_rx``, ``uart_tx`` and a line of `divisor` cycles per bit; ``udp``: datagrams
+        ``link_rx_*``, ``link_tx_*``.
     memory_bytes, bus_cycles, gap_cycles : int
         See `Bridge`.
     """

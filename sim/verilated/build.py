@@ -142,7 +142,7 @@ def build(
     waves: bool = False,
     cache: str | os.PathLike[str] | None = None,
 ) -> tuple[Path, bool]:
-    """The shared library of `component`, with the pins that `sim.verilated.pins.header` wants, and whether it had to be compiled.
+    """The shared library of `component`, and whether it had to be compiled. `sim.verilated.pins.header` knows its pins.
 
     With a `key` that changes whenever the component would, `component` may be a function that makes it: it is called
     only if no library with that key exists. With `waves` the library can write VCD files, and is slower. Safe to call

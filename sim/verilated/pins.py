@@ -15,7 +15,7 @@ def _named(**groups: str) -> list[str]:
     return [f"{prefix}{pin}" for prefix, pins in groups.items() for pin in pins.split()]
 
 
-_REQUIRED = ["clk", "rst", "interrupt"] + _named(
+_MEMORY = _named(
     m_axi_ar="addr len valid ready", m_axi_r="data resp last valid ready", m_axi_aw="addr len valid ready",
     m_axi_w="data strb last valid ready", m_axi_b="resp valid ready",
 )  # fmt: skip
@@ -47,15 +47,16 @@ def ports(declaration: str) -> dict[str, tuple[str, int]]:
 def header(declaration: str) -> str:
     """The C++ header `pins.h`. Pins may be called ``m_axi_araddr`` or, as members of an interface, ``m_axi__araddr``.
 
-    The host's side is AXI4-Lite ``s_axil_*``, a UART ``uart_rx``, ``uart_tx``, or datagrams ``link_rx_*``, ``link_tx_*``.
-    Tracing needs the five outputs ``trace_started``, ``trace_retired``, ``trace_busy``, ``trace_wait_in`` and
-    ``trace_wait_out``, one bit per engine. Raises PinError if a required pin is missing.
+    The host's side is AXI4-Lite ``s_axil_*``, or a UART ``uart_rx`` and ``uart_tx``, or datagrams ``link_rx_*`` and
+    ``link_tx_*``. Tracing needs the five outputs ``trace_started``, ``trace_retired``, ``trace_busy``,
+    ``trace_wait_in`` and ``trace_wait_out``, one bit per engine. Raises PinError if a required pin is missing.
     """
     actual = ports(declaration)
     bits = {name: width for name, (_, width) in actual.items()}
     serial, packets = (all(name in actual for name in pins) for pins in (_SERIAL, _PACKETS))
     control = not serial and not packets
-    missing = [name for name in _REQUIRED + _CONTROL * control if name not in actual]
+    required = ["clk", "rst", "interrupt", *_MEMORY, *(_CONTROL if control else ())]
+    missing = [name for name in required if name not in actual]
     if missing:
         raise PinError(f"the top level lacks the pins {', '.join(missing)}")
     lines = ["#pragma once", '#include "Vtop.h"', f"#define DATA_BYTES {bits['m_axi_rdata'] // 8}u"]
