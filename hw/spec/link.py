@@ -162,7 +162,7 @@ def unpack_response(header: bytes) -> Response | None:
     if (
         len(header) != HEADER_BYTES
         or header[0] != MARK_RESPONSE
-        or crc32(header[:-CHECK_BYTES]) != header[-CHECK_BYTES:]
+        or crc32(header[1:-CHECK_BYTES]) != header[-CHECK_BYTES:]
     ):
         return None
     _, kind, sequence, expected, detail, value = _RESPONSE.unpack(header[:-CHECK_BYTES])
