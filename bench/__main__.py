@@ -1,15 +1,15 @@
-"""Command line: python -m bench deit | swin | golden."""
+"""Command line: python -m bench deit | swin | golden | link."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from bench import deit, golden, swin
+from bench import deit, golden, link, swin
 
 __all__ = ["main"]
 
-_BENCHES = (deit, swin, golden)
+_BENCHES = (deit, swin, golden, link)
 
 
 def main(arguments: list[str] | None = None) -> int:

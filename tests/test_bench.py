@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench import golden, networks, runs, swin
+from bench import golden, link, networks, runs, swin
 from bench.__main__ import main
 from bench.anchors import ANCHORS
 from bench.deit import CASES, markdown, rows
@@ -219,3 +219,12 @@ def test_golden_refuses_wrong_logits(monkeypatch):
     monkeypatch.setattr(golden.golden, "run", lambda *a, **k: right(*a, **k) + ("laws" in k))
     with pytest.raises(SystemExit, match="not those of the laws"):
         golden.run("deit_tiny_patch16_224", batch=2, rounds=1)
+
+
+def test_link_figures(capsys, monkeypatch, tmp_path):
+    """On the line that other tests have compiled already; the table and the JSON have every transfer."""
+    monkeypatch.setattr("bench.link.CASES", (link.Case("fast UART", "uart", 4),))
+    assert main(["link", "--kib", "4", "--report", str(tmp_path / "link.json")]) == 0
+    assert capsys.readouterr().out.count("| fast UART |") == 4
+    transfers = json.loads((tmp_path / "link.json").read_text())["transfers"]
+    assert all(0.9 < entry["share"] < 1 for entry in transfers if "memory" in entry["what"])

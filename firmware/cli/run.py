@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from firmware.compiler import Program
 from firmware.dataset import open_dataset
@@ -19,6 +16,7 @@ from firmware.errors import UserError
 from firmware.locate import locate
 from firmware.model_file import load_model
 from firmware.preprocess import to_int8
+from firmware.progress import running, sending
 from firmware.report import add_roofline, build_report, first_difference, print_report, write_json
 from firmware.trace import build_trace, write_trace
 from firmware.transport import Stated, Traced
@@ -42,7 +40,9 @@ def register(commands: Any) -> None:
         )  # fmt: skip
         run.add_argument("--labels", help=".npy, class numbers; prints the accuracy")
         run.add_argument("--count", type=int, help="use only the first COUNT images")
-        run.add_argument("--device", default="sim:arty_a7", help="golden, or sim:BOARD (default sim:arty_a7)")
+        run.add_argument(
+            "--device", default="sim:arty_a7", help="golden, sim:BOARD, serial:PORT or udp:IP (default sim:arty_a7)"
+        )
         run.add_argument("--batch", type=int, default=1, help="images interleaved in one program")
         run.add_argument("--check", action="store_true", help="compare every logit with the golden model")
         run.add_argument("--logits", metavar="FILE", help="write the integer logits, .npy")
@@ -85,9 +85,10 @@ def _execute(
             raise UserError("the golden model has no cycles: --trace and --roofline want a device")
         return build_report("golden", len(images), None), _golden(model, images)
     with Accelerator.open(_target(arguments)) as device:
-        program = device.load(model, batch=min(arguments.batch, len(images)))
+        with sending(device.transport):
+            program = device.load(model, batch=min(arguments.batch, len(images)))
         runs = -(-len(images) // program.images)
-        with _progress(program.estimated_cycles * runs) as advance:
+        with running(program.estimated_cycles * runs) as advance:
             logits = device.run(images, progress=advance)
         report = build_report(arguments.device, len(images), device.profile())
         if arguments.trace:
@@ -133,16 +134,3 @@ def _golden(model: Model, images: NDArray[np.int8]) -> NDArray[np.int32]:
     from sim import golden
 
     return golden.run(model, images)
-
-
-@contextmanager
-def _progress(total: int) -> Generator[Callable[[int], None], None, None]:
-    """A progress bar on stderr counting cycles, shown only on a terminal."""
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("running"), BarColumn(), TextColumn("{task.completed:,.0f} cycles"), TimeElapsedColumn(),
-        console=console, transient=True, disable=not console.is_terminal,
-    )  # fmt: skip
-    with bar:
-        task = bar.add_task("run", total=total)
-        yield lambda cycles: bar.update(task, completed=cycles, total=max(total, cycles))
