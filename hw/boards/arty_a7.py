@@ -59,6 +59,7 @@ ARTY_A7_100 = Board(
     part="xc7a100ticsg324-1L",
     capacity={"lut": 63_400, "ff": 126_800, "dsp": 240, "bram36": 135},  # Xilinx DS180
     platform=lambda: _Arty100(toolchain="Vivado"),
+    link="both",
     programmer="arty_a7_100t",
     **_COMMON,
 )
