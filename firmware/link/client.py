@@ -28,11 +28,12 @@ __all__ = ["Identity", "Link", "Statistics"]
 _READS = (Op.READ_REGISTER, Op.READ_MEMORY, Op.CHECKSUM)  # done again they do no harm
 _FINAL = (Status.OK, Status.BUS, Status.TIMEOUT, Status.REFUSED)
 _NUMBERS = 1 << 16
-_PATIENCE = 0.1  # seconds over what the bytes under way should take; the device forgets half a frame after 10 ms
+_PATIENCE = 0.1  # seconds; the boards' bridge forgets half a frame after 10 ms
 _LONGEST = 5.0  # seconds of silence before sending again
-_ATTEMPTS = 7  # without any progress; the wait doubles each time
+_ATTEMPTS = 7  # without any progress
+_DOUBLINGS = 3  # of the wait
 _RENEWALS = 32  # of one read
-_MARGIN = 4  # times what the bytes under way took lately
+_MARGIN = 3  # times what the bytes under way took lately
 
 Report = Callable[[int], None]
 
@@ -81,11 +82,12 @@ class Link:
     """Executes requests over `channel`, each exactly once, whatever the line does to the bytes; or raises LinkError.
 
     Up to `WINDOW` requests are under way. Every wait has an end: after `_ATTEMPTS` silences in a row, the link is
-    given up. An error that the device's bus answered is raised when everything sent has been answered.
+    given up. An error that the device's bus answered is raised when everything sent has been answered. `patience`, in
+    seconds over what the bytes under way should take, is longer than the device's own for the rest of a frame.
     """
 
-    def __init__(self, channel: Channel, *, seed: int | None = None) -> None:
-        self.channel = channel
+    def __init__(self, channel: Channel, *, patience: float = _PATIENCE, seed: int | None = None) -> None:
+        self.channel, self.patience = channel, patience
         self.statistics = Statistics()
         self._random = random.Random(seed)
         self._deframer = Deframer()
@@ -95,8 +97,8 @@ class Link:
 
     def hello(self) -> Identity:
         """Opens a session. Raises LinkError if nobody answers, or one of another version."""
-        wait = _PATIENCE
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
+            wait = min(_LONGEST, self.patience * 2 ** min(attempt, _DOUBLINGS))
             self._forget()
             number = self._random.randrange(_NUMBERS)
             before = self.channel.now()
@@ -105,7 +107,6 @@ class Link:
             if answer is not None:
                 self._pace = max(self.channel.pace, (self.channel.now() - before) / (2 * HEADER_BYTES))
                 return self._welcome(answer, number)
-            wait = min(2 * wait, _LONGEST)
         raise LinkError(f"nothing answers on {self.channel.name}: is the board configured, and is this its line?")
 
     def read_register(self, address: int) -> int:
@@ -205,7 +206,10 @@ class _Run:
 
     def _patience(self) -> float:
         line_bytes = sum(request.line_bytes for request in self.flight.values())
-        return min(_LONGEST, (_PATIENCE + _MARGIN * self.link._pace * line_bytes) * 2**self.attempts)
+        return min(
+            _LONGEST,
+            (self.link.patience + _MARGIN * self.link._pace * line_bytes) * 2 ** min(self.attempts, _DOUBLINGS),
+        )
 
     def _send_next(self) -> None:
         request = self.waiting.popleft()

@@ -90,10 +90,20 @@ _STATUSES = {
 
 
 class Window(enum.IntEnum):
-    """Register addresses; the highest bit decides."""
+    """First address of a window of registers; the highest bit decides."""
 
     ACCELERATOR = 0x0000_0000
     SHELL = 0x8000_0000
+
+    @property
+    def doc(self) -> str:
+        return _WINDOWS[self]
+
+
+_WINDOWS = {
+    Window.ACCELERATOR: "The accelerator's (registers.md).",
+    Window.SHELL: "The board shell's own, such as the memory controller's.",
+}
 
 
 class Field(NamedTuple):
