@@ -17,6 +17,9 @@ from hw.spec.model import ModelError
 __all__ = ["main", "parser"]
 
 
+_DEVICES = "golden, sim:BOARD, serial:PORT[?baud=RATE] or udp:IP[:PORT]"
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
     top = argparse.ArgumentParser(prog="python -m firmware", description="integer Vision Transformers on the device")

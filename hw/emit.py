@@ -116,15 +116,14 @@ def link_manual() -> str:
         ("bytes of a CHECKSUM, at most", link.CHECKSUM_LIMIT),
         ("requests under way, at most", link.WINDOW),
         ("bytes the device stores while it answers, at least", link.RECEIVE_BYTES),
-        ("CRC-32: reflected polynomial, initial value, inverted at the end", f"0x{link.CRC_POLYNOMIAL:08x}, "
-         f"0x{link.CRC_INIT:08x}, yes"),
+        ("CRC-32 as in IEEE 802.3 and zlib, reflected: polynomial", f"0x{link.CRC_POLYNOMIAL:08x}"),
         ("UART: 8 data bits, no parity, one stop bit; baud", f"{link.BAUD:,}"),
         ("UDP port", link.UDP_PORT),
     )  # fmt: skip
     return (
         f"# Link\n\n<!-- {_SOURCE} -->\n\n"
-        f"Host and device exchange frames: a header of {link.HEADER_BYTES} bytes and, for WRITE_MEMORY requests and good\n"
-        f"READ_MEMORY responses, a payload and its CRC-32 of {link.CHECK_BYTES} bytes. Fields are little-endian.\n"
+        f"Host and device exchange frames: a header of {link.HEADER_BYTES} bytes and, for WRITE_MEMORY requests and\n"
+        f"good READ_MEMORY responses, a payload and its CRC-32 of {link.CHECK_BYTES} bytes. Fields are little-endian.\n"
         "docs/link.md says how they are used.\n\n## Request\n\n"
         + _layout(link.REQUEST)
         + "\n## Response\n\n"

@@ -102,17 +102,17 @@ def test_errors_of_the_bus_are_told_and_over(link):
     ):
         with pytest.raises(LinkError, match=message):
             link.read_register(address)
-    with pytest.raises(LinkError, match="WRITE_REGISTER at 0x4 .* answered an error"):
+    with pytest.raises(LinkError, match=r"WRITE_REGISTER at 0x4 .* answered an error"):
         link.write_registers([(PLAIN, 1), (SUM, 2), (PLAIN, 3)])  # SUM cannot be written
     assert link.read_register(PLAIN) == 3
     link.channel.simulation.configure(error_base=0x2000, error_size=16)
-    with pytest.raises(LinkError, match="READ_MEMORY at 0x1f00 .* answered an error"):
+    with pytest.raises(LinkError, match=r"READ_MEMORY at 0x1f00 .* answered an error"):
         link.read_memory(0x1F00, 1024)
-    with pytest.raises(LinkError, match="WRITE_MEMORY at 0x1f00 .* answered an error"):
+    with pytest.raises(LinkError, match=r"WRITE_MEMORY at 0x1f00 .* answered an error"):
         link.write_memory(0x1F00, bytes(1024))
-    with pytest.raises(LinkError, match="CHECKSUM at 0x1f00 .* answered an error"):
+    with pytest.raises(LinkError, match=r"CHECKSUM at 0x1f00 .* answered an error"):
         link.checksums(0x1F00, 1024)
-    with pytest.raises(LinkError, match="READ_MEMORY at 0x100000 .* answered an error"):
+    with pytest.raises(LinkError, match=r"READ_MEMORY at 0x100000 .* answered an error"):
         link.read_memory(MEMORY, 16)
     link.channel.simulation.configure(error_size=0)
     assert link.read_memory(0x1F00, 1024) == bytes(1024)
@@ -120,7 +120,7 @@ def test_errors_of_the_bus_are_told_and_over(link):
 
 def test_a_bus_that_hangs_is_told_and_hangs_nothing_else(link):
     for _ in range(2):
-        with pytest.raises(LinkError, match="READ_REGISTER at 0xc .* does not answer; is its memory initialised"):
+        with pytest.raises(LinkError, match=r"READ_REGISTER at 0xc .* does not answer; is its memory initialised"):
             link.read_register(HANG)
     data = bytes(range(100))
     link.write_memory(5, data)
@@ -132,10 +132,10 @@ def test_a_memory_that_hangs_and_comes_back(link):
     data = random.Random(6).randbytes(200)
     link.channel.simulation.write(0x500, data)
     link.channel.simulation.configure(latency=5000, write_latency=5000)
-    with pytest.raises(LinkError, match="READ_MEMORY at 0x100 .* does not answer; is its memory initialised"):
+    with pytest.raises(LinkError, match=r"READ_MEMORY at 0x100 .* does not answer; is its memory initialised"):
         link.read_memory(0x100, 100)
     link.channel.simulation.serve(10_000)
-    with pytest.raises(LinkError, match="WRITE_MEMORY at 0x200 .* does not answer; is its memory initialised"):
+    with pytest.raises(LinkError, match=r"WRITE_MEMORY at 0x200 .* does not answer; is its memory initialised"):
         link.write_memory(0x200, bytes(100))
     link.channel.simulation.configure(latency=21, write_latency=5)
     link.channel.simulation.serve(10_000)
