@@ -1,4 +1,4 @@
-"""Command line: python -m bench deit."""
+"""Command line: python -m bench deit | link."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench import link
 from bench.anchors import ANCHORS
 from bench.deit import BOARD, CASES, DSPS, Result, Row, rows, run_case
 from firmware.report import write_json
@@ -18,9 +19,14 @@ _BEGIN, _END = "<!-- bench deit: begin -->", "<!-- bench deit: end -->"
 
 
 def _parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m bench", description="whole networks on the simulated gateware")
+    top = argparse.ArgumentParser(prog="python -m bench", description="the simulated gateware in figures")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    line = commands.add_parser("link", help="bulk transfers and registers over the host links, against the line's rate")
+    line.set_defaults(function=_link)
+    line.add_argument("--kib", type=int, default=64, help="bytes of each transfer, in KiB (default 64)")
+    line.add_argument("--report", metavar="FILE", help="write all figures, JSON")
     deit = commands.add_parser("deit", help="DeiT-T and DeiT-S against the bars and the published figures")
+    deit.set_defaults(function=_deit)
     deit.add_argument("--quick", action="store_true", help="two blocks instead of twelve")
     deit.add_argument("--only", nargs="+", choices=CASES, metavar="CASE", help=f"some of {', '.join(CASES)}")
     deit.add_argument("--seed", type=int, default=0)
@@ -108,6 +114,18 @@ def _deit(arguments: argparse.Namespace) -> int:
     return 0 if all(result.bit_exact for result in results) else 1
 
 
+def _link(arguments: argparse.Namespace) -> int:
+    results = [result for case in link.CASES for result in link.run_case(case, arguments.kib << 10)]
+    body = [
+        (r.line, r.what, f"{r.bytes:,}", f"{r.seconds * 1e3:.2f}", f"{r.bytes / r.seconds / 1e3:.0f}", f"{r.share:.1%}")
+        for r in results
+    ]
+    print(_table(("line", "transfer", "bytes", "ms", "kB/s", "of the line's rate"), body))
+    if arguments.report:
+        write_json({"transfers": [asdict(result) for result in results]}, arguments.report)
+    return 0
+
+
 def _json(results: list[Result]) -> dict[str, Any]:
     figures = [{"figure": r.figure, "value": r.value, "bar": r.bar, "stretch": r.stretch, "verdict": r.verdict}
                for r in rows(results)]  # fmt: skip
@@ -130,7 +148,9 @@ def _insert(path: Path, text: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one benchmark; 1 if any logit differs from the golden model."""
-    return _deit(_parser().parse_args(arguments))
+    parsed = _parser().parse_args(arguments)
+    status: int = parsed.function(parsed)
+    return status
 
 
 if __name__ == "__main__":

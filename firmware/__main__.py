@@ -17,6 +17,9 @@ from hw.spec.model import ModelError
 __all__ = ["main", "parser"]
 
 
+_DEVICES = "golden, sim:BOARD, serial:PORT[?baud=RATE] or udp:IP[:PORT]"
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
     top = argparse.ArgumentParser(prog="python -m firmware", description="integer Vision Transformers on the device")
@@ -70,7 +73,9 @@ def parser() -> argparse.ArgumentParser:
         run.add_argument("--images", required=True, help=".npy, uint8 pixels or int8 [n, C, H, W]")
         run.add_argument("--labels", help=".npy, class numbers; prints the accuracy")
         run.add_argument("--count", type=int, help="use only the first COUNT images")
-        run.add_argument("--device", default="sim:arty_a7", help="golden, or sim:BOARD (default sim:arty_a7)")
+        run.add_argument(
+            "--device", default="sim:arty_a7", help="golden, sim:BOARD, serial:PORT or udp:IP (default sim:arty_a7)"
+        )
         run.add_argument("--batch", type=int, default=1, help="images interleaved in one program")
         run.add_argument("--check", action="store_true", help="compare every logit with the golden model")
         run.add_argument("--logits", metavar="FILE", help="write the integer logits, .npy")

@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
@@ -26,7 +34,7 @@ from firmware.preprocess import load_array, load_images, normalise, to_int8
 from firmware.quantize import quantize
 from firmware.report import add_roofline, build_report, first_difference, print_report, write_json
 from firmware.trace import build_trace, write_trace
-from firmware.transport import Stated, Traced
+from firmware.transport import Reporting, Stated, Traced
 from hw.spec.config import PRESETS, Config, ConfigError, override, parse_settings
 from hw.spec.model import Model
 
@@ -182,7 +190,8 @@ def _execute(
             raise UserError("the golden model has no cycles: --trace and --roofline want a device")
         return build_report("golden", len(images), None), _golden(model, images)
     with Accelerator.open(_target(arguments)) as device:
-        program = device.load(model, batch=min(arguments.batch, len(images)))
+        with _transfer(device):
+            program = device.load(model, batch=min(arguments.batch, len(images)))
         runs = -(-len(images) // program.images)
         with _progress(program.estimated_cycles * runs) as advance:
             logits = device.run(images, progress=advance)
@@ -230,6 +239,27 @@ def _golden(model: Model, images: NDArray[np.int8]) -> NDArray[np.int32]:
     from sim import golden
 
     return golden.run(model, images)
+
+
+@contextmanager
+def _transfer(device: Accelerator) -> Generator[None, None, None]:
+    """A progress bar on stderr counting bytes, shown only on a terminal and for a device behind a slow link."""
+    console = Console(stderr=True)
+    transport = device.transport
+    if not isinstance(transport, Reporting):
+        yield
+        return
+    bar = Progress(
+        TextColumn("sending"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
+        console=console, transient=True, disable=not console.is_terminal,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("send", total=None)
+        transport.on_transfer = lambda done, total: bar.update(task, completed=done, total=total)
+        try:
+            yield
+        finally:
+            transport.on_transfer = None
 
 
 @contextmanager

@@ -48,7 +48,7 @@ class UARTReceiver(wiring.Component):
         seen = Signal(init=1)
         m.submodules.synchronizer = FFSynchronizer(self.line, seen, init=1)
         samples = Signal(_SAMPLES, init=-1)
-        level = Signal(init=1)
+        level, rested = Signal(init=1), Signal(init=1)  # only an edge starts a byte: a break is none
         m.d.sync += [
             samples.eq(Cat(seen, samples)),
             level.eq((samples[0] & samples[1]) | (samples[2] & (samples[0] | samples[1]))),
@@ -57,10 +57,11 @@ class UARTReceiver(wiring.Component):
         left = Signal(range(_BITS + 1))  # bits to come
         bits = Signal(_BITS - 1, reset_less=True)  # data and stop bit, the last one highest
         done = Signal()
+        m.d.sync += rested.eq(level)
         m.d.sync += [count.eq(Mux(count == 0, self.divisor - 1, count - 1)), done.eq(0)]
         with m.If(left == 0):
             m.d.sync += count.eq(self.divisor // 2 - 1)  # the middle of the start bit
-            with m.If(~level):
+            with m.If(~level & rested):
                 m.d.sync += left.eq(_BITS)
         with m.Elif(count == 0):
             m.d.sync += [left.eq(left - 1), bits.eq(Cat(bits[1:], level))]
@@ -68,8 +69,6 @@ class UARTReceiver(wiring.Component):
                 m.d.sync += left.eq(0)  # too short for a start bit
             with m.If(left == 1):
                 m.d.sync += done.eq(level)
-                with m.If(~level):
-                    m.d.sync += left.eq(1)  # a break: wait until the line rests
         m.d.comb += [self.o.valid.eq(done), self.o.p.data.eq(bits[: _BITS - 2])]
         return m
 

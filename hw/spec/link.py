@@ -12,7 +12,7 @@ import zlib
 from typing import NamedTuple
 
 __all__ = [
-    "CHECKSUM_LIMIT", "CHECK_BYTES", "CRC_INIT", "CRC_POLYNOMIAL", "CRC_RESIDUE", "HEADER_BYTES", "HELLO_KEY",
+    "BAUD", "CHECKSUM_LIMIT", "CHECK_BYTES", "CRC_INIT", "CRC_POLYNOMIAL", "CRC_RESIDUE", "HEADER_BYTES", "HELLO_KEY",
     "MARK_REQUEST", "MARK_RESPONSE", "PAYLOAD_LIMIT", "RECEIVE_BYTES", "REQUEST", "RESPONSE", "TAG", "UDP_PORT",
     "VERSION", "WINDOW", "Field", "Op", "Response", "Status", "Window", "crc32", "frame", "pack_response",
     "unpack_response",
@@ -27,6 +27,7 @@ PAYLOAD_LIMIT = 1024  # bytes: 98 % of a line, and a frame fits a datagram
 CHECKSUM_LIMIT = 1 << 16  # bytes one CHECKSUM may cover: it is answered within milliseconds
 WINDOW = 16  # requests under way; the device remembers so many statuses
 RECEIVE_BYTES = 2048  # what the device can store while it answers
+BAUD = 4_000_000  # 12 MHz / 3 of an FT2232H and 100 MHz / 25 of the boards' clock, both exactly
 UDP_PORT = 1234
 
 CRC_POLYNOMIAL = 0xEDB88320  # IEEE 802.3, least significant bit first; what zlib.crc32 computes
@@ -89,10 +90,20 @@ _STATUSES = {
 
 
 class Window(enum.IntEnum):
-    """Register addresses; the highest bit decides."""
+    """First address of a window of registers; the highest bit decides."""
 
     ACCELERATOR = 0x0000_0000
     SHELL = 0x8000_0000
+
+    @property
+    def doc(self) -> str:
+        return _WINDOWS[self]
+
+
+_WINDOWS = {
+    Window.ACCELERATOR: "The accelerator's (registers.md).",
+    Window.SHELL: "The board shell's own, such as the memory controller's.",
+}
 
 
 class Field(NamedTuple):
@@ -161,7 +172,7 @@ def unpack_response(header: bytes) -> Response | None:
     if (
         len(header) != HEADER_BYTES
         or header[0] != MARK_RESPONSE
-        or crc32(header[:-CHECK_BYTES]) != header[-CHECK_BYTES:]
+        or crc32(header[1:-CHECK_BYTES]) != header[-CHECK_BYTES:]
     ):
         return None
     _, kind, sequence, expected, detail, value = _RESPONSE.unpack(header[:-CHECK_BYTES])

@@ -29,7 +29,7 @@ from sim.verilated.pins import header
 __all__ = ["BuildError", "build", "cache_directory"]
 
 _HERE = Path(__file__).parent
-_SOURCES = ("harness.cpp", "memory.h")
+_SOURCES = ("harness.cpp", "link.h", "memory.h")
 # `opt` with opt_dff last, because opt_clean after it stops at registers whose constant bits it removed ("conflicting
 # init values"). Its clock enables become conditions, which makes the accelerator's simulation a quarter faster.
 _FLATTEN = """\
@@ -142,7 +142,7 @@ def build(
     waves: bool = False,
     cache: str | os.PathLike[str] | None = None,
 ) -> tuple[Path, bool]:
-    """The shared library of `component`, whose pins are the accelerator's, and whether it had to be compiled.
+    """The shared library of `component`, and whether it had to be compiled. `sim.verilated.pins.header` knows its pins.
 
     With a `key` that changes whenever the component would, `component` may be a function that makes it: it is called
     only if no library with that key exists. With `waves` the library can write VCD files, and is slower. Safe to call

@@ -1,0 +1,71 @@
+"""How much of a host link's rate the driver and the gateware make of it: simulated, exact to the cycle."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from firmware.link.client import Link
+from hw.spec.config import PRESETS
+from hw.spec.link import BAUD
+from hw.spec.regs import address
+from sim.board.board import UDP_PACE, open_board
+from sim.board.channel import CLOCK_HZ, SimulatedChannel
+
+__all__ = ["CASES", "Case", "Result", "run_case"]
+
+_CONFIG = PRESETS["tiny"]  # the accelerator only answers registers here
+_MEMORY = 1 << 22
+_REGISTERS = 256
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    link: str
+    divisor: int
+    byte_cycles: int
+
+
+CASES = (
+    Case(f"UART, {BAUD:,} baud", "uart", round(CLOCK_HZ / BAUD), 10 * round(CLOCK_HZ / BAUD)),
+    Case("UDP payload, 100 Mb/s", "udp", 0, UDP_PACE),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One transfer; `share` is its payload against what the line carries at best in one direction."""
+
+    line: str
+    what: str
+    bytes: int
+    seconds: float
+    share: float
+
+
+def run_case(case: Case, size: int) -> list[Result]:
+    """Writes, reads and compares `size` bytes, and reads registers one by one. Raises AssertionError for wrong bytes."""
+    simulation = open_board(_CONFIG, case.link, memory_size=_MEMORY, divisor=case.divisor or 4)
+    link = Link(SimulatedChannel(simulation, byte_cycles=case.byte_cycles), seed=0)
+    link.hello()
+    data = random.Random(0).randbytes(size)
+    results = []
+
+    def measure(what: str, moved: int, action: Callable[[], object]) -> object:
+        before = link.channel.now()
+        result = action()
+        seconds = link.channel.now() - before
+        results.append(Result(case.name, what, moved, seconds, moved * link.channel.pace / seconds))
+        return result
+
+    measure("write memory", size, lambda: link.write_memory(0, data))
+    assert measure("read memory", size, lambda: link.read_memory(0, size)) == data
+    register = address("model_base")
+    measure("write registers", 4 * _REGISTERS, lambda: link.write_registers([(register, 1)] * _REGISTERS))
+    measure(
+        "read registers, one by one", 4 * _REGISTERS, lambda: [link.read_register(register) for _ in range(_REGISTERS)]
+    )
+    simulation.close()
+    return results
