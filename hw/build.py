@@ -24,6 +24,7 @@ from hw.soc import LINKS
 from hw.spec.config import Config, ConfigError, override, parse_settings
 from hw.synthesis import LIBRARY, liberty, synthesise
 from hw.toolchains import TOOLCHAINS, Toolchain, ToolchainError, program
+from hw.units.axi_narrower import BURST_BEATS
 from hw.verilog import CORE, write_core
 
 __all__ = ["BuildError", "is_unit", "main"]
@@ -129,6 +130,13 @@ def _checked(options: argparse.Namespace) -> tuple[Board, Config, Toolchain | No
         options.sram = "macro"
         if not options.liberty.is_file():
             raise BuildError(f"--liberty wants a file, and there is no {options.liberty}")
+    if board.shell and config.word_bits >= board.shell.data_bits:
+        longest = BURST_BEATS * board.shell.data_bits // config.word_bits
+        if config.burst_beats > longest:
+            raise BuildError(
+                f"burst_beats must be at most {longest} on {board.name}, whose memory port has "
+                f"{board.shell.data_bits} bits, not {config.burst_beats}"
+            )
     return board, config, _toolchain(options.toolchain, board)
 
 
