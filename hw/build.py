@@ -24,6 +24,7 @@ from hw.soc import LINKS
 from hw.spec.config import Config, ConfigError, override, parse_settings
 from hw.synthesis import LIBRARY, liberty, synthesise
 from hw.toolchains import TOOLCHAINS, Toolchain, ToolchainError, program
+from hw.units.axi_narrower import BURST_BEATS
 from hw.verilog import CORE, write_core
 
 __all__ = ["BuildError", "is_unit", "main"]
@@ -111,12 +112,12 @@ def _list() -> Table:
 
 
 def _checked(options: argparse.Namespace) -> tuple[Board, Config, Toolchain | None]:
-    """What to build with which tools; None if no toolchain is complete."""
-    known = ", ".join(BOARDS)
+    """What to build with which tools; None if no toolchain is complete. Fills in the options the board decides."""
+    names = ", ".join(BOARDS)
     if options.board is None:
-        raise BuildError(f"which board? --board takes {known}")
+        raise BuildError(f"which board? --board takes {names}")
     if options.board not in BOARDS:
-        raise BuildError(f"unknown board {options.board!r}; known boards: {known}")
+        raise BuildError(f"unknown board {options.board!r}; known boards: {names}")
     board = BOARDS[options.board]
     config = override(board.config, parse_settings(options.set))
     options.link = options.link or board.link
@@ -129,19 +130,30 @@ def _checked(options: argparse.Namespace) -> tuple[Board, Config, Toolchain | No
         options.sram = "macro"
         if not options.liberty.is_file():
             raise BuildError(f"--liberty wants a file, and there is no {options.liberty}")
-    known = [TOOLCHAINS[name] for name in board.toolchains]
-    if options.toolchain == _STOP:
-        return board, config, None
-    if options.toolchain == "auto":
-        return board, config, next((toolchain for toolchain in known if not toolchain.missing()), None)
-    toolchain = TOOLCHAINS[options.toolchain]
-    if toolchain not in known:
+    if board.shell and config.word_bits >= board.shell.data_bits:
+        longest = BURST_BEATS * board.shell.data_bits // config.word_bits
+        if config.burst_beats > longest:
+            raise BuildError(
+                f"burst_beats must be at most {longest} on {board.name}, whose memory port has "
+                f"{board.shell.data_bits} bits, not {config.burst_beats}"
+            )
+    return board, config, _toolchain(options.toolchain, board)
+
+
+def _toolchain(name: str, board: Board) -> Toolchain | None:
+    """The board's toolchain of that name, or with "auto" the first one that is complete."""
+    if name == _STOP:
+        return None
+    if name == "auto":
+        return next((TOOLCHAINS[known] for known in board.toolchains if not TOOLCHAINS[known].missing()), None)
+    if name not in board.toolchains:
         raise BuildError(
-            f"toolchain {toolchain.name} does not know {board.name}; it takes {', '.join((*board.toolchains, _STOP))}"
+            f"toolchain {name} does not know {board.name}; it takes {', '.join((*board.toolchains, _STOP))}"
         )
+    toolchain = TOOLCHAINS[name]
     if toolchain.missing():
-        raise BuildError(f"toolchain {toolchain.name} lacks {toolchain.missing()}; {toolchain.how}")
-    return board, config, toolchain
+        raise BuildError(f"toolchain {name} lacks {toolchain.missing()}; {toolchain.how}")
+    return toolchain
 
 
 def _output(options: argparse.Namespace, board: Board) -> Path:

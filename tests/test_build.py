@@ -372,6 +372,11 @@ def test_openxc7(router, tmp_path, monkeypatch, no_tools):
     assert (out / "top.bit").read_text() == "frames\n"
 
 
+def test_openxc7_of_a_kintex():
+    script = openxc7_files("xc7k325tffg900-2", 100_000_000, "")["openxc7.sh"]
+    assert '--part xc7k325tffg900-2 --db-root "$PRJXRAY_DB_DIR/kintex7"' in script
+
+
 def test_progress_is_followed(tmp_path, no_tools):
     install(no_tools, "vivado", "printf 'first\\nInfo: phase 2 of 3\\n' > top.log; sleep 1.2; : > top.bit")
     (tmp_path / "build_top.sh").write_text("vivado\n")

@@ -11,7 +11,7 @@ from hw.synthesis import SERIES7
 __all__ = ["ARTY_A7", "ARTY_A7_100"]
 
 # synthesise() on the shell of LiteX 2024.12
-_SHELL = {"lut": 4_512, "ff": 2_669, "dsp": 0, "bram36": 0}
+_SHELL = {"lut": 4_635, "ff": 2_810, "dsp": 0, "bram36": 0}
 _SHELL_SOURCE = "LiteDRAM DDR3 controller and bus ports, synthesised alone by yosys"
 
 
@@ -59,6 +59,7 @@ ARTY_A7_100 = Board(
     part="xc7a100ticsg324-1L",
     capacity={"lut": 63_400, "ff": 126_800, "dsp": 240, "bram36": 135},  # Xilinx DS180
     platform=lambda: _Arty100(toolchain="Vivado"),
+    link="both",
     programmer="arty_a7_100t",
     **_COMMON,
 )
