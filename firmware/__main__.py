@@ -1,4 +1,4 @@
-"""Command line: python -m firmware import-ivit | quantize | make-model | inspect | compile | run | profile | eval | dram."""
+"""Command line: python -m firmware COMMAND; a module of `firmware.cli` for each kind of command."""
 
 from __future__ import annotations
 

@@ -191,8 +191,8 @@ class Core(wiring.Component):
         )
         for number, name in enumerate(_COUNTED):
             m.d.sync += counters.events[f"e{number}"].eq(Mux(sequencer.running, events[name], 0))
+        m.d.sync += counters.clear.eq(sequencer.restart)
         m.d.comb += [
-            counters.clear.eq(sequencer.restart),
             csr.slot.eq(counters.slot),
             csr.value.eq(counters.value),
         ]

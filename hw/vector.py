@@ -1,9 +1,9 @@
 """The VECTOR engine: Shiftmax, ShiftGELU, I-LayerNorm and the residual addition."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2, exact_log2
+from amaranth.utils import exact_log2
 
 from hw.spec.isa import Fault
 from hw.units.credit_queue import CreditQueue
@@ -12,6 +12,7 @@ from hw.units.norm_table import NormTable
 from hw.units.normalize import Normalize
 from hw.units.packer import Packer, result_layout
 from hw.units.ports import INDEX_BITS, ScratchRead, ScratchWrite, engine_members
+from hw.units.register_slice import RegisterSlice
 from hw.units.requantize_lanes import RequantizeLanes
 from hw.units.result_max import ResultMax
 from hw.units.row_statistics import RowStatistics
@@ -42,8 +43,7 @@ class VectorEngine(wiring.Component):
     Rate: `lanes` elements per cycle (SHIFT_GELU, ADD, ADD_MAX: one), without gaps from row to row; scratchpad and row
     units may stall it, and with lanes = rows/2 the writer does, which needs 3 cycles for a word of two planes. An
     instruction retires in the cycle after its last effect; the next one starts 1 cycle after that. The row-maximum RAM
-    answers one cycle after
-    ``row_max_address`` (bank*tokens + row).
+    answers one cycle after ``row_max_address`` (bank*tokens + row).
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class VectorEngine(wiring.Component):
         m.submodules.result_max = self.result_max = ResultMax()
         longest = max(self.shiftmax.latency, self.shift_gelu.latency + self.requantize.latency)
         m.submodules.results = self.results = CreditQueue(
-            shape=result_layout(lanes=lanes), depth=1 << ceil_log2(longest + 2)
+            shape=result_layout(lanes=lanes), depth=CreditQueue.depth_behind(longest)
         )
         m.submodules.packer = self.packer = Packer(rows=rows, lanes=lanes)
         m.submodules.writer = self.writer = RowWriter(rows=rows, scratch_words=self.scratch_words)
@@ -132,7 +132,7 @@ class VectorEngine(wiring.Component):
         self.start = Signal()
         self.active = Signal()
         index = Signal(INDEX_BITS, reset_less=True)
-        m.d.sync += [self.retired.eq(0), self.fault.eq(Fault.NONE)]
+        m.d.sync += [self.start.eq(0), self.retired.eq(0), self.fault.eq(Fault.NONE)]
         m.d.comb += [
             self.quiet.eq(1),
             self.fault_index.eq(index),
@@ -151,8 +151,11 @@ class VectorEngine(wiring.Component):
                     m.d.sync += self.fault.eq(Fault.ILLEGAL_OPERAND)
                     m.next = "STOPPED"
                 with m.Else():
-                    m.d.comb += self.start.eq(1)
-                    m.next = "RUN"
+                    m.d.sync += self.start.eq(1)
+                    m.next = "START"
+            with m.State("START"):
+                m.d.comb += self.active.eq(1)
+                m.next = "RUN"
             with m.State("RUN"):
                 m.d.comb += self.active.eq(1)
                 with m.If(self.source.outside | self.writer.outside):
@@ -202,7 +205,10 @@ class VectorEngine(wiring.Component):
             (self.shift_gelu, command.shift_gelu),
             (self.moments, command.moments),
         )
-        row = statistics.o
+        row_slice = RegisterSlice(shape=statistics.o.payload.shape())  # from the memories to long adders
+        m.submodules.row_slice = ResetInserter(self.start)(row_slice)
+        wiring.connect(m, statistics.o, row_slice.i)
+        row = row_slice.o
         for unit, mine in consumers:
             m.d.comb += unit.rows.valid.eq(row.valid & mine)
             if unit is self.moments:
