@@ -1,5 +1,6 @@
 """Image files, folders and arrays become the pixels that timm's and I-ViT's validation would show the network."""
 
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,6 +38,17 @@ def test_pixels_are_torchvisions(size, crop):
     resized = transforms.Resize(int(224 / crop), interpolation=transforms.InterpolationMode.BICUBIC)(image)
     expected = np.asarray(transforms.CenterCrop(224)(resized)).transpose(2, 0, 1)
     np.testing.assert_array_equal(fit(image, frame(crop=crop)), expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "crop", "checksum"),
+    [((300, 400), 0.875, 0x79C74FCD), ((100, 90), 0.9, 0x555C0F10), ((640, 227), 0.875, 0xD5D3F554)],
+)
+def test_pixels_are_what_torchvision_gave(size, crop, checksum):
+    """CRC-32 of the pixels by torchvision 0.28.0 with Pillow 13.0.0, of a pattern of integers."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    pattern = np.stack([(x * y) % 256, (3 * x + 5 * y) % 256, (x * x + y) % 256], -1).astype(np.uint8)
+    assert zlib.crc32(fit(Image.fromarray(pattern), frame(crop=crop)).tobytes()) == checksum
 
 
 def test_the_centre_is_cropped_after_the_resize():
