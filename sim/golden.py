@@ -23,17 +23,20 @@ Laws = Any  # hw.spec.arith, or what computes the same
 _PIECE = 4  # images whose activations fit a processor's second-level cache
 
 
-def run(model: Model, images: Array, trace: dict[str, Array] | None = None, *, threads: int | None = None) -> Array:
+def run(
+    model: Model, images: Array, trace: dict[str, Array] | None = None, *,
+    threads: int | None = None, laws: Laws | None = None,
+) -> Array:  # fmt: skip
     """Logit accumulators [B, classes] (int32) of int8 images [B, C, H, W].
 
     With `trace`, every node's output is stored there under the node's name, batch first, int64. The batch is cut into
-    pieces that run on `threads` threads, by default one per processor.
+    pieces that run on `threads` threads, by default one per processor. `laws` are the fast ones, or `hw.spec.arith`.
     """
     if images.dtype != np.int8 or images.shape[1:] != model.image:
         raise ValueError(
             f"images must be int8 [B, {', '.join(map(str, model.image))}], not {images.dtype} {images.shape}"
         )
-    laws = fast_laws()
+    laws = laws or fast_laws()
     if trace is not None:
         return _run(laws, model, images, trace)
     threads = threads or len(os.sched_getaffinity(0))

@@ -45,7 +45,7 @@ def run(command: Sequence[str], directory: Path, what: str, environment: dict[st
 def cached(library: Path, make: Callable[[Path], Path], purpose: str) -> bool:
     """Whether `library` had to be made: by `make`, in a directory of its own, which returns the file it made.
 
-    Safe to call from several processes at once. Raises BuildError if there is no compiler for `purpose`, or from `make`.
+    Safe to call from several processes at once. Raises BuildError without a compiler for `purpose`, or from `make`.
     """
     if library.exists():
         return False

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #if defined(__AVX2__) && !defined(PORTABLE)
@@ -14,11 +15,12 @@
 namespace {
 
 using i8 = std::int8_t;
+using u8 = std::uint8_t;
 using i16 = std::int16_t;
 using i32 = std::int32_t;
 using i64 = std::int64_t;
 
-// ---- int16 x int16 -> int32 products: pairs of products summed into 32-bit lanes, which wrap ----
+// ---- products: 32-bit lanes sum groups of narrow products, and wrap ----
 
 #if defined(__AVX512BW__) && !defined(PORTABLE)
 constexpr int LANES = 16;
@@ -32,91 +34,121 @@ constexpr int VECTORS = 3;  // of LANES columns; ROWS x VECTORS accumulators, VE
 
 typedef i32 Lanes __attribute__((vector_size(4 * LANES)));
 
-// acc + a.low * b.low + a.high * b.high in every lane, whose halves are signed 16-bit numbers
-inline Lanes dot(Lanes acc, Lanes a, Lanes b) {
+struct Pairs {  // int16 x int16
+    using Left = i16;
+    using Right = i16;
+    static constexpr i64 group = 2;
+    static constexpr i32 offset = 0;  // what the left operand is stored with
+    static Lanes dot(Lanes acc, Lanes a, Lanes b) {
 #if defined(__AVX512VNNI__) && !defined(PORTABLE)
-    return (Lanes)_mm512_dpwssd_epi32((__m512i)acc, (__m512i)a, (__m512i)b);
+        return (Lanes)_mm512_dpwssd_epi32((__m512i)acc, (__m512i)a, (__m512i)b);
 #elif defined(__AVX512BW__) && !defined(PORTABLE)
-    return acc + (Lanes)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+        return acc + (Lanes)_mm512_madd_epi16((__m512i)a, (__m512i)b);
 #elif defined(__AVX2__) && !defined(PORTABLE)
-    return acc + (Lanes)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+        return acc + (Lanes)_mm256_madd_epi16((__m256i)a, (__m256i)b);
 #else
-    return acc + ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
+        return acc + ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
 #endif
-}
+    }
+};
 
-inline i32 pair(const i16 *p) {
-    i32 value;
-    std::memcpy(&value, p, 4);
-    return value;
-}
+#if defined(__AVX512VNNI__) && !defined(PORTABLE)
+struct Bytes {  // (int8 + 128) x int8
+    using Left = u8;
+    using Right = i8;
+    static constexpr i64 group = 4;
+    static constexpr i32 offset = 128;
+    static Lanes dot(Lanes acc, Lanes a, Lanes b) {
+        return (Lanes)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)a, (__m512i)b);
+    }
+};
+#else
+using Bytes = Pairs;
+#endif
 
-// out[r][c] = sum over pairs of a[r] . b[c] + bias[c] for R rows and V vectors, of which `columns` are stored
-template <int R, int V>
-void tile(const i16 *a, i64 a_row, const i16 *b, i64 pairs, const i32 *bias, i32 *out, i64 out_row, i64 columns) {
+template <class T>
+using Format = std::conditional_t<sizeof(T) == 1, Bytes, Pairs>;
+
+constexpr i64 rounded_up(i64 x, i64 unit) { return (x + unit - 1) / unit * unit; }
+
+// out[r][c] = sum over groups of a[r] . b[c] + bias[c] for R rows and V vectors, of which `columns` are stored
+template <class F, int R, int V>
+void tile(const typename F::Left *a, i64 depth, const typename F::Right *b, const i32 *bias, i32 *out, i64 out_row,
+          i64 columns) {
     Lanes acc[R][V] = {};
-    const i64 panel = pairs * 2 * LANES;
-    for (i64 k = 0; k < pairs; ++k) {
+    for (i64 k = 0; k < depth; k += F::group) {
         Lanes weight[V];
-        for (int v = 0; v < V; ++v) std::memcpy(&weight[v], b + v * panel + k * 2 * LANES, sizeof(Lanes));
+        for (int v = 0; v < V; ++v) std::memcpy(&weight[v], b + (v * depth + k) * LANES, sizeof(Lanes));
         for (int r = 0; r < R; ++r) {
-            const Lanes x = Lanes{} + pair(a + r * a_row + 2 * k);
-            for (int v = 0; v < V; ++v) acc[r][v] = dot(acc[r][v], x, weight[v]);
+            i32 some;
+            std::memcpy(&some, a + r * depth + k, 4);
+            const Lanes x = Lanes{} + some;
+            for (int v = 0; v < V; ++v) acc[r][v] = F::dot(acc[r][v], x, weight[v]);
         }
     }
     for (int r = 0; r < R; ++r) {
         i32 row[V * LANES];
         std::memcpy(row, acc[r], sizeof row);
-        if (bias)
-            for (i64 c = 0; c < columns; ++c) row[c] += bias[c];
-        std::memcpy(out + r * out_row, row, 4 * columns);
+        for (i64 c = 0; c < columns; ++c) out[r * out_row + c] = row[c] + bias[c];
     }
 }
 
-using Tile = void (*)(const i16 *, i64, const i16 *, i64, const i32 *, i32 *, i64, i64);
-template <int V>
-Tile tile_of(i64 rows) {
-    static constexpr Tile tiles[ROWS] = {tile<1, V>, tile<2, V>, tile<3, V>, tile<4, V>,
-                                         tile<5, V>, tile<6, V>, tile<7, V>, tile<8, V>};
+template <class F>
+using Tile = void (*)(const typename F::Left *, i64, const typename F::Right *, const i32 *, i32 *, i64, i64);
+template <class F, int V>
+Tile<F> tile_of(i64 rows) {
+    static constexpr Tile<F> tiles[ROWS] = {tile<F, 1, V>, tile<F, 2, V>, tile<F, 3, V>, tile<F, 4, V>,
+                                            tile<F, 5, V>, tile<F, 6, V>, tile<F, 7, V>, tile<F, 8, V>};
     return tiles[rows - 1];
 }
 
-// b[k][n] in panels of LANES columns, in each of which the pairs of a column's numbers follow each other
-void pack(const i8 *b, i64 depth, i64 columns, i64 k_stride, i64 n_stride, i16 *out) {
-    const i64 pairs = (depth + 1) / 2;
-    for (i64 first = 0; first < columns; first += LANES, out += pairs * 2 * LANES) {
+// b[k][n] in panels of LANES columns, in each of which a column's numbers of a group follow each other; `fix` becomes
+// bias minus what the offset of the left operand adds
+template <class F>
+void pack(const i8 *b, i64 depth, i64 columns, i64 k_stride, i64 n_stride, const i32 *bias, typename F::Right *out,
+          i32 *fix) {
+    constexpr i64 g = F::group;
+    const i64 deep = rounded_up(depth, g);
+    for (i64 first = 0; first < columns; first += LANES, out += deep * LANES) {
         const i64 count = std::min<i64>(LANES, columns - first);
-        if (count < LANES || depth & 1) std::memset(out, 0, pairs * 4 * LANES);
-        if (n_stride == 1) {
+        const i8 *from = b + first * n_stride;
+        if (count < LANES || deep != depth) std::fill(out, out + deep * LANES, 0);
+        if (n_stride == 1)
             for (i64 k = 0; k < depth; ++k)
-                for (i64 n = 0; n < count; ++n)
-                    out[(k / 2 * LANES + n) * 2 + (k & 1)] = b[k * k_stride + first + n];
-        } else {
+                for (i64 n = 0; n < count; ++n) out[(k / g * LANES + n) * g + k % g] = from[k * k_stride + n];
+        else
             for (i64 n = 0; n < count; ++n)
                 for (i64 k = 0; k < depth; ++k)
-                    out[(k / 2 * LANES + n) * 2 + (k & 1)] = b[k * k_stride + (first + n) * n_stride];
+                    out[(k / g * LANES + n) * g + k % g] = from[k * k_stride + n * n_stride];
+        for (i64 n = 0; n < count; ++n) {
+            i32 sum = 0;
+            if (F::offset)
+                for (i64 k = 0; k < depth; ++k) sum += from[k * k_stride + n * n_stride];
+            fix[first + n] = (bias ? bias[first + n] : 0) - F::offset * sum;
         }
     }
 }
 
 template <class T>
-void product(const T *a, i64 a_row, i64 rows, i64 depth, const i16 *b, i64 columns, const i32 *bias, i32 *out,
-             i64 out_row) {
-    static thread_local std::vector<i16> wide;
-    const i64 pairs = (depth + 1) / 2, width = 2 * pairs;
-    wide.resize(rows * width);
+void product(const T *a, i64 a_row, i64 rows, i64 depth, const typename Format<T>::Right *b, const i32 *bias,
+             i64 columns, i32 *out, i64 out_row) {
+    using F = Format<T>;
+    static thread_local std::vector<typename F::Left> left;
+    const i64 deep = rounded_up(depth, F::group);
+    left.resize(rows * deep);
     for (i64 r = 0; r < rows; ++r) {
-        std::copy(a + r * a_row, a + r * a_row + depth, wide.data() + r * width);
-        if (width != depth) wide[r * width + depth] = 0;
+        auto *row = left.data() + r * deep;
+        for (i64 k = 0; k < depth; ++k) row[k] = typename F::Left(a[r * a_row + k] + F::offset);
+        std::fill(row + depth, row + deep, 0);
     }
     for (i64 c = 0; c < columns; c += VECTORS * LANES) {
         const i64 count = std::min<i64>(VECTORS * LANES, columns - c);
-        const i16 *panels = b + c * width;
         for (i64 r = 0; r < rows; r += ROWS) {
             const i64 some = std::min<i64>(ROWS, rows - r);
-            const Tile run = count > 2 * LANES ? tile_of<3>(some) : count > LANES ? tile_of<2>(some) : tile_of<1>(some);
-            run(wide.data() + r * width, width, panels, pairs, bias ? bias + c : nullptr, out + r * out_row + c,
-                out_row, count);
+            const Tile<F> run = count > 2 * LANES ? tile_of<F, 3>(some)
+                                : count > LANES   ? tile_of<F, 2>(some)
+                                                  : tile_of<F, 1>(some);
+            run(left.data() + r * deep, deep, b + c * deep, bias + c, out + r * out_row + c, out_row, count);
         }
     }
 }
@@ -124,24 +156,59 @@ void product(const T *a, i64 a_row, i64 rows, i64 depth, const i16 *b, i64 colum
 template <class T>
 void products(const T *a, const i64 *a_strides, const i8 *b, const i64 *b_strides, i32 *out, const i64 *out_strides,
               const i64 *shape) {
-    static thread_local std::vector<i16> packed;
+    using F = Format<T>;
+    static thread_local std::vector<typename F::Right> packed;
+    static thread_local std::vector<i32> fix;
     const i64 batch = shape[0], heads = shape[1], rows = shape[2], depth = shape[3], columns = shape[4];
-    packed.resize((columns + LANES - 1) / LANES * LANES * ((depth + 1) / 2 * 2));
+    packed.resize(rounded_up(columns, LANES) * rounded_up(depth, F::group));
+    fix.resize(columns);
     for (i64 i = 0; i < batch; ++i)
         for (i64 h = 0; h < heads; ++h) {
-            pack(b + i * b_strides[0] + h * b_strides[1], depth, columns, b_strides[2], b_strides[3], packed.data());
-            product(a + i * a_strides[0] + h * a_strides[1], a_strides[2], rows, depth, packed.data(), columns, nullptr,
-                    out + i * out_strides[0] + h * out_strides[1], out_strides[2]);
+            pack<F>(b + i * b_strides[0] + h * b_strides[1], depth, columns, b_strides[2], b_strides[3], nullptr,
+                    packed.data(), fix.data());
+            product(a + i * a_strides[0] + h * a_strides[1], a_strides[2], rows, depth, packed.data(), fix.data(),
+                    columns, out + i * out_strides[0] + h * out_strides[1], out_strides[2]);
         }
 }
 
-// ---- RNE(p / 2^shift) ----
+// ---- requantization ----
 
+constexpr double ROUND = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds |v| < 2^51 half to even
+
+inline double rne(double v) { return (v + ROUND) - ROUND; }
+
+template <class T>
+constexpr i64 LIMIT = i64(1) << (8 * sizeof(T) - 1);
+
+template <class T>
+inline T clamp(i64 x) {
+    return T(std::min(std::max(x, -LIMIT<T>), LIMIT<T> - 1));
+}
+
+// Through float64, where mult * 2^-shift is exact and the one rounding of its product with z cannot move it to or over
+// a half: laws.py says when.
+template <class T>
+inline T scaled(i32 z, double factor) {
+    const double v = std::min(std::max(z * factor, double(-LIMIT<T>)), double(LIMIT<T> - 1));
+    return T(i32(rne(v)));
+}
+
+template <class T>
+void requantize_float(const i32 *z, i64 rows, i64 columns, const double *factor, i64 factors, T *out) {
+    if (factors == 1)
+        for (i64 i = 0; i < rows * columns; ++i) out[i] = scaled<T>(z[i], factor[0]);
+    else
+        for (i64 r = 0; r < rows; ++r, z += columns, out += columns)
+            for (i64 c = 0; c < columns; ++c) out[c] = scaled<T>(z[c], factor[c]);
+}
+
+// Through integers: RNE(p / 2^shift) adds half less one, and one more if the quotient is odd
 struct Rounding {
-    i64 shift, below, odd;  // half minus one, and the mask of the quotient's last bit: both 0 without shift
+    i64 shift, below, odd;
     explicit Rounding(i64 e) : shift(e), below(e ? (i64(1) << (e - 1)) - 1 : 0), odd(e != 0) {}
-    i64 operator()(i64 p) const { return (p + below + ((p >> shift) & odd)) >> shift; }
 };
+
+inline i64 round_shift(i64 p, i64 shift, i64 below, i64 odd) { return (p + below + ((p >> shift) & odd)) >> shift; }
 
 // z * mult = 2^16 * high + low: what is below the half bit only has to be zero or not
 inline i64 halves(i64 z, i64 mult) {
@@ -149,70 +216,61 @@ inline i64 halves(i64 z, i64 mult) {
     return 2 * high | ((part & 0xFFFF) != 0);
 }
 
-template <class T>
-inline T clamp(i64 x) {
-    constexpr i64 limit = i64(1) << (8 * sizeof(T) - 1);
-    return T(std::min(std::max(x, -limit), limit - 1));
-}
-
 template <class Z, class T>
 i64 requantize(const Z *z, i64 rows, i64 columns, const i64 *mult, const i64 *shift, i64 factors, T *out) {
     constexpr bool wide = sizeof(Z) == 8;  // 35-bit values of I-LayerNorm, times 33 bits
-    const auto one = [](Z value, i64 m, const Rounding &rounding) {
-        return clamp<T>(rounding(wide ? halves(value, m) : value * m));
-    };
     i64 magnitude = 0;
-    if (wide)
-        for (i64 i = 0; i < rows * columns; ++i) magnitude |= z[i] ^ (i64(z[i]) >> 63);
-    if (magnitude >> 45) return 1;
-    const i64 less = wide ? 15 : 0;
-    if (factors == 1) {
-        const Rounding rounding(shift[0] - less);
-        const i64 m = mult[0];
-        for (i64 i = 0; i < rows * columns; ++i) out[i] = one(z[i], m, rounding);
-        return 0;
-    }
-    static thread_local std::vector<i64> shifts, below, odd;
-    shifts.resize(columns), below.resize(columns), odd.resize(columns);
+    static thread_local std::vector<i64> multipliers, shifts, below, odd;
+    multipliers.resize(columns), shifts.resize(columns), below.resize(columns), odd.resize(columns);
     for (i64 c = 0; c < columns; ++c) {
-        const Rounding rounding(shift[c] - less);
-        shifts[c] = rounding.shift, below[c] = rounding.below, odd[c] = rounding.odd;
+        const i64 from = factors == 1 ? 0 : c;
+        const Rounding rounding(shift[from] - (wide ? 15 : 0));
+        multipliers[c] = mult[from], shifts[c] = rounding.shift, below[c] = rounding.below, odd[c] = rounding.odd;
     }
-    const i64 *s = shifts.data(), *b = below.data(), *o = odd.data();
+    const i64 *m = multipliers.data(), *s = shifts.data(), *b = below.data(), *o = odd.data();
     for (i64 r = 0; r < rows; ++r, z += columns, out += columns)
         for (i64 c = 0; c < columns; ++c) {
-            const i64 p = wide ? halves(z[c], mult[c]) : z[c] * mult[c];
-            out[c] = clamp<T>((p + b[c] + ((p >> s[c]) & o[c])) >> s[c]);
+            magnitude |= z[c] ^ (i64(z[c]) >> 63);
+            out[c] = clamp<T>(round_shift(wide ? halves(z[c], m[c]) : z[c] * m[c], s[c], b[c], o[c]));
         }
-    return 0;
+    return magnitude >> 45 != 0;
 }
 
-template <class T>
-void add(const i32 *x, i64 m, i64 e, const i32 *y, i64 m1, i64 e1, i64 count, T *out) {
-    const Rounding first(e), second(e1);
-    for (i64 i = 0; i < count; ++i) out[i] = clamp<T>(first(x[i] * m) + second(y[i] * m1));
+// Both products are exact in float64
+template <class X, class T>
+void add(const X *x, double factor, const i16 *y, double factor_identity, i64 count, T *out) {
+    for (i64 i = 0; i < count; ++i) {
+        const double sum = rne(x[i] * factor) + rne(y[i] * factor_identity);
+        out[i] = T(i32(std::min(std::max(sum, double(-LIMIT<T>)), double(LIMIT<T> - 1))));
+    }
 }
 
 // ---- rows ----
 
+inline i8 maximum(const i8 *x, i64 length) {
+    i8 top = x[0];
+    for (i64 i = 1; i < length; ++i) top = std::max(top, x[i]);
+    return top;
+}
+
 template <class T>
 void shiftmax(const i8 *x, i64 rows, i64 length, const i32 *exp, i64 shift, T *out) {
+    static thread_local std::vector<i32> row;
+    row.resize(length);
+    i32 *e = row.data();
     for (i64 r = 0; r < rows; ++r, x += length, out += length) {
-        i8 top = x[0];
-        for (i64 i = 1; i < length; ++i) top = std::max(top, x[i]);
-        const i32 *e = exp + 255 - top;  // exp[255 + d] is E(d)
+        const i32 *table = exp + 255 - maximum(x, length);  // exp[255 + d] is E(d)
         i64 sum = 0;
-        for (i64 i = 0; i < length; ++i) sum += e[x[i]];
+        for (i64 i = 0; i < length; ++i) e[i] = table[x[i]];
+        for (i64 i = 0; i < length; ++i) sum += e[i];
         const i32 factor = INT32_MAX / std::min<i64>(sum, INT32_MAX);
-        for (i64 i = 0; i < length; ++i) out[i] = T((e[x[i]] * factor) >> shift);
+        for (i64 i = 0; i < length; ++i) out[i] = T((e[i] * factor) >> shift);
     }
 }
 
 void shift_gelu(const i8 *x, i64 rows, i64 length, const i32 *table, i32 *out) {
     for (i64 r = 0; r < rows; ++r, x += length, out += length) {
-        i8 top = x[0];
-        for (i64 i = 1; i < length; ++i) top = std::max(top, x[i]);
-        const i32 *y = table + (top + 128) * 256 + 128;  // table[top + 128][x + 128]
+        const i32 *y = table + (maximum(x, length) + 128) * 256 + 128;  // table[maximum + 128][x + 128]
         for (i64 i = 0; i < length; ++i) out[i] = y[x[i]];
     }
 }
@@ -231,7 +289,10 @@ void layer_norm(const i16 *x, i64 rows, i64 length, const i64 *bias, i64 start, 
         const i64 mean = mean_of(sum, length);
         for (i64 i = 0; i < length; ++i) squares += (x[i] - mean) * (x[i] - mean);
         i64 root = start;
-        for (i64 step = 0; step < steps; ++step) root = (root + squares / root) >> 1;
+        for (i64 step = 0, last = 0; step < steps && root != last; ++step) {  // a step that changes nothing is the last
+            last = root;
+            root = (root + squares / root) >> 1;
+        }
         const i64 factor = INT32_MAX / root;
         for (i64 i = 0; i < length; ++i) out[i] = (((x[i] - mean) * factor) >> 1) + bias[i];
     }
@@ -241,12 +302,17 @@ void layer_norm(const i16 *x, i64 rows, i64 length, const i64 *bias, i64 start, 
 
 extern "C" {
 
-i64 lanes() { return LANES; }
+// Bytes of a packed weight matrix
+i64 packed_size(i64 outputs, i64 depth) {
+    return rounded_up(outputs, LANES) * rounded_up(depth, Bytes::group) * i64(sizeof(Bytes::Right));
+}
 
-void pack_weight(const i8 *weight, i64 outputs, i64 depth, i16 *out) { pack(weight, depth, outputs, 1, depth, out); }
+void pack_weight(const i8 *weight, i64 outputs, i64 depth, const i32 *bias, void *out, i32 *fix) {
+    pack<Bytes>(weight, depth, outputs, 1, depth, bias, static_cast<Bytes::Right *>(out), fix);
+}
 
-void linear(const i8 *x, i64 rows, i64 depth, const i16 *packed, i64 outputs, const i32 *bias, i32 *out) {
-    product(x, depth, rows, depth, packed, outputs, bias, out, outputs);
+void linear(const i8 *x, i64 rows, i64 depth, const void *packed, const i32 *fix, i64 outputs, i32 *out) {
+    product(x, depth, rows, depth, static_cast<const Bytes::Right *>(packed), fix, outputs, out, outputs);
 }
 
 // out[i][h] = a[i][h] @ b[i][h]; shape: batch, heads, rows, depth, columns; strides of a: batch, head, row; of b: batch,
@@ -258,24 +324,35 @@ void matmul_i16(const i16 *a, const i64 *sa, const i8 *b, const i64 *sb, i32 *ou
     products(a, sa, b, sb, out, so, shape);
 }
 
-// 1 if a value has more than 46 bits, and then nothing was computed
-#define REQUANTIZE(name, Z, T)                                                                                  \
-    i64 name(const Z *z, i64 rows, i64 columns, const i64 *mult, const i64 *shift, i64 factors, T *out) {       \
-        return requantize(z, rows, columns, mult, shift, factors, out);                                         \
+void requantize_float_i8(const i32 *z, i64 rows, i64 columns, const double *factor, i64 factors, i8 *out) {
+    requantize_float(z, rows, columns, factor, factors, out);
+}
+void requantize_float_i16(const i32 *z, i64 rows, i64 columns, const double *factor, i64 factors, i16 *out) {
+    requantize_float(z, rows, columns, factor, factors, out);
+}
+
+// 1 if a value has more than 46 bits, and then the result is void
+#define REQUANTIZE(name, Z, T)                                                                            \
+    i64 name(const Z *z, i64 rows, i64 columns, const i64 *mult, const i64 *shift, i64 factors, T *out) { \
+        return requantize(z, rows, columns, mult, shift, factors, out);                                   \
     }
 REQUANTIZE(requantize_i32_i8, i32, i8)
 REQUANTIZE(requantize_i32_i16, i32, i16)
 REQUANTIZE(requantize_i64_i8, i64, i8)
 REQUANTIZE(requantize_i64_i16, i64, i16)
 
-void add_i8(const i32 *x, i64 m, i64 e, const i32 *y, i64 m1, i64 e1, i64 count, i8 *out) {
-    add(x, m, e, y, m1, e1, count, out);
-}
-void add_i16(const i32 *x, i64 m, i64 e, const i32 *y, i64 m1, i64 e1, i64 count, i16 *out) {
-    add(x, m, e, y, m1, e1, count, out);
-}
+#define ADD(name, X, T)                                                                                          \
+    void name(const X *x, const double *factor, const i16 *y, const double *identity_factor, i64 count, T *out) { \
+        add(x, *factor, y, *identity_factor, count, out);                                                        \
+    }
+ADD(add_i16_i8, i16, i8)
+ADD(add_i16_i16, i16, i16)
+ADD(add_i32_i8, i32, i8)
+ADD(add_i32_i16, i32, i16)
 
-void shiftmax_i8(const i8 *x, i64 rows, i64 length, const i32 *exp, i8 *out) { shiftmax(x, rows, length, exp, 24, out); }
+void shiftmax_i8(const i8 *x, i64 rows, i64 length, const i32 *exp, i8 *out) {
+    shiftmax(x, rows, length, exp, 24, out);
+}
 void shiftmax_i16(const i8 *x, i64 rows, i64 length, const i32 *exp, i16 *out) {
     shiftmax(x, rows, length, exp, 16, out);
 }

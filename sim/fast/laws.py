@@ -7,6 +7,7 @@ stated at the method: a bound of what its 32 or 64 bits hold, or a table that th
 from __future__ import annotations
 
 import functools
+import warnings
 import weakref
 from typing import Any
 
@@ -14,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.spec import arith
-from sim.fast.library import Kernels
+from sim.fast.library import Kernels, load
+from sim.libraries import BuildError
 
-__all__ = ["FastLaws"]
+__all__ = ["FastLaws", "fast_laws"]
 
 Array = NDArray[Any]
 _INT32 = arith.INT32_MAX
+_NARROW = {np.dtype(np.int8), np.dtype(np.int16)}
 _BYTE = np.arange(-128, 128)
 
 
@@ -38,7 +41,7 @@ class FastLaws:
         outputs, depth = weight.shape
         out = np.empty((*x.shape[:-1], outputs), np.int32)
         x = np.ascontiguousarray(x)
-        self._kernels("linear", x, x.size // depth, depth, packed.words, outputs, packed.bias32, out)
+        self._kernels("linear", x, x.size // depth, depth, packed.words, packed.fix, outputs, out)
         return out
 
     def _weights(self, weight: Array, bias: Array) -> _Weights:
@@ -52,7 +55,7 @@ class FastLaws:
 
     def matmul(self, a: Array, b: Array) -> Array:
         """int8 or int16 times int8 in 32 bits, where depth or else the row sums of |a| bound the result."""
-        if b.dtype != np.int8 or a.dtype not in {np.dtype(np.int8), np.dtype(np.int16)}:
+        if b.dtype != np.int8 or a.dtype not in _NARROW:
             return arith.matmul(a, b)
         if not 2 <= a.ndim == b.ndim or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
             return arith.matmul(a, b)
@@ -72,9 +75,13 @@ class FastLaws:
         self, z: Array, mult: Array, shift: Array, bits: int, *,
         identity: Array | None = None, mult_identity: Array | None = None, shift_identity: Array | None = None,
     ) -> Array:  # fmt: skip
-        """32-bit z times 33-bit mult, half of 2^shift added, fits 64 bits while shift <= 62.
+        """Through float64 or 64-bit integers, each where it is exact.
 
-        z of 46 bits is multiplied by halves of mult, as the law does it, while shift >= 17.
+        v = z * mult / 2^shift rounded to float64 is off by less than 2^(bits-53) wherever it is not clamped: so it cannot
+        reach a half, from which it is 2^-shift away or more while shift < 53 - bits, nor cross it, as halves are
+        float64 numbers and rounding is monotone.
+        In 64 bits, 32-bit z times 33-bit mult leaves room for the rounding's half while shift <= 62; z of 46 bits is
+        multiplied by halves of mult, as the law does it, from shift 17 on.
         """
         if identity is None:
             out = self._requantize(z, mult, shift, bits)
@@ -87,39 +94,44 @@ class FastLaws:
         return out
 
     def _requantize(self, z: Array, mult: Array, shift: Array, bits: int) -> Array | None:
-        z, columns, wide = _word(z), z.shape[-1], z.dtype == np.int64
-        least, most = 17 if wide else 0, 62
+        if z.dtype in _NARROW:
+            z = z.astype(np.int32)
+        columns, wide = z.shape[-1], z.dtype == np.int64
         if z.dtype not in {np.dtype(np.int32), np.dtype(np.int64)} or bits not in {8, 16} or not z.size:
             return None
         if mult.shape != shift.shape or mult.shape not in {(1,), (columns,)}:
             return None
-        if not (least <= int(shift.min()) and int(shift.max()) <= most):
+        least, most = int(shift.min()), int(shift.max())
+        z, out, shape = np.ascontiguousarray(z), np.empty(z.shape, f"int{bits}"), (z.size // columns, columns)
+        if not wide and least >= 0 and most < 53 - bits:
+            self._kernels(f"requantize_float_i{bits}", z, *shape, _factor(mult, shift), mult.size, out)
+            return out
+        if not (17 if wide else 0) <= least <= most <= 62:
             return None
-        out = np.empty(z.shape, f"int{bits}")
         factors = (np.ascontiguousarray(mult, np.int64), np.ascontiguousarray(shift, np.int64))
-        rows = z.size // columns
-        name = f"requantize_i{64 if wide else 32}_i{bits}"
-        refused = self._kernels(name, np.ascontiguousarray(z), rows, columns, *factors, mult.size, out)
+        refused = self._kernels(f"requantize_i{64 if wide else 32}_i{bits}", z, *shape, *factors, mult.size, out)
         return None if refused else out
 
     def _add(self, x: Array, identity: Array, factors: Any, bits: int) -> Array | None:
-        x, identity = _word(x), _word(identity)
-        if x.dtype != np.int32 or identity.dtype != np.int32 or bits not in {8, 16}:
+        """Products of 16 by 33 bits are exact in float64, of 32 by 33 bits if x has no more than 20."""
+        if x.dtype == np.int8:
+            x = x.astype(np.int16)
+        if identity.dtype not in _NARROW or bits not in {8, 16} or any(factor.size != 1 for factor in factors):
             return None
-        if any(factor.size != 1 for factor in factors):
-            return None
-        mult, shift, mult_identity, shift_identity = (int(factor.item()) for factor in factors)
-        if not (0 <= shift <= 62 and 0 <= shift_identity <= 62):
+        if x.dtype != np.int16 and (x.dtype != np.int32 or int(np.abs(x).max(initial=0)) >= 1 << 20):
             return None
         shape = np.broadcast_shapes(x.shape, identity.shape)
-        left, right = (np.ascontiguousarray(np.broadcast_to(a, shape)) for a in (x, identity))
+        x = np.ascontiguousarray(np.broadcast_to(x, shape))
+        identity = np.ascontiguousarray(np.broadcast_to(identity, shape), np.int16)
         out = np.empty(shape, f"int{bits}")
-        self._kernels(f"add_i{bits}", left, mult, shift, right, mult_identity, shift_identity, out.size, out)
+        mult, shift, mult_identity, shift_identity = factors
+        first, second = _factor(mult, shift), _factor(mult_identity, shift_identity)
+        self._kernels(f"add_i{8 * x.itemsize}_i{bits}", x, first, identity, second, out.size, out)
         return out
 
     def layer_norm(self, x: Array, bias: Array) -> Array:
         """Squares of 17-bit differences sum up to 54 bits over 2^20 channels; the difference times F has 48."""
-        if x.dtype not in {np.dtype(np.int8), np.dtype(np.int16)} or not 0 < x.shape[-1] <= 1 << 20:
+        if x.dtype not in _NARROW or not 0 < x.shape[-1] <= 1 << 20:
             return arith.layer_norm(x, bias)
         x = np.ascontiguousarray(x, np.int16)
         out, bias = np.empty(x.shape, np.int64), np.ascontiguousarray(np.broadcast_to(bias, x.shape[-1:]), np.int64)
@@ -146,6 +158,16 @@ class FastLaws:
         return out
 
 
+@functools.cache
+def fast_laws() -> Any:
+    """The fast laws; where they cannot be compiled, a warning and `hw.spec.arith` itself."""
+    try:
+        return FastLaws(load())
+    except BuildError as error:
+        warnings.warn(f"the golden model runs on NumPy, far slower: {error}", RuntimeWarning, stacklevel=3)
+        return arith
+
+
 class _Weights:
     """A weight matrix [out, in] as `words` in the order the kernel reads; None if a sum could exceed 32 bits."""
 
@@ -154,9 +176,10 @@ class _Weights:
         self._weight, self._bias, self.words = weight.copy(), bias.copy(), None
         bound = 128 * np.abs(weight.astype(np.int64)).sum(axis=1) + np.abs(bias.astype(np.int64))
         if weight.dtype == np.int8 and bound.max(initial=0) <= _INT32:
-            self.bias32 = np.ascontiguousarray(bias, np.int32)
-            self.words = np.empty(-(-outputs // kernels.lanes) * kernels.lanes * (depth + depth % 2), np.int16)
-            kernels("pack_weight", np.ascontiguousarray(weight), outputs, depth, self.words)
+            self.fix = np.empty(outputs, np.int32)
+            self.words = np.empty(kernels("packed_size", outputs, depth), np.int8)
+            weight, bias = np.ascontiguousarray(weight), np.ascontiguousarray(bias, np.int32)
+            kernels("pack_weight", weight, outputs, depth, bias, self.words, self.fix)
 
     def of(self, weight: Array, bias: Array) -> bool:
         """Whether these still are the arrays' contents."""
@@ -168,9 +191,9 @@ def _heads(x: Array) -> Array:
     return x[(None,) * (4 - x.ndim)] if x.ndim <= 4 else x.reshape(-1, *x.shape[-3:])
 
 
-def _word(z: Array) -> Array:
-    """int8 and int16 as int32; others unchanged."""
-    return z.astype(np.int32) if z.dtype in {np.dtype(np.int8), np.dtype(np.int16)} else z
+def _factor(mult: Array, shift: Array) -> Array:
+    """mult / 2^shift in float64, exact: mult has 33 bits at most."""
+    return np.ldexp(np.atleast_1d(mult).astype(np.float64), -np.atleast_1d(shift).astype(np.int32))
 
 
 @functools.lru_cache(64)
