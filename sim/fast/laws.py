@@ -77,9 +77,9 @@ class FastLaws:
     ) -> Array:  # fmt: skip
         """Through float64 or 64-bit integers, each where it is exact.
 
-        v = z * mult / 2^shift rounded to float64 is off by less than 2^(bits-53) wherever it is not clamped: so it cannot
-        reach a half, from which it is 2^-shift away or more while shift < 53 - bits, nor cross it, as halves are
-        float64 numbers and rounding is monotone.
+        v = z * mult / 2^shift rounded to float64 is off by less than 2^(bits-53) wherever it is not clamped. While
+        shift < 53 - bits, that does not reach a half, which is 2^-shift away or more; nor does it cross one, as halves
+        are float64 numbers and rounding is monotone.
         In 64 bits, 32-bit z times 33-bit mult leaves room for the rounding's half while shift <= 62; z of 46 bits is
         multiplied by halves of mult, as the law does it, from shift 17 on.
         """
