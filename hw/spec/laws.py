@@ -63,7 +63,7 @@ def _scores(laws: Any, _tensors: Tensors, attributes: Attributes, qkv: Array) ->
 
 def _context(laws: Any, _tensors: Tensors, attributes: Attributes, probabilities: Array, qkv: Array) -> Array:
     _, _, value = _split(qkv, attributes)
-    out = arith.matmul(probabilities, value).swapaxes(-2, -3)  # [B, windows, n, heads, d]
+    out = laws.matmul(probabilities, value).swapaxes(-2, -3)  # [B, windows, n, heads, d]
     return out.reshape(*qkv.shape[:2], -1)
 
 

@@ -253,15 +253,25 @@ inline i8 maximum(const i8 *x, i64 length) {
     return top;
 }
 
+// exp[255 + d] is E(d); hidden[which[r]], where there is one, marks what row r does not see: E is `least` there
 template <class T>
-void shiftmax(const i8 *x, i64 rows, i64 length, const i32 *exp, i64 shift, T *out) {
+void shiftmax(const i8 *x, i64 rows, i64 length, const i32 *exp, i64 shift, const i8 *hidden, const i64 *which,
+              i32 least, T *out) {
     static thread_local std::vector<i32> row;
-    row.resize(length);
+    static thread_local std::vector<i8> seen;
+    row.resize(length), seen.resize(length);
     i32 *e = row.data();
     for (i64 r = 0; r < rows; ++r, x += length, out += length) {
-        const i32 *table = exp + 255 - maximum(x, length);  // exp[255 + d] is E(d)
+        const i8 *h = hidden ? hidden + which[r] * length : nullptr, *y = x;
+        if (h) {
+            for (i64 i = 0; i < length; ++i) seen[i] = h[i] ? -128 : x[i];
+            y = seen.data();
+        }
+        const i32 *table = exp + 255 - maximum(y, length);
+        for (i64 i = 0; i < length; ++i) e[i] = table[y[i]];
+        if (h)
+            for (i64 i = 0; i < length; ++i) e[i] = h[i] ? least : e[i];
         i64 sum = 0;
-        for (i64 i = 0; i < length; ++i) e[i] = table[x[i]];
         for (i64 i = 0; i < length; ++i) sum += e[i];
         const i32 factor = INT32_MAX / std::min<i64>(sum, INT32_MAX);
         for (i64 i = 0; i < length; ++i) out[i] = T((e[i] * factor) >> shift);
@@ -350,12 +360,14 @@ ADD(add_i16_i16, i16, i16)
 ADD(add_i32_i8, i32, i8)
 ADD(add_i32_i16, i32, i16)
 
-void shiftmax_i8(const i8 *x, i64 rows, i64 length, const i32 *exp, i8 *out) {
-    shiftmax(x, rows, length, exp, 24, out);
-}
-void shiftmax_i16(const i8 *x, i64 rows, i64 length, const i32 *exp, i16 *out) {
-    shiftmax(x, rows, length, exp, 16, out);
-}
+#define SHIFTMAX(name, T, SHIFT)                                                                           \
+    void name(const i8 *x, i64 rows, i64 length, const i32 *exp, const i8 *hidden, const i64 *which, i64 least, \
+              T *out) {                                                                                    \
+        shiftmax(x, rows, length, exp, SHIFT, hidden, which, i32(least), out);                             \
+    }
+SHIFTMAX(shiftmax_i8, i8, 24)
+SHIFTMAX(shiftmax_i16, i16, 16)
+
 void gelu(const i8 *x, i64 rows, i64 length, const i32 *table, i32 *out) { shift_gelu(x, rows, length, table, out); }
 void norm(const i16 *x, i64 rows, i64 length, const i64 *bias, i64 start, i64 steps, i64 *out) {
     layer_norm(x, rows, length, bias, start, steps, out);

@@ -139,13 +139,21 @@ class FastLaws:
         self._kernels("norm", x, rows, length, bias, arith.NEWTON_START, arith.NEWTON_STEPS, out)
         return out
 
-    def shiftmax(self, x: Array, i0: int, bits: int = 16, terms: int = arith.SOFTMAX_TERMS) -> Array:
+    def shiftmax(
+        self, x: Array, i0: int, bits: int = 16, terms: int = arith.SOFTMAX_TERMS, mask: Array | None = None
+    ) -> Array:
         """The law's table of E for d from -255 to 0. Where E has 31 bits so has E*F, E being a term of the sum."""
         table = _exponentials(i0, terms) if x.dtype == np.int8 and x.size and bits in {8, 16} else None
-        if table is None:
-            return arith.shiftmax(x, i0, bits, terms)
-        out = np.empty(x.shape, f"int{bits}")
-        self._kernels(f"shiftmax_i{bits}", np.ascontiguousarray(x), x.size // x.shape[-1], x.shape[-1], table, out)
+        if table is None or (mask is not None and (mask.ndim != x.ndim or mask.shape[-1] != x.shape[-1])):
+            return arith.shiftmax(x, i0, bits, terms, mask)
+        hidden = which = None
+        if mask is not None:
+            hidden = np.ascontiguousarray(mask != 0, np.int8)
+            which = np.arange(mask[..., 0].size).reshape(mask.shape[:-1])
+            which = np.ascontiguousarray(np.broadcast_to(which, x.shape[:-1]), np.int64)
+        out, rows = np.empty(x.shape, f"int{bits}"), x.size // x.shape[-1]
+        x = np.ascontiguousarray(x)
+        self._kernels(f"shiftmax_i{bits}", x, rows, x.shape[-1], table, hidden, which, i0, out)
         return out
 
     def shift_gelu(self, x: Array, i0: int, terms: int = arith.GELU_TERMS) -> Array:

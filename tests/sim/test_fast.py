@@ -14,6 +14,7 @@ from sim.fast import laws as module
 from sim.fast.library import load
 from sim.libraries import BuildError
 from tests.support.models import random_model
+from tests.support.swin import random_swin
 
 VARIANTS = {
     "native": (),
@@ -245,6 +246,19 @@ def test_shiftmax_of_rows(laws, rng):
     check(laws.shiftmax(x, 1023, 16, 31), arith.shiftmax(x, 1023, 16, 31), np.int64)
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_shiftmax_with_a_mask(laws, rng, bits):
+    """Every pair of a visible score with a hidden one; then Swin's masks, the same for batch and heads."""
+    first, second = (axis.reshape(-1) for axis in np.meshgrid(*[np.arange(-128, 128, dtype=np.int8)] * 2))
+    x, mask = np.stack([first, second, second], axis=-1), np.array([[0, 1, 0]])
+    for i0 in (1, 30, 1023):
+        check(laws.shiftmax(x, i0, bits, 15, mask), arith.shiftmax(x, i0, bits, 15, mask), f"int{bits}")
+    x, mask = int8(rng, 2, 4, 3, 49, 49), rng.integers(0, 2, (1, 4, 1, 49, 49)).astype(np.int16)
+    mask[..., 7] = 0
+    check(laws.shiftmax(x, 25, bits, 15, mask), arith.shiftmax(x, 25, bits, 15, mask), f"int{bits}")
+    check(laws.shiftmax(x, 25, bits, 15, mask[0]), arith.shiftmax(x, 25, bits, 15, mask[0]), np.int64)
+
+
 @pytest.mark.parametrize("i0", [1, 12, 29, 255, 256, 1023])
 def test_shift_gelu_of_every_pair(laws, i0):
     first, second = (axis.reshape(-1) for axis in np.meshgrid(*[np.arange(-128, 128, dtype=np.int8)] * 2))
@@ -277,10 +291,17 @@ def test_layer_norm_of_every_small_variance(laws):
 # ---- whole models ----
 
 
-@pytest.mark.parametrize("bits", [8, 16])
-def test_whole_model(laws, rng, bits):
+MODELS = {
+    "ViT, 16 bits": lambda: random_model(3, heads=4, hidden=96),
+    "ViT, 8 bits": lambda: random_model(3, bits=8),
+    "Swin": lambda: random_swin(1, depths=(2, 2), window=4),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_whole_model(laws, rng, name):
     """Every operator's output; pieces and threads change nothing."""
-    model = random_model(3, bits=bits, heads=4, hidden=96)
+    model = MODELS[name]()
     images = int8(rng, 7, *model.image)
     expected, got = {}, {}
     logits = golden.run(model, images, expected, laws=arith)
@@ -290,6 +311,15 @@ def test_whole_model(laws, rng, bits):
         check(got[name], value, np.int64)
     for threads in (1, 2, 5):
         check(golden.run(model, images, threads=threads, laws=laws), logits, np.int32)
+
+
+def test_no_operator_falls_back(monkeypatch, rng):
+    """On the networks we are made for every law with a kernel runs on it."""
+    models = [make() for make in MODELS.values()]
+    for name in ("linear", "matmul", "requantize", "layer_norm", "shiftmax", "shift_gelu"):
+        monkeypatch.setattr(arith, name, lambda *_, name=name, **__: pytest.fail(f"{name} fell back"))
+    for model in models:
+        golden.run(model, int8(rng, 2, *model.image))
 
 
 def test_without_a_compiler_the_laws_run(monkeypatch):
