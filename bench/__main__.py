@@ -1,4 +1,4 @@
-"""Command line: python -m bench deit."""
+"""Command line: python -m bench deit | golden."""
 
 from __future__ import annotations
 
@@ -8,24 +8,36 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench import golden
 from bench.anchors import ANCHORS
 from bench.deit import BOARD, CASES, DSPS, Result, Row, rows, run_case
 from firmware.report import write_json
 
 __all__ = ["main", "markdown"]
 
-_BEGIN, _END = "<!-- bench deit: begin -->", "<!-- bench deit: end -->"
+
+def _markers(bench: str) -> tuple[str, str]:
+    """The lines between which a page keeps a benchmark's tables."""
+    return f"<!-- bench {bench}: begin -->", f"<!-- bench {bench}: end -->"
 
 
 def _parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m bench", description="whole networks on the simulated gateware")
+    top = argparse.ArgumentParser(prog="python -m bench", description="whole networks, simulated and on the host")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     deit = commands.add_parser("deit", help="DeiT-T and DeiT-S against the bars and the published figures")
     deit.add_argument("--quick", action="store_true", help="two blocks instead of twelve")
     deit.add_argument("--only", nargs="+", choices=CASES, metavar="CASE", help=f"some of {', '.join(CASES)}")
     deit.add_argument("--seed", type=int, default=0)
     deit.add_argument("--report", metavar="FILE", help="write all figures, JSON")
-    deit.add_argument("--docs", metavar="FILE", help="put the tables into FILE, between its two markers")
+    deit.set_defaults(function=_deit)
+    host = commands.add_parser("golden", help="the golden model against PyTorch's float32, on this machine")
+    host.add_argument("--only", nargs="+", choices=golden.MODELS, default=golden.MODELS, metavar="MODEL")
+    host.add_argument("--batch", type=int, default=8)
+    host.add_argument("--rounds", type=int, default=20, help="of which the best counts")
+    host.add_argument("--threads", type=int, help="default: one per processor")
+    host.set_defaults(function=_golden)
+    for bench in (deit, host):
+        bench.add_argument("--docs", metavar="FILE", help="put the tables into FILE, between its two markers")
     return top
 
 
@@ -85,8 +97,7 @@ def markdown(results: list[Result]) -> str:
 
 
 def _deit(arguments: argparse.Namespace) -> int:
-    if arguments.docs:
-        _check_markers(Path(arguments.docs))
+    _check_markers(arguments)
     results = []
     for name in arguments.only or CASES:
         case = CASES[name].quick() if arguments.quick else CASES[name]
@@ -103,8 +114,7 @@ def _deit(arguments: argparse.Namespace) -> int:
     print(text)
     if arguments.report:
         write_json(_json(results), arguments.report)
-    if arguments.docs:
-        _insert(Path(arguments.docs), text)
+    _insert(arguments, text)
     return 0 if all(result.bit_exact for result in results) else 1
 
 
@@ -114,23 +124,53 @@ def _json(results: list[Result]) -> dict[str, Any]:
     return {"figures": figures, "runs": [asdict(result) for result in results]}
 
 
-def _check_markers(path: Path) -> None:
-    """Before anything is simulated: SystemExit if the tables have no place in `path`."""
+def _golden(arguments: argparse.Namespace) -> int:
+    """1 if the golden model is slower than the plain float32 network."""
+    if min(arguments.batch, arguments.rounds, arguments.threads or 1) < 1:
+        raise SystemExit("error: --batch, --rounds and --threads must be at least 1")
+    _check_markers(arguments)
+    body, slower = [], False
+    for name in arguments.only:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        timings = golden.run(name, batch=arguments.batch, rounds=arguments.rounds, threads=arguments.threads)
+        ours, plain = timings[0].rate, timings[1].rate
+        slower |= ours < plain
+        body += [
+            (t.model, t.runner, str(t.images), f"{t.rate:.1f}", f"{ours / t.rate:.2f}", f"{t.cpu / t.images * 1e3:.1f}")
+            for t in timings
+        ]
+    table = _table(("model", "runner", "batch", "images/s", "ratio", "processor ms per image"), body)
+    text = f"Measured on the host: {golden.machine(arguments.threads)}.\n\n{table}"
+    print(text)
+    _insert(arguments, text)
+    return int(slower)
+
+
+def _check_markers(arguments: argparse.Namespace) -> None:
+    """Before anything is run: SystemExit if the tables have no place in the page."""
+    if not arguments.docs:
+        return
+    path, (begin, end) = Path(arguments.docs), _markers(arguments.command)
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    if not 0 <= text.find(_BEGIN) < text.find(_END):
-        raise SystemExit(f"error: {path} lacks the lines {_BEGIN} and {_END}")
+    if not 0 <= text.find(begin) < text.find(end):
+        raise SystemExit(f"error: {path} lacks the lines {begin} and {end}")
 
 
-def _insert(path: Path, text: str) -> None:
-    """Replaces what is between the markers."""
+def _insert(arguments: argparse.Namespace, text: str) -> None:
+    """Replaces what is between the page's markers."""
+    if not arguments.docs:
+        return
+    path, (begin, end) = Path(arguments.docs), _markers(arguments.command)
     old = path.read_text(encoding="utf-8")
-    head, rest = old.split(_BEGIN, 1)
-    path.write_text(f"{head}{_BEGIN}\n\n{text}\n\n{_END}{rest.split(_END, 1)[1]}", encoding="utf-8")
+    head, rest = old.split(begin, 1)
+    path.write_text(f"{head}{begin}\n\n{text}\n\n{end}{rest.split(end, 1)[1]}", encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one benchmark; 1 if any logit differs from the golden model."""
-    return _deit(_parser().parse_args(arguments))
+    """Runs one benchmark; 1 if a logit differs from the golden model, or it is slower than float32."""
+    parsed = _parser().parse_args(arguments)
+    status: int = parsed.function(parsed)
+    return status
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from bench import __main__ as command
-from bench import deit
+from bench import deit, golden
 from bench.__main__ import main, markdown
 from bench.anchors import ANCHORS
 from bench.deit import CASES, DSPS, Case, Result, Row, rows, run_case
@@ -129,3 +129,42 @@ def test_a_page_without_markers_is_refused_before_the_simulation(monkeypatch, tm
     monkeypatch.setattr(command, "run_case", lambda *_: pytest.fail("simulated"))
     with pytest.raises(SystemExit, match="lacks the lines"):
         main(["deit", "--docs", str(tmp_path / "missing.md")])
+
+
+def timing(runner, seconds, images=8):
+    return golden.Timing("deit_tiny_patch16_224", runner, seconds, 2 * seconds, images)
+
+
+def test_golden_compares_with_the_float_network(monkeypatch, tmp_path, capsys):
+    """The ratio is of rates, and the plain float32 network decides the status."""
+    answers = [timing("ours", 0.1), timing("float", 0.15), timing("laws", 1.0, images=1)]
+    monkeypatch.setattr(golden, "run", lambda *_, **__: answers)
+    page = tmp_path / "performance.md"
+    page.write_text("before\n<!-- bench golden: begin -->\n<!-- bench golden: end -->\nafter\n")
+    command_line = ["golden", "--only", "deit_tiny_patch16_224", "--docs", str(page)]
+    assert main(command_line) == 0
+    assert "| deit_tiny_patch16_224 | float | 8 | 53.3 | 1.50 | 37.5 |" in page.read_text()
+    assert "| deit_tiny_patch16_224 | laws | 1 | 1.0 | 80.00 | 2000.0 |" in capsys.readouterr().out
+    answers[0] = timing("ours", 0.16)
+    assert main(command_line) == 1
+
+
+def test_golden_times_every_runner(monkeypatch):
+    pytest.importorskip("torch")
+    small = architecture("deit_tiny", img_size=32, patch=8, dim=64, depth=1, heads=2, classes=10)
+    monkeypatch.setattr(golden, "architecture", lambda _: small)
+    found = golden.run("deit_tiny_patch16_224", batch=2, rounds=2)
+    assert [name for name in (t.runner for t in found) if "timm" not in name] == [
+        found[0].runner, "PyTorch float32, eager", "PyTorch float32, eager, fused attention", "the laws on NumPy",
+    ]  # fmt: skip
+    assert all(t.seconds > 0 and t.cpu > 0 for t in found)
+
+
+def test_golden_refuses_wrong_logits(monkeypatch):
+    pytest.importorskip("torch")
+    small = architecture("deit_tiny", img_size=32, patch=8, dim=64, depth=1, heads=2, classes=10)
+    monkeypatch.setattr(golden, "architecture", lambda _: small)
+    right = golden.golden.run
+    monkeypatch.setattr(golden.golden, "run", lambda *a, **k: right(*a, **k) + ("laws" in k))
+    with pytest.raises(SystemExit, match="not those of the laws"):
+        golden.run("deit_tiny_patch16_224", batch=2, rounds=1)

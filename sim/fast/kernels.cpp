@@ -312,6 +312,19 @@ void layer_norm(const i16 *x, i64 rows, i64 length, const i64 *bias, i64 start, 
 
 extern "C" {
 
+// What the products run on
+const char *processor() {
+#if defined(__AVX512VNNI__) && !defined(PORTABLE)
+    return "AVX-512 VNNI";
+#elif defined(__AVX512BW__) && !defined(PORTABLE)
+    return "AVX-512";
+#elif defined(__AVX2__) && !defined(PORTABLE)
+    return "AVX2";
+#else
+    return "portable vectors";
+#endif
+}
+
 // Bytes of a packed weight matrix
 i64 packed_size(i64 outputs, i64 depth) {
     return rounded_up(outputs, LANES) * rounded_up(depth, Bytes::group) * i64(sizeof(Bytes::Right));

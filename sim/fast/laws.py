@@ -30,7 +30,7 @@ class FastLaws:
     """int8 and int16 inputs give int8, int16 or int32 results, and int64 after I-LayerNorm; other inputs the law's."""
 
     def __init__(self, kernels: Kernels) -> None:
-        self._kernels = kernels
+        self._kernels, self.processor = kernels, kernels.processor
         self._packed: dict[int, _Weights] = {}
 
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:

@@ -30,6 +30,8 @@ class Kernels:
         self._library = ctypes.CDLL(str(path))
         for name in _COUNTED:
             getattr(self._library, name).restype = ctypes.c_int64
+        self._library.processor.restype = ctypes.c_char_p
+        self.processor = str(self._library.processor(), "ascii")  # instructions of the products
 
     def __call__(self, name: str, *arguments: NDArray[Any] | int | None) -> int:
         """Calls kernel `name`; other threads run meanwhile."""

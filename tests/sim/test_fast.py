@@ -32,6 +32,14 @@ def laws(request):
     return FastLaws(load(*VARIANTS[request.param]))
 
 
+def test_variants_differ(laws, request):
+    """Each variant runs other instructions, as far as the processor has them."""
+    names = {"portable": {"portable vectors"}, "no AVX-512": {"AVX2", "portable vectors"}}
+    variant = request.node.callspec.params["laws"]
+    assert laws.processor in names.get(variant, {"AVX-512 VNNI", "AVX-512", "AVX2", "portable vectors"})
+    assert variant != "no VNNI" or laws.processor != "AVX-512 VNNI"
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)

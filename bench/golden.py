@@ -1,0 +1,105 @@
+"""The golden model's speed on the host against PyTorch's float32, on the same processors in the same run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from firmware.make_model import architecture, images, make_model
+from firmware.preprocess import to_int8
+from hw.spec import arith
+from sim import golden
+from sim.fast import fast_laws
+
+__all__ = ["MODELS", "Timing", "machine", "run"]
+
+MODELS = ("deit_tiny_patch16_224", "deit_small_patch16_224")
+_LAWS_BATCH = 1  # images the laws themselves are timed on: they take a second each
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds and processor seconds of one batch, each the best of all rounds."""
+
+    model: str
+    runner: str
+    seconds: float
+    cpu: float
+    images: int
+
+    @property
+    def rate(self) -> float:
+        """Images per second."""
+        return self.images / self.seconds
+
+
+def run(name: str, *, batch: int = 8, rounds: int = 20, threads: int | None = None) -> list[Timing]:
+    """Every runner in turn, `rounds` times; the golden model comes first, the float32 baseline second.
+
+    Raises SystemExit without PyTorch, or if the fast logits are not those of the laws.
+    """
+    try:
+        import torch
+
+        from bench.torch_vit import VisionTransformer
+    except ImportError:
+        raise SystemExit("error: the baseline needs PyTorch: pip install 'shiftwork[train]'") from None
+    threads = threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    shape = architecture(name)
+    model = make_model(shape)
+    pixels = to_int8(images(shape, batch, 1000), model)
+    floats = torch.randn(batch, *model.image)
+    if not np.array_equal(golden.run(model, pixels[:1]), golden.run(model, pixels[:1], laws=arith)):
+        raise SystemExit(f"error: the fast logits of {name} are not those of the laws")
+
+    def eager(network: Any) -> Callable[[], Any]:
+        network.eval()
+        return torch.inference_mode()(lambda: network(floats))
+
+    runners = {
+        f"golden model, {getattr(fast_laws(), 'processor', 'NumPy')}": lambda: golden.run(
+            model, pixels, threads=threads
+        ),
+        "PyTorch float32, eager": eager(VisionTransformer(shape)),
+        "PyTorch float32, eager, fused attention": eager(VisionTransformer(shape, fused=True)),
+    }
+    try:
+        import timm
+
+        runners[f"timm {timm.__version__} float32, eager"] = eager(timm.create_model(name))
+    except (ImportError, RuntimeError):  # not installed, or a torchvision of another build than torch
+        pass
+    timings = [Timing(name, runner, *best, batch) for runner, best in _best(runners, rounds).items()]
+    laws = _best({"the laws on NumPy": lambda: golden.run(model, pixels[:_LAWS_BATCH], laws=arith)}, 1)
+    return timings + [Timing(name, runner, *best, _LAWS_BATCH) for runner, best in laws.items()]
+
+
+def _best(runners: dict[str, Callable[[], Any]], rounds: int) -> dict[str, tuple[float, float]]:
+    """Least seconds and processor seconds of each, taken in turn so that other work on the machine meets all alike."""
+    best = dict.fromkeys(runners, (float("inf"), float("inf")))
+    for turn in range(rounds + 1):
+        for runner, function in runners.items():
+            start, cpu = time.perf_counter(), time.process_time()
+            function()
+            taken = time.perf_counter() - start, time.process_time() - cpu
+            if turn:  # the first one warms up
+                best[runner] = min(best[runner][0], taken[0]), min(best[runner][1], taken[1])
+    return best
+
+
+def machine(threads: int | None = None) -> str:
+    """Processor, threads and what else ran, in words."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    count = threads or len(os.sched_getaffinity(0))
+    load = os.getloadavg()[0]
+    return f"{names[0] if names else platform.processor()}, threads: {count}, load average of the machine: {load:.1f}"
