@@ -51,7 +51,7 @@ def run(name: str, *, batch: int = 8, rounds: int = 20, threads: int | None = No
         from bench.torch_vit import VisionTransformer
     except ImportError:
         raise SystemExit("error: the baseline needs PyTorch: pip install 'shiftwork[train]'") from None
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or os.cpu_count() or 1
     torch.set_num_threads(threads)
     shape = architecture(name)
     model = make_model(shape)
@@ -100,6 +100,6 @@ def machine(threads: int | None = None) -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    count = threads or len(os.sched_getaffinity(0))
+    count = threads or os.cpu_count() or 1
     load = os.getloadavg()[0]
     return f"{names[0] if names else platform.processor()}, threads: {count}, load average of the machine: {load:.1f}"

@@ -1,11 +1,11 @@
-"""Command line: python -m firmware import-ivit | quantize | make-model | inspect | compile | run | profile."""
+"""Command line: python -m firmware import-ivit | quantize | make-model | inspect | compile | run | profile | eval."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from firmware.cli import checkpoints, compile, models, run
+from firmware.cli import checkpoints, compile, evaluate, models, run
 from firmware.compiler import CompileError
 from firmware.errors import UserError
 from firmware.transport import DeviceError
@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
     top = argparse.ArgumentParser(prog="python -m firmware", description="integer Vision Transformers on the device")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (checkpoints, models, compile, run):
+    for module in (checkpoints, models, compile, run, evaluate):
         module.register(commands)
     return top
 

@@ -39,7 +39,7 @@ def run(
     laws = laws or fast_laws()
     if trace is not None:
         return _run(laws, model, images, trace)
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or os.cpu_count() or 1
     share = min(_PIECE, -(-len(images) // threads)) or 1
     pieces = [images[first : first + share] for first in range(0, len(images), share)] or [images]
     if len(pieces) == 1:

@@ -14,6 +14,7 @@ ARROWS = (
     ("hw/spec/", ("hw.spec",)),
     ("hw/units/", ("hw.spec", "hw.units")),
     ("hw/", ("hw",)),
+    ("firmware/evaluate/batch.py", ("hw.spec", "firmware", "sim.golden")),
     ("firmware/cli/", ("hw.spec", "firmware", "sim.golden")),
     ("firmware/", ("hw.spec", "firmware")),
     ("sim/golden.py", ("hw.spec", "sim.fast")),
