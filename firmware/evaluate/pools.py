@@ -80,7 +80,7 @@ class Cluster:
         except ImportError:
             raise PoolError("--dask needs Dask: pip install 'shiftwork[cluster]'") from None
         with self._connect(Client) as client:
-            left, running = iter(batches), {}
+            left, running = iter(batches), dict[Any, Batch]()
             finished = as_completed()
             ahead = 2 * sum(client.nthreads().values())
             while True:
