@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from firmware.make_model import architecture, images, make_model
+from firmware.architectures import architecture
+from firmware.make_model import images, make_model
 from firmware.preprocess import to_int8
 from hw.spec import arith
 from sim import golden

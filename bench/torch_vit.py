@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from firmware.make_model import Architecture
+from firmware.architectures import Architecture
 
 __all__ = ["VisionTransformer"]
 
@@ -19,7 +19,7 @@ class VisionTransformer(nn.Module):
         self.embed = nn.Conv2d(3, shape.dim, shape.patch, shape.patch)
         self.cls = nn.Parameter(torch.zeros(1, 1, shape.dim))
         self.pos = nn.Parameter(torch.zeros(1, shape.tokens, shape.dim))
-        self.blocks = nn.Sequential(*[_Block(shape, fused) for _ in range(shape.depth)])
+        self.blocks = nn.Sequential(*[_Block(shape, fused) for _ in range(shape.depths[0])])
         self.norm = nn.LayerNorm(shape.dim, eps=1e-6)
         self.head = nn.Linear(shape.dim, shape.classes)
 
@@ -34,7 +34,7 @@ class _Block(nn.Module):
         super().__init__()
         self.norm1, self.attention = nn.LayerNorm(shape.dim, eps=1e-6), _Attention(shape, fused)
         self.norm2 = nn.LayerNorm(shape.dim, eps=1e-6)
-        self.mlp = nn.Sequential(nn.Linear(shape.dim, shape.hidden), nn.GELU(), nn.Linear(shape.hidden, shape.dim))
+        self.mlp = nn.Sequential(nn.Linear(shape.dim, 4 * shape.dim), nn.GELU(), nn.Linear(4 * shape.dim, shape.dim))
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x))
@@ -44,7 +44,7 @@ class _Block(nn.Module):
 class _Attention(nn.Module):
     def __init__(self, shape: Architecture, fused: bool) -> None:
         super().__init__()
-        self.heads, self.fused = shape.heads, fused
+        self.heads, self.fused = shape.heads[0], fused
         self.qkv, self.proj = nn.Linear(shape.dim, 3 * shape.dim), nn.Linear(shape.dim, shape.dim)
 
     def forward(self, x: Tensor) -> Tensor:

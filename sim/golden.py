@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.spec.laws import evaluate
-from hw.spec.model import Model
-from sim.fast import fast_laws
+from hw.spec.model import Model, Node
+from sim.fast import FastLaws, FusedLaws, fast_laws
 
 __all__ = ["run"]
 
 Array = NDArray[Any]
 Laws = Any  # hw.spec.arith, or what computes the same
+_PER_CHANNEL = {"linear", "patch_embed", "layer_norm"}  # whose last axis is that of their law's result
+_FUSED = {*_PER_CHANNEL, "scores", "context", "shift_gelu"}
 _PIECE = 4  # images whose activations fit a processor's second-level cache
 
 
@@ -51,11 +53,38 @@ def run(
 def _run(laws: Laws, model: Model, images: Array, trace: dict[str, Array] | None = None) -> Array:
     values: dict[str, Array] = {}
     last = {name: index for index, node in enumerate(model.nodes) for name in node.inputs}
+    fused = _fused(model) if trace is None and isinstance(laws, FastLaws) else {}
     for index, node in enumerate(model.nodes):
+        if node.name in values:
+            continue  # came with its input
         inputs = [values[name] for name in node.inputs]
-        values[node.name] = images if node.op == "input" else evaluate(model.tensors, node, inputs, laws)
+        if node.op == "input":
+            values[node.name] = images
+        elif node.name in fused:
+            then = fused[node.name]
+            mult, shift = model.tensor(then, "mult"), model.tensor(then, "shift")
+            laws_then = FusedLaws(laws, mult, shift, then.attributes["bits"])
+            values[then.name] = evaluate(model.tensors, node, inputs, laws_then)
+        else:
+            values[node.name] = evaluate(model.tensors, node, inputs, laws)
         if trace is not None:
             trace[node.name] = values[node.name].astype(np.int64)
         for name in {name for name in node.inputs if last[name] == index}:
             del values[name]
     return values[model.nodes[-1].name].astype(np.int32)
+
+
+def _fused(model: Model) -> dict[str, Node]:
+    """By a node's name, the requantization that alone reads it and can be done with it."""
+    readers: dict[str, list[Node]] = {}
+    for node in model.nodes:
+        for name in node.inputs:
+            readers.setdefault(name, []).append(node)
+    found = {}
+    for node in model.nodes:
+        (then, *others) = readers.get(node.name, [node])
+        if then.op == "requantize" and not others and node.op in _FUSED:
+            per_channel = model.tensor(then, "mult").size > 1
+            if not per_channel or node.op in _PER_CHANNEL:
+                found[node.name] = then
+    return found

@@ -71,10 +71,9 @@ using Format = std::conditional_t<sizeof(T) == 1, Bytes, Pairs>;
 
 constexpr i64 rounded_up(i64 x, i64 unit) { return (x + unit - 1) / unit * unit; }
 
-// out[r][c] = sum over groups of a[r] . b[c] + bias[c] for R rows and V vectors, of which `columns` are stored
+// sums[r][c] = sum over groups of a[r] . b[c] for R rows and V vectors of columns
 template <class F, int R, int V>
-void tile(const typename F::Left *a, i64 depth, const typename F::Right *b, const i32 *bias, i32 *out, i64 out_row,
-          i64 columns) {
+void tile(const typename F::Left *a, i64 depth, const typename F::Right *b, i32 *sums) {
     Lanes acc[R][V] = {};
     for (i64 k = 0; k < depth; k += F::group) {
         Lanes weight[V];
@@ -86,21 +85,14 @@ void tile(const typename F::Left *a, i64 depth, const typename F::Right *b, cons
             for (int v = 0; v < V; ++v) acc[r][v] = F::dot(acc[r][v], x, weight[v]);
         }
     }
-    for (int r = 0; r < R; ++r) {
-        i32 row[V * LANES];
-        std::memcpy(row, acc[r], sizeof row);
-        for (i64 c = 0; c < columns; ++c) out[r * out_row + c] = row[c] + bias[c];
-    }
+    std::memcpy(sums, acc, sizeof acc);
 }
 
 template <class F>
-using Tile = void (*)(const typename F::Left *, i64, const typename F::Right *, const i32 *, i32 *, i64, i64);
+using Tile = void (*)(const typename F::Left *, i64, const typename F::Right *, i32 *);
 template <class F, int V>
-Tile<F> tile_of(i64 rows) {
-    static constexpr Tile<F> tiles[ROWS] = {tile<F, 1, V>, tile<F, 2, V>, tile<F, 3, V>, tile<F, 4, V>,
-                                            tile<F, 5, V>, tile<F, 6, V>, tile<F, 7, V>, tile<F, 8, V>};
-    return tiles[rows - 1];
-}
+constexpr Tile<F> TILES[ROWS + 1] = {nullptr,       tile<F, 1, V>, tile<F, 2, V>, tile<F, 3, V>, tile<F, 4, V>,
+                                     tile<F, 5, V>, tile<F, 6, V>, tile<F, 7, V>, tile<F, 8, V>};
 
 // b[k][n] in panels of LANES columns, in each of which a column's numbers of a group follow each other; `fix` becomes
 // bias minus what the offset of the left operand adds
@@ -109,69 +101,33 @@ void pack(const i8 *b, i64 depth, i64 columns, i64 k_stride, i64 n_stride, const
           i32 *fix) {
     constexpr i64 g = F::group;
     const i64 deep = rounded_up(depth, g);
-    for (i64 first = 0; first < columns; first += LANES, out += deep * LANES) {
+    for (i64 first = 0; first < columns; first += LANES) {
         const i64 count = std::min<i64>(LANES, columns - first);
         const i8 *from = b + first * n_stride;
-        if (count < LANES || deep != depth) std::fill(out, out + deep * LANES, 0);
-        if (n_stride == 1)
-            for (i64 k = 0; k < depth; ++k)
-                for (i64 n = 0; n < count; ++n) out[(k / g * LANES + n) * g + k % g] = from[k * k_stride + n];
-        else
+        i32 sums[LANES] = {};
+        const auto group = [&](i64 k, i64 size, i64 k_step, i64 n_step) {
             for (i64 n = 0; n < count; ++n)
-                for (i64 k = 0; k < depth; ++k)
-                    out[(k / g * LANES + n) * g + k % g] = from[k * k_stride + n * n_stride];
-        for (i64 n = 0; n < count; ++n) {
-            i32 sum = 0;
-            if (F::offset)
-                for (i64 k = 0; k < depth; ++k) sum += from[k * k_stride + n * n_stride];
-            fix[first + n] = (bias ? bias[first + n] : 0) - F::offset * sum;
+                for (i64 j = 0; j < size; ++j) {
+                    out[n * g + j] = from[(k + j) * k_step + n * n_step];
+                    if (F::offset) sums[n] += from[(k + j) * k_step + n * n_step];
+                }
+        };
+        for (i64 k = 0; k < deep; k += g, out += g * LANES) {
+            if (count < LANES || k + g > depth) std::fill(out, out + g * LANES, 0);
+            if (k + g > depth)
+                group(k, depth - k, k_stride, n_stride);
+            else if (k_stride == 1)
+                group(k, g, 1, n_stride);  // with constants, for the compiler
+            else if (n_stride == 1)
+                group(k, g, k_stride, 1);
+            else
+                group(k, g, k_stride, n_stride);
         }
+        for (i64 n = 0; n < count; ++n) fix[first + n] = (bias ? bias[first + n] : 0) - F::offset * sums[n];
     }
 }
 
-template <class T>
-void product(const T *a, i64 a_row, i64 rows, i64 depth, const typename Format<T>::Right *b, const i32 *bias,
-             i64 columns, i32 *out, i64 out_row) {
-    using F = Format<T>;
-    static thread_local std::vector<typename F::Left> left;
-    const i64 deep = rounded_up(depth, F::group);
-    left.resize(rows * deep);
-    for (i64 r = 0; r < rows; ++r) {
-        auto *row = left.data() + r * deep;
-        for (i64 k = 0; k < depth; ++k) row[k] = typename F::Left(a[r * a_row + k] + F::offset);
-        std::fill(row + depth, row + deep, 0);
-    }
-    for (i64 c = 0; c < columns; c += VECTORS * LANES) {
-        const i64 count = std::min<i64>(VECTORS * LANES, columns - c);
-        for (i64 r = 0; r < rows; r += ROWS) {
-            const i64 some = std::min<i64>(ROWS, rows - r);
-            const Tile<F> run = count > 2 * LANES ? tile_of<F, 3>(some)
-                                : count > LANES   ? tile_of<F, 2>(some)
-                                                  : tile_of<F, 1>(some);
-            run(left.data() + r * deep, deep, b + c * deep, bias + c, out + r * out_row + c, out_row, count);
-        }
-    }
-}
-
-template <class T>
-void products(const T *a, const i64 *a_strides, const i8 *b, const i64 *b_strides, i32 *out, const i64 *out_strides,
-              const i64 *shape) {
-    using F = Format<T>;
-    static thread_local std::vector<typename F::Right> packed;
-    static thread_local std::vector<i32> fix;
-    const i64 batch = shape[0], heads = shape[1], rows = shape[2], depth = shape[3], columns = shape[4];
-    packed.resize(rounded_up(columns, LANES) * rounded_up(depth, F::group));
-    fix.resize(columns);
-    for (i64 i = 0; i < batch; ++i)
-        for (i64 h = 0; h < heads; ++h) {
-            pack<F>(b + i * b_strides[0] + h * b_strides[1], depth, columns, b_strides[2], b_strides[3], nullptr,
-                    packed.data(), fix.data());
-            product(a + i * a_strides[0] + h * a_strides[1], a_strides[2], rows, depth, packed.data(), fix.data(),
-                    columns, out + i * out_strides[0] + h * out_strides[1], out_strides[2]);
-        }
-}
-
-// ---- requantization ----
+// ---- requantization through float64 ----
 
 constexpr double ROUND = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds |v| < 2^51 half to even
 
@@ -185,12 +141,20 @@ inline T clamp(i64 x) {
     return T(std::min(std::max(x, -LIMIT<T>), LIMIT<T> - 1));
 }
 
+// RNE(v) clamped: the last bits of v + ROUND are its two's complement
+template <class T>
+inline T rounded(double v) {
+    const double shifted = std::min(std::max(v, double(-LIMIT<T>)), double(LIMIT<T> - 1)) + ROUND;
+    i64 bits;
+    std::memcpy(&bits, &shifted, sizeof bits);
+    return T(bits);
+}
+
 // Through float64, where mult * 2^-shift is exact and the one rounding of its product with z cannot move it to or over
 // a half: laws.py says when.
 template <class T>
 inline T scaled(i32 z, double factor) {
-    const double v = std::min(std::max(z * factor, double(-LIMIT<T>)), double(LIMIT<T> - 1));
-    return T(i32(rne(v)));
+    return rounded<T>(z * factor);
 }
 
 template <class T>
@@ -201,6 +165,80 @@ void requantize_float(const i32 *z, i64 rows, i64 columns, const double *factor,
         for (i64 r = 0; r < rows; ++r, z += columns, out += columns)
             for (i64 c = 0; c < columns; ++c) out[c] = scaled<T>(z[c], factor[c]);
 }
+
+// What becomes of finished sums, of which `bias` and, unless T is i32, `factor` are by column
+template <class T>
+struct Finish {
+    const i32 *bias;
+    const double *factor;
+    void operator()(const i32 *sums, i64 columns, i64 first, T *out) const {
+        const double *f = sizeof(T) == 4 ? nullptr : factor + first;
+        if (columns == VECTORS * LANES)
+            row(sums, VECTORS * LANES, bias + first, f, out);  // with a constant, for the compiler
+        else
+            row(sums, columns, bias + first, f, out);
+    }
+
+private:
+    static inline __attribute__((always_inline)) void row(const i32 *__restrict sums, i64 columns,
+                                                          const i32 *__restrict bias, const double *__restrict factor,
+                                                          T *__restrict out) {
+        for (i64 c = 0; c < columns; ++c)
+            if constexpr (sizeof(T) == 4)
+                out[c] = sums[c] + bias[c];
+            else
+                out[c] = scaled<T>(sums[c] + bias[c], factor[c]);
+    }
+};
+
+// ---- matrix products ----
+
+template <class A, class T>
+void product(const A *a, i64 a_row, i64 rows, i64 depth, const typename Format<A>::Right *b, Finish<T> finish,
+             i64 columns, T *out, i64 out_row) {
+    using F = Format<A>;
+    static thread_local std::vector<typename F::Left> left;
+    const i64 deep = rounded_up(depth, F::group);
+    left.resize(rows * deep);
+    for (i64 r = 0; r < rows; ++r) {
+        auto *row = left.data() + r * deep;
+        for (i64 k = 0; k < depth; ++k) row[k] = typename F::Left(a[r * a_row + k] + F::offset);
+        std::fill(row + depth, row + deep, 0);
+    }
+    i32 sums[ROWS * VECTORS * LANES];
+    for (i64 c = 0; c < columns; c += VECTORS * LANES) {
+        const i64 count = std::min<i64>(VECTORS * LANES, columns - c), width = rounded_up(count, LANES);
+        const Tile<F> *tiles = width == 3 * LANES ? TILES<F, 3> : width == 2 * LANES ? TILES<F, 2> : TILES<F, 1>;
+        for (i64 r = 0; r < rows; r += ROWS) {
+            const i64 some = std::min<i64>(ROWS, rows - r);
+            tiles[some](left.data() + r * deep, deep, b + c * deep, sums);
+            for (i64 i = 0; i < some; ++i) finish(sums + i * width, count, c, out + (r + i) * out_row + c);
+        }
+    }
+}
+
+template <class A, class T>
+void products(const A *a, const i64 *a_strides, const i8 *b, const i64 *b_strides, const double *factor, T *out,
+              const i64 *out_strides, const i64 *shape) {
+    using F = Format<A>;
+    static thread_local std::vector<typename F::Right> packed;
+    static thread_local std::vector<i32> fix;
+    static thread_local std::vector<double> factors;
+    const i64 batch = shape[0], heads = shape[1], rows = shape[2], depth = shape[3], columns = shape[4];
+    packed.resize(rounded_up(columns, LANES) * rounded_up(depth, F::group));
+    fix.resize(columns);
+    factors.assign(columns, factor ? *factor : 1);
+    for (i64 i = 0; i < batch; ++i)
+        for (i64 h = 0; h < heads; ++h) {
+            pack<F>(b + i * b_strides[0] + h * b_strides[1], depth, columns, b_strides[2], b_strides[3], nullptr,
+                    packed.data(), fix.data());
+            product(a + i * a_strides[0] + h * a_strides[1], a_strides[2], rows, depth, packed.data(),
+                    Finish<T>{fix.data(), factors.data()}, columns, out + i * out_strides[0] + h * out_strides[1],
+                    out_strides[2]);
+        }
+}
+
+// ---- requantization through integers and of sums of two ----
 
 // Through integers: RNE(p / 2^shift) adds half less one, and one more if the quotient is odd
 struct Rounding {
@@ -216,18 +254,26 @@ inline i64 halves(i64 z, i64 mult) {
     return 2 * high | ((part & 0xFFFF) != 0);
 }
 
+struct Factors {  // by column; `less` is what is already shifted out
+    std::vector<i64> mult, shift, below, odd;
+    void assign(i64 columns, const i64 *m, const i64 *e, i64 factors, i64 less) {
+        mult.resize(columns), shift.resize(columns), below.resize(columns), odd.resize(columns);
+        for (i64 c = 0; c < columns; ++c) {
+            const i64 from = factors == 1 ? 0 : c;
+            const Rounding rounding(e[from] - less);
+            mult[c] = m[from], shift[c] = rounding.shift, below[c] = rounding.below, odd[c] = rounding.odd;
+        }
+    }
+};
+constexpr i64 HALVED = 15;  // bits that `halves` leaves out
+
 template <class Z, class T>
 i64 requantize(const Z *z, i64 rows, i64 columns, const i64 *mult, const i64 *shift, i64 factors, T *out) {
     constexpr bool wide = sizeof(Z) == 8;  // 35-bit values of I-LayerNorm, times 33 bits
+    static thread_local Factors f;
+    f.assign(columns, mult, shift, factors, wide ? HALVED : 0);
+    const i64 *m = f.mult.data(), *s = f.shift.data(), *b = f.below.data(), *o = f.odd.data();
     i64 magnitude = 0;
-    static thread_local std::vector<i64> multipliers, shifts, below, odd;
-    multipliers.resize(columns), shifts.resize(columns), below.resize(columns), odd.resize(columns);
-    for (i64 c = 0; c < columns; ++c) {
-        const i64 from = factors == 1 ? 0 : c;
-        const Rounding rounding(shift[from] - (wide ? 15 : 0));
-        multipliers[c] = mult[from], shifts[c] = rounding.shift, below[c] = rounding.below, odd[c] = rounding.odd;
-    }
-    const i64 *m = multipliers.data(), *s = shifts.data(), *b = below.data(), *o = odd.data();
     for (i64 r = 0; r < rows; ++r, z += columns, out += columns)
         for (i64 c = 0; c < columns; ++c) {
             magnitude |= z[c] ^ (i64(z[c]) >> 63);
@@ -239,10 +285,7 @@ i64 requantize(const Z *z, i64 rows, i64 columns, const i64 *mult, const i64 *sh
 // Both products are exact in float64
 template <class X, class T>
 void add(const X *x, double factor, const i16 *y, double factor_identity, i64 count, T *out) {
-    for (i64 i = 0; i < count; ++i) {
-        const double sum = rne(x[i] * factor) + rne(y[i] * factor_identity);
-        out[i] = T(i32(std::min(std::max(sum, double(-LIMIT<T>)), double(LIMIT<T> - 1))));
-    }
+    for (i64 i = 0; i < count; ++i) out[i] = rounded<T>(rne(x[i] * factor) + rne(y[i] * factor_identity));
 }
 
 // ---- rows ----
@@ -278,9 +321,10 @@ void shiftmax(const i8 *x, i64 rows, i64 length, const i32 *exp, i64 shift, cons
     }
 }
 
-void shift_gelu(const i8 *x, i64 rows, i64 length, const i32 *table, i32 *out) {
+template <class T>
+void shift_gelu(const i8 *x, i64 rows, i64 length, const T *table, T *out) {
     for (i64 r = 0; r < rows; ++r, x += length, out += length) {
-        const i32 *y = table + (maximum(x, length) + 128) * 256 + 128;  // table[maximum + 128][x + 128]
+        const T *y = table + (maximum(x, length) + 128) * 256 + 128;  // table[maximum + 128][x + 128]
         for (i64 i = 0; i < length; ++i) out[i] = y[x[i]];
     }
 }
@@ -292,19 +336,39 @@ i64 mean_of(i64 sum, i64 count) {
     return quotient + (twice > count || (twice == count && (quotient & 1)));
 }
 
-void layer_norm(const i16 *x, i64 rows, i64 length, const i64 *bias, i64 start, i64 steps, i64 *out) {
-    for (i64 r = 0; r < rows; ++r, x += length, out += length) {
+struct Norm {  // mean and reciprocal root of a row
+    i64 mean, factor;
+    Norm(const i16 *x, i64 length, i64 root, i64 steps) {
         i64 sum = 0, squares = 0;
         for (i64 i = 0; i < length; ++i) sum += x[i];
-        const i64 mean = mean_of(sum, length);
+        mean = mean_of(sum, length);
         for (i64 i = 0; i < length; ++i) squares += (x[i] - mean) * (x[i] - mean);
-        i64 root = start;
         for (i64 step = 0, last = 0; step < steps && root != last; ++step) {  // a step that changes nothing is the last
             last = root;
             root = (root + squares / root) >> 1;
         }
-        const i64 factor = INT32_MAX / root;
-        for (i64 i = 0; i < length; ++i) out[i] = (((x[i] - mean) * factor) >> 1) + bias[i];
+        factor = INT32_MAX / root;
+    }
+    i64 operator()(i64 x, i64 bias) const { return (((x - mean) * factor) >> 1) + bias; }
+};
+
+void layer_norm(const i16 *x, i64 rows, i64 length, const i64 *bias, i64 start, i64 steps, i64 *out) {
+    for (i64 r = 0; r < rows; ++r, x += length, out += length) {
+        const Norm norm(x, length, start, steps);
+        for (i64 i = 0; i < length; ++i) out[i] = norm(x[i], bias[i]);
+    }
+}
+
+template <class T>
+void layer_norm(const i16 *x, i64 rows, i64 length, const i64 *bias, i64 start, i64 steps, const i64 *mult,
+                const i64 *shift, i64 factors, T *out) {
+    static thread_local Factors f;
+    f.assign(length, mult, shift, factors, HALVED);
+    const i64 *m = f.mult.data(), *s = f.shift.data(), *b = f.below.data(), *o = f.odd.data();
+    for (i64 r = 0; r < rows; ++r, x += length, out += length) {
+        const Norm norm(x, length, start, steps);
+        for (i64 i = 0; i < length; ++i)
+            out[i] = clamp<T>(round_shift(halves(norm(x[i], bias[i]), m[i]), s[i], b[i], o[i]));
     }
 }
 
@@ -334,18 +398,30 @@ void pack_weight(const i8 *weight, i64 outputs, i64 depth, const i32 *bias, void
     pack<Bytes>(weight, depth, outputs, 1, depth, bias, static_cast<Bytes::Right *>(out), fix);
 }
 
-void linear(const i8 *x, i64 rows, i64 depth, const void *packed, const i32 *fix, i64 outputs, i32 *out) {
-    product(x, depth, rows, depth, static_cast<const Bytes::Right *>(packed), fix, outputs, out, outputs);
-}
+// T is i32 for the sums themselves, else what they are requantized to
+#define LINEAR(name, T)                                                                                             \
+    void name(const i8 *x, i64 rows, i64 depth, const void *packed, const i32 *fix, i64 outputs, const double *factor, \
+              T *out) {                                                                                             \
+        product(x, depth, rows, depth, static_cast<const Bytes::Right *>(packed), Finish<T>{fix, factor}, outputs, out, \
+                outputs);                                                                                           \
+    }
+LINEAR(linear_i32, i32)
+LINEAR(linear_i16, i16)
+LINEAR(linear_i8, i8)
 
 // out[i][h] = a[i][h] @ b[i][h]; shape: batch, heads, rows, depth, columns; strides of a: batch, head, row; of b: batch,
 // head, depth, column; of out: batch, head, row
-void matmul_i8(const i8 *a, const i64 *sa, const i8 *b, const i64 *sb, i32 *out, const i64 *so, const i64 *shape) {
-    products(a, sa, b, sb, out, so, shape);
-}
-void matmul_i16(const i16 *a, const i64 *sa, const i8 *b, const i64 *sb, i32 *out, const i64 *so, const i64 *shape) {
-    products(a, sa, b, sb, out, so, shape);
-}
+#define MATMUL(name, A, T)                                                                                     \
+    void name(const A *a, const i64 *sa, const i8 *b, const i64 *sb, const double *factor, T *out, const i64 *so, \
+              const i64 *shape) {                                                                              \
+        products(a, sa, b, sb, factor, out, so, shape);                                                        \
+    }
+MATMUL(matmul_i8_i32, i8, i32)
+MATMUL(matmul_i8_i16, i8, i16)
+MATMUL(matmul_i8_i8, i8, i8)
+MATMUL(matmul_i16_i32, i16, i32)
+MATMUL(matmul_i16_i16, i16, i16)
+MATMUL(matmul_i16_i8, i16, i8)
 
 void requantize_float_i8(const i32 *z, i64 rows, i64 columns, const double *factor, i64 factors, i8 *out) {
     requantize_float(z, rows, columns, factor, factors, out);
@@ -381,8 +457,22 @@ ADD(add_i32_i16, i32, i16)
 SHIFTMAX(shiftmax_i8, i8, 24)
 SHIFTMAX(shiftmax_i16, i16, 16)
 
-void gelu(const i8 *x, i64 rows, i64 length, const i32 *table, i32 *out) { shift_gelu(x, rows, length, table, out); }
-void norm(const i16 *x, i64 rows, i64 length, const i64 *bias, i64 start, i64 steps, i64 *out) {
+void gelu_i32(const i8 *x, i64 rows, i64 length, const i32 *table, i32 *out) {
+    shift_gelu(x, rows, length, table, out);
+}
+void gelu_i16(const i8 *x, i64 rows, i64 length, const i16 *table, i16 *out) {
+    shift_gelu(x, rows, length, table, out);
+}
+void gelu_i8(const i8 *x, i64 rows, i64 length, const i8 *table, i8 *out) { shift_gelu(x, rows, length, table, out); }
+void norm_i64(const i16 *x, i64 rows, i64 length, const i64 *bias, i64 start, i64 steps, i64 *out) {
     layer_norm(x, rows, length, bias, start, steps, out);
+}
+void norm_i8(const i16 *x, i64 rows, i64 length, const i64 *bias, i64 start, i64 steps, const i64 *mult,
+             const i64 *shift, i64 factors, i8 *out) {
+    layer_norm(x, rows, length, bias, start, steps, mult, shift, factors, out);
+}
+void norm_i16(const i16 *x, i64 rows, i64 length, const i64 *bias, i64 start, i64 steps, const i64 *mult,
+              const i64 *shift, i64 factors, i16 *out) {
+    layer_norm(x, rows, length, bias, start, steps, mult, shift, factors, out);
 }
 }

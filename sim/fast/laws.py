@@ -18,7 +18,7 @@ from hw.spec import arith
 from sim.fast.library import Kernels, load
 from sim.libraries import BuildError
 
-__all__ = ["FastLaws", "fast_laws"]
+__all__ = ["FastLaws", "factor", "fast_laws", "gelu_table", "in_float", "in_integers"]
 
 Array = NDArray[Any]
 _INT32 = arith.INT32_MAX
@@ -35,13 +35,18 @@ class FastLaws:
 
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:
         """32-bit sums, where 128 * the row sums of |weight| + |bias| bound every one of them."""
+        out = self.linear_as("i32", None, x, weight, bias)
+        return arith.linear(x, weight, bias) if out is None else out
+
+    def linear_as(self, kind: str, factors: Array | None, x: Array, weight: Array, bias: Array) -> Array | None:
+        """The sums as type `kind`, times `factors` by column in float64 unless that is i32; None if not exact."""
         packed = self._weights(weight, bias) if x.dtype == np.int8 else None
         if packed is None or packed.words is None:
-            return arith.linear(x, weight, bias)
+            return None
         outputs, depth = weight.shape
-        out = np.empty((*x.shape[:-1], outputs), np.int32)
-        x = np.ascontiguousarray(x)
-        self._kernels("linear", x, x.size // depth, depth, packed.words, packed.fix, outputs, out)
+        x, out = np.ascontiguousarray(x), np.empty((*x.shape[:-1], outputs), kind.replace("i", "int"))
+        rows = x.size // depth
+        self._kernels(f"linear_{kind}", x, rows, depth, packed.words, packed.fix, outputs, factors, out)
         return out
 
     def _weights(self, weight: Array, bias: Array) -> _Weights:
@@ -55,20 +60,26 @@ class FastLaws:
 
     def matmul(self, a: Array, b: Array) -> Array:
         """int8 or int16 times int8 in 32 bits, where depth or else the row sums of |a| bound the result."""
+        out = self.matmul_as("i32", None, a, b)
+        return arith.matmul(a, b) if out is None else out
+
+    def matmul_as(self, kind: str, factor: Array | None, a: Array, b: Array) -> Array | None:
+        """As `linear_as`, with one factor."""
         if b.dtype != np.int8 or a.dtype not in _NARROW:
-            return arith.matmul(a, b)
+            return None
         if not 2 <= a.ndim == b.ndim or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
-            return arith.matmul(a, b)
+            return None
         bound = a.shape[-1] << (7 if a.dtype == np.int8 else 15)
         if bound << 7 > _INT32 and 128 * int(np.abs(a.astype(np.int64)).sum(axis=-1).max(initial=0)) > _INT32:
-            return arith.matmul(a, b)
+            return None
         if a.strides[-1] != a.itemsize:
             a = np.ascontiguousarray(a)
-        out = np.empty((*a.shape[:-1], b.shape[-1]), np.int32)
-        views = [_heads(array) for array in (a, b, out)]
-        shape = np.array([*views[0].shape, b.shape[-1]], np.int64)
-        pointers = [part for view in views for part in (view, np.array(view.strides, np.int64) // view.itemsize)]
-        self._kernels("matmul_i8" if a.dtype == np.int8 else "matmul_i16", *pointers, shape)
+        out = np.empty((*a.shape[:-1], b.shape[-1]), kind.replace("i", "int"))
+        left, right, result = (_heads(array) for array in (a, b, out))
+        self._kernels(
+            f"matmul_i{8 * a.itemsize}_{kind}", left, _strides(left), right, _strides(right), factor, result,
+            _strides(result), np.array([*left.shape, b.shape[-1]], np.int64),
+        )  # fmt: skip
         return out
 
     def requantize(
@@ -101,12 +112,11 @@ class FastLaws:
             return None
         if mult.shape != shift.shape or mult.shape not in {(1,), (columns,)}:
             return None
-        least, most = int(shift.min()), int(shift.max())
         z, out, shape = np.ascontiguousarray(z), np.empty(z.shape, f"int{bits}"), (z.size // columns, columns)
-        if not wide and least >= 0 and most < 53 - bits:
-            self._kernels(f"requantize_float_i{bits}", z, *shape, _factor(mult, shift), mult.size, out)
+        if not wide and in_float(shift, bits):
+            self._kernels(f"requantize_float_i{bits}", z, *shape, factor(mult, shift), mult.size, out)
             return out
-        if not (17 if wide else 0) <= least <= most <= 62:
+        if not in_integers(shift, wide):
             return None
         factors = (np.ascontiguousarray(mult, np.int64), np.ascontiguousarray(shift, np.int64))
         refused = self._kernels(f"requantize_i{64 if wide else 32}_i{bits}", z, *shape, *factors, mult.size, out)
@@ -125,18 +135,24 @@ class FastLaws:
         identity = np.ascontiguousarray(np.broadcast_to(identity, shape), np.int16)
         out = np.empty(shape, f"int{bits}")
         mult, shift, mult_identity, shift_identity = factors
-        first, second = _factor(mult, shift), _factor(mult_identity, shift_identity)
+        first, second = factor(mult, shift), factor(mult_identity, shift_identity)
         self._kernels(f"add_i{8 * x.itemsize}_i{bits}", x, first, identity, second, out.size, out)
         return out
 
     def layer_norm(self, x: Array, bias: Array) -> Array:
         """Squares of 17-bit differences sum up to 54 bits over 2^20 channels; the difference times F has 48."""
+        out = self.layer_norm_as("i64", (), x, bias)
+        return arith.layer_norm(x, bias) if out is None else out
+
+    def layer_norm_as(self, kind: str, factors: tuple[Array | int, ...], x: Array, bias: Array) -> Array | None:
+        """Rows as type `kind`, requantized by mult, shift and their number unless that is i64; None if not exact."""
         if x.dtype not in _NARROW or not 0 < x.shape[-1] <= 1 << 20:
-            return arith.layer_norm(x, bias)
-        x = np.ascontiguousarray(x, np.int16)
-        out, bias = np.empty(x.shape, np.int64), np.ascontiguousarray(np.broadcast_to(bias, x.shape[-1:]), np.int64)
+            return None
+        x, out = np.ascontiguousarray(x, np.int16), np.empty(x.shape, kind.replace("i", "int"))
         rows, length = x.size // x.shape[-1], x.shape[-1]
-        self._kernels("norm", x, rows, length, bias, arith.NEWTON_START, arith.NEWTON_STEPS, out)
+        bias = np.ascontiguousarray(np.broadcast_to(bias, length), np.int64)
+        newton = (arith.NEWTON_START, arith.NEWTON_STEPS)
+        self._kernels(f"norm_{kind}", x, rows, length, bias, *newton, *factors, out)
         return out
 
     def shiftmax(
@@ -158,11 +174,16 @@ class FastLaws:
 
     def shift_gelu(self, x: Array, i0: int, terms: int = arith.GELU_TERMS) -> Array:
         """The law's table of x * sigma for every value and row maximum."""
+        out = self.look_up(x, gelu_table(i0, terms)) if x.dtype == np.int8 else None
+        return arith.shift_gelu(x, i0, terms) if out is None else out
+
+    def look_up(self, x: Array, table: Array) -> Array | None:
+        """table[row maximum + 128][value + 128] of int8 rows."""
         if x.dtype != np.int8 or not x.size:
-            return arith.shift_gelu(x, i0, terms)
-        out = np.empty(x.shape, np.int32)
-        rows, length = x.size // x.shape[-1], x.shape[-1]
-        self._kernels("gelu", np.ascontiguousarray(x), rows, length, _gelu_table(i0, terms), out)
+            return None
+        out = np.empty(x.shape, table.dtype)
+        kind, rows = f"gelu_i{8 * table.itemsize}", x.size // x.shape[-1]
+        self._kernels(kind, np.ascontiguousarray(x), rows, x.shape[-1], table, out)
         return out
 
 
@@ -199,9 +220,24 @@ def _heads(x: Array) -> Array:
     return x[(None,) * (4 - x.ndim)] if x.ndim <= 4 else x.reshape(-1, *x.shape[-3:])
 
 
-def _factor(mult: Array, shift: Array) -> Array:
+def _strides(x: Array) -> Array:
+    """In elements, as the kernels take them."""
+    return np.array(x.strides, np.int64) // x.itemsize
+
+
+def factor(mult: Array, shift: Array) -> Array:
     """mult / 2^shift in float64, exact: mult has 33 bits at most."""
     return np.ldexp(np.atleast_1d(mult).astype(np.float64), -np.atleast_1d(shift).astype(np.int32))
+
+
+def in_float(shift: Array, bits: int) -> bool:
+    """Whether requantizing 32-bit numbers through float64 is exact: see `FastLaws.requantize`."""
+    return int(shift.min()) >= 0 and int(shift.max()) < 53 - bits
+
+
+def in_integers(shift: Array, wide: bool) -> bool:
+    """Whether 64 bits are enough to requantize 32-bit numbers, or `wide` ones of 46 bits: see `FastLaws.requantize`."""
+    return (17 if wide else 0) <= int(shift.min()) and int(shift.max()) <= 62
 
 
 @functools.lru_cache(64)
@@ -211,7 +247,7 @@ def _exponentials(i0: int, terms: int) -> Array | None:
 
 
 @functools.lru_cache(64)
-def _gelu_table(i0: int, terms: int) -> Array:
+def gelu_table(i0: int, terms: int) -> Array:
     """[maximum + 128][x + 128], 17 bits; 0 where x exceeds the maximum, which does not occur."""
     top, x = _BYTE[:, None], _BYTE[None]
     table = np.where(x <= top, x * arith.gelu_sigma(np.minimum(x, top), top, i0, terms), 0)

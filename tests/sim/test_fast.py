@@ -3,13 +3,15 @@
 import gc
 import platform
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from hw.spec import arith
+from hw.spec.model import Node
 from sim import golden
-from sim.fast import FastLaws, fast_laws
+from sim.fast import FastLaws, FusedLaws, fast_laws
 from sim.fast import laws as module
 from sim.fast.library import load
 from sim.libraries import BuildError
@@ -296,6 +298,68 @@ def test_layer_norm_of_every_small_variance(laws):
     check(laws.layer_norm(x, np.zeros(3, np.int64)), arith.layer_norm(x, np.zeros(3, np.int64)), np.int64)
 
 
+# ---- law and requantization in one pass ----
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("most", ["float", "integers", "law"])
+def test_fused(laws, rng, bits, most):
+    """Through float64, 64-bit integers or Python's, as shifts ask for; one factor, or one per channel."""
+    shift = {"float": 52 - bits, "integers": 62, "law": 63}[most]
+    x, weight, bias = int8(rng, 2, 21, 70), int8(rng, 50, 70), rng.integers(-9999, 9999, 50)
+    rows, offset = rng.integers(-32768, 32768, (2, 9, 50)).astype(np.int16), rng.integers(-(1 << 33), 1 << 33, 50)
+    for count in (1, 50):
+        mult = rng.integers(1 << 30, (1 << 31) + 1, count) * rng.choice([-1, 1], count)
+        shifts = np.full(count, shift)
+        shifts[: count // 2] = 33
+        fused = FusedLaws(laws, mult, shifts, bits)
+        exact = arith.requantize(arith.linear(x, weight, bias), mult, shifts, bits)
+        check(fused.linear(x, weight, bias), exact)
+        exact = arith.requantize(arith.layer_norm(rows, offset), mult, shifts, bits)
+        check(fused.layer_norm(rows, offset), exact)
+    one = np.array([1 << 30]), np.array([shift if most != "law" else 37])
+    fused = FusedLaws(laws, *one, bits)
+    a, b = rng.integers(0, 1 << 15, (2, 3, 19, 23)).astype(np.int16), int8(rng, 2, 3, 23, 33)
+    check(fused.matmul(a, b), arith.requantize(arith.matmul(a, b), *one, bits), f"int{bits}")
+    a = int8(rng, 2, 3, 19, 23)
+    check(fused.matmul(a, b), arith.requantize(arith.matmul(a, b), *one, bits), f"int{bits}")
+    check(fused.shift_gelu(x, 21), arith.requantize(arith.shift_gelu(x, 21), *one, bits), f"int{bits}")
+
+
+def test_fused_sums_that_do_not_fit(laws):
+    """Sums beyond 32 bits and an offset beyond 44 are the law's."""
+    fused = FusedLaws(laws, np.array([1 << 30]), np.array([44]), 16)
+    x, weight, bias = np.full((1, 8), 127, np.int8), np.full((2, 8), 127, np.int8), np.array([1 << 31, -(1 << 33)])
+    exact = arith.requantize(arith.linear(x, weight, bias), 1 << 30, 44, 16)
+    check(fused.linear(x, weight, bias), exact)
+    rows, bias = np.arange(8, dtype=np.int16)[None], np.full(8, (1 << 50) + 12345)
+    exact = arith.requantize(arith.layer_norm(rows, bias), 1 << 30, 44, 16)
+    check(fused.layer_norm(rows, bias), exact)
+
+
+def test_what_is_read_twice_is_not_fused():
+    model = random_model()
+    fused = golden._fused(model)
+    assert fused["blocks.0.attn.qkv"].name == "blocks.0.attn.qact1"
+    assert fused["blocks.1.norm1"].name == "blocks.1.qact1"
+    assert not {"qact1", "blocks.0.attn.int_softmax", "norm", "head"} & fused.keys()
+    other = Node("other", "requantize", ("blocks.0.attn.qkv",), {"bits": 8})
+    assert "blocks.0.attn.qkv" not in golden._fused(replace(model, nodes=(*model.nodes, other)))
+
+
+def test_context_by_channel_is_not_fused(rng):
+    """Its columns are not yet the channels when its product ends."""
+    model = random_model(depth=1)
+    name, tensors = "blocks.0.attn.qact2", dict(model.tensors)
+    for key in ("mult", "shift"):
+        tensors[f"{name}.{key}"] = np.repeat(tensors[f"{name}.{key}"], 64)
+    tensors[f"{name}.mult"] = tensors[f"{name}.mult"] - 1000 * np.arange(64)
+    model = replace(model, tensors=tensors)
+    assert "blocks.0.attn.matmul_2" not in golden._fused(model)
+    images = int8(rng, 2, *model.image)
+    check(golden.run(model, images), golden.run(model, images, laws=arith))
+
+
 # ---- whole models ----
 
 
@@ -324,6 +388,8 @@ def test_whole_model(laws, rng, name):
 def test_no_operator_falls_back(monkeypatch, rng):
     """On the networks we are made for every law with a kernel runs on it."""
     models = [make() for make in MODELS.values()]
+    for model in models:
+        golden.run(model, int8(rng, 1, *model.image))  # the law fills the tables
     for name in ("linear", "matmul", "requantize", "layer_norm", "shiftmax", "shift_gelu"):
         monkeypatch.setattr(arith, name, lambda *_, name=name, **__: pytest.fail(f"{name} fell back"))
     for model in models:
