@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -34,7 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     host.add_argument("--only", nargs="+", choices=golden.MODELS, default=golden.MODELS, metavar="MODEL")
     host.add_argument("--batch", type=int, default=8)
     host.add_argument("--rounds", type=int, default=20, help="of which the best counts")
-    host.add_argument("--threads", type=int, help="default: one per processor")
+    every = sorted({1, os.cpu_count() or 1})
+    host.add_argument("--threads", type=int, nargs="+", default=every, help="default: 1, and one per processor")
     host.set_defaults(function=_golden)
     for bench in (deit, host):
         bench.add_argument("--docs", metavar="FILE", help="put the tables into FILE, between its two markers")
@@ -125,22 +127,27 @@ def _json(results: list[Result]) -> dict[str, Any]:
 
 
 def _golden(arguments: argparse.Namespace) -> int:
-    """1 if the golden model is slower than the plain float32 network."""
-    if min(arguments.batch, arguments.rounds, arguments.threads or 1) < 1:
+    """1 if the golden model is slower than the plain float32 network on any number of threads."""
+    if min(arguments.batch, arguments.rounds, *arguments.threads) < 1:
         raise SystemExit("error: --batch, --rounds and --threads must be at least 1")
     _check_markers(arguments)
     body, slower = [], False
     for name in arguments.only:
         print(f"{name} ...", file=sys.stderr, flush=True)
         timings = golden.run(name, batch=arguments.batch, rounds=arguments.rounds, threads=arguments.threads)
-        ours, plain = timings[0].rate, timings[1].rate
-        slower |= ours < plain
+        for threads in arguments.threads:
+            ours, plain = [t.rate for t in timings if t.threads == threads][:2]
+            slower |= ours < plain
+        ours = {t.threads: t for t in reversed(timings) if t.runner == timings[0].runner}
         body += [
-            (t.model, t.runner, str(t.images), f"{t.rate:.1f}", f"{ours / t.rate:.2f}", f"{t.cpu / t.images * 1e3:.1f}")
-            for t in timings
-        ]
-    table = _table(("model", "runner", "batch", "images/s", "ratio", "processor ms per image"), body)
-    text = f"Measured on the host: {golden.machine(arguments.threads)}.\n\n{table}"
+            (
+                t.model, t.runner, str(t.threads), f"{t.rate:.1f}", f"{ours[t.threads].rate / t.rate:.2f}",
+                f"{t.cpu / t.images * 1e3:.1f}", f"{t.cpu / t.images / (ours[t.threads].cpu / arguments.batch):.2f}",
+            )
+            for t in timings if t.threads in ours
+        ]  # fmt: skip
+    head = ("model", "runner", "threads", "images/s", "ratio", "processor ms per image", "ratio of these")
+    text = f"Measured on the host: {golden.machine()}; batches of {arguments.batch}.\n\n{_table(head, body)}"
     print(text)
     _insert(arguments, text)
     return int(slower)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ from sim.fast import fast_laws
 __all__ = ["MODELS", "Timing", "machine", "run"]
 
 MODELS = ("deit_tiny_patch16_224", "deit_small_patch16_224")
-_LAWS_BATCH = 1  # images the laws themselves are timed on: they take a second each
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Timing:
 
     model: str
     runner: str
+    threads: int
     seconds: float
     cpu: float
     images: int
@@ -41,10 +42,11 @@ class Timing:
         return self.images / self.seconds
 
 
-def run(name: str, *, batch: int = 8, rounds: int = 20, threads: int | None = None) -> list[Timing]:
-    """Every runner in turn, `rounds` times; the golden model comes first, the float32 baseline second.
+def run(name: str, *, batch: int = 8, rounds: int = 20, threads: Sequence[int] = (1,)) -> list[Timing]:
+    """Every runner in turn, `rounds` times, on each number of threads; then the laws themselves, once.
 
-    Raises SystemExit without PyTorch, or if the fast logits are not those of the laws.
+    Of each number of threads the golden model comes first, the float32 baseline second. Raises SystemExit without
+    PyTorch, or if the fast logits are not those of the laws.
     """
     try:
         import torch
@@ -52,12 +54,11 @@ def run(name: str, *, batch: int = 8, rounds: int = 20, threads: int | None = No
         from bench.torch_vit import VisionTransformer
     except ImportError:
         raise SystemExit("error: the baseline needs PyTorch: pip install 'shiftwork[train]'") from None
-    threads = threads or os.cpu_count() or 1
-    torch.set_num_threads(threads)
     shape = architecture(name)
     model = make_model(shape)
     pixels = to_int8(images(shape, batch, 1000), model)
     floats = torch.randn(batch, *model.image)
+    laws = _best({"the laws on NumPy": lambda: golden.run(model, pixels[:1], laws=arith)}, 1)
     if not np.array_equal(golden.run(model, pixels[:1]), golden.run(model, pixels[:1], laws=arith)):
         raise SystemExit(f"error: the fast logits of {name} are not those of the laws")
 
@@ -65,22 +66,23 @@ def run(name: str, *, batch: int = 8, rounds: int = 20, threads: int | None = No
         network.eval()
         return torch.inference_mode()(lambda: network(floats))
 
-    runners = {
-        f"golden model, {getattr(fast_laws(), 'processor', 'NumPy')}": lambda: golden.run(
-            model, pixels, threads=threads
-        ),
+    networks = {
         "PyTorch float32, eager": eager(VisionTransformer(shape)),
         "PyTorch float32, eager, fused attention": eager(VisionTransformer(shape, fused=True)),
     }
     try:
         import timm
 
-        runners[f"timm {timm.__version__} float32, eager"] = eager(timm.create_model(name))
+        networks[f"timm {timm.__version__} float32, eager"] = eager(timm.create_model(name))
     except (ImportError, RuntimeError):  # not installed, or a torchvision of another build than torch
         pass
-    timings = [Timing(name, runner, *best, batch) for runner, best in _best(runners, rounds).items()]
-    laws = _best({"the laws on NumPy": lambda: golden.run(model, pixels[:_LAWS_BATCH], laws=arith)}, 1)
-    return timings + [Timing(name, runner, *best, _LAWS_BATCH) for runner, best in laws.items()]
+    ours = f"golden model, {getattr(fast_laws(), 'processor', 'NumPy')}"
+    timings = []
+    for count in threads:
+        torch.set_num_threads(count)
+        runners = {ours: functools.partial(golden.run, model, pixels, threads=count), **networks}
+        timings += [Timing(name, runner, count, *best, batch) for runner, best in _best(runners, rounds).items()]
+    return timings + [Timing(name, runner, 1, *best, 1) for runner, best in laws.items()]
 
 
 def _best(runners: dict[str, Callable[[], Any]], rounds: int) -> dict[str, tuple[float, float]]:
@@ -96,11 +98,10 @@ def _best(runners: dict[str, Callable[[], Any]], rounds: int) -> dict[str, tuple
     return best
 
 
-def machine(threads: int | None = None) -> str:
-    """Processor, threads and what else ran, in words."""
+def machine() -> str:
+    """Processor, and what else ran, in words."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    count = threads or os.cpu_count() or 1
-    load = os.getloadavg()[0]
-    return f"{names[0] if names else platform.processor()}, threads: {count}, load average of the machine: {load:.1f}"
+    name, load = names[0] if names else platform.processor(), os.getloadavg()[0]
+    return f"{name}, {os.cpu_count()} processors, load average {load:.1f}, the benchmark's own included"

@@ -131,32 +131,35 @@ def test_a_page_without_markers_is_refused_before_the_simulation(monkeypatch, tm
         main(["deit", "--docs", str(tmp_path / "missing.md")])
 
 
-def timing(runner, seconds, images=8):
-    return golden.Timing("deit_tiny_patch16_224", runner, seconds, 2 * seconds, images)
+def timing(runner, seconds, threads=2, images=8):
+    return golden.Timing("deit_tiny_patch16_224", runner, threads, seconds, 2 * seconds, images)
 
 
 def test_golden_compares_with_the_float_network(monkeypatch, tmp_path, capsys):
-    """The ratio is of rates, and the plain float32 network decides the status."""
-    answers = [timing("ours", 0.1), timing("float", 0.15), timing("laws", 1.0, images=1)]
+    """The ratios are to ours on as many threads, and the plain float32 network decides the status."""
+    answers = [
+        timing("ours", 0.2, 1), timing("float", 0.3, 1), timing("ours", 0.1), timing("float", 0.15),
+        timing("laws", 1.0, 1, images=1),
+    ]  # fmt: skip
     monkeypatch.setattr(golden, "run", lambda *_, **__: answers)
     page = tmp_path / "performance.md"
     page.write_text("before\n<!-- bench golden: begin -->\n<!-- bench golden: end -->\nafter\n")
-    command_line = ["golden", "--only", "deit_tiny_patch16_224", "--docs", str(page)]
-    assert main(command_line) == 0
-    assert "| deit_tiny_patch16_224 | float | 8 | 53.3 | 1.50 | 37.5 |" in page.read_text()
-    assert "| deit_tiny_patch16_224 | laws | 1 | 1.0 | 80.00 | 2000.0 |" in capsys.readouterr().out
-    answers[0] = timing("ours", 0.16)
-    assert main(command_line) == 1
+    line = ["golden", "--only", "deit_tiny_patch16_224", "--threads", "1", "2", "--docs", str(page)]
+    assert main(line) == 0
+    assert "| deit_tiny_patch16_224 | float | 2 | 53.3 | 1.50 | 37.5 | 1.50 |" in page.read_text()
+    assert "| deit_tiny_patch16_224 | laws | 1 | 1.0 | 40.00 | 2000.0 | 40.00 |" in capsys.readouterr().out
+    answers[2] = timing("ours", 0.16)
+    assert main(line) == 1
 
 
 def test_golden_times_every_runner(monkeypatch):
     pytest.importorskip("torch")
     small = architecture("deit_tiny", img_size=32, patch=8, dim=64, depth=1, heads=2, classes=10)
     monkeypatch.setattr(golden, "architecture", lambda _: small)
-    found = golden.run("deit_tiny_patch16_224", batch=2, rounds=2)
-    assert [name for name in (t.runner for t in found) if "timm" not in name] == [
-        found[0].runner, "PyTorch float32, eager", "PyTorch float32, eager, fused attention", "the laws on NumPy",
-    ]  # fmt: skip
+    found = golden.run("deit_tiny_patch16_224", batch=2, rounds=2, threads=(1, 2))
+    each = [found[0].runner, "PyTorch float32, eager", "PyTorch float32, eager, fused attention"]
+    assert [t.runner for t in found if "timm" not in t.runner] == [*each, *each, "the laws on NumPy"]
+    assert [t.threads for t in found if t.runner == each[1]] == [1, 2]
     assert all(t.seconds > 0 and t.cpu > 0 for t in found)
 
 

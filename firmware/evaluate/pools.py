@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import signal
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -52,7 +53,9 @@ class Local:
                     raise PoolError(f"worker processes died {deaths} times in a row: is there memory enough?") from None
 
     def _run(self, job: Job, batches: Iterable[Batch]) -> Generator[Answer, None, None]:
-        pool = ProcessPoolExecutor(self.workers, mp_context=multiprocessing.get_context("spawn"))
+        context = multiprocessing.get_context("spawn")
+        quiet = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which lets running batches end
+        pool = ProcessPoolExecutor(self.workers, context, initializer=signal.signal, initargs=quiet)
         left, running = iter(batches), dict[Future[list[list[int]]], Batch]()
         try:
             while True:
