@@ -6,6 +6,7 @@ import functools
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,11 @@ def _runner(job: Job, model: Model) -> Callable[[NDArray[np.int8]], NDArray[np.i
             return logits
 
         return run
-    device = Accelerator.open(job.device)  # closed with the process
+    device, one_at_a_time = Accelerator.open(job.device), Lock()  # open until the process ends
     device.load(model)
-    return device.run
+
+    def run_device(images: NDArray[np.int8]) -> NDArray[np.int32]:
+        with one_at_a_time:  # a Dask worker has several threads
+            return device.run(images)
+
+    return run_device

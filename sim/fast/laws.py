@@ -128,7 +128,7 @@ class FastLaws:
             x = x.astype(np.int16)
         if identity.dtype not in _NARROW or bits not in {8, 16} or any(factor.size != 1 for factor in factors):
             return None
-        if x.dtype != np.int16 and (x.dtype != np.int32 or int(np.abs(x).max(initial=0)) >= 1 << 20):
+        if x.dtype != np.int16 and (x.dtype != np.int32 or max(int(x.max()), -int(x.min())) >= 1 << 20):
             return None
         shape = np.broadcast_shapes(x.shape, identity.shape)
         x = np.ascontiguousarray(np.broadcast_to(x, shape))

@@ -231,8 +231,9 @@ def test_add_of_the_class_token(laws, rng):
     factors = np.array([1518500249]), np.array([36], np.int8)
     more = {"identity": y, "mult_identity": np.array([1 << 31]), "shift_identity": np.array([24])}
     check(laws.requantize(x, *factors, 16, **more), arith.requantize(x, *factors, 16, **more), np.int16)
-    x[1, 2, 3] = 1 << 20
-    check(laws.requantize(x, *factors, 16, **more), arith.requantize(x, *factors, 16, **more), np.int64)
+    for too_much in (1 << 20, -(1 << 31)):
+        x[1, 2, 3] = too_much
+        check(laws.requantize(x, *factors, 16, **more), arith.requantize(x, *factors, 16, **more), np.int64)
 
 
 # ---- rows ----
