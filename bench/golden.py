@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from bench import page
 from firmware.architectures import architecture
 from firmware.make_model import images, make_model
 from firmware.preprocess import to_int8
@@ -20,7 +23,7 @@ from hw.spec import arith
 from sim import golden
 from sim.fast import fast_laws
 
-__all__ = ["MODELS", "Timing", "machine", "run"]
+__all__ = ["MODELS", "Timing", "register", "run"]
 
 MODELS = ("deit_tiny_patch16_224", "deit_small_patch16_224")
 
@@ -40,6 +43,11 @@ class Timing:
     def rate(self) -> float:
         """Images per second."""
         return self.images / self.seconds
+
+    @property
+    def cpu_per_image(self) -> float:
+        """Processor seconds."""
+        return self.cpu / self.images
 
 
 def run(name: str, *, batch: int = 8, rounds: int = 20, threads: Sequence[int] = (1,)) -> list[Timing]:
@@ -98,10 +106,56 @@ def _best(runners: dict[str, Callable[[], Any]], rounds: int) -> dict[str, tuple
     return best
 
 
-def machine() -> str:
+def _machine() -> str:
     """Processor, and what else ran, in words."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     name, load = names[0] if names else platform.processor(), os.getloadavg()[0]
     return f"{name}, {os.cpu_count()} processors, load average {load:.1f}, the benchmark's own included"
+
+
+def register(commands: Any) -> None:
+    """Adds the command's grammar to argparse's sub-parsers."""
+    every = sorted({1, os.cpu_count() or 1})
+    host = commands.add_parser("golden", help="the golden model against PyTorch's float32, on this machine")
+    host.set_defaults(function=_command)
+    host.add_argument("--only", nargs="+", choices=MODELS, default=MODELS, metavar="MODEL", help=", ".join(MODELS))
+    host.add_argument("--batch", type=int, default=8)
+    host.add_argument("--rounds", type=int, default=20, help="of which the best counts")
+    host.add_argument("--threads", type=int, nargs="+", default=every, help="default: 1, and one per processor")
+    host.add_argument("--docs", metavar="FILE", help="put the table into FILE, between its two markers")
+
+
+def _command(arguments: argparse.Namespace) -> int:
+    """1 if the golden model is slower than the plain float32 network on any number of threads."""
+    if min(arguments.batch, arguments.rounds, *arguments.threads) < 1:
+        raise SystemExit("error: --batch, --rounds and --threads must be at least 1")
+    if arguments.docs:
+        page.check(arguments.docs, "golden")
+    body, slower = [], False
+    for name in arguments.only:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        timings = run(name, batch=arguments.batch, rounds=arguments.rounds, threads=arguments.threads)
+        body += _rows(timings)
+        for threads in arguments.threads:
+            ours, plain = [t.rate for t in timings if t.threads == threads][:2]
+            slower |= ours < plain
+    head = ("model", "runner", "threads", "images/s", "ratio", "processor ms per image", "ratio of these")
+    text = f"Measured on the host: {_machine()}; batches of {arguments.batch}.\n\n{page.table(head, body)}"
+    print(text)
+    if arguments.docs:
+        page.insert(arguments.docs, "golden", text)
+    return int(slower)
+
+
+def _rows(timings: Sequence[Timing]) -> list[tuple[str, ...]]:
+    """Each beside ours on as many threads."""
+    ours = {t.threads: t for t in timings if t.runner == timings[0].runner}
+    return [
+        (
+            t.model, t.runner, str(t.threads), f"{t.rate:.1f}", f"{ours[t.threads].rate / t.rate:.2f}",
+            f"{t.cpu_per_image * 1e3:.1f}", f"{t.cpu_per_image / ours[t.threads].cpu_per_image:.2f}",
+        )
+        for t in timings if t.threads in ours
+    ]  # fmt: skip
