@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT := build
 
-.PHONY: demo test setup clean
+.PHONY: demo test bitstream setup clean
 
 setup: $(VENV)/.installed
 
@@ -27,6 +27,11 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/python -m hw.emit --check
 	$(BIN)/pytest -n 2
+
+# The ULX3S from gateware to bitstream with pip's tools alone: half an hour of one core, so not part of `make test`.
+bitstream: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .[boards]
+	$(BIN)/python -m hw.build --board ulx3s_85f --toolchain nextpnr-ecp5 --out $(OUT)/ulx3s_85f
 
 clean:
 	rm -rf $(OUT) $(VENV)

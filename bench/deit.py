@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
-from bench.runs import DSPS, Case, Result, Row, utilisation
+from bench import networks, page
+from bench.anchors import ANCHORS
+from bench.runs import BOARD, DSPS, Case, Result, Row, utilisation
 
-__all__ = ["CASES", "rows"]
+__all__ = ["CASES", "markdown", "register", "rows"]
 
 CASES = {
     case.name: case
@@ -41,3 +46,38 @@ def rows(results: Sequence[Result]) -> list[Row]:
         Row("seconds to simulate one DeiT-T image", tiny.wall if tiny else None, 120, 30,
             lambda value: f"{value:.0f} s", more_is_better=False, whole=whole),
     ]  # fmt: skip
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """Three tables: bars, runs, published figures."""
+    return "\n\n".join([networks.figures(rows(results)), networks.runs(results), _published(results)])
+
+
+def _published(results: Sequence[Result]) -> str:
+    """Beside published accelerators."""
+    body = [
+        (
+            "this project, simulated", BOARD, r.case.text, f"{r.utilisation:.1%}",
+            f"{2 * r.utilisation * r.macs_per_cycle / DSPS:.2f}", f"of all {DSPS} DSPs of the part",
+        )
+        for r in results if not r.case.options
+    ]  # fmt: skip
+    for a in ANCHORS:
+        share = "" if a.utilisation is None else f"{a.utilisation:.1%}"
+        density = "" if a.ops_per_dsp is None else f"{a.ops_per_dsp:.2f}"
+        body.append((a.work, a.device, a.network, share, density, a.note))
+    return page.table(("work", "device", "network", "utilisation", "operations per cycle and DSP", "remark"), body)
+
+
+def register(commands: Any) -> None:
+    """Adds the command's grammar to argparse's sub-parsers."""
+    text = "DeiT-T and DeiT-S against the bars and the published figures"
+    networks.add_command(commands, "deit", text, tuple(CASES), _command)
+
+
+def _command(arguments: argparse.Namespace) -> int:
+    """1 if any logit differs from the golden model's."""
+    results = networks.run(networks.chosen(CASES, arguments), arguments.seed)
+    content = {"figures": networks.figures_json(rows(results)), "runs": [asdict(result) for result in results]}
+    networks.publish(arguments, markdown(results), content)
+    return 0 if all(result.bit_exact for result in results) else 1

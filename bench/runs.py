@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from firmware.architectures import Architecture, architecture
 from firmware.device import Accelerator
-from firmware.make_model import Architecture, architecture, images, make_model
+from firmware.make_model import images, make_model
 from firmware.preprocess import to_int8
 from firmware.profile import Profile
 from hw.spec.model import Model

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
+from bench import networks, page
 from bench.runs import BOARD, CLOCK, Case, Result, Row, model_of, utilisation
+from firmware.architectures import architecture
 from firmware.compiler import compile_model
 from firmware.device import Accelerator
-from firmware.make_model import architecture, images, make_model
+from firmware.make_model import images, make_model
 from firmware.preprocess import to_int8
 from hw.spec.config import PRESETS
 from hw.spec.isa import Region
@@ -20,7 +23,7 @@ from sim import golden
 from sim.cycles import predict
 
 __all__ = [
-    "BLOCKS", "CASES", "MODELS", "BlockResult", "Blocks", "Estimate", "estimate", "rows", "run_blocks",
+    "BLOCKS", "CASES", "MODELS", "BlockResult", "Blocks", "Estimate", "estimate", "register", "rows", "run_blocks",
 ]  # fmt: skip
 
 _TINY = "swin_tiny_patch4_window7_224"
@@ -132,3 +135,56 @@ def rows(results: Sequence[Result], blocks: Sequence[BlockResult] = ()) -> list[
         error("cycle model against RTL, total", errors),
         error("cycle model against RTL, blocks alone, worst case", block_errors),
     ]
+
+
+def _blocks(results: Sequence[BlockResult]) -> str:
+    """Blocks alone on the simulated gateware, as Markdown."""
+    body = [
+        (
+            r.blocks.name, r.blocks.text, "yes" if r.bit_exact else "NO", f"{r.cycles:,}",
+            f"{r.predicted / r.cycles - 1:+.2%}",
+        )
+        for r in results
+    ]  # fmt: skip
+    return page.table(("case", "embedding, a plain and a shifted block", "bit-exact", "cycles", "cycle model"), body)
+
+
+def _estimates(found: Sequence[Estimate]) -> str:
+    """Whole networks by the cycle model, as Markdown."""
+    head = ("case", "what", "cycles", "utilisation", "array busy", "images/s at 100 MHz", "instructions", "compiled in")
+    body = [
+        (
+            e.case.name, e.case.text, f"{e.cycles:,}", f"{e.utilisation:.4f}", f"{e.occupancy:.4f}", f"{e.frames:.2f}",
+            f"{e.instructions:,}", f"{e.seconds:.0f} s",
+        )
+        for e in found
+    ]  # fmt: skip
+    return page.table(head, body)
+
+
+def register(commands: Any) -> None:
+    """Adds the command's grammar to argparse's sub-parsers."""
+    text = "Swin-T, blocks of it, and by the cycle model Swin-S and Swin-B"
+    networks.add_command(commands, "swin", text, (*CASES, *BLOCKS, *MODELS), _command)
+
+
+def _command(arguments: argparse.Namespace) -> int:
+    """1 if any number differs from the golden model's."""
+    results = networks.run(networks.chosen(CASES, arguments), arguments.seed)
+    blocks = []
+    for name, case in BLOCKS.items():
+        if name in (arguments.only or BLOCKS):
+            networks.say(f"{name}: {case.text} ...")
+            blocks.append(run_blocks(case, arguments.seed))
+    estimates = []
+    for model in networks.chosen(MODELS, arguments):
+        networks.say(f"{model.name}: {model.text}, cycle model ...")
+        estimates.append(estimate(model, arguments.seed))
+    table = rows(results, blocks)
+    parts = [networks.figures(table), networks.runs(results), _blocks(blocks), _estimates(estimates)]
+    content = {
+        "figures": networks.figures_json(table), "runs": [asdict(result) for result in results],
+        "blocks": [asdict(block) for block in blocks], "estimates": [asdict(found) for found in estimates],
+    }  # fmt: skip
+    networks.publish(arguments, "\n\n".join(parts), content)
+    return 0 if all(result.bit_exact for result in [*results, *blocks]) else 1

@@ -17,6 +17,7 @@ from firmware.profile import EngineProfile, Profile, combined, layer_profiles
 from firmware.transport import (
     DeviceError,
     DeviceTimeoutError,
+    StrangerError,
     Target,
     Traced,
     Transport,
@@ -42,10 +43,6 @@ class DeviceFaultError(DeviceError):
     def __init__(self, message: str, fault: Fault, engine: str, index: int) -> None:
         super().__init__(message)
         self.fault, self.engine, self.index = fault, engine, index
-
-
-class StrangerError(DeviceError):
-    """What answers is not the accelerator this host compiles for."""
 
 
 def describe(code: bytes, index: int) -> str:

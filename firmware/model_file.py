@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from firmware.files import replacing
 from hw.spec.model import Model, ModelError, Node, validate
 
-__all__ = ["VERSION", "load_model", "save_model"]
+__all__ = ["VERSION", "load_model", "model_digest", "save_model"]
 
 VERSION = 2
 _KEY = "shiftwork"
@@ -49,12 +49,22 @@ def save_model(model: Model, path: str | Path) -> None:
         "input_scale": model.input_scale,
         "mean": list(model.mean),
         "std": list(model.std),
+        "crop": model.crop,
         "labels": list(model.labels),
         "nodes": [[n.name, n.op, list(n.inputs), {k: int(v) for k, v in n.attributes.items()}] for n in model.nodes],
     }
     metadata = {_KEY: json.dumps({**header, "digest": _digest(header, tensors)})}
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
+
+
+def model_digest(path: str | Path) -> str:
+    """What tells the model file from any other: the digest it carries, which `load_model` checks. Raises ModelError."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return str(json.loads((file.metadata() or {})[_KEY])["digest"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} is not a Shiftwork integer model: {error}") from None
 
 
 def load_model(path: str | Path) -> Model:
@@ -101,6 +111,7 @@ def _model(path: Path, header: dict[str, Any], tensors: dict[str, NDArray[Any]])
         input_scale=float(header["input_scale"]),
         mean=tuple(map(float, header["mean"])),
         std=tuple(map(float, header["std"])),
+        crop=float(header["crop"]),
         logit_scale=tensors[_LOGIT_SCALE],
         labels=tuple(map(str, header["labels"])),
     )

@@ -1,18 +1,28 @@
-"""Images as the network wants them: uint8 pixels -> normalised floats -> int8, in one place."""
+"""Images as the network wants them: files or pixels -> uint8 [C, H, W] -> normalised floats -> int8, in one place.
+
+The steps are those of timm's and I-ViT's validation: resize so that the shorter side is the input divided by the
+model's crop (bicubic, antialiased), crop the centre, normalise by mean and deviation, quantize.
+"""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from firmware.errors import UserError
 from hw.spec.model import Model
 
-__all__ = ["load_array", "load_images", "normalise", "to_int8"]
+__all__ = ["FORMATS", "Frame", "fit", "load_array", "normalise", "read_image", "to_int8"]
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Pillow's names of what is read: pixels only, nothing that another program would have to draw, as PostScript."""
+_MODES = {1: "L", 3: "RGB"}  # Pillow's mode by number of channels
 
 
 def load_array(path: str | Path, what: str) -> NDArray[Any]:
@@ -24,17 +34,50 @@ def load_array(path: str | Path, what: str) -> NDArray[Any]:
     return array
 
 
-def load_images(path: str | Path, limit: int | None = None) -> NDArray[Any]:
-    """Images of a ``.npy`` file, [n, C, H, W]: uint8 pixels, or int8 as a model takes them. Raises UserError."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"there is no image file {path}")
-    images = load_array(path, "file")
-    if images.ndim != 4 or images.dtype not in {np.dtype(np.uint8), np.dtype(np.int8)}:
-        raise UserError(f"{path} must hold uint8 or int8 images [n, C, H, W], not {images.dtype} {list(images.shape)}")
-    if not len(images):
-        raise UserError(f"{path} holds no images")
-    return images[:limit]
+class Frame(Protocol):
+    """What decides the pixels: a model, or an architecture before there is a model."""
+
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """Channels, height and width of the input."""
+
+    @property
+    def crop(self) -> float:
+        """Share of the resized image's shorter side that the input shows, above 0, at most 1."""
+
+
+def read_image(path: str | Path, frame: Frame) -> NDArray[np.uint8]:
+    """Pixels [C, H, W] of an image file (JPEG, PNG, ...) as a model takes them. Raises UserError.
+
+    An orientation tag is ignored and transparency dropped, as in training and validation of the field.
+    """
+    mode = _MODES.get(frame.image[0])
+    if mode is None:
+        raise UserError(f"{path} has 1 or 3 channels, but the model takes {frame.image[0]}")
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return fit(image.convert(mode), frame)
+    except (OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} is not a whole image: {error}") from None
+
+
+def fit(image: Image.Image, frame: Frame) -> NDArray[np.uint8]:
+    """`image` resized and cropped to what `frame` wants: uint8 [C, H, W].
+
+    The shorter side becomes int(input/crop) pixels, the longer one as much as keeps the ratio, rounded down; the crop
+    starts at half the excess, rounded to even: torchvision's Resize and CenterCrop.
+    """
+    high, wide = (int(side / frame.crop) for side in frame.image[1:])
+    if image.width * high > image.height * wide:  # more oblong than the input: the height decides
+        size = (high * image.width // image.height, high)
+    else:
+        size = (wide, wide * image.height // image.width)
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    high, wide = frame.image[1:]
+    left, top = round((size[0] - wide) / 2), round((size[1] - high) / 2)
+    pixels = np.asarray(image.crop((left, top, left + wide, top + high)), np.uint8)
+    return np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
 
 
 def normalise(images: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:

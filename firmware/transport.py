@@ -16,7 +16,9 @@ __all__ = [
     "SCHEMES",
     "DeviceError",
     "DeviceTimeoutError",
+    "Reporting",
     "Stated",
+    "StrangerError",
     "Target",
     "Traced",
     "Transport",
@@ -32,6 +34,10 @@ class DeviceError(RuntimeError):
 
 class TransportError(DeviceError):
     """The link to the device failed, or the device broke its rules."""
+
+
+class StrangerError(DeviceError):
+    """What answers is not the accelerator this host compiles for."""
 
 
 class DeviceTimeoutError(DeviceError):
@@ -67,6 +73,13 @@ class Transport(Protocol):
     def close(self) -> None:
         """Gives the link back. Closing twice is allowed."""
         ...
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A transport whose writes take long enough to tell how far they are."""
+
+    on_transfer: Callable[[int, int], None] | None  # called with bytes done, bytes in all
 
 
 @runtime_checkable
@@ -123,7 +136,11 @@ def parse_target(text: str) -> Target:
     return Target(scheme, name, options)
 
 
-SCHEMES: dict[str, str] = {"sim": "sim.verilated:open_transport"}
+SCHEMES: dict[str, str] = {
+    "sim": "sim.verilated:open_transport",
+    "serial": "firmware.link.serial:open_transport",
+    "udp": "firmware.link.udp:open_transport",
+}
 """Scheme -> ``module:function``; the function takes (Target, Config or None) and returns a Transport.
 
 The module is imported when such a device is opened, so that the host's software needs neither gateware nor simulator.

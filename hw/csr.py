@@ -22,15 +22,14 @@ _OKAY, _SLVERR = 0, 2
 
 
 class AXILite(Signature):
-    """Manager side of AXI4-Lite with 32-bit data, standard pin names."""
+    """Manager side of AXI4-Lite with 32-bit data, standard pin names; addresses of one page unless said otherwise."""
 
-    def __init__(self):
-        address = AXIL_ADDRESS_BITS
+    def __init__(self, address_bits=AXIL_ADDRESS_BITS):
         super().__init__({
-            **{"awaddr": Out(address), "awprot": Out(3), "awvalid": Out(1), "awready": In(1)},
+            **{"awaddr": Out(address_bits), "awprot": Out(3), "awvalid": Out(1), "awready": In(1)},
             **{"wdata": Out(32), "wstrb": Out(4), "wvalid": Out(1), "wready": In(1)},
             **{"bresp": In(2), "bvalid": In(1), "bready": Out(1)},
-            **{"araddr": Out(address), "arprot": Out(3), "arvalid": Out(1), "arready": In(1)},
+            **{"araddr": Out(address_bits), "arprot": Out(3), "arvalid": Out(1), "arready": In(1)},
             **{"rdata": In(32), "rresp": In(2), "rvalid": In(1), "rready": Out(1)},
         })  # fmt: skip
 

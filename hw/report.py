@@ -10,13 +10,18 @@ from rich.table import Table
 
 from hw import yosys
 from hw.boards.board import Board
-from hw.synthesis import Unit
+from hw.synthesis import Counts, Family, Unit
 
-__all__ = ["make_report", "unit_table"]
+__all__ = ["add_routed", "make_report", "unit_table"]
 
 
-def make_report(board: Board, config: Any, core: list[Unit], shell: list[Unit], missing: str) -> dict[str, Any]:
-    """What was built and what it takes. `shell` is empty if there is none; then the board's reserve counts for it."""
+def make_report(
+    board: Board, config: Any, core: list[Unit], around: Mapping[str, Counts], missing: str
+) -> dict[str, Any]:
+    """What was built and what it takes.
+
+    `around` has what the shell and the link take; without the shell, the board's reserve counts for it.
+    """
     report = {
         "board": board.name,
         "title": board.title,
@@ -31,34 +36,45 @@ def make_report(board: Board, config: Any, core: list[Unit], shell: list[Unit], 
         "missing": missing,
     }
     if board.capacity:
-        around = shell[0].used if shell else dict(board.reserve)
-        total = {key: core[0].used[key] + around[key] for key in board.capacity}
+        shell = around.get("shell", dict(board.reserve))
+        link = around.get("link", dict.fromkeys(board.capacity, 0))
+        total = {key: core[0].used[key] + shell[key] + link[key] for key in board.capacity}
         report |= {
             "available": dict(board.capacity),
             "percent": _percent(core[0].used, board.capacity),
-            "shell": {"used": around, "source": "synthesised" if shell else board.reserve_source},
+            "shell": {"used": shell, "source": "synthesised" if "shell" in around else board.reserve_source},
+            "link": {"used": link},
             "system": {"used": total, "percent": _percent(total, board.capacity)},
             "fits": all(total[key] <= number for key, number in board.capacity.items()),
         }
     return report
 
 
+def add_routed(report: dict[str, Any], board: Board, routed: dict[str, Any], seed: int) -> None:
+    """Adds what a router said, and of that the accelerator's clock, the slowest of those it was asked for."""
+    wanted = board.clock_hz / 1e6
+    ours = [clock["mhz"] for clock in routed.get("clocks", {}).values() if abs(clock["wanted_mhz"] - wanted) < 0.01]
+    report["routed"] = {**routed, "seed": seed, "target_mhz": wanted, **({"fmax_mhz": min(ours)} if ours else {})}
+
+
 def _percent(used: Mapping[str, float], available: Mapping[str, float]) -> dict[str, float]:
     return {key: round(100 * used[key] / number, 2) for key, number in available.items()}
 
 
-def unit_table(board: Board, report: Mapping[str, Any]) -> Table:
+def unit_table(board: Board, report: Mapping[str, Any], family: Family) -> Table:
     """What every unit takes, in numbers and in percent of the part."""
     notes = [f"{report['stage']} by {report['tool']}, units kept apart: upper bounds"]
+    if family.library:
+        notes.append(f"areas as in {report['library']}, wires and macros without")
     if board.capacity:
-        notes.append("shell: memory controller, host link")
+        notes.append("shell: clocks, memory controller, Ethernet; link: bridge, UART, lights")
     table = Table(title=f"{board.title} {board.part}".strip(), caption="\n".join(notes))
     table.add_column("unit")
-    for heading in board.family.columns.values():
+    for heading in family.columns.values():
         table.add_column(heading, justify="right")
 
     def row(name: str, used: Mapping[str, float]) -> None:
-        table.add_row(name, *(_cell(used[key], board.capacity.get(key)) for key in board.family.columns))
+        table.add_row(name, *(_cell(used[key], board.capacity.get(key)) for key in family.columns))
 
     for name, used in report["units"].items():
         depth = name.count(".") - 2  # below the core, which is everything
@@ -69,8 +85,9 @@ def unit_table(board: Board, report: Mapping[str, Any]) -> Table:
     if board.capacity:
         counted = "" if report["shell"]["source"] == "synthesised" else " (reserved)"
         row(f"shell{counted}", report["shell"]["used"])
+        row("link", report["link"]["used"])
         row("system", report["system"]["used"])
-        table.add_row("available", *(f"{board.capacity[key]:g}" for key in board.family.columns))
+        table.add_row("available", *(f"{board.capacity[key]:g}" for key in family.columns))
     return table
 
 

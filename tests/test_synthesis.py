@@ -1,9 +1,14 @@
 """Counting cells, and the report of a small design whose resources are known."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from hw import synthesis, yosys
-from hw.synthesis import GENERIC, SERIES7, Unit, count, synthesise
+from hw.synthesis import ECP5, GENERIC, LIBRARY, SERIES7, Unit, count, liberty, synthesise
+
+TINY = Path(__file__).parent / "data" / "liberty" / "tiny.lib"
 
 DESIGN = """\
 module part(input clk, input [7:0] a, input [7:0] b, output reg [7:0] y);
@@ -38,6 +43,11 @@ def test_cells_of_the_7_series(cells, expected):
     assert count(SERIES7, cells) == {"lut": 0, "ff": 0, "dsp": 0, "bram36": 0, **expected}
 
 
+def test_cells_of_the_ecp5():
+    cells = {"LUT4": 3, "CCU2C": 2, "TRELLIS_DPR16X4": 1, "PFUMX": 4, "TRELLIS_FF": 5, "MULT18X18D": 6, "DP16KD": 7}
+    assert count(ECP5, cells) == {"lut": 13, "ff": 5, "dsp": 6, "ebr": 7}
+
+
 def keep(name):
     return name == "part"
 
@@ -52,7 +62,7 @@ def test_units_of_a_part(directory, monkeypatch):
     """`part` is kept and counted twice in the whole, `inner` dissolves in it; the second time nothing is run."""
     seen = []
     units = synthesise(
-        "design.v", "design.whole", SERIES7, directory, keep=keep, watch=lambda *event: seen.append(event)
+        ["design.v"], "design.whole", SERIES7, directory, keep=keep, watch=lambda *event: seen.append(event)
     )
     assert units == [  # 16 for the two exclusive ors, 1 for the inverter
         Unit("design.whole", {"lut": 17, "ff": 24, "dsp": 1, "bram36": 1}),
@@ -62,14 +72,14 @@ def test_units_of_a_part(directory, monkeypatch):
     assert all(seconds > 0 for seconds, _ in seen)
 
     monkeypatch.setattr(synthesis.yosys, "run", None)
-    assert synthesise("design.v", "design.whole", SERIES7, directory, keep=keep) == units
+    assert synthesise(["design.v"], "design.whole", SERIES7, directory, keep=keep) == units
     (directory / "design.v").write_text(DESIGN.replace("a ^ b", "a & b"))
     with pytest.raises(TypeError):
-        synthesise("design.v", "design.whole", SERIES7, directory, keep=keep)
+        synthesise(["design.v"], "design.whole", SERIES7, directory, keep=keep)
 
 
 def test_units_of_no_part(directory):
-    units = synthesise("design.v", "design.whole", GENERIC, directory, keep=keep)
+    units = synthesise(["design.v"], "design.whole", GENERIC, directory, keep=keep)
     assert [unit.name for unit in units] == ["design.whole", "part"]
     whole, part = (unit.used for unit in units)
     assert part == {"lut": 8, "ff": 8, "multiplier": 0, "memory": 0}
@@ -90,3 +100,20 @@ def test_the_running_pass_is_the_last_one_in_the_log(tmp_path):
 def test_yosys_errors_have_its_words(tmp_path):
     with pytest.raises(yosys.YosysError, match=r"status 1 in bad\.ys: ERROR: No such command: nonsense"):
         yosys.run("bad", "nonsense\n", tmp_path)
+
+
+def test_areas_of_a_library(directory):
+    """The area of the whole holds its units', and is what its cells have; memories that are macros have none."""
+    memory = "reg [35:0] mem [0:1023];"
+    text = DESIGN.replace(memory, "").replace(
+        "mem[at] <= {4{a, 1'b1}}; q <= mem[at ^ 10'd1]; p <= a * b;", "p <= a & b;"
+    )
+    macro = "wire [35:0] r; ram banks(.clk(clk), .at(at), .r(r)); always @(posedge clk) q <= r;\nendmodule\n"
+    stub = "(* blackbox *) module ram(input clk, input [9:0] at, output [35:0] r); endmodule\n"
+    (directory / "design.v").write_text(stub + text.rstrip().removesuffix("endmodule") + macro)
+    shutil.copy(TINY, directory / LIBRARY)
+    whole, part = synthesise(["design.v"], "design.whole", liberty(lambda cell: cell == "ram"), directory, keep=keep)
+    assert part.used["area"] >= 8 * 10 + 8 * 3  # eight registers, eight exclusive ors
+    assert whole.used["area"] == 2 * part.used["area"] + (8 + 36 + 8) * 10 + 8 * (3 + 1)  # eight ands
+    assert whole.used["cell"] == 2 * part.used["cell"] + 8 + 36 + 8 + 8 * 2
+    assert whole.used["macro"] == 1

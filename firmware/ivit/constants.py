@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hw.spec.model import ModelError
 
-__all__ = ["dyadic", "gelu_i0", "norm_bias", "norm_scale", "quantized", "softmax_i0"]
+__all__ = ["dyadic", "gelu_i0", "norm_bias", "norm_bias_fits", "norm_scale", "quantized", "softmax_i0"]
 
 Array = NDArray[Any]
 f32 = np.float32
@@ -44,18 +44,27 @@ def norm_scale(gamma: Array) -> Array:
     return np.sqrt(f32(len(gamma))) * f32(2.0**-30) * gamma.astype(f32)
 
 
+def _norm_bias(gamma: Array, beta: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        bias: Array = np.floor((beta.astype(f32) / gamma.astype(f32)) / (np.sqrt(f32(len(gamma))) / f32(2.0**30)))
+    return bias
+
+
+def norm_bias_fits(gamma: Array, beta: Array) -> Array:
+    """Where I-LayerNorm's integer bias fits the 34 bits that the hardware has; not where gamma is 0."""
+    return np.abs(_norm_bias(gamma, beta)) < 2.0**33  # false for NaN
+
+
 def norm_bias(name: str, gamma: Array, beta: Array) -> Array:
     """Integer bias (int64) of I-LayerNorm `name`: floor(fl(fl(beta/gamma) / (fl(sqrt C)/2^30))).
 
     Raises ModelError where it leaves the 34 bits that the hardware has: gamma is too small.
     """
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        bias = np.floor((beta.astype(f32) / gamma.astype(f32)) / (np.sqrt(f32(len(gamma))) / f32(2.0**30)))
-    fits = np.abs(bias) < 2.0**33  # false for NaN
+    fits = norm_bias_fits(gamma, beta)
     if not np.all(fits):
         channel = int(np.argmin(fits))
         raise ModelError(
             f"{name} channel {channel} needs an integer bias beyond 34 bits: gamma {gamma[channel]} is too small "
             f"for beta {beta[channel]}"
         )
-    return bias.astype(np.int64)
+    return _norm_bias(gamma, beta).astype(np.int64)

@@ -8,6 +8,7 @@ imported take the same road, in both families.
 """
 
 from firmware.quantize.convert import official_state, quantize
+from firmware.quantize.measure import Measurement
 from firmware.quantize.ranges import RANGES
 
-__all__ = ["RANGES", "official_state", "quantize"]
+__all__ = ["RANGES", "Measurement", "official_state", "quantize"]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firmware.ivit.builder import Builder
-from firmware.ivit.constants import quantized
-from firmware.quantize.ranges import symmetric_scale
+from firmware.ivit.constants import norm_bias, norm_bias_fits, norm_scale, quantized
+from firmware.quantize.equalise import exponents, reader_of
+from firmware.quantize.measure import Measurement
+from firmware.quantize.ranges import choose_scale
 from hw.spec.laws import evaluate
 from hw.spec.model import ModelError, Node
 
@@ -18,22 +20,26 @@ __all__ = ["Calibration"]
 
 Array = NDArray[Any]
 f32 = np.float32
-_BATCH = 16  # images per step of the running range, and of the laws, which need many times the memory of their result
-_BITS = dict.fromkeys(
-    ("linear", "patch_embed", "scores", "context", "shift_gelu"), 32
-)  # where it is no attribute, or 64
+_BATCH = 16  # images per step of the laws, which need many times the memory of their result
+_BITS = dict.fromkeys(("linear", "patch_embed", "scores", "context", "shift_gelu"), 32)  # where no attribute, or 64
 
 
 class Calibration(Builder):
     """Chooses what an official state would hold as the graph needs it, and stores it as such a state.
 
     Every node is evaluated on the calibration `images` (float, normalised) as soon as it is there, in exact integers;
-    an activation's scale is chosen by `ranges` from what the integer operators before it computed. `weights` are
-    floats under official names.
+    an activation's scale is chosen by the way `ranges` of RANGES from what the integer operators before it computed.
+    `weights` are floats under official names; to `equalise` changes this copy of them. A `measure` is told everything.
     """
 
-    def __init__(self, weights: Mapping[str, Array], images: Array, ranges: Callable[[list[Array]], float]) -> None:
-        self.weights, self.images, self.ranges = weights, images, ranges
+    def __init__(
+        self, weights: Mapping[str, Array], images: Array, ranges: str, *, equalise: bool = False,
+        measure: Measurement | None = None,
+    ) -> None:  # fmt: skip
+        self.weights, self.images = dict(weights), images
+        self.ranges, self.equalise, self.measure = ranges, equalise, measure
+        if measure is not None:
+            measure.start(self.weights, images)
         whole = ("cls_token", "pos_embed", "relative_position_bias_table")
         self.made = {name: self._float(name) for name in weights if name.endswith(whole)}
         super().__init__(self.made)
@@ -47,10 +53,12 @@ class Calibration(Builder):
             raise ModelError(f"tensor {name} contains NaN or infinity")
         return value.astype(f32)
 
-    def _observe(self, name: str, real: Array, bits: int) -> None:
-        """Chooses the scale of quantizer `name` from the values it gets, images first."""
-        limit = self.ranges([real[i : i + _BATCH] for i in range(0, len(real), _BATCH)])
-        self.made[f"{name}.act_scaling_factor"] = np.asarray(symmetric_scale(limit, bits), f32)
+    def _observe(self, name: str, real: Array, bits: int, use: str = "values") -> None:
+        """Chooses the scale of quantizer `name` from the values it gets, images first, for what `use` makes of it."""
+        scale = choose_scale(self.ranges, real, bits, use)
+        self.made[f"{name}.act_scaling_factor"] = np.asarray(scale, f32)
+        if self.measure is not None:
+            self.measure.quantizer(real, float(scale), bits)
 
     def _real(self, node: str, scale: Array) -> Array:
         return self._values[node] * np.asarray(scale, np.float64)
@@ -62,7 +70,10 @@ class Calibration(Builder):
             raise ModelError(f"tensor {name}.weight must be a matrix, not {list(weight.shape)}")
         flat = weight.reshape(len(weight), -1)
         scale = np.maximum(np.abs(flat).max(1) / f32(127), f32(2.0**-23))
-        self.made[f"{name}.weight_integer"] = quantized(flat, scale[:, None], 8).astype(np.int8).reshape(weight.shape)
+        integers = quantized(flat, scale[:, None], 8).astype(np.int8)
+        self.made[f"{name}.weight_integer"] = integers.reshape(weight.shape)
+        if self.measure is not None:
+            self.measure.weight(name, flat, integers, scale)
         self.made[f"{name}.{kind}_scaling_factor"] = scale
         if bias:
             offset = np.zeros(len(flat), f32) if f"{name}.bias" not in self.weights else self._float(f"{name}.bias")
@@ -79,6 +90,8 @@ class Calibration(Builder):
             value = quantized(self.images, self.state.scale(name), 8).astype(np.int8)
         else:
             value = self._evaluate(node, attributes.get("bits", _BITS.get(op, 64)))
+        if self.measure is not None:
+            self.measure.node(node, self.tensors, value)
         if op == "add" and attributes["bits"] == 16:
             self._values.clear()  # the residual stream: nothing before it is read again
         self._values[name] = value
@@ -93,6 +106,10 @@ class Calibration(Builder):
             for i in range(0, len(self.images), _BATCH)
         ])  # fmt: skip
 
+    def result(self) -> Array:
+        """What the last node computed."""
+        return self._values[self.nodes[-1].name]
+
     def input(self) -> Array:
         self._observe("qact_input", self.images, 8)
         return super().input()
@@ -106,11 +123,17 @@ class Calibration(Builder):
         return super().quantized(name, values, bits)
 
     def requantize(self, name: str, source: str, s_in: Array, bits: int = 8) -> Array:
-        self._observe(name, self._real(source, s_in), bits)
+        use = "values"
+        if name.endswith("mlp.qact_gelu"):
+            use = "gelu"
+        elif name.startswith("blocks.") and name.endswith("qact_attn1"):  # in Swin the relative positions come between
+            use = "shiftmax"
+        self._observe(name, self._real(source, s_in), bits, use)
         return super().requantize(name, source, s_in, bits)
 
     def add(self, name: str, source: str, s_in: Array, identity: str, s_identity: Array, bits: int = 16) -> Array:
-        self._observe(name, self._real(source, s_in) + self._real(identity, s_identity), bits)
+        real = self._real(source, s_in) + self._real(identity, s_identity)
+        self._observe(name, real, bits, "shiftmax" if bits == 8 else "values")
         return super().add(name, source, s_in, identity, s_identity, bits)
 
     def linear(
@@ -120,7 +143,43 @@ class Calibration(Builder):
         return super().linear(name, source, s_in, inputs, outputs, bias=bias)
 
     def layer_norm(self, name: str, source: str, dim: int) -> Array:
-        self.made[f"{name}.weight"], self.made[f"{name}.bias"] = (
-            self._float(f"{name}.{part}") for part in ("weight", "bias")
-        )
+        reader = reader_of(name)
+        if reader is not None and f"{reader}.bias" in self.weights:
+            self._fold(name, reader)
+        if reader is not None and self.equalise:
+            self._equalise(name, f"{reader}.weight", source)
+        for part in ("weight", "bias"):
+            self.made[f"{name}.{part}"] = self._float(f"{name}.{part}")
         return super().layer_norm(name, source, dim)
+
+    def _fold(self, name: str, reader: str) -> None:
+        """Takes out of LayerNorm `name` what its integers cannot hold, and gives it to the linear that reads it.
+
+        Offsets too large for their gains' integer biases go to the linear's bias. So do those of channels whose gain is
+        so small that, with a normalised value of at most sqrt(C), they stay below an eighth of a step of the coarsest
+        scale there could be: such a channel is constant, and its factor would need a shift beyond 63.
+        """
+        keys = (f"{name}.weight", f"{name}.bias", f"{reader}.weight", f"{reader}.bias")
+        gamma, beta, weight, bias = (self._float(key) for key in keys)
+        if gamma.shape != beta.shape or gamma.shape != weight.shape[1:] or bias.shape != weight.shape[:1]:
+            return  # refused where they are used
+        reach = np.abs(gamma) * np.sqrt(f32(len(gamma)))
+        least = (reach + np.abs(beta)).max() / (8 * 127)
+        constant = reach < least
+        moved = constant | ~norm_bias_fits(gamma, beta)
+        if not moved.any():
+            return
+        bias = (bias + weight[:, moved].astype(np.float64) @ beta[moved]).astype(f32)
+        weight = np.where(constant, f32(0), weight)
+        gamma = np.where(constant, f32(2 * least / np.sqrt(len(gamma))), gamma)
+        self.weights.update(zip(keys, (gamma, np.where(moved, f32(0), beta), weight, bias), strict=True))
+
+    def _equalise(self, name: str, reader: str, source: str) -> None:
+        """Moves powers of two from the outputs of a LayerNorm to the weights that read them."""
+        gamma, beta, weight = (self._float(key) for key in (f"{name}.weight", f"{name}.bias", reader))
+        if not (gamma.shape == beta.shape == self._values[source].shape[-1:] == weight.shape[1:]):
+            return  # refused where they are used
+        self.hold(name, bias=norm_bias(name, gamma, beta))
+        real = self._evaluate(Node(name, "layer_norm", (source,)), 64) * norm_scale(gamma).astype(np.float64)
+        factor = np.exp2(exponents(real, weight)).astype(f32)
+        self.weights.update({f"{name}.weight": gamma / factor, f"{name}.bias": beta / factor, reader: weight * factor})

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from firmware.ivit.convert import assemble, network
 from firmware.quantize.calibration import Calibration
+from firmware.quantize.measure import Measurement
 from firmware.quantize.names import official_names
 from firmware.quantize.ranges import RANGES
 from hw.spec.model import Model, ModelError
@@ -21,7 +22,7 @@ Array = NDArray[Any]
 
 def _calibrate(
     weights: Mapping[str, Array], images: Array, patch: int | None, heads: int | None, attention_bits: int | None,
-    ranges: str,
+    ranges: str, *, equalise: bool = False, measure: Measurement | None = None,
 ) -> tuple[Calibration, Array]:  # fmt: skip
     """The finished graph and the scales of its logits."""
     if ranges not in RANGES:
@@ -29,9 +30,12 @@ def _calibrate(
     if images.ndim != 4 or not images.size:
         raise ModelError(f"calibration images must be [n, C, H, W], not {list(images.shape)}")
     named = official_names(weights)
-    build = Calibration(named, images.astype(np.float64), RANGES[ranges])
+    build = Calibration(named, images.astype(np.float64), ranges, equalise=equalise, measure=measure)
     _, channels, height, width = images.shape
-    return build, network(build, named, (channels, height, width), patch, heads, attention_bits)
+    logit_scale = network(build, named, (channels, height, width), patch, heads, attention_bits)
+    if measure is not None:
+        measure.finish(build.result() * logit_scale.astype(np.float64))
+    return build, logit_scale
 
 
 def official_state(
@@ -45,15 +49,18 @@ def official_state(
 def quantize(
     weights: Mapping[str, Array], images: Array, *, name: str, mean: Sequence[float], std: Sequence[float],
     patch: int | None = None, heads: int | None = None, attention_bits: int | None = None, ranges: str = "ema",
-    labels: Sequence[str] = (),
+    labels: Sequence[str] = (), equalise: bool = False, measure: Measurement | None = None,
 ) -> Model:  # fmt: skip
     """The integer model of a float ViT, DeiT or Swin with timm's tensor names.
 
     `images` [n, C, H, W] are normalised floats. Only a ViT needs `heads`; `patch` is checked if it is given;
-    `attention_bits` are 16 for a ViT and 8 for a Swin unless they are given. Raises ModelError for missing or
-    non-finite tensors and for shapes that do not fit.
+    `attention_bits` are 16 for a ViT and 8 for a Swin unless they are given. To `equalise` is to give LayerNorm
+    outputs power-of-two factors per channel. A `measure` compares everything with the float network. Raises
+    ModelError for missing or non-finite tensors and for shapes that do not fit.
     """
-    build, logit_scale = _calibrate(weights, images, patch, heads, attention_bits, ranges)
+    build, logit_scale = _calibrate(
+        weights, images, patch, heads, attention_bits, ranges, equalise=equalise, measure=measure
+    )
     _, channels, height, width = images.shape
     image = (channels, height, width)
     return assemble(build, logit_scale, name=name, image=image, mean=mean, std=std, labels=labels)

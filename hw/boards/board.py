@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hw.boards.shell import Shell
 from hw.spec.config import PRESETS, Config
 from hw.synthesis import Family
 
@@ -25,8 +26,15 @@ class Board:
     reserve: Mapping[str, float] = field(default_factory=dict)  # set aside for the shell until that is counted
     reserve_source: str = ""
     platform: Callable[[], Any] | None = None  # makes the Amaranth platform; None: no pins, only the IP core
-    baud: int = 1_000_000  # of the host link
-    primitives: bool = False  # the family has the array's DSP48E1
+    shell: Shell | None = None  # with it
+    reset: str = "rst"  # the button that restarts everything
+    high: Mapping[str, str] = field(default_factory=dict)  # resource -> its signal that has to be driven high
+    baud: int = 1_000_000  # of the UART
+    link: str = "uart"  # unless the build says otherwise
+    toolchains: tuple[str, ...] = ()  # that make its bitstream
+    seed: int = 1  # with which the placer of nextpnr-ecp5 meets timing
+    programmer: str = ""  # openFPGALoader's name of it
+    primitives: bool = False  # the family has the array's multipliers
 
     @property
     def config(self) -> Config:

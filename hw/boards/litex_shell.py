@@ -1,112 +1,213 @@
-"""Writes the shell with LiteX: ``python -m hw.boards.litex_shell DIRECTORY CLOCK_HZ BAUD``. See `hw.boards.shell`.
+"""Writes a board's shell with LiteX: ``python -m hw.boards.litex_shell DIRECTORY BOARD [ethernet]``."""
 
-No processor: the host is the only bus master, and trains the memory controller itself.
-"""
-
+import json
 import sys
+from pathlib import Path
 
+import litedram.modules
+import litedram.phy
 from litedram.frontend.axi import LiteDRAMAXI2Native, LiteDRAMAXIPort
 from litedram.gen import LiteDRAMCoreControl, get_dram_ios
-from litedram.modules import MT41K128M16
-from litedram.phy import A7DDRPHY
+from litedram.init import get_sdram_phy_init_sequence
 from litex.build.generic_platform import Pins, Subsignal
+from litex.build.io import DDROutput
+from litex.build.lattice import LatticePlatform
 from litex.build.xilinx import XilinxPlatform
 from litex.gen import LiteXModule
-from litex.soc.cores.clock import S7IDELAYCTRL, S7PLL
+from litex.soc.cores.clock import ECP5PLL, S7IDELAYCTRL, S7PLL
 from litex.soc.integration.builder import Builder
-from litex.soc.integration.soc import SoCRegion
 from litex.soc.integration.soc_core import SoCMini
 from litex.soc.interconnect.axi import AXILiteInterface
-from migen import ClockDomain, ClockSignal, ResetSignal
+from migen import ClockDomain, ClockSignal, ResetSignal, Signal
 
-from hw.boards.shell import BOARD_CLOCK_HZ, CONTROL_BASE, ID_BITS, MEMORY_BASE, MEMORY_BYTES
+from hw.boards.registry import BOARDS
+from hw.boards.shell import CSR_ADDRESS_BITS, ID_BITS, MEMORY_PORTS
+from hw.spec.link import UDP_PORT
 
-__all__ = ["Clocks", "Shell", "write"]
+__all__ = ["ClocksECP5", "ClocksSeries7", "Generated", "write"]
 
-_IOS = [
-    ("clk", 0, Pins(1)),
-    ("rst", 0, Pins(1)),
-    ("user_clk", 0, Pins(1)),
-    ("user_rst", 0, Pins(1)),
-    ("init_done", 0, Pins(1)),
-    ("init_error", 0, Pins(1)),
-    ("serial", 0, Subsignal("tx", Pins(1)), Subsignal("rx", Pins(1))),
-]
-_IDELAY_HZ = 200e6  # reference of the IDELAYCTRL that A7DDRPHY expects
-_MEMORY = {"memtype": "DDR3", "sdram_module": MT41K128M16, "sdram_module_nb": 2, "sdram_rank_nb": 1}
+_IOS = [(name, 0, Pins(1)) for name in ("clk", "rst", "user_clk", "user_rst", "init_done", "init_error")]
+_IDELAY_HZ = 200e6  # reference of the IDELAYCTRL that the 7-series PHYs expect
+_MII_HZ = 25e6
+_MII = [
+    ("eth_clocks", 0, Subsignal("tx", Pins(1)), Subsignal("rx", Pins(1))),
+    ("eth_ref_clk", 0, Pins(1)),
+    ("eth", 0, *(Subsignal(name, Pins(bits)) for name, bits in {
+        "rst_n": 1, "mdio": 1, "mdc": 1, "rx_dv": 1, "rx_er": 1, "rx_data": 4, "tx_en": 1, "tx_data": 4, "col": 1,
+        "crs": 1,
+    }.items())),
+]  # fmt: skip
+_DFII = {
+    "control": {"sel": 1, "cke": 2, "odt": 4, "reset_n": 8},
+    "command": {"cs": 1, "we": 2, "cas": 4, "ras": 8, "wrdata": 16, "rddata": 32},
+}
+_MAC_ADDRESS = 0x10E2D5000000  # LiteX's
+_IP_ADDRESS = "192.168.1.50"
 
 
-class Clocks(LiteXModule):
+class ClocksSeries7(LiteXModule):
     """One PLL: the system clock, four times it for the memory (plain and by a quarter late), the delays' reference."""
 
-    def __init__(self, platform, clock_hz):
+    def __init__(self, platform, shell, clock_hz, ethernet):
         self.cd_sys = ClockDomain()
         self.cd_sys4x = ClockDomain(reset_less=True)
         self.cd_sys4x_dqs = ClockDomain(reset_less=True)
         self.cd_idelay = ClockDomain()
-        self.pll = pll = S7PLL(speedgrade=-1)
+        self.pll = pll = S7PLL(speedgrade=-shell.speed_grade)
         self.comb += pll.reset.eq(platform.request("rst"))
-        pll.register_clkin(platform.request("clk"), BOARD_CLOCK_HZ)
+        pll.register_clkin(platform.request("clk"), shell.input_hz)
         pll.create_clkout(self.cd_sys, clock_hz)
         pll.create_clkout(self.cd_sys4x, 4 * clock_hz)
         pll.create_clkout(self.cd_sys4x_dqs, 4 * clock_hz, phase=90)
         pll.create_clkout(self.cd_idelay, _IDELAY_HZ)
         self.idelayctrl = S7IDELAYCTRL(self.cd_idelay)
+        if ethernet:
+            self.cd_eth = ClockDomain(reset_less=True)
+            pll.create_clkout(self.cd_eth, _MII_HZ)
+            self.comb += platform.request("eth_ref_clk").eq(ClockSignal("eth"))
 
 
-class Shell(SoCMini):
-    """UART bridge -> Wishbone -> {controller's registers, memory, accelerator's registers}; AXI4 -> memory."""
+class ClocksECP5(LiteXModule):
+    """One PLL: the system clock and twice it for the memory, plain and, for the memory's pin, by half a period late."""
 
-    def __init__(self, clock_hz, baud):
-        platform = XilinxPlatform("", io=_IOS, toolchain="vivado")
-        platform.add_extension(get_dram_ios(_MEMORY))
-        self.csr_map = {"ddrctrl": 0, "ddrphy": 1, "sdram": 2}
-        super().__init__(platform, clock_hz, ident="", with_timer=False, csr_data_width=32)
-        self.crg = Clocks(platform, clock_hz)
+    def __init__(self, platform, shell, clock_hz, _ethernet):
+        self.cd_sys = ClockDomain()
+        self.cd_sys2x = ClockDomain()
+        self.cd_sys2x_ps = ClockDomain(reset_less=True)
+        self.pll = pll = ECP5PLL()
+        self.comb += pll.reset.eq(platform.request("rst"))
+        pll.register_clkin(platform.request("clk"), shell.input_hz)
+        pll.create_clkout(self.cd_sys, clock_hz)
+        pll.create_clkout(self.cd_sys2x, 2 * clock_hz)
+        pll.create_clkout(self.cd_sys2x_ps, 2 * clock_hz, phase=180)  # as LiteX's ULX3S has it
+        self.specials += DDROutput(1, 0, platform.request("sdram_clock"), ClockSignal("sys2x_ps"))
+
+
+class Generated(SoCMini):
+    """`hw.boards.shell.Shell.ports` around LiteDRAM and LiteEth."""
+
+    def __init__(self, board, *, ethernet):
+        shell = board.shell
+        self._sdr = not shell.ddr3
+        series7 = shell.ddr3
+        platform = (
+            XilinxPlatform(board.part, io=_IOS, toolchain="vivado")
+            if series7
+            else LatticePlatform(board.part, io=_IOS, toolchain="trellis")
+        )
+        self._dram(platform, shell)
+        if ethernet:
+            platform.add_extension(_MII)
+        self.csr_map = {"ddrctrl": 0, "ddrphy": 1, "sdram": 2, "ethphy": 3}
+        super().__init__(
+            platform, board.clock_hz, ident="", with_ctrl=False, csr_data_width=32, bus_standard="axi-lite"
+        )  # fmt: skip
+        clocks = ClocksSeries7 if series7 else ClocksECP5
+        self.crg = clocks(platform, shell, board.clock_hz, ethernet)
         self.comb += [
             platform.request("user_clk").eq(ClockSignal()),
             platform.request("user_rst").eq(ResetSignal()),
         ]
-        self._add_memory(platform, clock_hz)
-        self.add_uartbone(uart_name="serial", baudrate=baud)
-        self._add_control(platform)
-        self._add_port(platform)
+        self._add_memory(platform, shell, board.clock_hz)
+        self._add_csr(platform)
+        for name in MEMORY_PORTS:
+            self._add_port(platform, name)
+        if ethernet:
+            self._add_ethernet(platform, board.clock_hz)
 
-    def _add_memory(self, platform, clock_hz):
-        self.ddrphy = A7DDRPHY(platform.request("ddram"), memtype="DDR3", nphases=4, sys_clk_freq=clock_hz)
-        self.ddrphy.settings.add_electrical_settings(rtt_nom="60ohm", rtt_wr="60ohm", ron="34ohm")
-        self.add_sdram(
-            "sdram", phy=self.ddrphy, module=MT41K128M16(clock_hz, "1:4"), origin=MEMORY_BASE, size=MEMORY_BYTES,
-            l2_cache_size=0,
-        )  # fmt: skip
+    def _dram(self, platform, shell):
+        chip = getattr(litedram.modules, shell.module)
+        config = {"memtype": "SDR" if self._sdr else "DDR3", "sdram_module": chip, "sdram_module_nb": shell.chips,
+                  "sdram_rank_nb": 1}  # fmt: skip
+        platform.add_extension(get_dram_ios(config))
+        if self._sdr:
+            platform.add_extension([("sdram_clock", 0, Pins(1))])
+
+    def _add_memory(self, platform, shell, clock_hz):
+        phy = getattr(litedram.phy, shell.phy)
+        chip = getattr(litedram.modules, shell.module)
+        if self._sdr:
+            self.ddrphy = phy(platform.request("sdram"), clock_hz)
+        else:
+            self.ddrphy = phy(platform.request("ddram"), memtype="DDR3", nphases=4, sys_clk_freq=clock_hz)
+            self.ddrphy.settings.add_electrical_settings(rtt_nom="60ohm", rtt_wr="60ohm", ron="34ohm")
+        module = chip(clock_hz, "1:2" if self._sdr else "1:4")
+        self.add_sdram("sdram", phy=self.ddrphy, module=module, with_soc_interconnect=False)
         self.ddrctrl = control = LiteDRAMCoreControl()
         self.comb += [
             platform.request("init_done").eq(control.init_done.storage),
             platform.request("init_error").eq(control.init_error.storage),
         ]
 
-    def _add_control(self, platform):
-        bus = AXILiteInterface(address_width=32, data_width=32)
-        platform.add_extension(bus.get_ios("control"))
-        self.comb += bus.connect_to_pads(platform.request("control"), mode="master")
-        self.bus.add_slave("control", bus, SoCRegion(origin=CONTROL_BASE, size=0x1000, cached=False))
+    def _add_csr(self, platform):
+        bus = AXILiteInterface(address_width=CSR_ADDRESS_BITS, data_width=32)
+        platform.add_extension(bus.get_ios("csr"))
+        self.comb += bus.connect_to_pads(platform.request("csr"), mode="slave")
+        self.bus.add_master("host", bus)
 
-    def _add_port(self, platform):
+    def _add_port(self, platform, name):
         native = self.sdram.crossbar.get_port()  # at its own width: converters have open bugs (litedram #358, #370)
         bits = native.address_width + (native.data_width // 8 - 1).bit_length()
         port = LiteDRAMAXIPort(data_width=native.data_width, address_width=bits, id_width=ID_BITS)
         self.submodules += LiteDRAMAXI2Native(port, native)
-        platform.add_extension(port.get_ios("memory"))
-        self.comb += port.connect_to_pads(platform.request("memory"), mode="slave")
+        platform.add_extension(port.get_ios(name))
+        self.comb += port.connect_to_pads(platform.request(name), mode="slave")
+
+    def _add_ethernet(self, platform, clock_hz):
+        """LiteEth up to the port of its UDP crossbar: its streamer loses the ends of datagrams."""
+        from liteeth.core import LiteEthUDPIPCore
+        from liteeth.phy.mii import LiteEthPHYMII
+
+        self.ethphy = LiteEthPHYMII(platform.request("eth_clocks"), platform.request("eth"))
+        self.ethcore = LiteEthUDPIPCore(self.ethphy, _MAC_ADDRESS, _IP_ADDRESS, clock_hz, with_icmp=True)
+        udp = self.ethcore.udp.crossbar.get_port(UDP_PORT)
+        names = ("valid", "ready", "last", "data", "ip_address", "length")
+        for name, endpoint, port in (("udp_rx", udp.source, "src_port"), ("udp_tx", udp.sink, "dst_port")):
+            fields = {**{field: getattr(endpoint, field) for field in names}, "port": getattr(endpoint, port)}
+            platform.add_extension([(name, 0, *(Subsignal(f, Pins(len(signal))) for f, signal in fields.items()))])
+            pads = platform.request(name)
+            for field, signal in fields.items():
+                pad = getattr(pads, field)
+                outwards = (name == "udp_rx") == (field != "ready")
+                self.comb += pad.eq(signal) if outwards else signal.eq(pad)
+        self.comb += [udp.sink.src_port.eq(UDP_PORT), udp.sink.last_be.eq(udp.sink.last)]
 
 
-def write(directory: str, clock_hz: str, baud: str) -> None:
-    """Puts LiteX's output, ``gateware/shell.v`` and ``csr.json``, into `directory`."""
-    shell = Shell(float(clock_hz), float(baud))
+def _dfii(names):
+    """LiteDRAM's words for bits of a DFII register as numbers."""
+    words = [word.removeprefix("dfii_").partition("_") for word in names.split("|")]
+    register = words[0][0]
+    return {"register": register, "value": sum(_DFII[register][bit] for _, _, bit in words)}
+
+
+def _description(soc):
+    """What a host has to know to start the memory, as LiteDRAM has it: the PHY's numbers and the commands.
+
+    ``init``: for each step the address and bank to set, the DFII register (control or command of phase 0) to write,
+    with what, and the memory clocks to wait then.
+    """
+    phy = soc.ddrphy.settings
+    steps, _ = get_sdram_phy_init_sequence(phy, soc.sdram.controller.settings.timing)
+    names = ("memtype", "databits", "nphases", "rdphase", "wrphase", "cl", "cwl", "delays", "bitslips",
+             "write_leveling", "write_latency_calibration", "read_leveling")  # fmt: skip
+    numbers = {name: getattr(phy, name) for name in names}
+    return {
+        "phy": {name: value.reset.value if isinstance(value, Signal) else value for name, value in numbers.items()},
+        "init": [
+            {"comment": comment, "address": address, "bank": bank, **_dfii(command.lower()), "cycles": cycles}
+            for comment, address, bank, command, cycles in steps
+        ],
+    }
+
+
+def write(directory: str, name: str, *options: str) -> None:
+    """Puts LiteX's output, ``gateware/shell.v`` and ``csr.json``, and ``dram.json`` into `directory`."""
+    soc = Generated(BOARDS[name], ethernet="ethernet" in options)
     builder = Builder(
-        shell, output_dir=directory, compile_software=False, compile_gateware=False, csr_json=f"{directory}/csr.json"
+        soc, output_dir=directory, compile_software=False, compile_gateware=False, csr_json=f"{directory}/csr.json"
     )
     builder.build(build_name="shell", run=False)
+    Path(directory, "dram.json").write_bytes(json.dumps(_description(soc), indent=1).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""The shell of a board with DDR3: clocks, memory controller and host link, as one Verilog module LiteX generates.
+"""The shell of a board: clocks, memory controller and Ethernet, as one Verilog module that LiteX generates.
 
-Seen by the host, over the UART bridge: the memory controller's registers from 0, the memory, and the accelerator's
-registers. Seen by the accelerator: its registers as an AXI4-Lite subordinate and the memory, from address 0, as AXI4.
+It has no processor and no bus master: whoever trains the memory controller does so through `csr_*`.
 """
 
 from __future__ import annotations
@@ -12,63 +11,124 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 __all__ = [
-    "BOARD_CLOCK_HZ",
     "CONSTRAINTS",
-    "CONTROL_BASE",
-    "DATA_BITS",
+    "CSR_ADDRESS_BITS",
+    "ETHERNET_CONSTRAINTS",
     "ID_BITS",
-    "MEMORY_BASE",
-    "MEMORY_BYTES",
-    "PORTS",
+    "MEMORY_PORTS",
+    "Ports",
+    "Shell",
     "ShellError",
     "available",
+    "ddr3_pins",
     "generate",
+    "sdram_pins",
 ]
 
-BOARD_CLOCK_HZ = 100e6
-MEMORY_BASE = 0x4000_0000  # as the host sees it
-MEMORY_BYTES = 1 << 28
-CONTROL_BASE = 0x8000_0000
-DATA_BITS = 128  # of the memory port: 16 pins, two edges, four memory clocks per clock
+Ports = Mapping[str, tuple[str, int]]
+"""Port -> direction as the shell sees it ("i", "o" or "io"), bits."""
+
+CSR_ADDRESS_BITS = 16
 ID_BITS = 4
-_ADDRESS_BITS = (MEMORY_BYTES - 1).bit_length()
+MEMORY_PORTS = ("memory", "link")  # the accelerator's, the bridge's
 
 
-def _axi(prefix: str, channels: dict[str, dict[str, int]], manager: bool) -> dict[str, tuple[str, int]]:
+def ddr3_pins(*, rows: int, chips: int) -> Ports:
+    """Pins of a DDR3 memory of `rows` address bits and `chips` bytes of data."""
+    outputs = {"a": rows, "ba": 3, "ras_n": 1, "cas_n": 1, "we_n": 1, "cs_n": 1, "dm": chips, "clk_p": 1, "clk_n": 1,
+               "cke": 1, "odt": 1, "reset_n": 1}  # fmt: skip
+    both = {"dq": 8 * chips, "dqs_p": chips, "dqs_n": chips}
+    return {f"ddram_{name}": ("o", bits) for name, bits in outputs.items()} | {
+        f"ddram_{name}": ("io", bits) for name, bits in both.items()
+    }
+
+
+def sdram_pins(*, rows: int, chips: int) -> Ports:
+    """Pins of an SDRAM of `rows` address bits and `chips` bytes of data."""
+    outputs = {"a": rows, "ba": 2, "ras_n": 1, "cas_n": 1, "we_n": 1, "cs_n": 1, "dm": chips, "cke": 1, "clock": 1}
+    return {f"sdram_{name}": ("o", bits) for name, bits in outputs.items()} | {"sdram_dq": ("io", 8 * chips)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shell:
+    """What LiteX has to know about a board, and the ports of what it makes of it."""
+
+    input_hz: float  # of the board's oscillator
+    speed_grade: int
+    phy: str  # LiteDRAM's
+    module: str  # LiteDRAM's memory module
+    chips: int  # bytes of data pins
+    rows: int  # address pins
+    memory_bytes: int
+    data_bits: int  # of a memory port: the controller's own width
+    mii: bool = False  # has 100 Mb Ethernet behind an MII
+
+    @property
+    def ddr3(self) -> bool:
+        """DDR3 with a PHY of the 7-series, else SDRAM."""
+        return self.phy in {"A7DDRPHY", "K7DDRPHY"}
+
+    @property
+    def dram(self) -> Ports:
+        pins = ddr3_pins if self.ddr3 else sdram_pins
+        return pins(rows=self.rows, chips=self.chips)
+
+    def ports(self, *, ethernet: bool = False) -> dict[str, tuple[str, int]]:
+        """All ports; with `ethernet`, also of the MII and of UDP port `hw.spec.link.UDP_PORT`.
+
+        ``csr_*``: AXI4-Lite subordinate of LiteX's registers. ``memory_*``, ``link_*``: AXI4 subordinates, from the
+        memory's address 0. ``udp_rx_*``, ``udp_tx_*``: bytes of datagrams, with the other side's address and port and
+        the datagram's length beside every byte. ``user_clk``, ``user_rst``: clock and reset of all of these.
+        """
+        full = {"addr": (self.memory_bytes - 1).bit_length(), "burst": 2, "len": 8, "size": 3, "id": ID_BITS, "lock": 1,
+                "prot": 3, "cache": 4, "qos": 4, "region": 4, "user": 1}  # fmt: skip
+        lite = {"addr": CSR_ADDRESS_BITS, "prot": 3}
+        ports: dict[str, tuple[str, int]] = {
+            **{"clk": ("i", 1), "rst": ("i", 1), "user_clk": ("o", 1), "user_rst": ("o", 1)},
+            **{"init_done": ("o", 1), "init_error": ("o", 1)},
+            **self.dram,
+            **_subordinate("csr", {
+                "aw": lite, "w": {"data": 32, "strb": 4}, "b": {"resp": 2}, "ar": lite, "r": {"data": 32, "resp": 2},
+            }),
+        }  # fmt: skip
+        for name in MEMORY_PORTS:
+            ports |= _subordinate(name, {
+                "aw": full,
+                "w": {"data": self.data_bits, "strb": self.data_bits // 8, "last": 1, "user": 1},
+                "b": {"resp": 2, "id": ID_BITS, "user": 1},
+                "ar": full,
+                "r": {"data": self.data_bits, "resp": 2, "id": ID_BITS, "last": 1, "user": 1},
+            })  # fmt: skip
+        return ports | (_ETHERNET if ethernet else {})
+
+
+def _subordinate(prefix: str, channels: dict[str, dict[str, int]]) -> dict[str, tuple[str, int]]:
     ports = {}
     for channel, payload in channels.items():
-        ours = manager == (channel in {"aw", "w", "ar"})  # does the payload leave the shell
+        way, back = ("i", "o") if channel in {"aw", "w", "ar"} else ("o", "i")
         for name, bits in {"valid": 1, **payload}.items():
-            ports[f"{prefix}_{channel}{name}"] = ("o" if ours else "i", bits)
-        ports[f"{prefix}_{channel}ready"] = ("i" if ours else "o", 1)
+            ports[f"{prefix}_{channel}{name}"] = (way, bits)
+        ports[f"{prefix}_{channel}ready"] = (back, 1)
     return ports
 
 
-_LITE = {"addr": 32, "prot": 3}
-_FULL = {"addr": _ADDRESS_BITS, "burst": 2, "len": 8, "size": 3, "id": ID_BITS, "lock": 1, "prot": 3, "cache": 4,
-         "qos": 4, "region": 4, "user": 1}  # fmt: skip
-
-PORTS: dict[str, tuple[str, int]] = {
-    **{"clk": ("i", 1), "rst": ("i", 1), "user_clk": ("o", 1), "user_rst": ("o", 1)},
-    **{"init_done": ("o", 1), "init_error": ("o", 1), "serial_tx": ("o", 1), "serial_rx": ("i", 1)},
-    **{f"ddram_{name}": ("o", bits) for name, bits in {
-        "a": 14, "ba": 3, "ras_n": 1, "cas_n": 1, "we_n": 1, "cs_n": 1, "dm": 2, "clk_p": 1, "clk_n": 1, "cke": 1,
-        "odt": 1, "reset_n": 1,
-    }.items()},
-    **{f"ddram_{name}": ("io", bits) for name, bits in {"dq": 16, "dqs_p": 2, "dqs_n": 2}.items()},
-    **_axi("control", {
-        "aw": _LITE, "w": {"data": 32, "strb": 4}, "b": {"resp": 2}, "ar": _LITE, "r": {"data": 32, "resp": 2},
-    }, manager=True),
-    **_axi("memory", {
-        "aw": _FULL, "w": {"data": DATA_BITS, "strb": DATA_BITS // 8, "last": 1, "user": 1},
-        "b": {"resp": 2, "id": ID_BITS, "user": 1}, "ar": _FULL,
-        "r": {"data": DATA_BITS, "resp": 2, "id": ID_BITS, "last": 1, "user": 1},
-    }, manager=False),
-}  # fmt: skip
-"""Port -> direction as the shell sees it, bits. `generate` refuses a shell that has others."""
+_DATAGRAM = {"valid": 1, "last": 1, "data": 8, "ip_address": 32, "port": 16, "length": 16}
+_ETHERNET: Ports = {
+    **{"eth_clocks_tx": ("i", 1), "eth_clocks_rx": ("i", 1), "eth_ref_clk": ("o", 1)},
+    **{f"eth_{name}": ("o", bits) for name, bits in {"rst_n": 1, "mdc": 1, "tx_en": 1, "tx_data": 4}.items()},
+    **{f"eth_{name}": ("i", bits) for name, bits in {"rx_dv": 1, "rx_er": 1, "rx_data": 4, "col": 1, "crs": 1}.items()},
+    "eth_mdio": ("io", 1),
+    **{f"udp_rx_{name}": ("o", bits) for name, bits in _DATAGRAM.items()},
+    "udp_rx_ready": ("i", 1),
+    **{f"udp_tx_{name}": ("i", bits) for name, bits in _DATAGRAM.items()},
+    "udp_tx_ready": ("o", 1),
+}
 
 CONSTRAINTS = """\
 # Reset synchronizers and multi-bit crossings of LiteX, which marks them in shell.v.
@@ -81,6 +141,15 @@ set_max_delay 2 -quiet -from [get_pins -filter {REF_PIN_NAME == C} -of_objects \
 """
 """For Vivado."""
 
+ETHERNET_CONSTRAINTS = """\
+# The MII's clocks; what crosses between them and the others is in FIFOs.
+create_clock -name eth_rx -period 40 [get_ports eth_mii_0__rx_clk__io]
+create_clock -name eth_tx -period 40 [get_ports eth_mii_0__tx_clk__io]
+set_clock_groups -asynchronous -group [get_clocks eth_rx -include_generated_clocks] \
+-group [get_clocks eth_tx -include_generated_clocks]
+"""
+"""For Vivado, with Ethernet."""
+
 _DIRECTIONS = {"input": "i", "output": "o", "inout": "io"}
 _COMMENT = re.compile(r"^/\*.*?^\*/\n|^//[^\n]*\n", re.MULTILINE | re.DOTALL)
 _PORT = re.compile(r"^ *(input|output|inout) +(?:wire|reg)? *(?:\[(\d+):0\])? *(\w+)", re.MULTILINE)
@@ -90,34 +159,41 @@ class ShellError(RuntimeError):
     """LiteX failed, or made a shell with other ports than ours."""
 
 
-def available() -> bool:
+def available(*, ethernet: bool = False) -> bool:
     """Is LiteX installed?"""
-    return all(importlib.util.find_spec(name) for name in ("migen", "litex", "litedram"))
+    packages = ("migen", "litex", "litedram", *(("liteeth",) if ethernet else ()))
+    return all(importlib.util.find_spec(name) for name in packages)
 
 
-def generate(directory: Path, *, clock_hz: int, baud: int) -> None:
-    """Writes ``shell.v`` and ``csr.json`` (addresses of the memory controller's registers) into `directory`.
+def generate(board: Any, directory: Path, *, ethernet: bool = False) -> None:
+    """Writes ``shell.v`` and what a host starts the memory with into `directory`.
 
+    That is ``csr.json``, the addresses of the controller's registers, and ``dram.json``, the PHY's numbers and the
+    commands of the start.
     Equal inputs give equal bytes. Raises ShellError.
     """
     with tempfile.TemporaryDirectory() as name:
         done = subprocess.run(
-            [sys.executable, "-m", "hw.boards.litex_shell", name, str(clock_hz), str(baud)],
+            [sys.executable, "-m", "hw.boards.litex_shell", name, board.name, *(["ethernet"] if ethernet else [])],
             env={**os.environ, "PYTHONHASHSEED": "0"}, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
             raise ShellError(f"LiteX could not make the shell: {done.stderr.strip().splitlines()[-1]}")
         verilog = (Path(name) / "gateware" / "shell.v").read_text()
-        registers = (Path(name) / "csr.json").read_text()
+        described = {file: (Path(name) / file).read_text() for file in ("csr.json", "dram.json")}
     verilog = _COMMENT.sub("", verilog)  # with the date, and a tree that is printed in another order every time
-    _check(verilog)
-    (directory / "shell.v").write_text(verilog)
-    (directory / "csr.json").write_text(registers)
+    ports = board.shell.ports(ethernet=ethernet)
+    for name, (way, _) in ports.items():
+        if way == "io":  # LiteX takes a bus whose every bit has a Lattice pad of its own for an input
+            verilog = re.sub(rf"^( *)input( +wire[^,]* {name}\b)", r"\1inout\2", verilog, count=1, flags=re.MULTILINE)
+    _check(verilog, ports)
+    for name, text in {"shell.v": verilog, **described}.items():
+        (directory / name).write_text(text)
 
 
-def _check(verilog: str) -> None:
+def _check(verilog: str, ports: Ports) -> None:
     header = verilog[verilog.index("module shell") : verilog.index(");")]
     found = {name: (_DIRECTIONS[kind], int(high or 0) + 1) for kind, high, name in _PORT.findall(header)}
-    if found != PORTS:
-        other = sorted(name for name in found.keys() | PORTS.keys() if found.get(name) != PORTS.get(name))
+    if found != ports:
+        other = sorted(name for name in found.keys() | ports.keys() if found.get(name) != ports.get(name))
         raise ShellError(f"this LiteX makes a shell with other ports than expected: {', '.join(other)}")

@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["ARRAY_MAPPINGS", "PRESETS", "Config", "ConfigError", "override", "parse_settings"]
 
-ARRAY_MAPPINGS = ("dsp48", "portable")
+ARRAY_MAPPINGS = ("dsp48", "ecp5", "portable")
 
 
 class ConfigError(ValueError):
@@ -42,7 +42,7 @@ class Config:
     stat_banks: int = 4  # row-statistics vectors (Shiftmax, I-LayerNorm), `tokens` entries each
     max_row: int = 4096  # longest VECTOR row, elements
     burst_beats: int = 16  # longest AXI burst
-    array: str = "dsp48"  # multiplier mapping: "dsp48" (two products per DSP48E1) or "portable"
+    array: str = "dsp48"  # multipliers: "dsp48" (two products per DSP48E1), "ecp5" (one per MULT18X18D), "portable"
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -117,6 +117,9 @@ class Config:
 PRESETS: dict[str, Config] = {
     "arty_a7": Config(),
     "arty_a7_100": Config(cols=24, tokens=128, drain_lanes=4, lanes=4, banks=8),
+    "genesys2": Config(rows=32, cols=32, tokens=128, drain_lanes=8, lanes=8, banks=8),
+    # Few and long super-tiles: the SDRAM gives 4 bytes a cycle, and weights are read once per super-tile.
+    "ulx3s_85f": Config(tokens=256, bank_words=4096, array="ecp5"),
     "verilog": Config(array="portable"),
     "tiny": Config(rows=8, cols=4, tokens=32, bank_words=512, stream_words=128, array="portable"),
 }

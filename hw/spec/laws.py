@@ -18,31 +18,31 @@ Tensors = Mapping[str, Array]
 Attributes = Mapping[str, int]
 
 
-def evaluate(tensors: Tensors, node: Node, inputs: Sequence[Array]) -> Array:
-    """Output of one node (not the input), batch first; int64 unless it is a constant, which has a batch of one.
+def evaluate(tensors: Tensors, node: Node, inputs: Sequence[Array], laws: Any = arith) -> Array:
+    """Output of one node (not the input), batch first; of any integer type; a constant has a batch of one.
 
     `tensors` are the model's, by "<node>.<tensor>"; `inputs` are the outputs of the node's inputs. Nothing is checked:
-    `hw.spec.model.validate` does that, once.
+    `hw.spec.model.validate` does that, once. `laws` may be anything that computes what `hw.spec.arith` does.
     """
     own = {name: tensors[f"{node.name}.{name}"] for name in OPERATORS[node.op].tensors}
-    return _LAWS[node.op](own, node.attributes, *inputs)
+    return _LAWS[node.op](laws, own, node.attributes, *inputs)
 
 
-def _patch_embed(tensors: Tensors, attributes: Attributes, x: Array) -> Array:
+def _patch_embed(laws: Any, tensors: Tensors, attributes: Attributes, x: Array) -> Array:
     patch = attributes["patch"]
     batch, channels, height, width = x.shape
     x = x.reshape(batch, channels, height // patch, patch, width // patch, patch).transpose(0, 2, 4, 1, 3, 5)
     x = x.reshape(batch, (height // patch) * (width // patch), channels * patch * patch)
-    return arith.linear(x, tensors["weight"], tensors["bias"])
+    return laws.linear(x, tensors["weight"], tensors["bias"])
 
 
-def _concat_cls(tensors: Tensors, _attributes: Attributes, x: Array) -> Array:
+def _concat_cls(_laws: Any, tensors: Tensors, _attributes: Attributes, x: Array) -> Array:
     cls = np.broadcast_to(tensors["cls"], (len(x), 1, x.shape[2]))
-    return np.concatenate([cls.astype(np.int64), x], axis=1)
+    return np.concatenate([cls, x], axis=1, dtype=np.result_type(cls, x, np.int32))
 
 
-def _add(tensors: Tensors, attributes: Attributes, x: Array, identity: Array) -> Array:
-    return arith.requantize(
+def _add(laws: Any, tensors: Tensors, attributes: Attributes, x: Array, identity: Array) -> Array:
+    return laws.requantize(
         x, tensors["mult"], tensors["shift"], attributes["bits"],
         identity=identity, mult_identity=tensors["mult_identity"], shift_identity=tensors["shift_identity"],
     )  # fmt: skip
@@ -56,37 +56,37 @@ def _split(qkv: Array, attributes: Attributes) -> Array:
     return np.moveaxis(parts, (-3, -2), (0, -3))
 
 
-def _scores(_tensors: Tensors, attributes: Attributes, qkv: Array) -> Array:
+def _scores(laws: Any, _tensors: Tensors, attributes: Attributes, qkv: Array) -> Array:
     query, key, _ = _split(qkv, attributes)
-    return arith.matmul(query, key.swapaxes(-1, -2))
+    return laws.matmul(query, key.swapaxes(-1, -2))
 
 
-def _context(_tensors: Tensors, attributes: Attributes, probabilities: Array, qkv: Array) -> Array:
+def _context(laws: Any, _tensors: Tensors, attributes: Attributes, probabilities: Array, qkv: Array) -> Array:
     _, _, value = _split(qkv, attributes)
-    out = arith.matmul(probabilities, value).swapaxes(-2, -3)  # [B, windows, n, heads, d]
+    out = laws.matmul(probabilities, value).swapaxes(-2, -3)  # [B, windows, n, heads, d]
     return out.reshape(*qkv.shape[:2], -1)
 
 
-def _shiftmax(_tensors: Tensors, a: Attributes, x: Array, mask: Array | None = None) -> Array:
+def _shiftmax(laws: Any, _tensors: Tensors, a: Attributes, x: Array, mask: Array | None = None) -> Array:
     if mask is not None:
         mask = mask[:, :, None]  # the same for every head
-    return arith.shiftmax(x, a["i0"], a["bits"], a["terms"], mask)
+    return laws.shiftmax(x, a["i0"], a["bits"], a["terms"], mask)
 
 
-def _window_partition(_tensors: Tensors, a: Attributes, x: Array) -> Array:
+def _window_partition(_laws: Any, _tensors: Tensors, a: Attributes, x: Array) -> Array:
     height, width, window, shift = a["height"], a["width"], a["window"], a["shift"]
     grid = np.roll(x.reshape(len(x), height, width, -1), (-shift, -shift), (1, 2))
     grid = grid.reshape(len(x), height // window, window, width // window, window, -1)
     return grid.swapaxes(2, 3).reshape(x.shape)
 
 
-def _window_reverse(_tensors: Tensors, a: Attributes, x: Array) -> Array:
+def _window_reverse(_laws: Any, _tensors: Tensors, a: Attributes, x: Array) -> Array:
     height, width, window, shift = a["height"], a["width"], a["window"], a["shift"]
     grid = x.reshape(len(x), height // window, width // window, window, window, -1).swapaxes(2, 3)
     return np.roll(grid.reshape(len(x), height, width, -1), (shift, shift), (1, 2)).reshape(x.shape)
 
 
-def _merge(_tensors: Tensors, a: Attributes, x: Array) -> Array:
+def _merge(_laws: Any, _tensors: Tensors, a: Attributes, x: Array) -> Array:
     grid = x.reshape(len(x), a["height"] // 2, 2, a["width"] // 2, 2, x.shape[2])
     return grid.transpose(0, 1, 3, 4, 2, 5).reshape(len(x), x.shape[1] // 4, -1)  # column parity before row parity
 
@@ -94,18 +94,18 @@ def _merge(_tensors: Tensors, a: Attributes, x: Array) -> Array:
 _LAWS: dict[str, Callable[..., Array]] = {
     "patch_embed": _patch_embed,
     "concat_cls": _concat_cls,
-    "constant": lambda tensors, _: tensors["value"][None],
-    "linear": lambda tensors, _, x: arith.linear(x, tensors["weight"], tensors["bias"]),
-    "requantize": lambda tensors, a, x: arith.requantize(x, tensors["mult"], tensors["shift"], a["bits"]),
+    "constant": lambda _laws, tensors, _: tensors["value"][None],
+    "linear": lambda laws, tensors, _, x: laws.linear(x, tensors["weight"], tensors["bias"]),
+    "requantize": lambda laws, tensors, a, x: laws.requantize(x, tensors["mult"], tensors["shift"], a["bits"]),
     "add": _add,
-    "layer_norm": lambda tensors, _, x: arith.layer_norm(x, tensors["bias"]),
+    "layer_norm": lambda laws, tensors, _, x: laws.layer_norm(x, tensors["bias"]),
     "scores": _scores,
     "context": _context,
     "shiftmax": _shiftmax,
-    "shift_gelu": lambda _, a, x: arith.shift_gelu(x, a["i0"], a["terms"]),
-    "class_token": lambda _, __, x: x[:, 0],
+    "shift_gelu": lambda laws, _, a, x: laws.shift_gelu(x, a["i0"], a["terms"]),
+    "class_token": lambda _laws, _tensors, _, x: x[:, 0],
     "window_partition": _window_partition,
     "window_reverse": _window_reverse,
     "merge": _merge,
-    "mean": lambda _, __, x: arith.divide_round(x.sum(axis=1), x.shape[1]),
+    "mean": lambda _laws, _tensors, _, x: arith.divide_round(x.sum(axis=1), x.shape[1]),
 }

@@ -32,7 +32,8 @@ class Model:
 
     The graph says everything about the network; its shapes are `values`. The last node's int32 output are the
     logits' accumulators; ``logit_scale`` [classes] turns them into the float logits whose argmax is the class.
-    ``input_scale``, ``mean`` and ``std`` say how the host makes the int8 image.
+    ``input_scale``, ``mean`` and ``std`` say how the host makes the int8 image, ``crop`` what share of the shorter
+    side of a resized photograph it shows.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Model:
     std: tuple[float, ...]
     logit_scale: NDArray[np.float32]
     labels: tuple[str, ...] = ()
+    crop: float = 0.875
 
     @property
     def patch(self) -> int:
@@ -86,6 +88,8 @@ def validate(model: Model) -> None:
         raise ModelError(f"input_scale must be a positive number, not {model.input_scale}")
     if len(model.mean) != model.image[0] or len(model.std) != model.image[0] or 0 in model.std:
         raise ModelError(f"mean and std must be {model.image[0]} numbers each, std not zero")
+    if not 0 < model.crop <= 1:
+        raise ModelError(f"crop must be above 0 and at most 1, not {model.crop}")
     if model.labels and len(model.labels) != model.classes:
         raise ModelError(f"labels must name {model.classes} classes, not {len(model.labels)}")
 

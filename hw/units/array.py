@@ -4,10 +4,13 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 
 from hw.units.array_dsp48 import ArrayDSP48
+from hw.units.array_ecp5 import ArrayECP5
 from hw.units.array_portable import ArrayPortable
 from hw.units.ports import stationary_members
 
 __all__ = ["Array"]
+
+_VENDORS = {"dsp48": ArrayDSP48, "ecp5": ArrayECP5}
 
 
 class Array(wiring.Component):
@@ -19,7 +22,8 @@ class Array(wiring.Component):
     Parameters
     ----------
     rows, cols: products per sum, sums per token
-    mapping: "dsp48" (two products per DSP48E1) or "portable" (plain multipliers); both have the same latency
+    mapping: "dsp48" (two products per DSP48E1), "ecp5" (one per MULT18X18D) or "portable" (plain multipliers); all
+        have the same latency
     primitives: instantiate vendor primitives where the mapping has them, instead of their behavioural model
 
     Members: see :func:`hw.units.ports.stationary_members`.
@@ -28,12 +32,12 @@ class Array(wiring.Component):
     def __init__(self, *, rows, cols, mapping, primitives=False):
         self.sum_bits = 16 + rows.bit_length()
         shape = {"rows": rows, "cols": cols, "sum_bits": self.sum_bits}
-        if mapping == "dsp48":
-            self._mapped = ArrayDSP48(**shape, primitives=primitives)
-        elif mapping == "portable":
+        if mapping == "portable":
             self._mapped = ArrayPortable(**shape)
+        elif mapping in _VENDORS:
+            self._mapped = _VENDORS[mapping](**shape, primitives=primitives)
         else:
-            raise ValueError(f"mapping must be 'dsp48' or 'portable', not {mapping!r}")
+            raise ValueError(f"mapping must be {', '.join(map(repr, _VENDORS))} or 'portable', not {mapping!r}")
         self.mapping = mapping
         super().__init__(stationary_members(**shape))
 

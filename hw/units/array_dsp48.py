@@ -1,12 +1,10 @@
 """Weight-stationary array on DSP48E1 slices: two columns, so two products, per slice and cycle."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import wiring
 from amaranth.utils import ceil_log2
 
 from hw.units.dsp48 import DSP48
-from hw.units.ports import stationary_members
-from hw.units.skew import Skew
+from hw.units.stationary_array import StationaryArray
 
 __all__ = ["FIELD_BITS", "ArrayDSP48", "carry_bits", "high_field", "low_field", "multiply_accumulate"]
 
@@ -47,65 +45,34 @@ def multiply_accumulate(side, weight, token, triple, *, bits):
     return side
 
 
-class ArrayDSP48(wiring.Component):
-    """``sums[c]`` = sum over r of ``token[r] * weight[r][c]``, one token per cycle, nothing stalls.
+class ArrayDSP48(StationaryArray):
+    """See :class:`hw.units.stationary_array.StationaryArray`; two columns share a slice, so `cols` is even.
 
     A cascade of ``rows`` slices computes columns 2p and 2p + 1 as one number, high * 2^16 + low. Beside it runs a
-    side chain of a few bits, high mod 2^k, from which both sums are recovered exactly at the bottom.
-    Row r works r cycles after row 0: tokens, weights being loaded and the swap travel down together. The shadow
+    side chain of a few bits, high mod 2^k, from which both sums are recovered exactly at the bottom. The shadow
     weights are the A and D registers of the slices, the working ones AD. The side chain works one cycle later.
 
     Parameters
     ----------
-    rows, cols: products per sum, sums per token (even)
-    sum_bits: width of a sum
+    rows, cols, sum_bits: see StationaryArray
     primitives: instantiate DSP48E1, else its behavioural model
-
-    Members: see :func:`hw.units.ports.stationary_members`. Tokens are -255..255.
     """
 
     def __init__(self, *, rows, cols, sum_bits, primitives=False):
         if cols % 2:
             raise ValueError(f"cols must be even, two columns share a slice, not {cols}")
-        self.rows = rows
-        self.cols = cols
-        self.sum_bits = sum_bits
         self.primitives = primitives
-        super().__init__(stationary_members(rows=rows, cols=cols, sum_bits=sum_bits))
-
-    @property
-    def latency(self):
-        """Cycles from a token to its sums: down the rows; operand, product and sum; carry, high sum."""
-        return self.rows + 4
+        super().__init__(rows=rows, cols=cols, sum_bits=sum_bits)
 
     def elaborate(self, _platform):
         m = Module()
-        m.submodules.tokens = tokens = Skew(lanes=self.rows, shape=signed(9))
-        m.submodules.weights = weights = Skew(lanes=self.rows, shape=signed(8))
-        m.d.comb += [tokens.i.eq(self.token.data), weights.i.eq(self.load.data)]
-
-        valid = Signal(self.latency)
-        m.d.sync += valid.eq(Cat(self.token.valid, valid))
-        m.d.comb += self.sums.valid.eq(valid[-1])
-
-        # Entry r of these waves is for row r; the side chain uses entry r + 1, one cycle later.
-        swaps = self._wave(m, self.token.valid & self.token.swap, "swap")
-        enables = self._wave(m, Cat(self.load.valid & (self.load.col == c) for c in range(self.cols)), "enable")
-        packed = self._slices(m, tokens.o, weights.o, swaps, enables)
-        sides = self._side_chains(m, tokens.o, weights.o, swaps[1:], enables[1:])
+        tokens, weights, swaps, enables = self.waves(m)
+        packed = self._slices(m, tokens, weights, swaps, enables)
+        sides = self._side_chains(m, tokens, weights, swaps[1:], enables[1:])
         for pair in range(self.cols // 2):
             low, high = self._leave(m, pair, packed[pair], sides[pair])
             m.d.comb += [self.sums.data[2 * pair].eq(low), self.sums.data[2 * pair + 1].eq(high)]
         return m
-
-    def _wave(self, m, value, name):
-        """`value` and its copies delayed by 1 to `rows` cycles."""
-        wave = [Signal(value.shape(), name=f"{name}0")]
-        m.d.comb += wave[0].eq(value)
-        for row in range(1, self.rows + 1):
-            wave.append(Signal(value.shape(), name=f"{name}{row}", reset_less=True))
-            m.d.sync += wave[row].eq(wave[row - 1])
-        return wave
 
     def _slices(self, m, tokens, weights, swaps, enables):
         """The cascades; returns the packed sum of each pair of columns."""

@@ -21,7 +21,7 @@ class BurstGenerator(Component):
 
     A burst is as long as the run, `burst_beats` and the next 4 KiB boundary allow, and is checked against the region
     before it is shown: one that would leave it pulses ``outside`` instead and ends the generator's life until reset.
-    A burst takes four cycles (Size, Sum, Check, Send), the first of a later run one more.
+    A burst takes four cycles (Size, Compare, Check, Send), the first of a later run one more.
 
     Word addresses are absolute, with one bit more than 32-bit byte addresses need: every sum of a checked
     address and a stride fits, and is checked before it is used again.
@@ -74,6 +74,7 @@ class BurstGenerator(Component):
         sum_bits = max(word_bits, _FIELDS["offset"]) + 1
         transfer = Signal(self.transfer, reset_less=True)
         word, limit = (Signal(sum_bits, name=name, reset_less=True) for name in ("word", "limit"))
+        space = Signal(signed(sum_bits + 1), reset_less=True)  # words from `word` to the end of the region
         beyond = Signal(reset_less=True)
         left = Signal.like(transfer.run, reset_less=True)
         run_ends, transfer_ends = Signal(reset_less=True), Signal()
@@ -86,9 +87,6 @@ class BurstGenerator(Component):
             size.eq(self.regions[transfer.region].size[self.word_shift :]),
             total.eq((Cat(1, a) + Cat(carry, b))[1:]),  # one carry chain
             transfer_ends.eq(run_ends),
-            a.eq(word),
-            b.eq(last),
-            carry.eq(1),
             self.o.p.address.eq(word << self.word_shift),
             self.o.p.last.eq(self.last),
             self.o.p.final.eq(transfer_ends),
@@ -105,29 +103,45 @@ class BurstGenerator(Component):
             group_ends = left1 == 0
             m.d.comb += transfer_ends.eq(run_ends & group_ends & (left2 == 0))
 
+        # One bit each for states Idle, Base, Limit and Turn: their decoding is not in series with the adder.
+        idle, at_base, at_limit, turn = Signal(init=1), Signal(), Signal(), Signal()
+        m.d.comb += self.i.ready.eq(idle)
+        m.d.sync += [at_base.eq(idle & self.i.valid), at_limit.eq(at_base), turn.eq(0)]
+        with m.If(at_base):
+            m.d.comb += [a.eq(word), b.eq(base)]
+        with m.Elif(at_limit):
+            m.d.comb += [a.eq(size), b.eq(base)]
+        if self.levels:
+            with m.Elif(turn):
+                m.d.comb += [
+                    a.eq(Mux(group_ends, group, run)),
+                    b.eq(Mux(group_ends, transfer.offset2, transfer.offset1)),
+                ]
+        with m.Else():
+            m.d.comb += [a.eq(word), b.eq(last), carry.eq(1)]
+
         with m.FSM():
             with m.State("Idle"):
-                m.d.comb += self.i.ready.eq(1)
                 m.d.sync += [transfer.eq(self.i.p), word.eq(self.i.p.offset), left.eq(self.i.p.run)]
                 if self.levels:
                     m.d.sync += [left1.eq(self.i.p.count1), left2.eq(self.i.p.count2)]
                 with m.If(self.i.valid):
+                    m.d.sync += idle.eq(0)
                     m.next = "Base"
             with m.State("Base"):
-                m.d.comb += [b.eq(base), carry.eq(0)]
                 m.d.sync += word.eq(total)
                 if self.levels:
                     m.d.sync += [run.eq(total), group.eq(total)]
                 m.next = "Limit"
             with m.State("Limit"):
-                m.d.comb += [a.eq(size), b.eq(base), carry.eq(0)]
                 m.d.sync += limit.eq(total)
                 m.next = "Size"
             with m.State("Size"):
-                m.d.sync += [run_ends.eq(left <= room), last.eq(Mux(left <= room, left, room))]
-                m.next = "Sum"
-            with m.State("Sum"):
-                m.d.sync += beyond.eq((total > limit) | word[word_bits:].any())
+                m.d.sync += [run_ends.eq(left <= room), last.eq(Mux(left <= room, left, room)), space.eq(limit - word)]
+                m.next = "Compare"
+            with m.State("Compare"):
+                short = ~space[len(last) :].any() & (space[: len(last)] <= last)
+                m.d.sync += beyond.eq(space[-1] | short | word[word_bits:].any())
                 m.next = "Check"
             with m.State("Check"):
                 with m.If(beyond):
@@ -142,21 +156,20 @@ class BurstGenerator(Component):
                     m.d.sync += [word.eq(total), left.eq(left - last - 1)]
                     m.next = "Size"
                     with m.If(transfer_ends):
+                        m.d.sync += idle.eq(1)
                         m.next = "Idle"
                     if self.levels:
                         with m.Elif(run_ends):
+                            m.d.sync += turn.eq(1)
                             m.next = "Turn"
             if self.levels:
                 with m.State("Turn"):
-                    m.d.comb += [
-                        a.eq(Mux(group_ends, group, run)),
-                        b.eq(Mux(group_ends, transfer.offset2, transfer.offset1)),
-                        carry.eq(0),
-                    ]
-                    m.d.sync += [word.eq(total), run.eq(total), left.eq(transfer.run), left1.eq(left1 - 1)]
-                    with m.If(group_ends):
-                        m.d.sync += [group.eq(total), left1.eq(transfer.count1), left2.eq(left2 - 1)]
                     m.next = "Size"
             with m.State("Dead"):
                 pass
+        if self.levels:
+            with m.If(turn):
+                m.d.sync += [word.eq(total), run.eq(total), left.eq(transfer.run), left1.eq(left1 - 1)]
+                with m.If(group_ends):
+                    m.d.sync += [group.eq(total), left1.eq(transfer.count1), left2.eq(left2 - 1)]
         return m

@@ -8,6 +8,7 @@ from functools import lru_cache
 from hw.spec.config import Config
 from hw.spec.isa import Op
 from hw.spec.memory import param_words
+from hw.units.credit_queue import CreditQueue
 from hw.units.moments import Moments
 from hw.units.normalize import Normalize
 from hw.units.packer import Packer
@@ -22,10 +23,10 @@ from sim.cycles.units import asked
 
 __all__ = ["VectorTiming"]
 
-_FILL = Scratchpad.latency + 3  # first beat: latency + 5 after the check cycle (VectorSource); less the two ends
+_FILL = Scratchpad.latency + 5  # first beat: latency + 5 after the start cycle (VectorSource)
 _QUEUE = Scratchpad.latency + QUEUE_SLACK  # words of a read queue
-_OUT = Packer.latency + RowWriter.latency
-_MAX_EXP = 26  # cycles of GeluMaxExp when the row's maximum is not negative: 23 shifts and 3
+_OUT = CreditQueue.latency + Packer.latency + RowWriter.latency
+_MAX_EXP = 27  # cycles of GeluMaxExp when the row's maximum is not negative: 23 shifts and 4
 
 
 @lru_cache(maxsize=64)
@@ -101,4 +102,17 @@ class VectorTiming:
             Op.ADD: self._requantize.latency,
             Op.ADD_MAX: self._requantize.latency,
         }
-        return beats + min(beats, depth.get(op, 0))
+        if op not in depth:
+            return beats
+        return beats + min(beats, depth[op] + CreditQueue.latency) + self._backlog(op, o, depth[op])
+
+    def _backlog(self, op: Op, o: Mapping[str, int], latency: int) -> int:
+        """Cycles in which elements enter while results wait: all until the queue is full, then one for each row."""
+        lanes = 1 if op in (Op.SHIFT_GELU, Op.ADD) else self._config.lanes
+        late = self._late(o["length"], lanes, o.get("wide_dest", 0), o.get("wide", 0))
+        if not late:
+            return 0
+        longest = max(self._shiftmax.latency, self._gelu.latency + self._requantize.latency)
+        waits, room = o["rows"] - 1, CreditQueue.depth_behind(longest) - latency
+        filling = min(waits, room // late)
+        return filling * late + waits - filling

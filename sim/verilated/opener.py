@@ -18,7 +18,7 @@ from sim.verilated.build import BuildError
 from sim.verilated.pins import PinError
 from sim.verilated.simulation import SETTINGS, Simulation
 
-__all__ = ["open_transport"]
+__all__ = ["open_transport", "source_key"]
 
 _CONFIG = {field.name for field in fields(Config)}
 _OWN = ("memory", "waves", "trace", "states", "chunk", "cache")
@@ -37,12 +37,12 @@ def _accelerator(config: Config, trace: bool) -> wiring.Component:
     return Accelerator(config, primitives=False, trace=trace)
 
 
-def _key(config: Config, trace: bool) -> str:
-    """Everything the emitted gateware depends on: the Config, our sources, Amaranth's version."""
+def source_key(*parts: object) -> str:
+    """Changes with `parts`, the gateware's sources and Amaranth's version: all that emitted gateware depends on."""
     package = Path(hw.__file__).parent
     sources = "".join(f"{path.relative_to(package)}\n{path.read_text()}" for path in sorted(package.rglob("*.py")))
     digest = hashlib.sha256(sources.encode()).hexdigest()
-    return f"{config} {trace} {digest} {importlib.metadata.version('amaranth')} {sys.version}"
+    return " ".join(map(str, (*parts, digest, importlib.metadata.version("amaranth"), sys.version)))
 
 
 def open_transport(target: Target, config: Config | None = None) -> Simulation:
@@ -61,7 +61,7 @@ def open_transport(target: Target, config: Config | None = None) -> Simulation:
     try:
         return Simulation(
             partial(_accelerator, chosen, trace),
-            key=_key(chosen, trace),
+            key=source_key(chosen, trace),
             memory_size=numbers.get("memory", 256) << 20,
             settings=settings,
             waves=texts.get("waves"),

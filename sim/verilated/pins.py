@@ -9,14 +9,22 @@ from hw.spec.isa import Engine
 __all__ = ["PinError", "header", "ports"]
 
 _PORT = re.compile(r"^\s*VL_(?:IN|OUT)\w*\(&(\w+),(\d+),0", re.MULTILINE)
-_REQUIRED = ["clk", "rst", "interrupt"]
-for _prefix, _pins in (
-    ("s_axil_aw", "addr valid ready"), ("s_axil_w", "data strb valid ready"), ("s_axil_b", "resp valid ready"),
-    ("s_axil_ar", "addr valid ready"), ("s_axil_r", "data resp valid ready"),
-    ("m_axi_ar", "addr len valid ready"), ("m_axi_r", "data resp last valid ready"),
-    ("m_axi_aw", "addr len valid ready"), ("m_axi_w", "data strb last valid ready"), ("m_axi_b", "resp valid ready"),
-):  # fmt: skip
-    _REQUIRED += [_prefix + name for name in _pins.split()]
+
+
+def _named(**groups: str) -> list[str]:
+    return [f"{prefix}{pin}" for prefix, pins in groups.items() for pin in pins.split()]
+
+
+_MEMORY = _named(
+    m_axi_ar="addr len valid ready", m_axi_r="data resp last valid ready", m_axi_aw="addr len valid ready",
+    m_axi_w="data strb last valid ready", m_axi_b="resp valid ready",
+)  # fmt: skip
+_CONTROL = _named(
+    s_axil_aw="addr valid ready", s_axil_w="data strb valid ready", s_axil_b="resp valid ready",
+    s_axil_ar="addr valid ready", s_axil_r="data resp valid ready",
+)  # fmt: skip
+_SERIAL = _named(uart_="rx tx")
+_PACKETS = _named(link_rx_="valid ready data last", link_tx_="valid ready data last length")
 _TRACE = ("started", "retired", "busy", "wait_in", "wait_out")
 
 
@@ -39,17 +47,24 @@ def ports(declaration: str) -> dict[str, tuple[str, int]]:
 def header(declaration: str) -> str:
     """The C++ header `pins.h`. Pins may be called ``m_axi_araddr`` or, as members of an interface, ``m_axi__araddr``.
 
-    Tracing needs the five outputs ``trace_started``, ``trace_retired``, ``trace_busy``, ``trace_wait_in`` and
-    ``trace_wait_out``, one bit per engine. Raises PinError if a required pin is missing.
+    The host's side is AXI4-Lite ``s_axil_*``, or a UART ``uart_rx`` and ``uart_tx``, or datagrams ``link_rx_*`` and
+    ``link_tx_*``. Tracing needs the five outputs ``trace_started``, ``trace_retired``, ``trace_busy``,
+    ``trace_wait_in`` and ``trace_wait_out``, one bit per engine. Raises PinError if a required pin is missing.
     """
     actual = ports(declaration)
     bits = {name: width for name, (_, width) in actual.items()}
-    missing = [name for name in _REQUIRED if name not in actual]
+    serial, packets = (all(name in actual for name in pins) for pins in (_SERIAL, _PACKETS))
+    control = not serial and not packets
+    required = ["clk", "rst", "interrupt", *_MEMORY, *(_CONTROL if control else ())]
+    missing = [name for name in required if name not in actual]
     if missing:
         raise PinError(f"the top level lacks the pins {', '.join(missing)}")
     lines = ["#pragma once", '#include "Vtop.h"', f"#define DATA_BYTES {bits['m_axi_rdata'] // 8}u"]
     lines += [f"#define {name} {member}" for name, (member, _) in actual.items() if name != member]
-    lines += [f"#define MASK_{pin.upper()} {(1 << bits[f's_axil_{pin}']) - 1:#x}ull" for pin in ("awaddr", "araddr")]
+    for name, there in (("CONTROL", control), ("SERIAL", serial), ("PACKETS", packets), ("LINK", not control)):
+        lines.append(f"#define HAS_{name} {int(there)}")
+    for pin in ("awaddr", "araddr") if control else ():
+        lines.append(f"#define MASK_{pin.upper()} {(1 << bits[f's_axil_{pin}']) - 1:#x}ull")
     for pin, fallback in (
         ("arsize", "__builtin_ctz(DATA_BYTES)"), ("awsize", "__builtin_ctz(DATA_BYTES)"),
         ("arburst", "1"), ("awburst", "1"), ("arid", "0"), ("awid", "0"),

@@ -26,6 +26,7 @@ SETTINGS = (
 
 EVENTS = ("started", "retired", "busy", "wait_in", "wait_out", "idle")
 _EVENT = np.dtype([("cycle", "<u8"), ("kind", "<u4"), ("engine", "<u4")])
+_RECEIVE_BYTES = 4096
 _STATISTICS = ("read_bursts", "read_beats", "write_bursts", "write_beats", "read_stalls", "write_stalls")
 
 
@@ -61,7 +62,12 @@ def _load(path: Path) -> ctypes.CDLL:
         ("cycle", large, (handle,)), ("error", text, (handle,)), ("statistics", ctypes.POINTER(large), (handle,)),
         ("events", large, (handle, ctypes.POINTER(handle))), ("clear_events", None, (handle,)),
         ("log_states", None, (handle, ctypes.c_int)), ("waves", ctypes.c_int, (handle, text)),
+        ("period", None, (handle, large)), ("serve", ctypes.c_int64, (handle, large)),
+        ("send", None, (handle, text, large)), ("receive", large, (handle, text, large)),
+        ("link_idle", ctypes.c_int, (handle,)),
     ):  # fmt: skip
+        if not hasattr(library, f"sim_{name}"):
+            continue  # of a link, which this top level does not have
         function = getattr(library, f"sim_{name}")
         function.restype, function.argtypes = result, arguments
     return library
@@ -139,6 +145,29 @@ class Simulation:
 
     def wait(self) -> bool:
         return self.run(self.chunk)
+
+    def send(self, data: bytes) -> None:
+        """To the device over its link: bytes of a serial line, or one datagram. They go on their way with `serve`."""
+        self._library.sim_send(self._open(), data, len(data))
+
+    def receive(self) -> bytes:
+        """What has come from the device over its link: bytes, or one datagram; nothing if nothing has."""
+        buffer = ctypes.create_string_buffer(_RECEIVE_BYTES)
+        size = self._library.sim_receive(self._open(), buffer, _RECEIVE_BYTES)
+        return buffer.raw[:size]
+
+    def serve(self, cycles: int) -> bool:
+        """Simulates until there is something to `receive` (True), or `cycles` cycles (False)."""
+        return self._check(self._library.sim_serve(self._open(), cycles)) == 1
+
+    def pace(self, cycles: int) -> None:
+        """Cycles per bit of the serial line, or per byte of a datagram."""
+        self._library.sim_period(self._open(), cycles)
+
+    @property
+    def link_idle(self) -> bool:
+        """Nothing is on its way over the link."""
+        return bool(self._library.sim_link_idle(self._open()))
 
     @property
     def cycle(self) -> int:

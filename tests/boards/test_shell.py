@@ -6,10 +6,14 @@ import pytest
 
 from hw.boards import shell
 from hw.boards.registry import BOARDS
+from hw.csr import AXILite
+from hw.link.bridge import SHELL_ADDRESS_BITS
 from hw.spec.config import PRESETS
 
 HEADER = "module shell (\n{});\n"
 WORDS = {"i": "input  wire", "o": "output wire", "io": "inout  wire"}
+SHELLS = [(name, False) for name, board in BOARDS.items() if board.shell]
+SHELLS += [(name, True) for name, board in BOARDS.items() if board.shell and board.shell.mii]
 
 
 def header(ports):
@@ -17,37 +21,60 @@ def header(ports):
     return HEADER.format(",\n".join(lines))
 
 
-def test_other_ports_are_refused():
-    shell._check(header(shell.PORTS))
-    wider = {**shell.PORTS, "memory_awsize": ("i", 4), "extra": ("o", 1)}
+@pytest.mark.parametrize(("name", "ethernet"), SHELLS)
+def test_other_ports_are_refused(name, ethernet):
+    ports = BOARDS[name].shell.ports(ethernet=ethernet)
+    shell._check(header(ports), ports)
+    wider = {**ports, "memory_awsize": ("i", 4), "extra": ("o", 1)}
     with pytest.raises(shell.ShellError, match=r"with other ports than expected: extra, memory_awsize$"):
-        shell._check(header(wider))
+        shell._check(header(wider), ports)
 
 
-def test_generated_by_litex(tmp_path):
-    """The same bytes twice, without dates; where LiteX is not installed, an error that says so."""
+def test_register_port_is_the_bridges():
+    ports = BOARDS["arty_a7"].shell.ports()
+    for name, member in AXILite(SHELL_ADDRESS_BITS).members.items():
+        way = "i" if member.flow.name == "Out" else "o"
+        assert ports[f"csr_{name}"] == (way, member.shape)
+
+
+@pytest.mark.parametrize(("name", "ethernet"), SHELLS)
+def test_generated_by_litex(name, ethernet, tmp_path):
+    """Every shell has the ports we say; where LiteX is not installed, an error says so."""
+    if not shell.available(ethernet=ethernet):
+        with pytest.raises(shell.ShellError, match="No module named"):
+            shell.generate(BOARDS[name], tmp_path, ethernet=ethernet)
+        return
+    shell.generate(BOARDS[name], tmp_path, ethernet=ethernet)
+    assert "LiteX" not in (tmp_path / "shell.v").read_text()
+    registers = json.loads((tmp_path / "csr.json").read_text())["csr_registers"]
+    assert {"ddrctrl_init_done", "sdram_dfii_control"} <= registers.keys()
+    dram = json.loads((tmp_path / "dram.json").read_text())
+    edges = {"SDR": 1, "DDR3": 2}[dram["phy"]["memtype"]]
+    assert dram["phy"]["databits"] * edges * dram["phy"]["nphases"] == BOARDS[name].shell.data_bits
+    assert dram["init"][-1]["register"] == "command"
+    assert dram["init"][-1]["value"] & 1  # for the chip
+    assert all(register["addr"] < 1 << shell.CSR_ADDRESS_BITS for register in registers.values())
+
+
+def test_generated_twice(tmp_path):
+    """The same bytes, without dates."""
+    if not shell.available():
+        pytest.skip("needs LiteX")
     first, second = tmp_path / "first", tmp_path / "second"
     for directory in (first, second):
         directory.mkdir()
-        if not shell.available():
-            with pytest.raises(shell.ShellError, match="No module named"):
-                shell.generate(directory, clock_hz=100_000_000, baud=1_000_000)
-            return
-        shell.generate(directory, clock_hz=100_000_000, baud=1_000_000)
-    for name in ("shell.v", "csr.json"):
+        shell.generate(BOARDS["ulx3s_85f"], directory)
+    for name in ("shell.v", "csr.json", "dram.json"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
-    assert "LiteX" not in (first / "shell.v").read_text()
-    regions = json.loads((first / "csr.json").read_text())["memories"]
-    assert regions["main_ram"]["base"] == shell.MEMORY_BASE
-    assert regions["main_ram"]["size"] == shell.MEMORY_BYTES
-    assert regions["control"]["base"] == shell.CONTROL_BASE
 
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
 def test_boards_have_what_the_build_reads(board):
     assert board.config is PRESETS[board.name]
-    assert (board.config.array == "dsp48") == board.primitives == bool(board.capacity)
+    assert (board.config.array != "portable") == board.primitives == bool(board.capacity) == bool(board.shell)
     if board.capacity:
         assert set(board.capacity) == set(board.reserve) == set(board.family.columns)
-        assert board.config.word_bits == shell.DATA_BITS
-        assert board.part.startswith(board.platform().device)
+        assert board.config.word_bits >= board.shell.data_bits
+        assert board.part.lower().startswith(board.platform().device.lower())
+        assert board.toolchains
+        assert board.programmer

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from firmware.__main__ import main
+from firmware.architectures import ARCHITECTURES, architecture
 from firmware.compiler.vit.pattern import recognise
 from firmware.errors import UserError
-from firmware.make_model import ARCHITECTURES, architecture, float_weights, images, make_model
+from firmware.make_model import float_weights, images, make_model
 from firmware.model_file import load_model
 from firmware.preprocess import to_int8
 from sim import golden

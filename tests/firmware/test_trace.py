@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from firmware.__main__ import main
+from firmware.architectures import architecture
 from firmware.compiler import Layer
 from firmware.device import Accelerator
-from firmware.make_model import architecture, images, make_model
+from firmware.make_model import images, make_model
 from firmware.model_file import save_model
 from firmware.trace import STATES, build_trace, busy_share, waits, write_trace
 from hw.spec import isa

@@ -2,6 +2,7 @@
 """The array equals a matrix product, whatever its multipliers are mapped to."""
 
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from hw.units.ports import stationary_members
 from tests.support.cocotb import run_bench
 from tests.support.streams import simulate
 
-MAPPINGS = ("dsp48", "portable")
+MAPPINGS = ("dsp48", "ecp5", "portable")
+MULT18X18D = Path(__file__).parents[1] / "support" / "mult18x18d.v"
 
 
 def run_array(dut, tiles, *, rows, cols, gap=0.0, load_gap=0.0, seed=0, warm=0):
@@ -109,7 +111,7 @@ def test_no_cycle_is_lost(mapping):
 
 
 def test_refuses_unknown_mapping():
-    with pytest.raises(ValueError, match="mapping must be 'dsp48' or 'portable', not 'lut'"):
+    with pytest.raises(ValueError, match="mapping must be 'dsp48', 'ecp5' or 'portable', not 'lut'"):
         Array(rows=8, cols=4, mapping="lut")
 
 
@@ -121,12 +123,12 @@ def slice_model():
 
 
 class Lockstep(wiring.Component):
-    """The DSP48E1 instances; ``agree`` is high while their behavioural model and plain multipliers do the same."""
+    """A mapping's instances; ``agree`` is high while their behavioural model and plain multipliers do the same."""
 
-    def __init__(self, *, rows, cols):
+    def __init__(self, *, rows, cols, mapping):
         self.arrays = [
-            Array(rows=rows, cols=cols, mapping="dsp48", primitives=True),
-            Array(rows=rows, cols=cols, mapping="dsp48"),
+            Array(rows=rows, cols=cols, mapping=mapping, primitives=True),
+            Array(rows=rows, cols=cols, mapping=mapping),
             Array(rows=rows, cols=cols, mapping="portable"),
         ]
         first = self.arrays[0]
@@ -143,8 +145,9 @@ class Lockstep(wiring.Component):
         return m
 
 
-def test_verilog_with_instances_equals_matrix_product():
-    """The Verilog we ship, its DSP48E1 instances simulated by Yosys's model, against NumPy and the other mappings."""
-    dut = Lockstep(rows=8, cols=4)
+@pytest.mark.parametrize(("mapping", "cells"), [("dsp48", slice_model()), ("ecp5", MULT18X18D.read_text())])
+def test_verilog_with_instances_equals_matrix_product(mapping, cells):
+    """The Verilog we ship, its vendor cells simulated by a model, against NumPy and the other mappings."""
+    dut = Lockstep(rows=8, cols=4, mapping=mapping)
     sizes = {"ROWS": 8, "COLS": 4, "LATENCY": dut.arrays[0].latency, "TILES": 200}
-    assert run_bench(dut, "sim.bench.array", name="array", env=sizes, cells=slice_model()) == 1
+    assert run_bench(dut, "sim.bench.array", name=f"array_{mapping}", env=sizes, cells=cells) == 1

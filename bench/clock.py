@@ -1,0 +1,68 @@
+"""The longest register-to-register paths of the IP core, mapped flat to the 7 series and estimated from its netlist."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from amaranth.back import rtlil
+
+from hw import yosys
+from hw.accelerator import Accelerator
+from hw.spec.config import PRESETS, ConfigError, override, parse_settings
+from hw.synthesis import SERIES7
+from hw.timing import Path as TimingPath
+from hw.timing import longest_paths
+
+__all__ = ["TOP", "core_paths", "describe", "register"]
+
+TOP = "shiftwork"
+
+
+def core_paths(config: Any, count: int) -> list[TimingPath]:
+    """The `count` longest paths of the core that `config` describes. Takes a minute or more. Raises YosysError."""
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder)
+        (directory / "core.il").write_text(
+            rtlil.convert(Accelerator(config, primitives=True), name=TOP, emit_src=False)
+        )
+        script = (
+            f"read_rtlil core.il\nhierarchy -top {TOP}\n{SERIES7.commands.format(top=TOP)}"
+            f"opt_clean -purge\nselect -module {TOP}\nwrite_json -selected core.json\n"
+        )
+        yosys.run("clock", script, directory)
+        return longest_paths(json.loads((directory / "core.json").read_text()), TOP, count)
+
+
+def describe(path: TimingPath) -> str:
+    """A line for the path, one for each signal on it."""
+    head = f"{path.nanoseconds:.2f} ns ({1e3 / path.nanoseconds:.0f} MHz)  {path.start} -> {path.end}"
+    steps = (f"    {step.at:6.2f}  {step.cell:<9} {step.loads:5} loads  {step.signal}" for step in path.steps)
+    return "\n".join([head, *steps])
+
+
+def register(commands: Any) -> None:
+    """Adds the command's grammar to argparse's sub-parsers."""
+    clock = commands.add_parser("clock", help="the core's longest paths on the 7 series, estimated without placement")
+    clock.set_defaults(function=_command)
+    clock.add_argument("--preset", choices=("arty_a7", "arty_a7_100"), default="arty_a7")
+    clock.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a Config field")
+    clock.add_argument("--paths", type=int, default=5, metavar="N", help="how many (default 5)")
+
+
+def _command(arguments: argparse.Namespace) -> int:
+    """1 if yosys fails, 2 for a bad setting."""
+    try:
+        config = override(PRESETS[arguments.preset], parse_settings(arguments.set))
+        print(f"{arguments.preset}: mapping the core flat to the 7 series ...", file=sys.stderr, flush=True)
+        paths = core_paths(config, arguments.paths)
+    except (ConfigError, yosys.YosysError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    print(f"estimated by hw.timing on the netlist of {yosys.tool()}, speed grade -1, not placed, not routed")
+    print("\n".join(describe(path) for path in paths))
+    return 0

@@ -1,0 +1,98 @@
+"""What the benchmarks of whole networks share: their grammar, the loop over cases, tables, and where results go."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from bench import page
+from bench.runs import Case, Result, Row, run_case
+from firmware.report import write_json
+
+__all__ = ["add_command", "chosen", "figures", "figures_json", "publish", "run", "runs", "say"]
+
+
+def add_command(
+    commands: Any, name: str, text: str, cases: Collection[str], function: Callable[[argparse.Namespace], int]
+) -> None:
+    """Adds the command's grammar to argparse's sub-parsers; `function` runs it once the page is known to be right."""
+
+    def checked(arguments: argparse.Namespace) -> int:
+        if arguments.docs:
+            page.check(arguments.docs, name)
+        return function(arguments)
+
+    command = commands.add_parser(name, help=text)
+    command.set_defaults(function=checked)
+    command.add_argument("--quick", action="store_true", help="two blocks, or two of each stage, instead of all")
+    command.add_argument("--only", nargs="+", choices=cases, metavar="CASE", help=f"some of {', '.join(cases)}")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--report", metavar="FILE", help="write all figures, JSON")
+    command.add_argument("--docs", metavar="FILE", help="put the tables into FILE, between its two markers")
+
+
+def chosen(cases: Mapping[str, Case], arguments: argparse.Namespace) -> list[Case]:
+    """The cases that the command line asks for."""
+    found = [case for name, case in cases.items() if name in (arguments.only or cases)]
+    return [case.quick() for case in found] if arguments.quick else found
+
+
+def say(text: str) -> None:
+    """Progress, apart from the results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(cases: Iterable[Case], seed: int) -> list[Result]:
+    """Simulates the cases one after the other."""
+    results = []
+    for case in cases:
+        say(f"{case.name}: {case.text} ...")
+        result = run_case(case, seed)
+        say(
+            f"  {'bit-exact' if result.bit_exact else 'NOT bit-exact'}, {result.cycles:,} cycles, utilisation "
+            f"{result.utilisation:.4f}, {result.wall:.0f} s ({result.cycles / result.cpu / 1e3:.0f} k cycles per CPU "
+            "second)"
+        )
+        results.append(result)
+    return results
+
+
+def figures(table: Sequence[Row]) -> str:
+    """Figures, bars and verdicts, as Markdown."""
+    body = [
+        (r.figure, r.text(r.bar), r.text(r.stretch), "" if r.value is None else r.text(r.value), r.verdict)
+        for r in table
+    ]
+    return page.table(("figure", "bar", "stretch", "measured", "verdict"), body)
+
+
+def figures_json(table: Sequence[Row]) -> list[dict[str, Any]]:
+    """The same for a report."""
+    return [
+        {"figure": r.figure, "value": r.value, "bar": r.bar, "stretch": r.stretch, "verdict": r.verdict} for r in table
+    ]
+
+
+def runs(results: Sequence[Result]) -> str:
+    """Whole networks on the simulated gateware, as Markdown."""
+    head = ("case", "what", "bit-exact", "cycles", "utilisation", "array busy", "images/s at 100 MHz", "wall s",
+            "CPU s")  # fmt: skip
+    body = [
+        (
+            r.case.name, r.case.text, "yes" if r.bit_exact else "NO", f"{r.cycles:,}", f"{r.utilisation:.4f}",
+            f"{r.occupancy:.4f}", f"{r.frames:.2f}", f"{r.wall:.0f}", f"{r.cpu:.0f}",
+        )
+        for r in results
+    ]  # fmt: skip
+    return page.table(head, body)
+
+
+def publish(arguments: argparse.Namespace, text: str, content: dict[str, Any]) -> None:
+    """Prints the tables, and writes them and the report where the command line says."""
+    print(text)
+    if arguments.report:
+        write_json(content, arguments.report)
+    if arguments.docs:
+        page.insert(arguments.docs, arguments.command, text)

@@ -1,0 +1,32 @@
+"""Tables, and the place that a page keeps for a benchmark's: between two marker lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["check", "insert", "table"]
+
+
+def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body))
+
+
+def _markers(bench: str) -> tuple[str, str]:
+    return f"<!-- bench {bench}: begin -->", f"<!-- bench {bench}: end -->"
+
+
+def check(path: str | Path, bench: str) -> None:
+    """Before anything is run: SystemExit if the tables of `bench` have no place in the page."""
+    path, (begin, end) = Path(path), _markers(bench)
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if not 0 <= text.find(begin) < text.find(end):
+        raise SystemExit(f"error: {path} lacks the lines {begin} and {end}")
+
+
+def insert(path: str | Path, bench: str, text: str) -> None:
+    """Replaces what is between the markers of `bench`."""
+    path, (begin, end) = Path(path), _markers(bench)
+    head, rest = path.read_text(encoding="utf-8").split(begin, 1)
+    path.write_text(f"{head}{begin}\n\n{text}\n\n{end}{rest.split(end, 1)[1]}", encoding="utf-8")

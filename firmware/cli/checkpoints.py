@@ -1,0 +1,215 @@
+"""import-ivit and quantize: checkpoints become integer model files."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from firmware.architectures import ARCHITECTURES, IMAGENET, Architecture
+from firmware.checkpoint import load_checkpoint
+from firmware.dataset import open_dataset
+from firmware.errors import UserError
+from firmware.identify import describe, foreign, identify, is_official, twins
+from firmware.ivit import model_from_state
+from firmware.model_file import save_model
+from firmware.preprocess import normalise
+from firmware.quantize import RANGES, Measurement, quantize
+from firmware.report import write_json
+from hw.spec.model import Model
+
+__all__ = ["import_command", "quantize_command", "register", "save"]
+
+_OFFICIAL_CROP = 0.875  # of I-ViT's validation
+_SMALL = 32  # pixels; I-ViT's validation does not resize images that are not larger
+_FOLDER_IMAGES = 32  # calibration images taken of a folder
+
+
+def register(commands: Any) -> None:
+    """Adds the commands' grammars to argparse's sub-parsers."""
+    imported = commands.add_parser("import-ivit", help="checkpoint of the official I-ViT training -> integer model")
+    imported.set_defaults(function=import_command)
+    imported.add_argument("checkpoint", help=".pth.tar as quant_train.py saves it, or safetensors")
+    _add_common(imported)
+    quantized = commands.add_parser("quantize", help="float checkpoint with timm's names -> integer model")
+    quantized.set_defaults(function=quantize_command)
+    quantized.add_argument("checkpoint", help="state dict of a ViT, DeiT or Swin, .pth or safetensors")
+    quantized.add_argument(
+        "--calibrate", "--images", dest="images", required=True, metavar="IMAGES",
+        help="folder of images or of class folders, image file, or .npy of uint8 pixels [n, C, H, W]",
+    )  # fmt: skip
+    quantized.add_argument(
+        "--count", type=int, help=f"images used; default: all of a file, {_FOLDER_IMAGES} of a folder"
+    )
+    quantized.add_argument("--ranges", choices=tuple(RANGES), default="ema", help="activation ranges, default ema")
+    quantized.add_argument("--equalise", action="store_true", help="powers of two per channel of LayerNorm outputs")
+    quantized.add_argument(
+        "--correct-attention", action="store_true", help="make up for probabilities that sum below 1"
+    )
+    quantized.add_argument("--report", metavar="FILE", help="write what every quantizer costs, JSON")
+    _add_common(quantized)
+
+
+def _add_common(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--arch", metavar="NAME", help=f"checked if given: {', '.join(ARCHITECTURES)}")
+    for name in ("img-size", "patch", "dim", "classes"):
+        command.add_argument(f"--{name}", type=int, help="checked if given")
+    command.add_argument("--depth", type=int, nargs="+", help="blocks, of a Swin one number per stage; checked")
+    command.add_argument("--heads", type=int, nargs="+", help="of a ViT, whose tensors do not tell; default: dim / 64")
+    command.add_argument("--attention-bits", type=int, choices=(8, 16), help="default: 16, of a Swin 8, as I-ViT")
+    command.add_argument("--mean", type=float, nargs="+", help="of pixel/255; default: the architecture's")
+    command.add_argument("--std", type=float, nargs="+", help="of pixel/255; default: the architecture's")
+    command.add_argument("--crop", type=float, help="share of a resized photograph's shorter side that is shown")
+    command.add_argument("--labels", metavar="FILE", help="names of the classes, a line each")
+    command.add_argument("--name", help="name stored in the model; default: the architecture's")
+    command.add_argument("-o", "--output", required=True)
+
+
+def _identify(arguments: argparse.Namespace, state: Mapping[str, NDArray[Any]]) -> Architecture:
+    """The checkpoint's architecture, after what the command line says. Raises UserError."""
+    unknown = foreign(state)
+    if unknown:
+        raise UserError(
+            f"{arguments.checkpoint} must be a ViT, DeiT or Swin, whose tensors are known, but {unknown[0]} "
+            f"is none of them ({len(unknown)} such tensors)"
+        )
+    return identify(
+        state, arguments.arch, img_size=arguments.img_size, patch=arguments.patch, dim=arguments.dim,
+        depths=arguments.depth and tuple(arguments.depth), heads=arguments.heads and tuple(arguments.heads),
+        classes=arguments.classes,
+    )  # fmt: skip
+
+
+def _per_channel(arguments: argparse.Namespace, name: str, default: Sequence[float], channels: int) -> list[float]:
+    """``--mean`` or ``--std``, a number per channel."""
+    given = getattr(arguments, name)
+    values = list(default)[:channels] if given is None else given
+    if len(values) not in {1, channels}:
+        raise UserError(f"--{name} wants 1 or {channels} numbers, not {len(values)}")
+    if name == "std" and 0 in values:
+        raise UserError("--std must not be 0")
+    return values * channels if len(values) == 1 else values
+
+
+def _crop(arguments: argparse.Namespace, shape: Architecture, photographs: float) -> float:
+    """``--crop``; by default that of photographs, and no resize of images so small that they are no photographs."""
+    if arguments.crop is None:
+        return photographs if shape.img_size > _SMALL else 1.0
+    if not 0 < arguments.crop <= 1:
+        raise UserError(f"--crop must be above 0 and at most 1, not {arguments.crop}")
+    return float(arguments.crop)
+
+
+def _read_labels(path: str | None, classes: int) -> tuple[str, ...]:
+    if path is None:
+        return ()
+    try:
+        names = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip())
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} must be a text file, a class name a line: {error}") from None
+    if len(names) != classes:
+        raise UserError(f"{path} must name {classes} classes, a line each, not {len(names)}")
+    return names
+
+
+def import_command(arguments: argparse.Namespace) -> int:
+    """Checkpoint of the official I-ViT training -> integer model file, its integers unchanged."""
+    _check_folders(arguments.output)
+    state = load_checkpoint(arguments.checkpoint)
+    if not is_official(state):
+        raise UserError(f"{arguments.checkpoint} holds no integer weights: it is a float checkpoint, use quantize")
+    shape = _identify(arguments, state)
+    mean, std = IMAGENET  # the official training's for every architecture
+    model = model_from_state(
+        state,
+        name=arguments.name or shape.name,
+        image=shape.image,
+        patch=shape.patch,
+        heads=shape.heads[0],
+        mean=_per_channel(arguments, "mean", mean, shape.channels),
+        std=_per_channel(arguments, "std", std, shape.channels),
+        attention_bits=arguments.attention_bits,
+        labels=_read_labels(arguments.labels, shape.classes),
+    )
+    print(f"{shape.name}: {describe(shape)}")
+    return save(replace(model, crop=_crop(arguments, shape, _OFFICIAL_CROP)), arguments.output)
+
+
+def _check_folders(*paths: str | None) -> None:
+    """Raises UserError for files that could not be written in the end, before minutes are spent."""
+    for path in paths:
+        if path is not None and not Path(path).parent.is_dir():
+            raise UserError(f"there is no folder {Path(path).parent} for {Path(path).name}")
+
+
+def quantize_command(arguments: argparse.Namespace) -> int:
+    """Float checkpoint + calibration images -> integer model file, and what every quantizer costs."""
+    _check_folders(arguments.output, arguments.report)
+    weights = load_checkpoint(arguments.checkpoint)
+    if is_official(weights):
+        raise UserError(f"{arguments.checkpoint} holds integer weights: it is an I-ViT checkpoint, use import-ivit")
+    shape = _preprocessing(arguments, _identify(arguments, weights))
+    images, labels = _calibration_images(arguments, shape), _read_labels(arguments.labels, shape.classes)
+    mean, std = shape.statistics
+    console, errors = Console(), Console(stderr=True)
+    with errors.status("calibrating") as status:
+        measure = Measurement(lambda node: status.update(f"calibrating {node}"))
+        model = quantize(
+            weights,
+            normalise(images, mean, std),
+            name=arguments.name or Path(arguments.output).stem,
+            patch=shape.patch,
+            heads=shape.heads[0],
+            mean=mean,
+            std=std,
+            attention_bits=arguments.attention_bits,
+            ranges=arguments.ranges,
+            equalise=arguments.equalise,
+            labels=labels,
+            measure=measure,
+        )
+    measure.show(console)
+    saved = save(replace(model, crop=shape.crop), arguments.output)
+    if arguments.report:
+        how = {key: getattr(arguments, key) for key in ("ranges", "equalise")}
+        write_json({"model": model.name, **how, **measure.report()}, arguments.report)
+    return saved
+
+
+def _preprocessing(arguments: argparse.Namespace, shape: Architecture) -> Architecture:
+    """`shape` with the statistics and crop that the command line gives. Raises UserError where they are a guess."""
+    alike = twins(shape)
+    if alike and arguments.arch is None and (arguments.mean is None or arguments.std is None):
+        raise UserError(
+            f"{' and '.join(alike)} have the same tensors but other pixel statistics: --arch, or --mean and --std, "
+            "must say which it is"
+        )
+    mean, std = (
+        _per_channel(arguments, name, default, shape.channels)
+        for name, default in zip(("mean", "std"), shape.statistics, strict=True)
+    )
+    return replace(shape, statistics=(mean, std), crop=_crop(arguments, shape, shape.crop))
+
+
+def _calibration_images(arguments: argparse.Namespace, shape: Architecture) -> NDArray[np.uint8]:
+    limit = arguments.count
+    if limit is None and Path(arguments.images).is_dir():
+        limit = _FOLDER_IMAGES
+    dataset = open_dataset(arguments.images, limit=limit)
+    pixels = dataset.read(shape)
+    if pixels.dtype != np.uint8:
+        raise UserError(f"calibration images {arguments.images} must be uint8 pixels, not {pixels.dtype}")
+    return pixels
+
+
+def save(model: Model, path: str) -> int:
+    save_model(model, path)
+    size = Path(path).stat().st_size
+    print(f"wrote {path}: {len(model.nodes)} operators, {model.macs:,} MACs per image, {size:,} bytes")
+    return 0

@@ -1,0 +1,107 @@
+"""make-model and inspect: models of known shapes, and what is in a model."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from firmware.architectures import ARCHITECTURES, architecture
+from firmware.cli.checkpoints import save
+from firmware.errors import UserError
+from firmware.make_model import images, make_model
+from firmware.model_file import load_model
+from hw.spec.model import Model, Node, values
+
+__all__ = ["inspect_command", "make_model_command", "register"]
+
+
+def register(commands: Any) -> None:
+    """Adds the commands' grammars to argparse's sub-parsers."""
+    made = commands.add_parser("make-model", help="an architecture with seeded random weights -> integer model")
+    made.set_defaults(function=make_model_command)
+    made.add_argument("architecture", help=f"a timm name: {', '.join(ARCHITECTURES)}")
+    made.add_argument("--seed", type=int, default=0)
+    for name in ("img-size", "patch", "dim", "window", "classes"):
+        made.add_argument(f"--{name}", type=int, help="instead of the architecture's")
+    for name in ("depth", "heads"):
+        made.add_argument(f"--{name}", type=int, nargs="+", help="instead of the architecture's; one number per stage")
+    made.add_argument("--attention-bits", type=int, choices=(8, 16), help="default: 16, of a Swin 8")
+    made.add_argument("--calibration", type=int, default=2, metavar="COUNT", help="random calibration images")
+    made.add_argument("--images", metavar="FILE", help="also write the calibration images, .npy")
+    made.add_argument("--name", help="name stored in the model; default: the architecture's")
+    made.add_argument("-o", "--output", required=True)
+
+    inspect = commands.add_parser("inspect", help="print what is in a model file")
+    inspect.set_defaults(function=inspect_command)
+    inspect.add_argument("model")
+
+
+def make_model_command(arguments: argparse.Namespace) -> int:
+    """A known architecture with seeded random weights -> integer model file."""
+    keys = ("img_size", "patch", "dim", "window", "depth", "heads", "classes")
+    changes = {key: getattr(arguments, key) for key in keys}
+    shape = architecture(arguments.architecture, **changes)
+    if not 1 <= arguments.calibration <= 256 or arguments.seed < 0:
+        raise UserError("--calibration must be from 1 to 256 and --seed at least 0")
+    model = make_model(
+        shape, seed=arguments.seed, attention_bits=arguments.attention_bits, calibration=arguments.calibration,
+        name=arguments.name,
+    )  # fmt: skip
+    if arguments.images:
+        np.save(arguments.images, images(shape, arguments.calibration, arguments.seed))
+    return save(model, arguments.output)
+
+
+def inspect_command(arguments: argparse.Namespace) -> int:
+    """Prints what is in a model file."""
+    model = load_model(arguments.model)
+    console = Console()
+    console.print(_stages(model))
+    table = Table(title="every node")
+    for heading in ("node", "operator", "inputs", "attributes", "tensors"):
+        table.add_column(heading)
+    for node in model.nodes:
+        tensors = [
+            f"{key.rpartition('.')[2]} {array.dtype}{list(array.shape)}"
+            for key, array in model.tensors.items()
+            if key.rpartition(".")[0] == node.name
+        ]
+        attributes = " ".join(f"{key}={value}" for key, value in node.attributes.items())
+        table.add_row(node.name, node.op, " ".join(node.inputs), attributes, " ".join(tensors))
+    console.print(table)
+    mean, std = (" ".join(f"{value:g}" for value in values) for values in (model.mean, model.std))
+    console.print(f"pixels: crop {model.crop:g}, mean {mean}, deviation {std}, input scale {model.input_scale:.6g}")
+    bits = {node.attributes["bits"] for node in model.nodes if node.op == "shiftmax"}
+    console.print(f"attention probabilities of {' and '.join(map(str, sorted(bits)))} bits")
+    parameters = sum(array.size for array in model.tensors.values())
+    console.print(f"{model.classes} classes, {parameters:,} constants, {model.macs:,} MACs per image")
+    return 0
+
+
+def _stages(model: Model) -> Table:
+    """What the blocks of each stage have in common; a ViT has one stage."""
+    table = Table(title=f"{model.name}: image {list(model.image)}, patch {model.patch}", box=box.SIMPLE, padding=0)
+    for heading in ("stage", "blocks", "tokens", "width", "heads", "hidden", "window", "shifted", "MACs"):
+        table.add_column(heading, justify="right")
+    known = values(model)
+    blocks: dict[str, dict[str, list[Node]]] = {}
+    for node in model.nodes:
+        if found := re.match(r"((?:layers\.(\d+)\.)?blocks\.\d+)\.", node.name):
+            blocks.setdefault(found[2] or "0", {}).setdefault(found[1], []).append(node)
+    for stage, members in blocks.items():
+        name, nodes = next(iter(members.items()))
+        attributes = {key: value for node in nodes for key, value in node.attributes.items()}
+        tokens, width = known[f"{name}.qact4"].shape
+        hidden = known[f"{name}.mlp.fc1"].shape[-1]
+        shifted = sum(any(node.attributes.get("shift") for node in nodes) for nodes in members.values())
+        macs = sum(model.layer_macs[node.name] for nodes in members.values() for node in nodes)
+        window = attributes.get("window", "-")
+        row = (stage, len(members), tokens, width, attributes["heads"], hidden, window, shifted)
+        table.add_row(*map(str, row), f"{macs:,}")
+    return table

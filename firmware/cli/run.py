@@ -1,0 +1,136 @@
+"""run and profile: images through a device or the golden model, and the report."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from firmware.compiler import Program
+from firmware.dataset import open_dataset
+from firmware.device import Accelerator
+from firmware.errors import UserError
+from firmware.locate import locate
+from firmware.model_file import load_model
+from firmware.preprocess import to_int8
+from firmware.progress import running, sending
+from firmware.report import add_roofline, build_report, first_difference, print_report, write_json
+from firmware.trace import build_trace, write_trace
+from firmware.transport import Stated, Traced
+from hw.spec.model import Model
+
+__all__ = ["register", "run_command"]
+
+
+def register(commands: Any) -> None:
+    """Adds the commands' grammars to argparse's sub-parsers."""
+    for name, layers, text in (
+        ("run", False, "run images on a device or on the golden model"),
+        ("profile", True, "the same, with the cycles of every layer"),
+    ):
+        run = commands.add_parser(name, help=text)
+        run.set_defaults(function=run_command, layers=layers)
+        run.add_argument("model")
+        run.add_argument(
+            "--images", required=True, nargs="+", metavar="IMAGES",
+            help="image files, a folder of images or of class folders, or .npy",
+        )  # fmt: skip
+        run.add_argument("--labels", help=".npy, class numbers; prints the accuracy")
+        run.add_argument("--count", type=int, help="use only the first COUNT images")
+        run.add_argument(
+            "--device", default="sim:arty_a7", help="golden, sim:BOARD, serial:PORT or udp:IP (default sim:arty_a7)"
+        )
+        run.add_argument("--batch", type=int, default=1, help="images interleaved in one program")
+        run.add_argument("--check", action="store_true", help="compare every logit with the golden model")
+        run.add_argument("--logits", metavar="FILE", help="write the integer logits, .npy")
+        run.add_argument("--report", metavar="FILE", help="write the report, JSON")
+        run.add_argument("--trace", metavar="FILE", help="write what every engine did when, for ui.perfetto.dev (JSON)")
+        run.add_argument("--roofline", metavar="FILE", help="print the roofline of every layer and plot it (SVG)")
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    """Runs images on a device; 1 if ``--check`` finds a difference."""
+    model = load_model(arguments.model)
+    dataset = open_dataset(arguments.images, arguments.labels, arguments.count)
+    images, labels = to_int8(dataset.read(model), model), dataset.targets(model)
+    console = Console()
+    report, logits = _execute(arguments, model, images)
+    report["model"] = model.name
+    status = 0
+    if arguments.check:
+        difference = first_difference(model.nodes[-1].name, _golden(model, images), logits)
+        report["bit_exact"] = difference is None
+        if difference:
+            report["first_difference"] = _locate(arguments, model, images, difference)
+            status = 1
+    if labels is not None:
+        classes = (logits * model.logit_scale.astype(np.float64)).argmax(1)
+        report["accuracy"] = float((classes == labels).mean())
+    if arguments.logits:
+        np.save(arguments.logits, logits)
+    if arguments.report:
+        write_json(report, arguments.report)
+    print_report(report, console, layers=arguments.layers)
+    return status
+
+
+def _execute(
+    arguments: argparse.Namespace, model: Model, images: NDArray[np.int8]
+) -> tuple[dict[str, Any], NDArray[np.int32]]:
+    if arguments.device == "golden":
+        if arguments.trace or arguments.roofline:
+            raise UserError("the golden model has no cycles: --trace and --roofline want a device")
+        return build_report("golden", len(images), None), _golden(model, images)
+    with Accelerator.open(_target(arguments)) as device:
+        with sending(device.transport):
+            program = device.load(model, batch=min(arguments.batch, len(images)))
+        runs = -(-len(images) // program.images)
+        with running(program.estimated_cycles * runs) as advance:
+            logits = device.run(images, progress=advance)
+        report = build_report(arguments.device, len(images), device.profile())
+        if arguments.trace:
+            _write_trace(device, program, runs, arguments.trace)
+        if arguments.roofline:
+            add_roofline(report, program, device.profile(), runs, arguments.roofline)
+        return report, logits
+
+
+def _locate(
+    arguments: argparse.Namespace, model: Model, images: NDArray[np.int8], difference: dict[str, Any]
+) -> dict[str, Any]:
+    """The first tensor that differs for the first image whose logits do; `difference` itself if a rerun is right."""
+    from sim import golden
+
+    image = difference["index"][0]
+    trace: dict[str, NDArray[Any]] = {}
+    golden.run(model, images[image : image + 1], trace)
+    with Accelerator.open(arguments.device) as device:
+        found = locate(device, model, images[image : image + 1], trace)
+    return {**(found or difference), "image": image}
+
+
+def _target(arguments: argparse.Namespace) -> str:
+    """The device, asked to record its engines' states if a trace is wanted."""
+    device: str = arguments.device
+    if not arguments.trace or not device.startswith("sim:") or "states=" in device:
+        return device
+    return f"{device}{',' if '?' in device else '?'}states=1"
+
+
+def _write_trace(device: Accelerator, program: Program, runs: int, path: str) -> None:
+    if not isinstance(device.transport, Traced):
+        raise UserError("this device cannot say when its instructions ran: --trace wants a simulation (sim:...)")
+    states = device.transport.states() if isinstance(device.transport, Stated) else None
+    try:
+        write_trace(build_trace(program, device.transport.intervals(), states, runs=runs), path)
+    except ValueError as error:
+        raise UserError(f"--trace wants a run of all images in one start: {error}") from None
+
+
+def _golden(model: Model, images: NDArray[np.int8]) -> NDArray[np.int32]:
+    from sim import golden
+
+    return golden.run(model, images)

@@ -1,0 +1,101 @@
+"""What a worker does: images of one batch -> each image's likeliest classes."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware.dataset import Dataset, open_dataset
+from firmware.device import Accelerator
+from firmware.errors import UserError
+from firmware.model_file import load_model, model_digest
+from firmware.preprocess import to_int8
+from hw.spec.model import Model
+
+__all__ = ["TOP", "Batch", "Job", "dataset_digest", "ranked", "run_batch"]
+
+TOP = 5  # classes kept of each image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is evaluated. Workers open the files themselves and check that they are the same: paths must be shared."""
+
+    model: str
+    model_digest: str
+    images: str
+    images_digest: str
+    limit: int | None
+    device: str  # "golden", or what Accelerator.open takes
+    threads: int  # of the golden model
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images `start` to `stop` of a job."""
+
+    start: int
+    stop: int
+
+
+def dataset_digest(dataset: Dataset) -> str:
+    """SHA-256 of an array's contents, or of the image files' names, sizes and times of change, in order."""
+    digest = hashlib.sha256()
+    if isinstance(dataset.images, np.ndarray):
+        digest.update(f"{dataset.images.dtype.str} {dataset.images.shape}".encode())
+        digest.update(np.ascontiguousarray(dataset.images).data)
+    else:
+        for path in dataset.images:
+            status = path.stat()
+            digest.update(f"{path.parent.name}/{path.name}\0{status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def ranked(logits: NDArray[np.int32], model: Model) -> NDArray[np.int64]:
+    """The `TOP` likeliest classes of each image, likeliest first; of equal logits the lower class."""
+    return np.argsort(-(logits * model.logit_scale.astype(np.float64)), axis=1, kind="stable")[:, :TOP]
+
+
+def run_batch(job: Job, batch: Batch) -> list[list[int]]:
+    """`ranked` classes of a batch's images. Raises UserError, DeviceError or ModelError in one sentence."""
+    model, dataset, run = _opened(job)
+    images = to_int8(dataset.read(model, batch.start, batch.stop), model)
+    classes: list[list[int]] = ranked(run(images), model).tolist()
+    return classes
+
+
+@functools.lru_cache(1)
+def _opened(job: Job) -> tuple[Model, Dataset, Callable[[NDArray[np.int8]], NDArray[np.int32]]]:
+    """Model, images and device of a job, kept open for the next batches of this process."""
+    if model_digest(job.model) != job.model_digest:
+        raise UserError(f"model {job.model} is not the one that the evaluation began with")
+    model, dataset = load_model(job.model), open_dataset(job.images, None, job.limit)
+    if dataset_digest(dataset) != job.images_digest:
+        raise UserError(f"the images in {job.images} are not those that the evaluation began with")
+    return model, dataset, _runner(job, model)
+
+
+def _runner(job: Job, model: Model) -> Callable[[NDArray[np.int8]], NDArray[np.int32]]:
+    if job.device == "golden":
+        from sim import golden
+
+        def run(images: NDArray[np.int8]) -> NDArray[np.int32]:
+            logits: NDArray[Any] = golden.run(model, images, threads=job.threads)
+            return logits
+
+        return run
+    device, one_at_a_time = Accelerator.open(job.device), Lock()  # open until the process ends
+    device.load(model)
+
+    def run_device(images: NDArray[np.int8]) -> NDArray[np.int32]:
+        with one_at_a_time:  # a Dask worker has several threads
+            return device.run(images)
+
+    return run_device

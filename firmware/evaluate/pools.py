@@ -1,0 +1,115 @@
+"""Where batches run: on processes of this machine, or on the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from firmware.errors import UserError
+from firmware.evaluate.batch import Batch, Job, run_batch
+
+__all__ = ["Cluster", "Local", "Pool", "PoolError"]
+
+Answer = tuple[Batch, list[list[int]]]
+_DEATHS = 3  # of workers without an answer between, before the evaluation is given up
+
+
+class PoolError(UserError):
+    """Workers that cannot be reached or die again and again."""
+
+
+class Pool(Protocol):
+    """Runs batches somewhere."""
+
+    def run(self, job: Job, batches: Iterable[Batch]) -> Generator[Answer, None, None]:
+        """Each batch with its answers, as they come, in any order. Raises what a batch raises, or PoolError."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """`workers` processes of this machine. A batch whose process dies runs again."""
+
+    workers: int
+
+    def run(self, job: Job, batches: Iterable[Batch]) -> Generator[Answer, None, None]:
+        """See Pool."""
+        left, deaths = deque(batches), 0
+        while left:
+            try:
+                for batch, answer in self._run(job, tuple(left)):
+                    yield batch, answer
+                    left.remove(batch)
+                    deaths = 0
+            except BrokenProcessPool:
+                deaths += 1
+                if deaths == _DEATHS:
+                    raise PoolError(f"worker processes died {deaths} times in a row: is there memory enough?") from None
+
+    def _run(self, job: Job, batches: Iterable[Batch]) -> Generator[Answer, None, None]:
+        context = multiprocessing.get_context("spawn")
+        quiet = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which lets running batches end
+        pool = ProcessPoolExecutor(self.workers, context, initializer=signal.signal, initargs=quiet)
+        left, running = iter(batches), dict[Future[list[list[int]]], Batch]()
+        try:
+            while True:
+                for batch in itertools.islice(left, 2 * self.workers - len(running)):
+                    running[pool.submit(run_batch, job, batch)] = batch
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The workers of the Dask scheduler at `address`, tcp://HOST:PORT. Dask runs the batch of a lost worker again."""
+
+    address: str
+    patience: float = 10  # seconds for the scheduler to answer and a worker to be there
+
+    def run(self, job: Job, batches: Iterable[Batch]) -> Generator[Answer, None, None]:
+        """See Pool. Workers need this package and the same paths."""
+        try:
+            from distributed import Client, KilledWorker, as_completed
+        except ImportError:
+            raise PoolError("--dask needs Dask: pip install 'shiftwork[cluster]'") from None
+        with self._connect(Client) as client:
+            left, running = iter(batches), dict[Any, Batch]()
+            finished = as_completed()
+            ahead = 2 * sum(client.nthreads().values())
+            while True:
+                for batch in itertools.islice(left, ahead - len(running)):
+                    future = client.submit(run_batch, job, batch, pure=False)
+                    running[future] = batch
+                    finished.add(future)
+                if not running:
+                    return
+                future = next(finished)
+                try:
+                    answer = future.result()
+                except KilledWorker:
+                    raise PoolError(f"workers of {self.address} died again and again on one batch") from None
+                except ModuleNotFoundError as error:
+                    raise PoolError(f"a worker of {self.address} lacks a package: {error}") from None
+                yield running.pop(future), answer
+
+    def _connect(self, client: Any) -> Any:
+        try:
+            connected = client(self.address, timeout=self.patience)
+        except (OSError, TimeoutError, ValueError):
+            raise PoolError(f"no Dask scheduler answers at {self.address} within {self.patience:g} seconds") from None
+        try:
+            connected.wait_for_workers(1, timeout=self.patience)
+        except TimeoutError:
+            connected.close()
+            raise PoolError(f"the Dask scheduler at {self.address} has no workers") from None
+        return connected

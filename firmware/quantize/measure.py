@@ -1,0 +1,134 @@
+"""What quantization costs, quantizer by quantizer and end to end, against the float network on the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from firmware.quantize.reference import Reference
+from hw.spec.model import Node
+
+__all__ = ["Measurement", "Row", "sqnr"]
+
+Array = NDArray[Any]
+
+
+def sqnr(expected: Array, found: Array) -> float:
+    """Signal to noise in dB: 10 log10 of the sum of squares of `expected` over that of the difference."""
+    signal = float(np.square(expected, dtype=np.float64).sum())
+    noise = float(np.square(np.subtract(expected, found, dtype=np.float64)).sum())
+    if noise == 0:
+        return float("inf")
+    return float(10 * np.log10(signal / noise)) if signal else float("-inf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One quantizer. Shares are of elements, SQNRs in dB."""
+
+    name: str
+    kind: str  # "activation", or "weight"
+    bits: int
+    scale: float  # of a weight: the largest of its channels
+    largest: float  # magnitude of the float values
+    saturated: float  # share that the clamp changed
+    own_sqnr: float  # what comes out against what went in: this quantizer alone
+    sqnr: float  # integers times scale against the float network: everything up to here
+
+
+def _finite(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: None if value in {np.inf, -np.inf} else value for key, value in numbers.items()}
+
+
+class Measurement:
+    """Filled by a quantization it is given to."""
+
+    def __init__(self, progress: Callable[[str], object] = lambda _: None) -> None:
+        """`progress` is called with the name of every node that was computed."""
+        self.progress = progress
+        self.rows: list[Row] = []
+        self.end: dict[str, float] = {}
+        self._reference: Reference | None = None
+        self._pending: tuple[Array, float, int] | None = None
+
+    def start(self, weights: Mapping[str, Array], images: Array) -> None:
+        """The float network to compare with."""
+        self._reference = Reference(weights, images)
+
+    def quantizer(self, real: Array, scale: float, bits: int) -> None:
+        """The next node quantizes `real`, the true values of its integer inputs."""
+        self._pending = (real, scale, bits)
+
+    def weight(self, name: str, weight: Array, integers: Array, scale: Array) -> None:
+        found = integers * scale[:, None].astype(np.float64)
+        ratio = sqnr(weight, found)
+        self.rows.append(
+            Row(name=name, kind="weight", bits=8, scale=float(scale.max()), largest=float(np.abs(weight).max()),
+                saturated=0.0, own_sqnr=ratio, sqnr=ratio)
+        )  # fmt: skip
+
+    def node(self, node: Node, tensors: Mapping[str, Array], value: Array) -> None:
+        """`node` gave the integers `value`."""
+        assert self._reference is not None
+        expected = self._reference.step(node, tensors)
+        if node.op == "add" and node.attributes["bits"] == 16:
+            self._reference.values = {node.name: expected}  # the residual stream: nothing before it is read again
+        pending, self._pending = self._pending, None
+        self.progress(node.name)
+        if pending is None or node.op not in {"input", "requantize", "add"}:
+            return
+        real, scale, bits = pending
+        found = value * float(scale)
+        steps, limit = np.rint(real / float(scale)), 1 << (bits - 1)
+        self.rows.append(
+            Row(name=node.name, kind="activation", bits=bits, scale=float(scale),
+                largest=float(np.abs(expected).max()),
+                saturated=float(np.mean((steps < -limit) | (steps >= limit))),
+                own_sqnr=sqnr(real, found), sqnr=sqnr(expected, found))
+        )  # fmt: skip
+
+    @property
+    def expected(self) -> Array:
+        """What the float network computed last: in the end its logits [n, classes]."""
+        assert self._reference is not None
+        return next(reversed(self._reference.values.values())).astype(np.float64)
+
+    def finish(self, logits: Array) -> None:
+        """`logits` are the integer model's, in real units [n, classes]."""
+        expected = self.expected
+        norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(logits, axis=1)
+        self.end = {
+            "images": len(logits),
+            "same_class": float((expected.argmax(1) == logits.argmax(1)).mean()),
+            "logit_sqnr": sqnr(expected, logits),
+            "logit_cosine": float(((expected * logits).sum(1) / np.maximum(norms, 1e-30)).mean()),
+        }
+
+    def report(self) -> dict[str, Any]:
+        """For JSON; an SQNR without any noise is null."""
+        return {"quantizers": [_finite(asdict(row)) for row in self.rows], "end_to_end": _finite(self.end)}
+
+    def show(self, console: Console) -> None:
+        """A table of the activations, and the end."""
+        table = Table(title="activations: SQNR of each quantizer alone (own) and against the float network")
+        table.add_column("quantizer", no_wrap=True, min_width=28)
+        for heading in ("bits", "scale", "largest", "clamped", "own dB", "dB"):
+            table.add_column(heading, justify="right")
+        for row in self.rows:
+            if row.kind == "activation":
+                table.add_row(
+                    row.name, str(row.bits), f"{row.scale:.3g}", f"{row.largest:.3g}", f"{row.saturated:.3%}",
+                    f"{row.own_sqnr:.1f}", f"{row.sqnr:.1f}",
+                )  # fmt: skip
+        console.print(table)
+        end = self.end
+        console.print(
+            f"{end['images']} calibration images: same class as in float {end['same_class']:.1%}, "
+            f"logits' SQNR {end['logit_sqnr']:.1f} dB, cosine {end['logit_cosine']:.4f}"
+        )

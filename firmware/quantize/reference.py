@@ -1,0 +1,125 @@
+"""The float network that is quantized: every node of the integer graph as timm computes it, in float32.
+
+The graph is the one under construction, so whatever the integer model computes has a float value to be compared with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware.ivit.windows import gathered
+from hw.spec.laws import evaluate
+from hw.spec.model import Node
+
+__all__ = ["Reference", "gelu", "softmax"]
+
+Array = NDArray[Any]
+f32 = np.float32
+_STRUCTURE = {"class_token", "window_partition", "window_reverse", "merge"}  # the laws move elements, of any type
+_MASK = f32(-100)
+_X = np.linspace(-8, 8, (1 << 16) + 1)
+_PHI = np.array([math.erfc(-x / math.sqrt(2)) / 2 for x in _X])  # linear between points is within 2e-9
+
+
+def gelu(x: Array) -> Array:
+    """x times the normal distribution function of x, in float32."""
+    return x * np.interp(x, _X, _PHI).astype(f32)
+
+
+def softmax(x: Array) -> Array:
+    """Softmax of rows, in x's type."""
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+class Reference:
+    """Float values of nodes; `weights` are floats under official names, `images` normalised pixels."""
+
+    def __init__(self, weights: Mapping[str, Array], images: Array) -> None:
+        self.weights, self.images = weights, images
+        self.epsilon = f32(1e-5 if any(name.startswith("layers.") for name in weights) else 1e-6)  # timm's Swin and ViT
+        self.values: dict[str, Array] = {}
+
+    def _tensor(self, name: str) -> Array:
+        return np.asarray(self.weights[name], f32)
+
+    def step(self, node: Node, tensors: Mapping[str, Array]) -> Array:
+        """Computes `node`; `tensors` are those of the integer graph, of which only masks are used."""
+        inputs = [self.values[name] for name in node.inputs]
+        if node.op in _STRUCTURE:
+            value = evaluate(tensors, node, inputs)
+        elif node.op == "constant":
+            value = self._constant(node.name, tensors)
+        elif node.op == "input":
+            value = self.images.astype(f32)
+        else:
+            value = getattr(self, f"_{node.op}")(node, *inputs)
+        self.values[node.name] = value
+        return value
+
+    def _constant(self, name: str, tensors: Mapping[str, Array]) -> Array:
+        value = tensors[f"{name}.value"]
+        if name == "qact_pos":
+            return self._tensor("pos_embed").reshape(1, *value.shape)
+        if name.endswith("qact_table"):
+            table = self._tensor(name.replace("qact_table", "relative_position_bias_table"))
+            return gathered(table, math.isqrt(value.shape[-1]))[None]
+        return value[None].astype(f32)  # a mask of zeros and ones
+
+    def _affine(self, name: str, x: Array) -> Array:
+        weight = self._tensor(f"{name}.weight")
+        y = x @ weight.reshape(len(weight), -1).T
+        return y + self._tensor(f"{name}.bias") if f"{name}.bias" in self.weights else y
+
+    def _patch_embed(self, node: Node, x: Array) -> Array:
+        patch = node.attributes["patch"]
+        n, channels, height, width = x.shape
+        x = x.reshape(n, channels, height // patch, patch, width // patch, patch).transpose(0, 2, 4, 1, 3, 5)
+        return self._affine(node.name, x.reshape(n, -1, channels * patch * patch))
+
+    def _concat_cls(self, _node: Node, x: Array) -> Array:
+        cls = np.broadcast_to(self._tensor("cls_token"), (len(x), 1, x.shape[2]))
+        return np.concatenate([cls, x], axis=1)
+
+    def _linear(self, node: Node, x: Array) -> Array:
+        return self._affine(node.name, x)
+
+    def _requantize(self, _node: Node, x: Array) -> Array:
+        return x
+
+    def _add(self, _node: Node, x: Array, identity: Array) -> Array:
+        return x + identity
+
+    def _layer_norm(self, node: Node, x: Array) -> Array:
+        centred = x - x.mean(-1, keepdims=True)
+        deviation = np.sqrt(np.square(centred).mean(-1, keepdims=True) + self.epsilon)
+        return centred / deviation * self._tensor(f"{node.name}.weight") + self._tensor(f"{node.name}.bias")
+
+    def _split(self, node: Node, qkv: Array) -> Array:
+        """[B, windows*n, 3*dim] -> [3, B, (windows,) heads, n, dim/heads]."""
+        heads = node.attributes["heads"]
+        leading = (node.attributes["windows"],) if "windows" in node.attributes else ()
+        parts = qkv.reshape(len(qkv), *leading, -1, 3, heads, qkv.shape[2] // (3 * heads))
+        return np.moveaxis(parts, (-3, -2), (0, -3))
+
+    def _scores(self, node: Node, qkv: Array) -> Array:
+        query, key, _ = self._split(node, qkv)
+        return query @ key.swapaxes(-1, -2) * f32(query.shape[-1] ** -0.5)
+
+    def _context(self, node: Node, probabilities: Array, qkv: Array) -> Array:
+        value = self._split(node, qkv)[2]
+        return (probabilities @ value).swapaxes(-2, -3).reshape(*qkv.shape[:2], -1)
+
+    def _shiftmax(self, _node: Node, x: Array, mask: Array | None = None) -> Array:
+        return softmax(x if mask is None else x + _MASK * mask[:, :, None])
+
+    def _shift_gelu(self, _node: Node, x: Array) -> Array:
+        return gelu(x)
+
+    def _mean(self, _node: Node, x: Array) -> Array:
+        return x.mean(axis=1)

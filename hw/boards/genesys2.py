@@ -1,0 +1,46 @@
+"""Digilent Genesys 2: XC7K325T in FFG900, speed grade -2, 1 GB DDR3 on 32 pins, USB-UART."""
+
+from copy import deepcopy
+
+from amaranth_boards.genesys2 import Genesys2Platform
+
+from hw.boards.board import Board
+from hw.boards.shell import Shell
+from hw.synthesis import SERIES7
+
+__all__ = ["GENESYS2"]
+
+_ROWS = 15  # address pins that the board's chips have
+
+
+def _trimmed(resources):
+    """The platform's resources without the address pin that no chip is connected to."""
+    resources = deepcopy(resources)
+    ddr3 = next(resource for resource in resources if resource.name == "ddr3")
+    pins = next(signal for signal in ddr3.ios if signal.name == "a").ios[0]
+    pins.names = pins.names[:_ROWS]
+    return resources
+
+
+class _Genesys2(Genesys2Platform):
+    resources = _trimmed(Genesys2Platform.resources)
+
+
+GENESYS2 = Board(
+    name="genesys2",
+    title="Digilent Genesys 2",
+    part="xc7k325tffg900-2",
+    clock_hz=100_000_000,
+    family=SERIES7,
+    capacity={"lut": 203_800, "ff": 407_600, "dsp": 840, "bram36": 445},  # Xilinx DS180
+    reserve={"lut": 7_000, "ff": 4_500, "dsp": 0, "bram36": 0},
+    reserve_source="LiteDRAM DDR3 controller and bus ports, synthesised alone by yosys",
+    platform=_Genesys2,
+    shell=Shell(
+        input_hz=200e6, speed_grade=2, phy="K7DDRPHY", module="MT41J256M16", chips=4, rows=_ROWS,
+        memory_bytes=1 << 30, data_bits=256,
+    ),
+    toolchains=("vivado", "openxc7"),
+    programmer="genesys2",
+    primitives=True,
+)  # fmt: skip

@@ -1,0 +1,163 @@
+"""Memory accesses of the bridge: bytes to and from words."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from hw.spec.link import CHECKSUM_LIMIT, Status
+from hw.units.ports import AXIRead, AXIWrite
+
+__all__ = ["MemoryPort"]
+
+_TRANSFER = data.StructLayout({"write": 1, "address": 32, "count": range(CHECKSUM_LIMIT + 1)})
+
+
+class MemoryPort(wiring.Component):
+    """Reads or writes `count` bytes from any byte address on, a word at a time.
+
+    The first bus error, or access not answered in time, decides ``status``; after a TIMEOUT the rest is not tried: what
+    is still to be written is taken and dropped, what is still to be read is anything. Nothing is begun until the bus
+    has answered; that late answer is dropped.
+
+    Parameters
+    ----------
+    word_bits : int
+    bus_cycles : int
+        A power of two.
+
+    Members
+    -------
+    start : In(stream(_TRANSFER))
+        ``count`` is not zero.
+    i : In(stream(8)), o : Out(stream(8))
+        The bytes.
+    abort : In(1)
+        Ends a transfer that waits for bytes to come or to go.
+    busy : Out(1)
+        A transfer is not over.
+    status : Out(4)
+        OK, BUS or TIMEOUT, of the transfer so far.
+    read : Out(AXIRead), write : Out(AXIWrite)
+    """
+
+    def __init__(self, *, word_bits, bus_cycles):
+        self.word_bits = word_bits
+        self.timer_bits = exact_log2(bus_cycles)
+        super().__init__({
+            "start": In(stream.Signature(_TRANSFER)),
+            "i": In(stream.Signature(8)),
+            "o": Out(stream.Signature(8)),
+            "abort": In(1),
+            "busy": Out(1),
+            "status": Out(4),
+            "read": Out(AXIRead(word_bits)),
+            "write": Out(AXIWrite(word_bits)),
+        })
+
+    def elaborate(self, _platform):
+        m = Module()
+        lanes = self.word_bits // 8
+        write = Signal(reset_less=True)
+        word = Signal(32 - exact_log2(lanes), reset_less=True)
+        lane = Signal(range(lanes), reset_less=True)
+        left = Signal.like(self.start.p.count, reset_less=True)
+        content, found = (Signal(self.word_bits, name=name, reset_less=True) for name in ("content", "found"))
+        strobe = Signal(lanes)
+        status = Signal(Status, reset_less=True)
+        occupied = Signal()  # the bus owes an answer
+        timer = Signal(self.timer_bits + 1)
+        asked = {name: Signal(name=f"asked_{name}") for name in ("aw", "w", "ar")}
+        answered, error, moved, ask = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            self.busy.eq(1),
+            self.status.eq(status),
+            self.o.p.eq(found.word_select(lane, 8)),
+            self.read.ar.p.address.eq(word << exact_log2(lanes)),
+            self.write.aw.p.address.eq(word << exact_log2(lanes)),
+            self.write.w.p.data.eq(content),
+            self.write.w.p.strobe.eq(strobe),
+            self.write.w.p.last.eq(1),
+            self.read.ar.valid.eq(asked["ar"]),
+            self.write.aw.valid.eq(asked["aw"]),
+            self.write.w.valid.eq(asked["w"]),
+            self.read.r.ready.eq(1),
+            self.write.b.ready.eq(1),
+            answered.eq(self.read.r.valid | self.write.b.valid),
+            error.eq(Mux(write, self.write.b.p.error, self.read.r.p.error)),
+        ]
+        for name, port in (("aw", self.write.aw), ("w", self.write.w), ("ar", self.read.ar)):
+            with m.If(port.ready):
+                m.d.sync += asked[name].eq(0)
+        m.d.sync += timer.eq(timer + 1)
+        with m.If(answered):
+            m.d.sync += occupied.eq(0)
+        with m.If(moved):
+            m.d.sync += [lane.eq(lane + 1), left.eq(left - 1)]
+        with m.If(ask):
+            m.d.sync += [occupied.eq(1), timer.eq(0), asked["ar"].eq(~write)]
+            m.d.sync += [asked["aw"].eq(write), asked["w"].eq(write)]
+        word_ends = (left == 1) | (lane == lanes - 1)
+        dead = status == Status.TIMEOUT
+
+        with m.FSM():
+            with m.State("Idle"):
+                m.d.comb += [self.start.ready.eq(1), self.busy.eq(0)]
+                with m.If(self.start.valid):
+                    m.d.sync += [
+                        lane.eq(self.start.p.address),
+                        left.eq(self.start.p.count),
+                        write.eq(self.start.p.write),
+                        status.eq(Mux(occupied, Status.TIMEOUT, Status.OK)),
+                    ]
+                    with m.If(~occupied):  # what is on the bus has to stay as it is
+                        m.d.sync += [word.eq(self.start.p.address >> exact_log2(lanes)), strobe.eq(0)]
+                    m.next = "Read"
+                    with m.If(self.start.p.write):
+                        m.next = "Collect"
+            with m.State("Collect"):
+                m.d.comb += [self.i.ready.eq(1), moved.eq(self.i.valid)]
+                with m.If(self.abort):
+                    m.next = "Idle"
+                with m.Elif(self.i.valid):
+                    with m.If(~dead):
+                        m.d.sync += [content.word_select(lane, 8).eq(self.i.p), strobe.bit_select(lane, 1).eq(1)]
+                    with m.If(word_ends & ~dead):
+                        m.next = "Write"
+                    with m.Elif(left == 1):
+                        m.next = "Idle"
+            with m.State("Write"):
+                m.d.comb += ask.eq(1)
+                m.next = "Wait"
+            with m.State("Read"):
+                m.d.comb += ask.eq(~dead)
+                m.next = "Wait"
+                with m.If(dead):
+                    m.next = "Deliver"
+            with m.State("Wait"):
+                with m.If(answered):
+                    with m.If(error & (status == Status.OK)):
+                        m.d.sync += status.eq(Status.BUS)
+                    m.d.sync += found.eq(self.read.r.p.data)
+                    with m.If(write):
+                        m.d.sync += strobe.eq(0)
+                with m.Elif(timer[-1]):
+                    m.d.sync += status.eq(Status.TIMEOUT)
+                with m.If(answered | timer[-1]):
+                    m.next = "Deliver"
+                    with m.If(write & (left == 0)):
+                        m.next = "Idle"
+                    with m.Elif(write):
+                        m.next = "Collect"
+                    with m.If(answered & write):
+                        m.d.sync += word.eq(word + 1)
+            with m.State("Deliver"):
+                m.d.comb += [self.o.valid.eq(1), moved.eq(self.o.ready)]
+                with m.If(self.abort):
+                    m.next = "Idle"
+                with m.Elif(self.o.ready & (left == 1)):
+                    m.next = "Idle"
+                with m.Elif(self.o.ready & word_ends & ~dead):
+                    m.d.sync += word.eq(word + 1)
+                    m.next = "Read"
+        return m

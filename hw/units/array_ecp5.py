@@ -1,0 +1,43 @@
+"""Weight-stationary array on ECP5's MULT18X18D: one product per multiplier, sums in the fabric."""
+
+from amaranth.hdl import Module, Signal, signed
+
+from hw.units.mult18 import MULT18
+from hw.units.stationary_array import StationaryArray, delayed
+
+__all__ = ["ArrayECP5"]
+
+
+class ArrayECP5(StationaryArray):
+    """See :class:`hw.units.stationary_array.StationaryArray`; the working weights are the multipliers' own registers.
+
+    A sum goes down through one fabric adder and register per row, which follows the multiplier's output register.
+
+    Parameters
+    ----------
+    rows, cols, sum_bits: see StationaryArray
+    primitives: instantiate MULT18X18D, else its behavioural model
+    """
+
+    def __init__(self, *, rows, cols, sum_bits, primitives=False):
+        self.primitives = primitives
+        super().__init__(rows=rows, cols=cols, sum_bits=sum_bits)
+
+    def elaborate(self, _platform):
+        m = Module()
+        tokens, weights, swaps, enables = self.waves(m)
+        sums = [0] * self.cols
+        for row in range(self.rows):
+            for c in range(self.cols):
+                shadow = Signal(signed(8), name=f"shadow{row}_{c}", reset_less=True)
+                with m.If(enables[row][c]):
+                    m.d.sync += shadow.eq(weights[row])
+                cell = MULT18(primitive=self.primitives)
+                m.submodules[f"mult{row}_{c}"] = cell
+                m.d.comb += [cell.a.eq(shadow), cell.load_a.eq(swaps[row]), cell.b.eq(tokens[row])]
+                total = Signal(signed(self.sum_bits), name=f"total{row}_{c}", reset_less=True)
+                m.d.sync += total.eq(sums[c] + cell.p)
+                sums[c] = total
+        for c, total in enumerate(sums):
+            m.d.comb += self.sums.data[c].eq(delayed(m, total, f"sum{c}"))
+        return m

@@ -1,0 +1,63 @@
+"""Command line: python -m sim board PRESET --pty | --udp [PORT]."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from hw.spec.config import PRESETS, Config, ConfigError, override, parse_settings
+from hw.spec.link import UDP_PORT
+from sim.board.board import DIVISOR, Pty, Udp, open_board
+from sim.verilated import BuildError
+
+__all__ = ["main"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m sim", description="the gateware, compiled, as other programs see it")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    board = commands.add_parser("board", help="serve a simulated board until interrupted")
+    board.add_argument("preset", help=f"one of {', '.join(PRESETS)}")
+    board.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a Config field")
+    line = board.add_mutually_exclusive_group(required=True)
+    line.add_argument("--pty", action="store_true", help="UART pins on a pseudo-terminal; prints its path")
+    line.add_argument("--udp", type=int, nargs="?", const=UDP_PORT, metavar="PORT", help="datagrams on 127.0.0.1")
+    board.add_argument("--divisor", type=int, default=DIVISOR, help="cycles per bit of the UART, at least 4")
+    board.add_argument("--memory", type=int, default=256, metavar="MIB", help="a power of two")
+    return top
+
+
+def _config(arguments: argparse.Namespace) -> Config:
+    if arguments.preset not in PRESETS:
+        raise ConfigError(f"no preset is called {arguments.preset!r}; presets: {', '.join(PRESETS)}")
+    if not 4 <= arguments.divisor < 1 << 16:
+        raise ConfigError(f"--divisor must be from 4 to 65535 cycles, not {arguments.divisor}")
+    if arguments.memory not in [1 << n for n in range(12)]:
+        raise ConfigError(f"--memory must be a power of two from 1 to 2048 MiB, not {arguments.memory}")
+    return override(PRESETS[arguments.preset], parse_settings(arguments.set))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serves until interrupted; the first line printed is the device as `python -m firmware --device` takes it."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        config = _config(parsed)
+        simulation = open_board(
+            config, "uart" if parsed.pty else "udp", memory_size=parsed.memory << 20, divisor=parsed.divisor
+        )
+        server = Pty(simulation) if parsed.pty else Udp(simulation, port=parsed.udp)
+    except (BuildError, ConfigError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(server.device, flush=True)
+    try:
+        server.serve()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        server.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

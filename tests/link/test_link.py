@@ -1,0 +1,266 @@
+# amaranth: UnusedElaboratable=no
+"""The driver's protocol on the gateware, over a simulated line that works."""
+
+import random
+import zlib
+
+import pytest
+
+from firmware.link.channel import LinkError
+from firmware.link.client import Identity, Link
+from hw.spec.link import (
+    CHECKSUM_LIMIT,
+    HELLO_KEY,
+    PAYLOAD_LIMIT,
+    VERSION,
+    WINDOW,
+    Op,
+    Response,
+    Status,
+    Window,
+    frame,
+    pack_response,
+    unpack_response,
+)  # fmt: skip
+from sim.board.bench import (
+    COUNT,
+    FINGERPRINT,
+    HANG,
+    MEMORY,
+    PLAIN,
+    SHELL_REGISTER,
+    SUM,
+    open_link_bench,
+)  # fmt: skip
+from tests.support.link import FaultyChannel
+
+PATIENCE = 1e-4  # seconds, simulated
+
+
+@pytest.fixture(params=["uart", "udp"])
+def link(request):
+    opened = Link(open_link_bench(request.param), patience=PATIENCE, seed=1)
+    assert opened.hello() == Identity(FINGERPRINT, MEMORY)
+    return opened
+
+
+def exchange(link, request):
+    """The device's answer to raw bytes."""
+    link.channel.send(request)
+    data = link.channel.receive(1e-3)
+    while len(data) < 16:
+        more = link.channel.receive(1e-3)
+        assert more, data.hex()
+        data += more
+    return unpack_response(data[:16])
+
+
+def test_registers_of_both_windows(link):
+    link.write_registers([(PLAIN, 0x12345678), (Window.SHELL + SHELL_REGISTER, 0x9ABCDEF0)])
+    assert link.read_register(PLAIN) == 0x12345678
+    assert link.read_register(Window.SHELL + SHELL_REGISTER) == 0x9ABCDEF0
+    values = [random.Random(4).randrange(1 << 20) for _ in range(100)]
+    link.write_registers([(COUNT, value) for value in values])
+    assert (link.read_register(COUNT), link.read_register(SUM)) == (100, sum(values))
+    assert (link.statistics.repeated, link.statistics.silences) == (0, 0)
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 1023, 1024, 1025, 5000])
+def test_memory_at_any_byte(link, size):
+    rng, memory = random.Random(size), link.channel.simulation.memory
+    for at in (0, 1, 4095, MEMORY - size):
+        data = rng.randbytes(size)
+        before = bytes(memory)
+        link.write_memory(at, data)
+        assert bytes(memory) == before[:at] + data + before[at + size :]
+        assert link.read_memory(at, size) == data
+        assert link.checksums(at, size) == [zlib.crc32(data)]
+
+
+def test_checksums_of_pieces(link):
+    data = random.Random(1).randbytes(2 * CHECKSUM_LIMIT + 100)
+    link.channel.simulation.write(8, data)
+    pieces = [data[at : at + CHECKSUM_LIMIT] for at in range(0, len(data), CHECKSUM_LIMIT)]
+    assert link.checksums(8, len(data)) == [zlib.crc32(piece) for piece in pieces]
+
+
+def test_nine_tenths_of_the_serial_line():
+    """Bulk transfers, both ways, payload bytes against what the line could carry: simulated, exact to the cycle."""
+    link = Link(open_link_bench("uart"), patience=PATIENCE, seed=1)
+    link.hello()
+    data = random.Random(2).randbytes(1 << 16)
+    for transfer in (lambda: link.write_memory(3, data), lambda: link.read_memory(3, len(data))):
+        before = link.channel.now()
+        transfer()
+        assert len(data) * link.channel.pace / (link.channel.now() - before) >= 0.97
+
+
+def test_errors_of_the_bus_are_told_and_over(link):
+    for address, message in (
+        (0x10, "READ_REGISTER at 0x10 on the simulated line: the device's bus answered an error"),
+        (Window.SHELL, "READ_REGISTER at 0x80000000 on the simulated line: the device's bus answered an error"),
+    ):
+        with pytest.raises(LinkError, match=message):
+            link.read_register(address)
+    with pytest.raises(LinkError, match=r"WRITE_REGISTER at 0x4 .* answered an error"):
+        link.write_registers([(PLAIN, 1), (SUM, 2), (PLAIN, 3)])  # SUM cannot be written
+    assert link.read_register(PLAIN) == 3
+    link.channel.simulation.configure(error_base=0x2000, error_size=16)
+    with pytest.raises(LinkError, match=r"READ_MEMORY at 0x1f00 .* answered an error"):
+        link.read_memory(0x1F00, 1024)
+    with pytest.raises(LinkError, match=r"WRITE_MEMORY at 0x1f00 .* answered an error"):
+        link.write_memory(0x1F00, bytes(1024))
+    with pytest.raises(LinkError, match=r"CHECKSUM at 0x1f00 .* answered an error"):
+        link.checksums(0x1F00, 1024)
+    with pytest.raises(LinkError, match=r"READ_MEMORY at 0x100000 .* answered an error"):
+        link.read_memory(MEMORY, 16)
+    link.channel.simulation.configure(error_size=0)
+    assert link.read_memory(0x1F00, 1024) == bytes(1024)
+
+
+def test_a_bus_that_hangs_is_told_and_hangs_nothing_else(link):
+    for _ in range(2):
+        with pytest.raises(LinkError, match=r"READ_REGISTER at 0xc .* does not answer; was its memory started"):
+            link.read_register(HANG)
+    data = bytes(range(100))
+    link.write_memory(5, data)
+    assert link.read_memory(5, 100) == data
+
+
+def test_a_memory_that_hangs_and_comes_back(link):
+    """As before the DRAM is trained: answered TIMEOUT; the late answers are not taken for others'."""
+    data = random.Random(6).randbytes(200)
+    link.channel.simulation.write(0x500, data)
+    link.channel.simulation.configure(latency=5000, write_latency=5000)
+    with pytest.raises(LinkError, match=r"READ_MEMORY at 0x100 .* does not answer; was its memory started"):
+        link.read_memory(0x100, 100)
+    link.channel.simulation.serve(10_000)
+    with pytest.raises(LinkError, match=r"WRITE_MEMORY at 0x200 .* does not answer; was its memory started"):
+        link.write_memory(0x200, bytes(100))
+    link.channel.simulation.configure(latency=21, write_latency=5)
+    link.channel.simulation.serve(10_000)
+    assert link.read_memory(0x500, 200) == data
+    link.write_memory(0x203, data)
+    assert link.read_memory(0x203, 200) == data
+
+
+def test_random_memory_timing_changes_no_result():
+    link = Link(open_link_bench("uart", random=7), patience=PATIENCE, seed=1)
+    link.hello()
+    data = random.Random(2).randbytes(3000)
+    link.write_memory(77, data)
+    assert link.read_memory(77, 3000) == data
+
+
+def test_a_reset_is_told(link):
+    link.write_registers([(PLAIN, 1)])
+    link.channel.simulation.reset()
+    with pytest.raises(LinkError, match="the device on the simulated line was reset: open it again"):
+        link.read_register(PLAIN)
+    link.hello()
+    assert link.read_register(PLAIN) == 0
+
+
+def test_an_unplugged_line_is_told_and_can_be_opened_again():
+    bench = open_link_bench("uart")
+    data = random.Random(3).randbytes(20_000)
+    for after in (0, 500, 1077, 7000):
+        link = Link(FaultyChannel(bench, rate=0, seed=0, unplug_after=after), patience=PATIENCE, seed=after)
+        with pytest.raises(LinkError, match="the faulty line is gone"):
+            link.hello(), link.write_memory(0, data)
+        link = Link(bench, patience=PATIENCE, seed=after)
+        link.hello()
+        link.write_memory(0, data)
+        assert link.read_memory(0, len(data)) == data
+
+
+def test_after_an_interruption_nothing_old_is_mistaken(link):
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(_done):
+        raise Interrupted
+
+    data = random.Random(3).randbytes(20_000)
+    with pytest.raises(Interrupted):
+        link.write_memory(0, data, interrupt)
+    link.write_memory(0, data)
+    assert link.read_memory(0, len(data)) == data
+
+
+def test_what_is_repeated_is_not_done_again(link):
+    """The device answers a repeated doorbell with the status it had, as far back as the window."""
+    start = link.line.next
+    for number in range(WINDOW):
+        assert exchange(link, frame(Op.WRITE_REGISTER, start + number, COUNT, 5)).status is Status.OK
+    for number in range(WINDOW):
+        answer = exchange(link, frame(Op.WRITE_REGISTER, start + number, COUNT, 5))
+        assert (answer.status, answer.value) == (Status.REPEATED, Status.OK)
+    assert exchange(link, frame(Op.WRITE_REGISTER, start + WINDOW, SUM, 5)).status is Status.BUS
+    answer = exchange(link, frame(Op.WRITE_REGISTER, start + WINDOW, SUM, 5))
+    assert (answer.status, answer.value) == (Status.REPEATED, Status.BUS)
+    link.line.next += WINDOW + 1
+    assert link.read_register(COUNT) == WINDOW
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        ((Op.READ_MEMORY, 0, 0, PAYLOAD_LIMIT + 1), Status.REFUSED),
+        ((Op.READ_MEMORY, 0, 0, 0), Status.REFUSED),
+        ((Op.CHECKSUM, 0, 0, CHECKSUM_LIMIT + 1), Status.REFUSED),
+        ((Op.WRITE_MEMORY, 0, 0, 0), Status.REFUSED),
+        ((9, 0, 0, 0), Status.REFUSED),
+        ((Op.READ_REGISTER, 1, 0, 0), Status.ORDER),
+        ((Op.READ_REGISTER, -17, 0, 0), Status.ORDER),
+        ((Op.WRITE_MEMORY, 3, 0, 4, b"abcd"), Status.ORDER),
+    ],
+)
+def test_what_cannot_be_done_is_refused(link, request_, status):
+    op, number, *rest = request_
+    answer = exchange(link, frame(op, (link.line.next + number) % 65536, *rest))
+    assert answer.status is status
+    assert not link.channel.simulation.memory[:8].any()
+
+
+def test_another_version_is_refused(link):
+    assert exchange(link, frame(Op.HELLO, 5, 0, HELLO_KEY + 1)) == Response(
+        Op.HELLO, Status.VERSION, 5, link.line.next, VERSION << 8 | 20, HELLO_KEY
+    )
+
+
+class Other:
+    """A device that answers HELLO with `status` and `detail`, or nothing at all."""
+
+    name, pace = "the other line", 1e-6
+
+    def __init__(self, status=None, detail=0, value=0):
+        self.answer, self.time, self.sent = (status, detail, value), 0.0, b""
+
+    def send(self, data):
+        self.sent = data
+
+    def receive(self, timeout):
+        self.time += timeout
+        status, detail, value = self.answer
+        if status is None or not self.sent:
+            return b""
+        number = int.from_bytes(self.sent[2:4], "little")
+        self.sent = b""
+        return pack_response(Response(Op.HELLO, status, number, (number + 1) % 65536, detail, value))
+
+    def now(self):
+        return self.time
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ((None,), "nothing answers on the other line: is the board configured, and is this its line?"),
+        ((Status.OK, 9 << 8 | 28), "the device on the other line speaks version 9 of the protocol, this host 1"),
+        ((Status.VERSION, 2 << 8, HELLO_KEY + 1), "speaks version 2 of the protocol, this host 1"),
+    ],
+)
+def test_strangers_and_silence(answer, message):
+    with pytest.raises(LinkError, match=message):
+        Link(Other(*answer)).hello()
