@@ -3,13 +3,14 @@
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 from hw.spec.isa import Fault
+from hw.units.credit_queue import CreditQueue
 from hw.units.moments import Moments
 from hw.units.norm_table import NormTable
 from hw.units.normalize import Normalize
-from hw.units.packer import Packer
+from hw.units.packer import Packer, result_layout
 from hw.units.ports import INDEX_BITS, ScratchRead, ScratchWrite, engine_members
 from hw.units.requantize_lanes import RequantizeLanes
 from hw.units.row_statistics import RowStatistics
@@ -31,10 +32,11 @@ class VectorEngine(wiring.Component):
         scratch_read -> ReadQueues -> Unpacker --+-> ShiftmaxSum, Moments -> statistics RAM
                             |                    +-> Shiftmax -------------------------------------+
                             |                    +-> Normalize --+                                 |
-                            |                    +-> ShiftGelu --+-> Requantizers -> ResultClamp --+-> Packer
+                            |                    +-> ShiftGelu --+-> Requantizers -> ResultClamp --+-> CreditQueue
                             +-> second Unpacker (ADD) -----------+                                      |
-                            +-> NormTable -------^                                    scratch_write <- RowWriter
+                            +-> NormTable -------^                          scratch_write <- RowWriter <- Packer
 
+    Nothing stalls between the unpackers and the queue of results, which has room for every beat that enters.
     Rate: `lanes` elements per cycle (SHIFT_GELU, ADD: one), without gaps from row to row; scratchpad and row
     units may stall it, and with lanes = rows/2 the writer does, which needs 3 cycles for a word of two planes. The next
     instruction starts 2 cycles after the previous one has retired. The row-maximum RAM answers one cycle after
@@ -113,6 +115,10 @@ class VectorEngine(wiring.Component):
         })
         m.submodules.normalize = self.normalize = Normalize(lanes=lanes, tag=self.tag)
         m.submodules.requantize = self.requantize = RequantizeLanes(lanes=lanes)
+        longest = max(self.shiftmax.latency, self.shift_gelu.latency + self.requantize.latency)
+        m.submodules.results = self.results = CreditQueue(
+            shape=result_layout(lanes=lanes), depth=1 << ceil_log2(longest + 2)
+        )
         m.submodules.packer = self.packer = Packer(rows=rows, lanes=lanes)
         m.submodules.writer = self.writer = RowWriter(rows=rows, scratch_words=self.scratch_words)
 
@@ -215,7 +221,7 @@ class VectorEngine(wiring.Component):
     def _elements(self, m):
         """Beats from the unpackers to the unit of the instruction."""
         command, table = self.command, self.norm_table
-        beat, valid = self.source.o.payload, self.source.o.valid
+        beat, valid, room = self.source.o.payload, self.source.o.valid, self.results.room
         parity = beat.index[-1]
         normalize = self.normalize.i
         lanes_of_rows = (self.shiftmax_sum, self.shiftmax, self.moments)
@@ -225,33 +231,37 @@ class VectorEngine(wiring.Component):
         m.d.comb += [normalize.payload.x[lane].eq(beat.x[lane]) for lane in range(self.lanes)]
         m.d.comb += [
             self.shiftmax_sum.i.valid.eq(valid & command.shiftmax_sum),
-            self.shiftmax.i.valid.eq(valid & command.shiftmax),
+            self.shiftmax.i.valid.eq(valid & command.shiftmax & room),
             self.moments.i.valid.eq(valid & command.moments),
-            self.shift_gelu.i.valid.eq(valid & command.shift_gelu),
+            self.shift_gelu.i.valid.eq(valid & command.shift_gelu & room),
             self.shift_gelu.i.payload.x.eq(beat.x[0]),
             self.shift_gelu.i.payload.last.eq(beat.last),
             table.bias_index.eq(beat.index),
-            normalize.valid.eq(valid & command.layer_norm & table.filled.bit_select(parity, 1)),
+            normalize.valid.eq(valid & command.layer_norm & room & table.filled.bit_select(parity, 1)),
             normalize.payload.bias.eq(table.bias),
             normalize.payload.tag.index.eq(beat.index),
             normalize.payload.tag.mask.eq(beat.mask),
             normalize.payload.tag.last.eq(beat.last),
             normalize.payload.tag.group_last.eq(beat.group_last),
         ]
-        used = normalize.valid & normalize.ready & beat.group_last
+        used = normalize.valid & beat.group_last
         m.d.comb += table.used.eq(Cat(used & ~parity, used & parity))
-        self.add_pair = Signal()  # both operands of ADD are there
-        self.add_ready = Signal()  # and taken
+        self.add_pair = Signal()  # both operands of ADD are there, and taken
+        begin = Signal()  # of a beat of results
         m.d.comb += [
-            self.add_pair.eq(valid & self.source.identity.valid & command.add),
-            self.source.identity.ready.eq(self.add_pair & self.add_ready),
+            self.add_pair.eq(valid & self.source.identity.valid & command.add & room),
+            self.source.identity.ready.eq(self.add_pair),
+            begin.eq(
+                (self.shiftmax.i.valid & self.shiftmax.i.ready)
+                | (self.shift_gelu.i.valid & self.shift_gelu.i.ready)
+                | normalize.valid
+                | self.add_pair
+            ),
+            self.results.begin.eq(begin),
             self.source.o.ready.eq(
-                (command.shiftmax_sum & self.shiftmax_sum.i.ready)
-                | (command.shiftmax & self.shiftmax.i.ready)
+                begin
+                | (command.shiftmax_sum & self.shiftmax_sum.i.ready)
                 | (command.moments & self.moments.i.ready)
-                | (command.shift_gelu & self.shift_gelu.i.ready)
-                | (normalize.valid & normalize.ready)
-                | (self.add_pair & self.add_ready)
             ),
         ]
 
@@ -268,9 +278,8 @@ class VectorEngine(wiring.Component):
             requantize.i.valid.eq(
                 (command.layer_norm & normalized.valid) | (command.shift_gelu & gelu.valid) | self.add_pair
             ),
-            normalized.ready.eq(command.layer_norm & requantize.i.ready),
-            gelu.ready.eq(command.shift_gelu & requantize.i.ready),
-            self.add_ready.eq(requantize.i.ready),
+            normalized.ready.eq(1),
+            gelu.ready.eq(1),
             table.factor_index.eq(tag.index),
             table.release.eq(Cat(release & ~tag.index[-1], release & tag.index[-1])),
         ]
@@ -296,23 +305,21 @@ class VectorEngine(wiring.Component):
 
     def _results(self, m):
         """The results into words, the words into the scratchpad; the performance counters' view."""
-        command, packer, writer = self.command, self.packer, self.writer
+        command, packer, writer, arriving = self.command, self.packer, self.writer, self.results.i
         probabilities, clamped = self.shiftmax.o, self.requantize.o
         with m.If(command.shiftmax):
             m.d.comb += [
-                packer.i.valid.eq(probabilities.valid),
-                probabilities.ready.eq(packer.i.ready),
-                packer.i.payload.mask.eq(probabilities.payload.mask),
-                packer.i.payload.last.eq(probabilities.payload.last),
-                *(packer.i.payload.x[lane].eq(probabilities.payload.p[lane]) for lane in range(self.lanes)),
+                arriving.valid.eq(probabilities.valid),
+                arriving.payload.mask.eq(probabilities.payload.mask),
+                arriving.payload.last.eq(probabilities.payload.last),
+                *(arriving.payload.x[lane].eq(probabilities.payload.p[lane]) for lane in range(self.lanes)),
             ]
         with m.Else():
-            m.d.comb += [
-                packer.i.valid.eq(clamped.valid),
-                clamped.ready.eq(packer.i.ready),
-                packer.i.payload.eq(clamped.payload),
-            ]
+            m.d.comb += [arriving.valid.eq(clamped.valid), arriving.payload.eq(clamped.payload)]
+        wiring.connect(m, self.results.o, packer.i)
         m.d.comb += [
+            probabilities.ready.eq(1),
+            clamped.ready.eq(1),
             packer.start.eq(self.start),
             packer.planes.eq(command.planes),
             packer.wide.eq(command.wide_dest),

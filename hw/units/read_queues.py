@@ -3,6 +3,7 @@
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from hw.units.ports import ScratchRead
 from hw.units.row_reader import WALK_ADDRESS_BITS
@@ -59,13 +60,13 @@ class ReadQueues(wiring.Component):
         pending = Signal()  # the request register holds an address ...
         address = Signal(WALK_ADDRESS_BITS, reset_less=True)
         other = Signal(reset_less=True)  # ... asked for by the second queue
-        inside = Signal()
+        beyond = Signal()
         load = Signal()
         m.d.comb += [
-            inside.eq(address < self.scratch_words),
-            request.valid.eq(pending & inside & ~self.halt),
+            beyond.eq(address[exact_log2(self.scratch_words) :].any()),
+            request.valid.eq(pending & ~beyond & ~self.halt),
             request.payload.eq(address),
-            self.outside.eq(pending & ~inside),
+            self.outside.eq(pending & beyond),
             load.eq(~pending | (request.valid & request.ready)),
         ]
 

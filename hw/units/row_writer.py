@@ -1,8 +1,9 @@
 """Packed words to the scratchpad."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from hw.units.packer import packed_layout
 from hw.units.ports import ScratchWrite
@@ -71,32 +72,35 @@ class RowWriter(wiring.Component):
         word = Signal(8 * self.rows, reset_less=True)
         low = Signal.like(word, reset_less=True)
         mask = Signal(self.rows, reset_less=True)
-        inside, granted, accept = Signal(), Signal(), Signal()
+        next_address = Signal(ADDRESS_BITS)
+        beyond = Signal(reset_less=True)  # `address` is
+        granted, accept = Signal(), Signal()
         m.d.comb += [
-            inside.eq(address < self.scratch_words),
-            request.valid.eq(pending & inside & ~self.halt),
+            request.valid.eq(pending & ~beyond & ~self.halt),
             request.payload.address.eq(address),
             request.payload.data.eq(word),
             request.payload.mask.eq(mask),
             granted.eq(request.valid & request.ready),
-            self.outside.eq(pending & ~inside),
+            self.outside.eq(pending & beyond),
             self.done.eq(granted & ~second & final),
             self.i.ready.eq(~pending),  # not when granted: grants are late, and stalls reach far
             accept.eq(self.i.valid & self.i.ready),
+            next_address.eq(Mux(pending, address, row_base) + Mux(pending, self.dest_plane, column)),
         ]
+        with m.If(accept | granted):
+            m.d.sync += [address.eq(next_address), beyond.eq(next_address[exact_log2(self.scratch_words) :].any())]
 
         with m.If(accept):
             m.d.sync += [
                 pending.eq(1),
                 second.eq(self.planes),
                 final.eq(packed.final),
-                address.eq(row_base + column),
                 word.eq(packed.word),
                 low.eq(packed.low),
                 mask.eq(packed.mask),
             ]
         with m.Elif(granted):
-            m.d.sync += [pending.eq(second), second.eq(0), address.eq(address + self.dest_plane), word.eq(low)]
+            m.d.sync += [pending.eq(second), second.eq(0), word.eq(low)]
 
         next_group = Signal(ADDRESS_BITS)
         m.d.comb += next_group.eq(column + packed.column)

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 from hw.units.address import advance, extend
 from hw.units.ports import INDEX_BITS, SCRATCH_ADDRESS_BITS, ScratchRead, stationary_members
@@ -116,7 +116,7 @@ class Streamer(wiring.Component):
         begin = Signal(reset_less=True)  # pass 0: sums are overwritten
         row_end, plane_end, pass_end, tile_end, finish, take = (Signal(name=f"{n}_end") for n in (
             "row", "plane", "pass", "tile", "all", "idle"))  # fmt: skip
-        inside = address < self.words
+        inside = ~address[exact_log2(self.words) :].any()
         m.d.comb += [
             row_end.eq(token == operands.rows),
             plane_end.eq(row_end & operands.two_planes & ~low),
