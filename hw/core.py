@@ -1,6 +1,6 @@
 """The machine: registers, sequencer, scratchpad and the five engines, from a Config."""
 
-from amaranth.hdl import Cat, Module, ResetInserter, Signal
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -190,8 +190,7 @@ class Core(wiring.Component):
             increments=[len(retired) if name == "instructions" else 1 for name in _COUNTED], long=_LONG
         )
         for number, name in enumerate(_COUNTED):
-            with m.If(sequencer.running):
-                m.d.comb += counters.events[f"e{number}"].eq(events[name])
+            m.d.sync += counters.events[f"e{number}"].eq(Mux(sequencer.running, events[name], 0))
         m.d.comb += [
             counters.clear.eq(sequencer.restart),
             csr.slot.eq(counters.slot),

@@ -163,7 +163,9 @@ class Sequencer(wiring.Component):
         moving = Cat(
             Cat(engine.busy, engine.retired, engine.issue.valid & engine.issue.ready) for engine in self.engines
         )
-        with m.If(moving.any() | ~self._quiet | ~self._reader.go):
+        moved = Signal()
+        m.d.sync += moved.eq(moving.any() | ~self._quiet | ~self._reader.go)
+        with m.If(moved):
             m.d.sync += idle.eq(0)
         with m.Else():
             m.d.sync += idle.eq(idle + 1)

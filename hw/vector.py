@@ -38,8 +38,8 @@ class VectorEngine(wiring.Component):
 
     Nothing stalls between the unpackers and the queue of results, which has room for every beat that enters.
     Rate: `lanes` elements per cycle (SHIFT_GELU, ADD: one), without gaps from row to row; scratchpad and row
-    units may stall it, and with lanes = rows/2 the writer does, which needs 3 cycles for a word of two planes. The next
-    instruction starts 2 cycles after the previous one has retired. The row-maximum RAM answers one cycle after
+    units may stall it, and with lanes = rows/2 the writer does, which needs 3 cycles for a word of two planes. An
+    instruction retires in the cycle after its last effect; the next one starts 1 cycle after that. The row-maximum RAM answers one cycle after
     ``row_max_address`` (bank*tokens + row).
 
     Parameters
@@ -128,6 +128,7 @@ class VectorEngine(wiring.Component):
         self.start = Signal()
         self.active = Signal()
         index = Signal(INDEX_BITS, reset_less=True)
+        m.d.sync += [self.retired.eq(0), self.fault.eq(Fault.NONE)]
         m.d.comb += [
             self.quiet.eq(1),
             self.fault_index.eq(index),
@@ -143,7 +144,7 @@ class VectorEngine(wiring.Component):
             with m.State("CHECK"):
                 m.d.comb += self.started.eq(1)
                 with m.If(self.decoder.illegal):
-                    m.d.comb += self.fault.eq(Fault.ILLEGAL_OPERAND)
+                    m.d.sync += self.fault.eq(Fault.ILLEGAL_OPERAND)
                     m.next = "STOPPED"
                 with m.Else():
                     m.d.comb += self.start.eq(1)
@@ -151,10 +152,10 @@ class VectorEngine(wiring.Component):
             with m.State("RUN"):
                 m.d.comb += self.active.eq(1)
                 with m.If(self.source.outside | self.writer.outside):
-                    m.d.comb += self.fault.eq(Fault.SCRATCH_ADDRESS)
+                    m.d.sync += self.fault.eq(Fault.SCRATCH_ADDRESS)
                     m.next = "STOPPED"
                 with m.Elif(self.statistics.done | self.writer.done):
-                    m.d.comb += self.retired.eq(1)
+                    m.d.sync += self.retired.eq(1)
                     m.next = "IDLE"
             with m.State("STOPPED"):
                 pass  # until reset

@@ -21,7 +21,7 @@ class LoadEngine(Component):
 
     Two halves: one requests bursts, for which a FIFO has room, so read data are always accepted; the other writes words
     in order and retires. The requests of an instruction start while the words of the one before are still arriving.
-    An instruction retires with the grant of its last write; a burst outside the region faults when the words before
+    An instruction retires in the cycle after the grant of its last write; a burst outside the region faults when the words before
     it are written. A stall of ``scratch`` fills the FIFO (of two longest
     bursts) and then ends requests.
 
@@ -86,8 +86,8 @@ class LoadEngine(Component):
             written.eq(self.scratch.request.valid & self.scratch.request.ready),
             walker.o.ready.eq(written),
             fifo.o.ready.eq(written),
-            self.retired.eq(written & walker.o.p.final),
         ]
+        m.d.sync += self.retired.eq(written & walker.o.p.final)
         with m.If(error):
             m.d.comb += self.fault.eq(isa.Fault.BUS_READ)
         with m.Elif(outside):

@@ -21,7 +21,7 @@ class BurstGenerator(Component):
 
     A burst is as long as the run, `burst_beats` and the next 4 KiB boundary allow, and is checked against the region
     before it is shown: one that would leave it pulses ``outside`` instead and ends the generator's life until reset.
-    A burst takes four cycles (Size, Sum, Check, Send), the first of a later run one more.
+    A burst takes four cycles (Size, Compare, Check, Send), the first of a later run one more.
 
     Word addresses are absolute, with one bit more than 32-bit byte addresses need: every sum of a checked
     address and a stride fits, and is checked before it is used again.
@@ -74,6 +74,7 @@ class BurstGenerator(Component):
         sum_bits = max(word_bits, _FIELDS["offset"]) + 1
         transfer = Signal(self.transfer, reset_less=True)
         word, limit = (Signal(sum_bits, name=name, reset_less=True) for name in ("word", "limit"))
+        space = Signal(signed(sum_bits + 1), reset_less=True)  # words from `word` to the end of the region
         beyond = Signal(reset_less=True)
         left = Signal.like(transfer.run, reset_less=True)
         run_ends, transfer_ends = Signal(reset_less=True), Signal()
@@ -124,10 +125,11 @@ class BurstGenerator(Component):
                 m.d.sync += limit.eq(total)
                 m.next = "Size"
             with m.State("Size"):
-                m.d.sync += [run_ends.eq(left <= room), last.eq(Mux(left <= room, left, room))]
-                m.next = "Sum"
-            with m.State("Sum"):
-                m.d.sync += beyond.eq((total > limit) | word[word_bits:].any())
+                m.d.sync += [run_ends.eq(left <= room), last.eq(Mux(left <= room, left, room)), space.eq(limit - word)]
+                m.next = "Compare"
+            with m.State("Compare"):
+                short = ~space[len(last) :].any() & (space[: len(last)] <= last)
+                m.d.sync += beyond.eq(space[-1] | short | word[word_bits:].any())
                 m.next = "Check"
             with m.State("Check"):
                 with m.If(beyond):

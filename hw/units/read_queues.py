@@ -58,16 +58,13 @@ class ReadQueues(wiring.Component):
         m = Module()
         request = self.port.request
         pending = Signal()  # the request register holds an address ...
-        address = Signal(WALK_ADDRESS_BITS, reset_less=True)
+        address = Signal(len(request.payload), reset_less=True)
         other = Signal(reset_less=True)  # ... asked for by the second queue
-        beyond = Signal()
         load = Signal()
         m.d.comb += [
-            beyond.eq(address[exact_log2(self.scratch_words) :].any()),
-            request.valid.eq(pending & ~beyond & ~self.halt),
+            request.valid.eq(pending & ~self.halt),
             request.payload.eq(address),
-            self.outside.eq(pending & beyond),
-            load.eq(~pending | (request.valid & request.ready)),
+            load.eq(~self.outside & (~pending | (request.valid & request.ready))),
         ]
 
         asks = []
@@ -82,10 +79,14 @@ class ReadQueues(wiring.Component):
             self.addresses.ready.eq(load & ask & ~(other_ask & self.other_addresses.valid)),
         ]
         take_other = self.other_addresses.valid & other_ask
+        following = Mux(take_other, self.other_addresses.payload, self.addresses.payload)
+        taken = take_other | (self.addresses.valid & ask)
+        beyond = following[exact_log2(self.scratch_words) :].any()
         with m.If(load):
             m.d.sync += [
-                pending.eq(take_other | (self.addresses.valid & ask)),
-                address.eq(Mux(take_other, self.other_addresses.payload, self.addresses.payload)),
+                pending.eq(taken & ~beyond),
+                self.outside.eq(taken & beyond),
+                address.eq(following),
                 other.eq(take_other),
             ]
 

@@ -31,7 +31,7 @@ class Vector:
     def start(self, now: int, instruction: Instruction) -> None:
         end = now + 1 + self._timing.cycles(instruction.op, instruction.operands)
         self.busy += self._timing.busy(instruction.op, instruction.operands)
-        self.ready = end + 1
+        self.ready = end
         share = vector_share(self._machine.config, instruction.op, instruction.operands)
         self._machine.matmul.conflicts.add(now, end, share)
         self._machine.retire(Engine.VECTOR, end)

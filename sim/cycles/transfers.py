@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ACCEPTED", "Fetch", "Load", "Store", "bursts"]
 
-_BEGIN = 5  # cycles from the start of a transfer to the check of its first burst: Base, Limit, Size, Sum, Check
-_BURST = 4  # from a burst's check to the next one's: Send, Size, Sum, Check
+_BEGIN = 5  # cycles from the start of a transfer to the check of its first burst: Base, Limit, Size, Compare, Check
+_BURST = 4  # from a burst's check to the next one's: Send, Size, Compare, Check
 _TURN = 1  # and once more when a run ends
 ACCEPTED = 2  # from a check to the acceptance of a read: Send, the arbiter's register
 _PAGE = 4096  # no burst crosses a multiple of it
@@ -162,7 +162,7 @@ class Load:
             machine.at(now + _BURST + (_TURN if self._next[2] else 0), self._check)
             return
         self.ready = max(now + 2, self._taken)
-        machine.retire(Engine.LOAD, last)
+        machine.retire(Engine.LOAD, last + 1)
 
 
 class Store:

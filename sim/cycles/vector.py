@@ -8,6 +8,7 @@ from functools import lru_cache
 from hw.spec.config import Config
 from hw.spec.isa import Op
 from hw.spec.memory import param_words
+from hw.units.credit_queue import CreditQueue
 from hw.units.moments import Moments
 from hw.units.normalize import Normalize
 from hw.units.packer import Packer
@@ -22,9 +23,9 @@ from sim.cycles.units import asked
 
 __all__ = ["VectorTiming"]
 
-_FILL = Scratchpad.latency + 3  # first beat: latency + 5 after the check cycle (VectorSource); less the two ends
+_FILL = Scratchpad.latency + 4  # first beat: latency + 5 after the check cycle (VectorSource); less one end
 _QUEUE = Scratchpad.latency + QUEUE_SLACK  # words of a read queue
-_OUT = Packer.latency + RowWriter.latency
+_OUT = CreditQueue.latency + Packer.latency + RowWriter.latency
 _MAX_EXP = 26  # cycles of GeluMaxExp when the row's maximum is not negative: 23 shifts and 3
 
 
