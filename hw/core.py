@@ -121,6 +121,8 @@ class Core(wiring.Component):
         m.d.comb += [
             *(getattr(sequencer, name).eq(getattr(csr, name)) for name in inputs),
             *(getattr(csr, name).eq(getattr(sequencer, name)) for name in outputs),
+        ]
+        m.d.sync += [
             sequencer.start.eq((csr.control & Control.START).any()),
             sequencer.reset.eq((csr.control & Control.RESET).any()),
         ]

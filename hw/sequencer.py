@@ -211,20 +211,32 @@ class Sequencer(wiring.Component):
         wait = Signal(range(_QUIET_CYCLES))
         faulted, code, who, index = self._faults(m)
         forget = Signal()
+        halting, clearing = Signal(), Signal()  # halt and clear reach far, so they are registers beside the state
+        m.d.comb += halting.eq(self.halt)
+        m.d.sync += [self.halt.eq(halting), self.clear.eq(clearing)]
+
+        def clear():
+            m.d.comb += clearing.eq(1)
+            m.next = "Clear"
+
+        def stop(final):
+            m.d.comb += [halting.eq(1), clearing.eq(0)]
+            m.d.sync += outcome.eq(final)
+            m.next = "Stop"
+
         with m.If(forget):
             m.d.sync += [self.fault_code.eq(isa.Fault.NONE), self.fault_engine.eq(0), self.fault_index.eq(0)]
         with m.FSM():
             with m.State("Idle"):
                 with m.If(self.reset):
                     m.d.sync += [ending.eq(1), outcome.eq(State.IDLE)]
-                    m.next = "Clear"
+                    clear()
                 with m.Elif(self.start):
                     m.d.comb += self.restart.eq(1)
                     m.d.sync += [ending.eq(0), self._run.eq(0), self.status.eq(State.RUNNING)]
                     m.d.comb += forget.eq(1)
-                    m.next = "Clear"
+                    clear()
             with m.State("Clear"):
-                m.d.comb += self.clear.eq(1)
                 m.next = "Prepare"
                 with m.If(ending):
                     m.d.sync += self.status.eq(outcome)
@@ -233,36 +245,33 @@ class Sequencer(wiring.Component):
                         m.d.comb += [self.restart.eq(1), forget.eq(1)]
                     m.next = "Idle"
                 with m.Elif(self.reset):
-                    m.d.sync += outcome.eq(State.IDLE)
-                    m.next = "Stop"
+                    stop(State.IDLE)
             with m.State("Prepare"):
                 m.d.comb += self._prepare.eq(1)
                 with m.If(self._position.all()):
                     m.next = "Run"
                 with m.If(self.reset):
-                    m.d.sync += [outcome.eq(State.IDLE), self._position.eq(0)]
-                    m.next = "Stop"
+                    m.d.sync += self._position.eq(0)
+                    stop(State.IDLE)
             with m.State("Run"):
                 m.d.comb += self._reader.go.eq(1)
-                self._finish(m)
+                self._finish(m, clear)
                 with m.If(faulted):
                     m.d.sync += [self.fault_code.eq(code), self.fault_engine.eq(who), self.fault_index.eq(index)]
-                    m.d.sync += outcome.eq(State.FAULT)
-                    m.next = "Stop"
+                    stop(State.FAULT)
                 with m.If(self.reset):
-                    m.d.sync += outcome.eq(State.IDLE)
-                    m.next = "Stop"
+                    stop(State.IDLE)
             with m.State("Stop"):
-                m.d.comb += self.halt.eq(1)
                 m.d.sync += [ending.eq(1), wait.eq(wait + 1)]
                 with m.If(~self._quiet):
                     m.d.sync += wait.eq(0)
                 with m.Elif(wait == _QUIET_CYCLES - 1):
-                    m.next = "Clear"
+                    m.d.comb += halting.eq(0)
+                    clear()
                 with m.If(self.reset):
                     m.d.sync += outcome.eq(State.IDLE)
 
-    def _finish(self, m):
+    def _finish(self, m, clear):
         """What HALT and SYNC do when all before them has retired."""
         reader = self._reader
         with m.If(reader.stopped & self._drained):
@@ -270,7 +279,8 @@ class Sequencer(wiring.Component):
                 m.d.comb += self._synced.eq(1)
             with m.Elif(reader.at_halt):
                 m.d.sync += self._run.eq(self._run + 1)
-                m.next = "Clear"
                 with m.If(self._run + 1 >= self.runs):
                     m.d.sync += self.status.eq(State.DONE)
                     m.next = "Idle"
+                with m.Else():
+                    clear()

@@ -1,6 +1,6 @@
 """The VECTOR engine: Shiftmax, ShiftGELU, I-LayerNorm and the residual addition."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
@@ -12,6 +12,7 @@ from hw.units.norm_table import NormTable
 from hw.units.normalize import Normalize
 from hw.units.packer import Packer, result_layout
 from hw.units.ports import INDEX_BITS, ScratchRead, ScratchWrite, engine_members
+from hw.units.register_slice import RegisterSlice
 from hw.units.requantize_lanes import RequantizeLanes
 from hw.units.row_statistics import RowStatistics
 from hw.units.row_writer import RowWriter
@@ -197,7 +198,10 @@ class VectorEngine(wiring.Component):
             (self.shift_gelu, command.shift_gelu),
             (self.moments, command.moments),
         )
-        row = statistics.o
+        row_slice = RegisterSlice(shape=statistics.o.payload.shape())  # from the memories to long adders
+        m.submodules.row_slice = ResetInserter(self.start)(row_slice)
+        wiring.connect(m, statistics.o, row_slice.i)
+        row = row_slice.o
         for unit, mine in consumers:
             m.d.comb += unit.rows.valid.eq(row.valid & mine)
             if unit is self.moments:

@@ -87,9 +87,6 @@ class BurstGenerator(Component):
             size.eq(self.regions[transfer.region].size[self.word_shift :]),
             total.eq((Cat(1, a) + Cat(carry, b))[1:]),  # one carry chain
             transfer_ends.eq(run_ends),
-            a.eq(word),
-            b.eq(last),
-            carry.eq(1),
             self.o.p.address.eq(word << self.word_shift),
             self.o.p.last.eq(self.last),
             self.o.p.final.eq(transfer_ends),
@@ -106,22 +103,37 @@ class BurstGenerator(Component):
             group_ends = left1 == 0
             m.d.comb += transfer_ends.eq(run_ends & group_ends & (left2 == 0))
 
+        # One bit each for states Idle, Base, Limit and Turn: their decoding is not in series with the adder.
+        idle, at_base, at_limit, turn = Signal(init=1), Signal(), Signal(), Signal()
+        m.d.comb += self.i.ready.eq(idle)
+        m.d.sync += [at_base.eq(idle & self.i.valid), at_limit.eq(at_base), turn.eq(0)]
+        with m.If(at_base):
+            m.d.comb += [a.eq(word), b.eq(base)]
+        with m.Elif(at_limit):
+            m.d.comb += [a.eq(size), b.eq(base)]
+        if self.levels:
+            with m.Elif(turn):
+                m.d.comb += [
+                    a.eq(Mux(group_ends, group, run)),
+                    b.eq(Mux(group_ends, transfer.offset2, transfer.offset1)),
+                ]
+        with m.Else():
+            m.d.comb += [a.eq(word), b.eq(last), carry.eq(1)]
+
         with m.FSM():
             with m.State("Idle"):
-                m.d.comb += self.i.ready.eq(1)
                 m.d.sync += [transfer.eq(self.i.p), word.eq(self.i.p.offset), left.eq(self.i.p.run)]
                 if self.levels:
                     m.d.sync += [left1.eq(self.i.p.count1), left2.eq(self.i.p.count2)]
                 with m.If(self.i.valid):
+                    m.d.sync += idle.eq(0)
                     m.next = "Base"
             with m.State("Base"):
-                m.d.comb += [b.eq(base), carry.eq(0)]
                 m.d.sync += word.eq(total)
                 if self.levels:
                     m.d.sync += [run.eq(total), group.eq(total)]
                 m.next = "Limit"
             with m.State("Limit"):
-                m.d.comb += [a.eq(size), b.eq(base), carry.eq(0)]
                 m.d.sync += limit.eq(total)
                 m.next = "Size"
             with m.State("Size"):
@@ -144,17 +156,14 @@ class BurstGenerator(Component):
                     m.d.sync += [word.eq(total), left.eq(left - last - 1)]
                     m.next = "Size"
                     with m.If(transfer_ends):
+                        m.d.sync += idle.eq(1)
                         m.next = "Idle"
                     if self.levels:
                         with m.Elif(run_ends):
+                            m.d.sync += turn.eq(1)
                             m.next = "Turn"
             if self.levels:
                 with m.State("Turn"):
-                    m.d.comb += [
-                        a.eq(Mux(group_ends, group, run)),
-                        b.eq(Mux(group_ends, transfer.offset2, transfer.offset1)),
-                        carry.eq(0),
-                    ]
                     m.d.sync += [word.eq(total), run.eq(total), left.eq(transfer.run), left1.eq(left1 - 1)]
                     with m.If(group_ends):
                         m.d.sync += [group.eq(total), left1.eq(transfer.count1), left2.eq(left2 - 1)]

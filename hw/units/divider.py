@@ -68,11 +68,13 @@ class Divider(wiring.Component):
             m.d.sync += [remainder.eq(rest), low.eq(Cat(*digits, low)), left.eq(left - 1)]
         m.d.comb += [self.o.p.quotient.eq(low), self.o.p.remainder.eq(remainder)]
 
+        idle = Signal(init=1)  # in state Wait
+        m.d.comb += self.i.ready.eq(idle)
         with m.FSM():
             with m.State("Wait"):
-                m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
                     m.d.comb += load.eq(1)
+                    m.d.sync += idle.eq(0)
                     m.next = "Divide"
             with m.State("Divide"):
                 m.d.comb += subtract.eq(1)
@@ -81,6 +83,7 @@ class Divider(wiring.Component):
             with m.State("Deliver"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
+                    m.d.sync += idle.eq(1)
                     m.next = "Wait"
 
         return m

@@ -26,7 +26,7 @@ class GeluMaxExp(wiring.Component):
     o : {"row_max", "i0", "exp"}
     """
 
-    latency = 3 + SHIFT_MAX - TERMS + SHIFT_MAX
+    latency = 4 + SHIFT_MAX - TERMS + SHIFT_MAX
 
     def __init__(self):
         row = {"row_max": signed(8), "i0": 10}
@@ -47,9 +47,10 @@ class GeluMaxExp(wiring.Component):
         up = Signal()
         rest = Signal(signed(12))
         d = Signal(signed(9))
+        step = Cat(row.i0 ^ (~n[-1]).replicate(len(row.i0)), ~n[-1])  # i0, or -i0 - 1
         m.d.comb += [
-            d.eq(-self.i.p.row_max),
-            rest.eq(n + Mux(n < 0, row.i0, -row.i0)),
+            d.eq(-row.row_max),
+            rest.eq((Cat(1, n).as_signed() + Cat(~n[-1], step).as_signed()) >> 1),  # one carry chain
             down.eq((n >= 0) & (rest >= 0) & (shift != 0)),
             up.eq((n < 0) & (shift != SHIFT_MAX)),
             self.o.p.row_max.eq(row.row_max),
@@ -59,9 +60,12 @@ class GeluMaxExp(wiring.Component):
         with m.FSM():
             with m.State("Wait"):
                 m.d.comb += self.i.ready.eq(1)
-                m.d.sync += [row.eq(self.i.p), n.eq(-d - (d >> 1) + (d >> 4)), shift.eq(TERMS), over.eq(0)]
+                m.d.sync += row.eq(self.i.p)
                 with m.If(self.i.valid):
-                    m.next = "Reduce"
+                    m.next = "Begin"
+            with m.State("Begin"):
+                m.d.sync += [n.eq(-d - (d >> 1) + (d >> 4)), shift.eq(TERMS), over.eq(0)]
+                m.next = "Reduce"
             with m.State("Reduce"):
                 m.d.sync += power.eq(Cat(Const(0, 1), row.i0) - Mux(shift == 0, 0, n))
                 with m.If(down | up):

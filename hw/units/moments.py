@@ -142,10 +142,13 @@ class Moments(wiring.Component):
             self.o.p.mean.eq(mean_out ^ (1 << X_BITS - 1)),
             self.o.p.factor.eq(root.o.p.factor),
         ]
+        idle = Signal(init=1)  # in state Wait; so is the divider then
+        m.d.comb += self.take.eq(idle)
         with m.FSM():
             with m.State("Wait"):
-                m.d.comb += [divider.i.valid.eq(self.done), self.take.eq(divider.i.ready)]
-                with m.If(self.done & divider.i.ready):
+                m.d.comb += divider.i.valid.eq(self.done)
+                with m.If(self.done):
+                    m.d.sync += idle.eq(0)
                     m.d.sync += [length.eq(self.length), multiple.eq(self.sum), value.eq(self.squares)]
                     m.next = "Divide"
             with m.State("Divide"):
@@ -174,5 +177,5 @@ class Moments(wiring.Component):
             with m.State("Deliver"):
                 m.d.comb += root.i.valid.eq(1)
                 with m.If(root.i.ready):
-                    m.d.sync += mean_out.eq(mean)
+                    m.d.sync += [mean_out.eq(mean), idle.eq(1)]
                     m.next = "Wait"

@@ -95,32 +95,39 @@ class ResultWriter(wiring.Component):
         bits = max(ceil_log2(self.words * self.rows), _STEP_BITS)
         address, row, tile = (Signal(bits + 1, name=name, reset_less=True) for name in ("address", "row", "tile"))
         beyond, next_row = Signal(bits + 1), Signal(bits + 1)
-        midway = Signal()  # some outputs of an unaligned item have been placed
+        fits = Signal(reset_less=True)  # items are aligned: those of a token all are, or none is
         opening = Signal()  # the first token of a tile, whose end is where the next tile begins
         low = ceil_log2(self.rows)
-        fits = [(address[: ceil_log2(self.lanes << k)] == 0) & (self.lanes << k <= self.rows) for k in range(_KINDS)]
         sizes = [Mux(aligned, self.lanes << k, 1 << k) for k in range(_KINDS)]
         flush = operands.transpose | (done & item.token_end) | (beyond[:low] == 0)
         stride = Mux(operands.transpose, operands.dest_col, self._by_kind(operands.kind, sizes))
         m.d.comb += [
-            aligned.eq(~operands.transpose & ~midway & self._by_kind(operands.kind, fits)),
+            aligned.eq(fits),
             beyond.eq(advance(address, stride)),
             next_row.eq(advance(row, operands.dest_row)),
         ]
         following = Mux(item.tile_end, Mux(opening, beyond, tile), next_row)
         with m.If(step):
-            m.d.sync += [address.eq(beyond), midway.eq(~done)]
+            m.d.sync += address.eq(beyond)
         with m.If(done & item.token_end):
             m.d.sync += [address.eq(following), row.eq(following), opening.eq(item.tile_end)]
+            m.d.sync += fits.eq(self._fits(operands, following))
             with m.If(opening):
                 m.d.sync += tile.eq(beyond)
         with m.If(take):
             m.d.sync += [
                 address.eq(extend(self.i.p.dest, bits)),
                 row.eq(extend(self.i.p.dest, bits)),
+                fits.eq(self._fits(self.i.p, self.i.p.dest)),
                 opening.eq(1),
             ]
         return address, flush
+
+    def _fits(self, operands, address):
+        """Whether the items from this address on are aligned to their size, and no larger than a word."""
+        sizes = [self.lanes << k for k in range(_KINDS)]
+        fits = [(address[: ceil_log2(size)] == 0) & (size <= self.rows) for size in sizes]
+        return ~operands.transpose & self._by_kind(operands.kind, fits)
 
     def _word(self, m, kind, item, aligned, address, step, more):
         """The word being put together: every byte takes the output that belongs there, if it is its turn."""

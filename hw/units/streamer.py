@@ -81,7 +81,11 @@ class Streamer(wiring.Component):
         asked, answered, popped = (Signal(ceil_log2(self.depth), name=name) for name in ("asked", "answered", "popped"))
 
         store_word, store_tag = words.write_port(), tags.write_port()
-        head_word, head_tag = words.read_port(domain="comb"), tags.read_port(domain="comb")
+        head_word, next_tag = words.read_port(domain="comb"), tags.read_port(domain="comb")
+        # The tag of the oldest word waits in a register: it is written before the word is answered, so it is there first.
+        tag, known = Signal(self._tag, reset_less=True), Signal()
+        following = Signal(ceil_log2(self.depth))
+        load = (asked != following) & (pop | ~known)
         m.d.comb += [
             store_tag.addr.eq(asked),
             store_tag.en.eq(granted),
@@ -89,7 +93,7 @@ class Streamer(wiring.Component):
             store_word.en.eq(self.read.valid),
             store_word.data.eq(self.read.data),
             head_word.addr.eq(popped),
-            head_tag.addr.eq(popped),
+            next_tag.addr.eq(following),
         ]
         m.d.sync += [
             asked.eq(asked + granted),
@@ -97,9 +101,13 @@ class Streamer(wiring.Component):
             popped.eq(popped + pop),
             free.eq(free - granted + pop),
             waiting.eq(waiting + self.read.valid - pop),
+            following.eq(following + load),
+            known.eq(load | (known & ~pop)),
         ]
+        with m.If(load):
+            m.d.sync += tag.eq(next_tag.data)
         self._read(m, active, granted, free != 0, store_tag.data)
-        self._send(m, pop, waiting != 0, head_word.data, head_tag.data)
+        self._send(m, pop, waiting != 0, head_word.data, tag)
         m.d.comb += self.quiet.eq(asked == answered)
         m.d.comb += self.working.eq(active | (free != self.depth) | self.token.valid)
         return m

@@ -86,7 +86,7 @@ class Unpacker(wiring.Component):
             self.row.eq(row),
         ]
 
-        step = Mux(self.single, 1, lanes)
+        step = Signal(range(lanes + 1), reset_less=True)
         next_element = Signal(len(element) + 1)
         word_end, tail, last, group_last = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
@@ -112,6 +112,7 @@ class Unpacker(wiring.Component):
         with m.If(self.start):
             m.d.sync += [
                 Cat(element, row, parity).eq(0),
+                step.eq(Mux(self.single, 1, lanes)),
                 left.eq(self.length_m1),
                 group_left.eq(self.length_m1),
             ]

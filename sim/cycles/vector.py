@@ -26,7 +26,7 @@ __all__ = ["VectorTiming"]
 _FILL = Scratchpad.latency + 4  # first beat: latency + 5 after the check cycle (VectorSource); less one end
 _QUEUE = Scratchpad.latency + QUEUE_SLACK  # words of a read queue
 _OUT = CreditQueue.latency + Packer.latency + RowWriter.latency
-_MAX_EXP = 26  # cycles of GeluMaxExp when the row's maximum is not negative: 23 shifts and 3
+_MAX_EXP = 27  # cycles of GeluMaxExp when the row's maximum is not negative: 23 shifts and 4
 
 
 @lru_cache(maxsize=64)

@@ -6,11 +6,11 @@ from amaranth.hdl import Assert, Assume, Module, Signal
 from hw.units.credit_queue import CreditQueue
 from tests.support.formal import prove
 
-DEPTH, BITS, CYCLES = 4, 2, 16
+DEPTH, BITS, CYCLES = 2, 1, 10
 
 
 def test_delivers_every_item_once_in_order():
-    """In the first `CYCLES` cycles: four times round the memory, with every pattern of stalls and delays."""
+    """In the first `CYCLES` cycles: five times round the memory, with every pattern of stalls and delays."""
     m = Module()
     m.submodules.dut = dut = CreditQueue(shape=BITS, depth=DEPTH)
     begin, arrive, ready, item = Signal(), Signal(), Signal(), Signal(BITS)
