@@ -121,8 +121,6 @@ class Core(wiring.Component):
         m.d.comb += [
             *(getattr(sequencer, name).eq(getattr(csr, name)) for name in inputs),
             *(getattr(csr, name).eq(getattr(sequencer, name)) for name in outputs),
-        ]
-        m.d.sync += [
             sequencer.start.eq((csr.control & Control.START).any()),
             sequencer.reset.eq((csr.control & Control.RESET).any()),
         ]
@@ -193,8 +191,8 @@ class Core(wiring.Component):
         )
         for number, name in enumerate(_COUNTED):
             m.d.sync += counters.events[f"e{number}"].eq(Mux(sequencer.running, events[name], 0))
+        m.d.sync += counters.clear.eq(sequencer.restart)
         m.d.comb += [
-            counters.clear.eq(sequencer.restart),
             csr.slot.eq(counters.slot),
             csr.value.eq(counters.value),
         ]

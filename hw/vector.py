@@ -40,8 +40,8 @@ class VectorEngine(wiring.Component):
     Nothing stalls between the unpackers and the queue of results, which has room for every beat that enters.
     Rate: `lanes` elements per cycle (SHIFT_GELU, ADD: one), without gaps from row to row; scratchpad and row
     units may stall it, and with lanes = rows/2 the writer does, which needs 3 cycles for a word of two planes. An
-    instruction retires in the cycle after its last effect; the next one starts 1 cycle after that. The row-maximum RAM answers one cycle after
-    ``row_max_address`` (bank*tokens + row).
+    instruction retires in the cycle after its last effect; the next one starts 1 cycle after that. The row-maximum RAM
+    answers one cycle after ``row_max_address`` (bank*tokens + row).
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class VectorEngine(wiring.Component):
         self.start = Signal()
         self.active = Signal()
         index = Signal(INDEX_BITS, reset_less=True)
-        m.d.sync += [self.retired.eq(0), self.fault.eq(Fault.NONE)]
+        m.d.sync += [self.start.eq(0), self.retired.eq(0), self.fault.eq(Fault.NONE)]
         m.d.comb += [
             self.quiet.eq(1),
             self.fault_index.eq(index),
@@ -148,8 +148,11 @@ class VectorEngine(wiring.Component):
                     m.d.sync += self.fault.eq(Fault.ILLEGAL_OPERAND)
                     m.next = "STOPPED"
                 with m.Else():
-                    m.d.comb += self.start.eq(1)
-                    m.next = "RUN"
+                    m.d.sync += self.start.eq(1)
+                    m.next = "START"
+            with m.State("START"):
+                m.d.comb += self.active.eq(1)
+                m.next = "RUN"
             with m.State("RUN"):
                 m.d.comb += self.active.eq(1)
                 with m.If(self.source.outside | self.writer.outside):
@@ -264,9 +267,7 @@ class VectorEngine(wiring.Component):
             ),
             self.results.begin.eq(begin),
             self.source.o.ready.eq(
-                begin
-                | (command.shiftmax_sum & self.shiftmax_sum.i.ready)
-                | (command.moments & self.moments.i.ready)
+                begin | (command.shiftmax_sum & self.shiftmax_sum.i.ready) | (command.moments & self.moments.i.ready)
             ),
         ]
 

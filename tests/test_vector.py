@@ -121,7 +121,7 @@ def test_real_sizes_under_stalls(tmp_path):
 def test_next_instruction_starts_at_once():
     program = random_program(7, ["add", "gelu", "add"], rows=8, words=WORDS, max_rows=3, max_length=20)
     run = run_program(engine(), program)
-    assert [later - earlier for later, earlier in zip(run.started[1:], run.retired, strict=False)] == [2, 2]
+    assert [later - earlier for later, earlier in zip(run.started[1:], run.retired, strict=False)] == [1, 1]
 
 
 def faulty(op, **operands):

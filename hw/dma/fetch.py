@@ -107,11 +107,13 @@ class FetchEngine(Component):
             self.retired.eq(done & (pending == 1) & generator.i.ready & ~error & ~stop),
             self.fault_index.eq(index),
         ]
+        fault = Signal.like(self.fault)
         with m.If(error):
-            m.d.comb += self.fault.eq(isa.Fault.BUS_READ)
+            m.d.comb += fault.eq(isa.Fault.BUS_READ)
         with m.Elif(generator.outside):
-            m.d.comb += self.fault.eq(isa.Fault.REGION_ADDRESS)
-        with m.If(self.fault != 0):
+            m.d.comb += fault.eq(isa.Fault.REGION_ADDRESS)
+        m.d.sync += self.fault.eq(fault)
+        with m.If(fault != 0):
             m.d.sync += stopped.eq(1)
 
         m.d.sync += pending.eq(pending + generator.reserve - done)

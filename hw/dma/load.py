@@ -21,9 +21,8 @@ class LoadEngine(Component):
 
     Two halves: one requests bursts, for which a FIFO has room, so read data are always accepted; the other writes words
     in order and retires. The requests of an instruction start while the words of the one before are still arriving.
-    An instruction retires in the cycle after the grant of its last write; a burst outside the region faults when the words before
-    it are written. A stall of ``scratch`` fills the FIFO (of two longest
-    bursts) and then ends requests.
+    An instruction retires in the cycle after the grant of its last write; a burst outside the region faults when the
+    words before it are written. A stall of ``scratch`` fills the FIFO (of two longest bursts) and then ends requests.
 
     ``busy``: a word is written; ``wait_out``: a word waits for the scratchpad; ``wait_in``: none is there.
 
@@ -88,13 +87,15 @@ class LoadEngine(Component):
             fifo.o.ready.eq(written),
         ]
         m.d.sync += self.retired.eq(written & walker.o.p.final)
+        fault = Signal.like(self.fault)
         with m.If(error):
-            m.d.comb += self.fault.eq(isa.Fault.BUS_READ)
+            m.d.comb += fault.eq(isa.Fault.BUS_READ)
         with m.Elif(outside):
-            m.d.comb += self.fault.eq(isa.Fault.SCRATCH_ADDRESS)
+            m.d.comb += fault.eq(isa.Fault.SCRATCH_ADDRESS)
         with m.Elif(dead & walker.o.valid & empty & ~stop):
-            m.d.comb += self.fault.eq(isa.Fault.REGION_ADDRESS)
-        with m.If(self.fault != 0):
+            m.d.comb += fault.eq(isa.Fault.REGION_ADDRESS)
+        m.d.sync += self.fault.eq(fault)
+        with m.If(fault != 0):
             m.d.sync += stopped.eq(1)
         m.d.comb += [
             self.busy.eq(written),

@@ -83,13 +83,15 @@ class StoreEngine(Component):
             self.wait_out.eq((pending != 0) & ~self.busy),
             self.wait_in.eq((pending == 0) & ~generator.i.ready & ~self.busy & ~stop),
         ]
+        fault = Signal.like(self.fault)
         with m.If(error):
-            m.d.comb += self.fault.eq(isa.Fault.BUS_WRITE)
+            m.d.comb += fault.eq(isa.Fault.BUS_WRITE)
         with m.Elif(outside):
-            m.d.comb += self.fault.eq(isa.Fault.SCRATCH_ADDRESS)
+            m.d.comb += fault.eq(isa.Fault.SCRATCH_ADDRESS)
         with m.Elif(generator.outside):
-            m.d.comb += self.fault.eq(isa.Fault.REGION_ADDRESS)
-        with m.If(self.fault != 0):
+            m.d.comb += fault.eq(isa.Fault.REGION_ADDRESS)
+        m.d.sync += self.fault.eq(fault)
+        with m.If(fault != 0):
             m.d.sync += stopped.eq(1)
         return m
 

@@ -164,10 +164,12 @@ class BurstGenerator(Component):
                             m.next = "Turn"
             if self.levels:
                 with m.State("Turn"):
-                    m.d.sync += [word.eq(total), run.eq(total), left.eq(transfer.run), left1.eq(left1 - 1)]
-                    with m.If(group_ends):
-                        m.d.sync += [group.eq(total), left1.eq(transfer.count1), left2.eq(left2 - 1)]
                     m.next = "Size"
             with m.State("Dead"):
                 pass
+        if self.levels:
+            with m.If(turn):
+                m.d.sync += [word.eq(total), run.eq(total), left.eq(transfer.run), left1.eq(left1 - 1)]
+                with m.If(group_ends):
+                    m.d.sync += [group.eq(total), left1.eq(transfer.count1), left2.eq(left2 - 1)]
         return m

@@ -12,10 +12,10 @@ __all__ = ["CreditQueue"]
 class CreditQueue(wiring.Component):
     """Order is kept; an item leaves ``latency`` cycles after its arrival at the earliest, one per cycle.
 
-    Who feeds the pipeline raises ``begin`` for each item that enters it, while there is ``room``; every item begun arrives
-    at ``i`` once, any number of cycles later, and is accepted then. So a stall at ``o`` reaches the pipeline's entry as
-    one registered bit and nothing in between. An item occupies its place from ``begin`` until it is taken: a rate
-    of one per cycle needs a `depth` of at least the pipeline's latency plus 2.
+    Who feeds the pipeline raises ``begin`` for each item that enters it, while there is ``room``; every item begun
+    arrives at ``i`` once, any number of cycles later, and is accepted then. So a stall at ``o`` reaches the pipeline's
+    entry as one registered bit and nothing in between. An item occupies its place from ``begin`` until it is taken: a
+    rate of one per cycle needs a `depth` of at least the pipeline's latency plus 2.
 
     Parameters
     ----------

@@ -143,10 +143,9 @@ class Moments(wiring.Component):
             self.o.p.factor.eq(root.o.p.factor),
         ]
         idle = Signal(init=1)  # in state Wait; so is the divider then
-        m.d.comb += self.take.eq(idle)
+        m.d.comb += [self.take.eq(idle), divider.i.valid.eq(self.done & idle)]
         with m.FSM():
             with m.State("Wait"):
-                m.d.comb += divider.i.valid.eq(self.done)
                 with m.If(self.done):
                     m.d.sync += idle.eq(0)
                     m.d.sync += [length.eq(self.length), multiple.eq(self.sum), value.eq(self.squares)]

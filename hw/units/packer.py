@@ -73,10 +73,11 @@ class Packer(wiring.Component):
         accept = Signal()
         word_end, last, group_last = Signal(), Signal(), Signal()
         next_element = Signal(len(element) + 1)
+        step = Signal(range(lanes + 1), reset_less=True)
         m.d.comb += [
             self.i.ready.eq(~self.o.valid | self.o.ready),
             accept.eq(self.i.valid & self.i.ready),
-            next_element.eq(element + Mux(self.single, 1, lanes)),
+            next_element.eq(element + step),
             last.eq(self.i.payload.last),
             word_end.eq(last | Mux(self.wide, next_element[-2], next_element[-1])),
         ]
@@ -108,7 +109,7 @@ class Packer(wiring.Component):
         with m.Elif(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(self.start):
-            m.d.sync += [Cat(element, row, group, half).eq(0), first.eq(1)]
+            m.d.sync += [Cat(element, row, group, half).eq(0), first.eq(1), step.eq(Mux(self.single, 1, lanes))]
 
         written = Signal(rows, reset_less=True)
         self._bytes(m, accept, first, element, out, written)

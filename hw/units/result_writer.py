@@ -98,29 +98,35 @@ class ResultWriter(wiring.Component):
         fits = Signal(reset_less=True)  # items are aligned: those of a token all are, or none is
         opening = Signal()  # the first token of a tile, whose end is where the next tile begins
         low = ceil_log2(self.rows)
-        sizes = [Mux(aligned, self.lanes << k, 1 << k) for k in range(_KINDS)]
+        stride = Signal(_STEP_BITS, reset_less=True)  # bytes to the next step
         flush = operands.transpose | (done & item.token_end) | (beyond[:low] == 0)
-        stride = Mux(operands.transpose, operands.dest_col, self._by_kind(operands.kind, sizes))
         m.d.comb += [
             aligned.eq(fits),
             beyond.eq(advance(address, stride)),
             next_row.eq(advance(row, operands.dest_row)),
         ]
+
+        def fit(operands, address):
+            aligned = self._fits(operands, address)
+            sizes = [Mux(aligned, self.lanes << k, 1 << k) for k in range(_KINDS)]
+            m.d.sync += fits.eq(aligned)
+            m.d.sync += stride.eq(Mux(operands.transpose, operands.dest_col, self._by_kind(operands.kind, sizes)))
+
         following = Mux(item.tile_end, Mux(opening, beyond, tile), next_row)
         with m.If(step):
             m.d.sync += address.eq(beyond)
         with m.If(done & item.token_end):
             m.d.sync += [address.eq(following), row.eq(following), opening.eq(item.tile_end)]
-            m.d.sync += fits.eq(self._fits(operands, following))
+            fit(operands, following)
             with m.If(opening):
                 m.d.sync += tile.eq(beyond)
         with m.If(take):
             m.d.sync += [
                 address.eq(extend(self.i.p.dest, bits)),
                 row.eq(extend(self.i.p.dest, bits)),
-                fits.eq(self._fits(self.i.p, self.i.p.dest)),
                 opening.eq(1),
             ]
+            fit(self.i.p, self.i.p.dest)
         return address, flush
 
     def _fits(self, operands, address):

@@ -53,12 +53,12 @@ class ScratchWalker(Component):
         )
         left0, left1, left2 = (Signal(12, name=f"left{level}", reset_less=True) for level in range(3))
         active = Signal()
-        run_ends, group_ends = Signal(), Signal()
+        run_ends, group_ends = Signal(reset_less=True), Signal()
+        last1 = Signal(reset_less=True)  # left1 == 0, as run_ends is left0 == 0
         following = Signal(SCRATCH_ADDRESS_BITS + 1)
         origin, stride = Signal.like(following), Signal(SCRATCH_ADDRESS_BITS)
         m.d.comb += [
-            run_ends.eq(left0 == 0),
-            group_ends.eq(run_ends & (left1 == 0)),
+            group_ends.eq(run_ends & last1),
             origin.eq(Mux(group_ends, group, Mux(run_ends, run, word))),
             stride.eq(Mux(group_ends, walk.scratch2, Mux(run_ends, walk.scratch1, walk.scratch0))),
             following.eq(origin + stride),
@@ -78,11 +78,21 @@ class ScratchWalker(Component):
                 left0.eq(self.i.p.run),
                 left1.eq(self.i.p.count1),
                 left2.eq(self.i.p.count2),
+                run_ends.eq(self.i.p.run == 0),
+                last1.eq(self.i.p.count1 == 0),
             ]
         with m.Elif(active & self.o.ready):
-            m.d.sync += [word.eq(following), left0.eq(Mux(run_ends, walk.run, left0 - 1))]
+            m.d.sync += [
+                word.eq(following),
+                left0.eq(Mux(run_ends, walk.run, left0 - 1)),
+                run_ends.eq(Mux(run_ends, walk.run == 0, left0 == 1)),
+            ]
             with m.If(run_ends):
-                m.d.sync += [run.eq(following), left1.eq(Mux(group_ends, walk.count1, left1 - 1))]
+                m.d.sync += [
+                    run.eq(following),
+                    left1.eq(Mux(group_ends, walk.count1, left1 - 1)),
+                    last1.eq(Mux(group_ends, walk.count1 == 0, left1 == 1)),
+                ]
             with m.If(group_ends):
                 m.d.sync += [group.eq(following), left2.eq(left2 - 1)]
             with m.If(self.o.p.final):

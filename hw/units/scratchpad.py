@@ -15,10 +15,10 @@ class Scratchpad(Component):
 
     Word `address` lies in bank ``address // bank_words``. Within a bank the lowest-numbered requesting port is
     granted (``ready``) in the cycle it asks; the others wait. Ports of different banks do not disturb each other.
-    A granted read is answered exactly ``latency`` cycles later: one for the memory, one for its output register; the
-    answer's bank multiplexer comes after that register. A write granted in cycle c is seen by a read granted
-    in c+1; a read granted in c gets the old word. Address bits beyond ``banks * bank_words`` are ignored: who asks has
-    checked them.
+    A granted read is answered exactly ``latency`` cycles later: one each for the memory's input registers, the memory
+    and its output register; the answer's bank multiplexer comes after that register. A write granted in cycle c is seen
+    by a read granted in c+1; a read granted in c gets the old word. Address bits beyond ``banks * bank_words`` are
+    ignored: who asks has checked them.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Scratchpad(Component):
         Highest priority first.
     """
 
-    latency = 2
+    latency = 3
 
     def __init__(self, *, word_bits, banks, bank_words, readers=3, writers=3):
         if word_bits % 8:
@@ -65,13 +65,13 @@ class Scratchpad(Component):
             index = slice(0, self.index_bits)
 
             asked = [self._asks(port.request, port.request.p, bank) for port in self.reads]
-            m.d.comb += [
+            m.d.sync += [
                 reader.en.eq(Cat(asked).any()),
                 reader.addr.eq(_first(asked, [port.request.p[index] for port in self.reads])),
             ]
             asked = [self._asks(port.request, port.request.p.address, bank) for port in self.writes]
             requests = [port.request.p for port in self.writes]
-            m.d.comb += [
+            m.d.sync += [
                 writer.en.eq(
                     _first(asked, [request.mask for request in requests])
                     & Cat(asked).any().replicate(self.word_bits // 8)

@@ -82,7 +82,7 @@ class Streamer(wiring.Component):
 
         store_word, store_tag = words.write_port(), tags.write_port()
         head_word, next_tag = words.read_port(domain="comb"), tags.read_port(domain="comb")
-        # The tag of the oldest word waits in a register: it is written before the word is answered, so it is there first.
+        # The oldest word's tag waits in a register. It is written before the word is answered, so it is there first.
         tag, known = Signal(self._tag, reset_less=True), Signal()
         following = Signal(ceil_log2(self.depth))
         load = (asked != following) & (pop | ~known)

@@ -23,7 +23,7 @@ from sim.cycles.units import asked
 
 __all__ = ["VectorTiming"]
 
-_FILL = Scratchpad.latency + 4  # first beat: latency + 5 after the check cycle (VectorSource); less one end
+_FILL = Scratchpad.latency + 5  # first beat: latency + 5 after the start cycle (VectorSource)
 _QUEUE = Scratchpad.latency + QUEUE_SLACK  # words of a read queue
 _OUT = CreditQueue.latency + Packer.latency + RowWriter.latency
 _MAX_EXP = 27  # cycles of GeluMaxExp when the row's maximum is not negative: 23 shifts and 4
