@@ -3,7 +3,7 @@
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2, exact_log2
+from amaranth.utils import exact_log2
 
 from hw.spec.isa import Fault
 from hw.units.credit_queue import CreditQueue
@@ -118,7 +118,7 @@ class VectorEngine(wiring.Component):
         m.submodules.requantize = self.requantize = RequantizeLanes(lanes=lanes)
         longest = max(self.shiftmax.latency, self.shift_gelu.latency + self.requantize.latency)
         m.submodules.results = self.results = CreditQueue(
-            shape=result_layout(lanes=lanes), depth=1 << ceil_log2(longest + 2)
+            shape=result_layout(lanes=lanes), depth=CreditQueue.depth_behind(longest)
         )
         m.submodules.packer = self.packer = Packer(rows=rows, lanes=lanes)
         m.submodules.writer = self.writer = RowWriter(rows=rows, scratch_words=self.scratch_words)

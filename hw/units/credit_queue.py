@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 __all__ = ["CreditQueue"]
 
@@ -15,7 +15,7 @@ class CreditQueue(wiring.Component):
     Who feeds the pipeline raises ``begin`` for each item that enters it, while there is ``room``; every item begun
     arrives at ``i`` once, any number of cycles later, and is accepted then. So a stall at ``o`` reaches the pipeline's
     entry as one registered bit and nothing in between. An item occupies its place from ``begin`` until it is taken: a
-    rate of one per cycle needs a `depth` of at least the pipeline's latency plus 2.
+    rate of one per cycle needs the depth that :meth:`depth_behind` tells.
 
     Parameters
     ----------
@@ -42,6 +42,11 @@ class CreditQueue(wiring.Component):
             "i": In(data.StructLayout({"valid": 1, "payload": shape})),
             "o": Out(stream.Signature(shape)),
         })
+
+    @classmethod
+    def depth_behind(cls, latency):
+        """Least depth for an item per cycle behind a pipeline of `latency` cycles."""
+        return 1 << ceil_log2(latency + cls.latency + 1)
 
     def elaborate(self, _platform):
         m = Module()

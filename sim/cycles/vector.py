@@ -101,4 +101,17 @@ class VectorTiming:
             Op.SHIFT_GELU: self._gelu.latency + self._requantize.latency,
             Op.ADD: self._requantize.latency,
         }
-        return beats + min(beats, depth.get(op, 0))
+        if op not in depth:
+            return beats
+        return beats + min(beats, depth[op] + CreditQueue.latency) + self._backlog(op, o, depth[op])
+
+    def _backlog(self, op: Op, o: Mapping[str, int], latency: int) -> int:
+        """Cycles in which elements entered while the writer made results wait: all until the queue is full, then one a row."""
+        lanes = 1 if op in (Op.SHIFT_GELU, Op.ADD) else self._config.lanes
+        late = self._late(o["length"], lanes, o.get("wide_dest", 0), o.get("wide", 0))
+        if not late:
+            return 0
+        longest = max(self._shiftmax.latency, self._gelu.latency + self._requantize.latency)
+        waits, room = o["rows"] - 1, CreditQueue.depth_behind(longest) - latency
+        filling = min(waits, room // late)
+        return filling * late + waits - filling

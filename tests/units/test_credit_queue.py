@@ -42,5 +42,5 @@ def test_keeps_order_and_loses_nothing(steps, depth, pressure):
     results, cycles = run_stream(dut, items, pressure=pressure)
     assert results == items
     assert cycles[0] >= steps + dut.queue.latency
-    if not pressure and depth >= steps + 2:
+    if not pressure and depth >= CreditQueue.depth_behind(steps):
         assert cycles == list(range(steps + dut.queue.latency, steps + dut.queue.latency + len(items)))
