@@ -106,7 +106,7 @@ class VectorTiming:
         return beats + min(beats, depth[op] + CreditQueue.latency) + self._backlog(op, o, depth[op])
 
     def _backlog(self, op: Op, o: Mapping[str, int], latency: int) -> int:
-        """Cycles in which elements entered while the writer made results wait: all until the queue is full, then one a row."""
+        """Cycles in which elements enter while results wait: all until the queue is full, then one for each row."""
         lanes = 1 if op in (Op.SHIFT_GELU, Op.ADD) else self._config.lanes
         late = self._late(o["length"], lanes, o.get("wide_dest", 0), o.get("wide", 0))
         if not late:
