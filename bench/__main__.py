@@ -1,4 +1,4 @@
-"""Command line: python -m bench deit, python -m bench clock."""
+"""Command line: python -m bench deit."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.anchors import ANCHORS
-from bench.clock import core_paths, describe
 from bench.deit import BOARD, CASES, DSPS, Result, Row, rows, run_case
 from firmware.report import write_json
-from hw import yosys
-from hw.spec.config import PRESETS, ConfigError, override, parse_settings
 
 __all__ = ["main", "markdown"]
 
@@ -29,10 +26,6 @@ def _parser() -> argparse.ArgumentParser:
     deit.add_argument("--seed", type=int, default=0)
     deit.add_argument("--report", metavar="FILE", help="write all figures, JSON")
     deit.add_argument("--docs", metavar="FILE", help="put the tables into FILE, between its two markers")
-    clock = commands.add_parser("clock", help="the core's longest paths on the 7 series, estimated without placement")
-    clock.add_argument("--preset", choices=("arty_a7", "arty_a7_100"), default="arty_a7")
-    clock.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a Config field")
-    clock.add_argument("--paths", type=int, default=5, metavar="N", help="how many (default 5)")
     return top
 
 
@@ -115,19 +108,6 @@ def _deit(arguments: argparse.Namespace) -> int:
     return 0 if all(result.bit_exact for result in results) else 1
 
 
-def _clock(arguments: argparse.Namespace) -> int:
-    try:
-        config = override(PRESETS[arguments.preset], parse_settings(arguments.set))
-        print(f"{arguments.preset}: mapping the core flat to the 7 series ...", file=sys.stderr, flush=True)
-        paths = core_paths(config, arguments.paths)
-    except (ConfigError, yosys.YosysError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
-    print(f"estimated by hw.timing on the netlist of {yosys.tool()}, speed grade -1, not placed, not routed")
-    print("\n".join(describe(path) for path in paths))
-    return 0
-
-
 def _json(results: list[Result]) -> dict[str, Any]:
     figures = [{"figure": r.figure, "value": r.value, "bar": r.bar, "stretch": r.stretch, "verdict": r.verdict}
                for r in rows(results)]  # fmt: skip
@@ -149,9 +129,8 @@ def _insert(path: Path, text: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one benchmark; 1 if any logit differs from the golden model or yosys fails, 2 for a bad setting."""
-    options = _parser().parse_args(arguments)
-    return _deit(options) if options.command == "deit" else _clock(options)
+    """Runs one benchmark; 1 if any logit differs from the golden model."""
+    return _deit(_parser().parse_args(arguments))
 
 
 if __name__ == "__main__":

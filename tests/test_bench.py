@@ -11,8 +11,6 @@ from bench.__main__ import main, markdown
 from bench.anchors import ANCHORS
 from bench.deit import CASES, DSPS, Case, Result, Row, rows, run_case
 from firmware.make_model import architecture
-from hw.timing import Path as TimingPath
-from hw.timing import Step
 
 
 def result(name, utilisation=0.93, **changes):
@@ -131,14 +129,3 @@ def test_a_page_without_markers_is_refused_before_the_simulation(monkeypatch, tm
     monkeypatch.setattr(command, "run_case", lambda *_: pytest.fail("simulated"))
     with pytest.raises(SystemExit, match="lacks the lines"):
         main(["deit", "--docs", str(tmp_path / "missing.md")])
-
-
-def test_clock_prints_paths_and_refuses_bad_settings(monkeypatch, capsys):
-    path = TimingPath(8.0, "core.a", "core.b.CE", (Step(0.46, "FDRE", "core.a", 3),))
-    monkeypatch.setattr(command, "core_paths", lambda config, count: [path] * count if config.lanes == 4 else [])
-    assert main(["clock", "--set", "lanes=4", "--paths", "2"]) == 0
-    output = capsys.readouterr().out
-    assert output.startswith("estimated by hw.timing")
-    assert output.count("8.00 ns (125 MHz)  core.a -> core.b.CE\n") == 2
-    assert main(["clock", "--set", "lanes=3"]) == 2
-    assert "lanes must be a power of two" in capsys.readouterr().err
