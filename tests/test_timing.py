@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from bench import clock
+from bench.__main__ import main
 from hw import yosys
 from hw.synthesis import SERIES7
-from hw.timing import TimingError, longest_paths
+from hw.timing import Path, Step, TimingError, longest_paths
 
 
 def cell(kind, inputs, outputs, **parameters):
@@ -94,3 +96,14 @@ endmodule
     assert [step.cell for step in longest.steps].count("CARRY4") == 8
     assert 2 < longest.nanoseconds < 3.5
     assert not any(path.start in ("c", "d", "m") for path in paths)
+
+
+def test_command_prints_paths_and_refuses_bad_settings(monkeypatch, capsys):
+    path = Path(8.0, "core.a", "core.b.CE", (Step(0.46, "FDRE", "core.a", 3),))
+    monkeypatch.setattr(clock, "core_paths", lambda config, count: [path] * count if config.lanes == 4 else [])
+    assert main(["clock", "--set", "lanes=4", "--paths", "2"]) == 0
+    output = capsys.readouterr().out
+    assert output.startswith("estimated by hw.timing")
+    assert output.count("8.00 ns (125 MHz)  core.a -> core.b.CE\n") == 2
+    assert main(["clock", "--set", "lanes=3"]) == 2
+    assert "lanes must be a power of two" in capsys.readouterr().err
