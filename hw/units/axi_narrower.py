@@ -15,9 +15,9 @@ BURST_BEATS = 256  # of AXI4, at most
 class AxiNarrower(wiring.Component):
     """Makes of every burst of wide words one of `ratio` times as many narrow ones, lowest part first.
 
-    Bursts are INCR, of full aligned words, at most `BURST_BEATS` / `ratio` long, and answered in the order of their requests,
-    not interleaved. Addresses and write responses pass in the same cycle. A wide word takes `ratio` cycles; reads and
-    writes do not wait for each other. A read word is an error if any of its parts is.
+    Bursts are INCR, of full aligned words, at most `BURST_BEATS` / `ratio` long, and answered in the order of their
+    requests, not interleaved. Addresses and write responses pass in the same cycle. A wide word takes `ratio` cycles;
+    reads and writes do not wait for each other. A read word is an error if any of its parts is.
 
     Parameters
     ----------
