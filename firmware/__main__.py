@@ -1,11 +1,18 @@
-"""Command line: python -m firmware quantize | make-model | inspect | compile | run | profile."""
+"""Command line: python -m firmware quantize | make-model | inspect | compile | run | profile | dram."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from firmware.commands import compile_command, inspect_command, make_model_command, quantize_command, run_command
+from firmware.commands import (
+    compile_command,
+    dram_command,
+    inspect_command,
+    make_model_command,
+    quantize_command,
+    run_command,
+)
 from firmware.compiler import CompileError
 from firmware.errors import UserError
 from firmware.make_model import ARCHITECTURES
@@ -82,6 +89,11 @@ def parser() -> argparse.ArgumentParser:
         run.add_argument("--report", metavar="FILE", help="write the report, JSON")
         run.add_argument("--trace", metavar="FILE", help="write what every engine did when, for ui.perfetto.dev (JSON)")
         run.add_argument("--roofline", metavar="FILE", help="print the roofline of every layer and plot it (SVG)")
+
+    dram = commands.add_parser("dram", help="start the memory of a board, after its bitstream was loaded")
+    dram.set_defaults(function=dram_command)
+    dram.add_argument("build", help="directory of the board's build, with csr.json and dram.json")
+    dram.add_argument("--device", required=True, help="serial:PORT[?baud=RATE] or udp:IP[:PORT]")
     return top
 
 

@@ -3,42 +3,41 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from rich.table import Table
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from firmware.compiler import Program, compile_model
 from firmware.device import Accelerator
+from firmware.dram import load_controller, start
 from firmware.errors import UserError
+from firmware.link.transport import LinkTransport
 from firmware.locate import locate
 from firmware.make_model import architecture, images, make_model
 from firmware.model_file import load_model, save_model
 from firmware.preprocess import load_array, load_images, normalise, to_int8
+from firmware.progress import levelling, running, sending
 from firmware.quantize import quantize
 from firmware.report import add_roofline, build_report, first_difference, print_report, write_json
 from firmware.trace import build_trace, write_trace
-from firmware.transport import Reporting, Stated, Traced
+from firmware.transport import Stated, Traced, open_transport
 from hw.spec.config import PRESETS, Config, ConfigError, override, parse_settings
 from hw.spec.model import Model
 
-__all__ = ["compile_command", "inspect_command", "make_model_command", "quantize_command", "run_command"]
+__all__ = [
+    "compile_command",
+    "dram_command",
+    "inspect_command",
+    "make_model_command",
+    "quantize_command",
+    "run_command",
+]
 
 
 def quantize_command(arguments: argparse.Namespace) -> int:
@@ -182,6 +181,25 @@ def run_command(arguments: argparse.Namespace) -> int:
     return status
 
 
+def dram_command(arguments: argparse.Namespace) -> int:
+    """Starts the memory of a board, and prints where it reads right."""
+    controller = load_controller(arguments.build)
+    transport = open_transport(arguments.device)
+    try:
+        if not isinstance(transport, LinkTransport):
+            raise UserError(f"{arguments.device} is no board: its memory needs no start")
+        with levelling() as report:
+            eyes = start(transport.link, controller, report=report)
+    finally:
+        transport.close()
+    for eye in eyes:
+        print(
+            f"module {eye.module}: bitslip {eye.bitslip}, delays {eye.first} to {eye.last} read right, {eye.delay} set"
+        )
+    print("the memory is ready")
+    return 0
+
+
 def _execute(
     arguments: argparse.Namespace, model: Model, images: NDArray[np.int8]
 ) -> tuple[dict[str, Any], NDArray[np.int32]]:
@@ -190,10 +208,10 @@ def _execute(
             raise UserError("the golden model has no cycles: --trace and --roofline want a device")
         return build_report("golden", len(images), None), _golden(model, images)
     with Accelerator.open(_target(arguments)) as device:
-        with _transfer(device):
+        with sending(device.transport):
             program = device.load(model, batch=min(arguments.batch, len(images)))
         runs = -(-len(images) // program.images)
-        with _progress(program.estimated_cycles * runs) as advance:
+        with running(program.estimated_cycles * runs) as advance:
             logits = device.run(images, progress=advance)
         report = build_report(arguments.device, len(images), device.profile())
         if arguments.trace:
@@ -239,40 +257,6 @@ def _golden(model: Model, images: NDArray[np.int8]) -> NDArray[np.int32]:
     from sim import golden
 
     return golden.run(model, images)
-
-
-@contextmanager
-def _transfer(device: Accelerator) -> Generator[None, None, None]:
-    """A progress bar on stderr counting bytes, shown only on a terminal and for a device behind a slow link."""
-    console = Console(stderr=True)
-    transport = device.transport
-    if not isinstance(transport, Reporting):
-        yield
-        return
-    bar = Progress(
-        TextColumn("sending"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
-        console=console, transient=True, disable=not console.is_terminal,
-    )  # fmt: skip
-    with bar:
-        task = bar.add_task("send", total=None)
-        transport.on_transfer = lambda done, total: bar.update(task, completed=done, total=total)
-        try:
-            yield
-        finally:
-            transport.on_transfer = None
-
-
-@contextmanager
-def _progress(total: int) -> Generator[Callable[[int], None], None, None]:
-    """A progress bar on stderr counting cycles, shown only on a terminal."""
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("running"), BarColumn(), TextColumn("{task.completed:,.0f} cycles"), TimeElapsedColumn(),
-        console=console, transient=True, disable=not console.is_terminal,
-    )  # fmt: skip
-    with bar:
-        task = bar.add_task("run", total=total)
-        yield lambda cycles: bar.update(task, completed=cycles, total=max(total, cycles))
 
 
 def _load_labels(path: str, count: int) -> NDArray[Any]:

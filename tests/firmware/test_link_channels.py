@@ -75,7 +75,7 @@ def test_a_port_in_use(terminal):
 
 
 def test_a_silent_port(terminal, monkeypatch):
-    monkeypatch.setattr("firmware.link.client._ATTEMPTS", 2)
+    monkeypatch.setattr("firmware.link.client.ATTEMPTS", 2)
     with pytest.raises(LinkError) as error:
         open_transport(f"serial:{terminal[1]}?baud=1000000")
     one_sentence(error, f"nothing answers on {terminal[1]} at 1000000 baud: is the board configured")
@@ -111,14 +111,14 @@ def test_a_port_that_takes_nothing(terminal, monkeypatch):
 
 
 def test_nobody_at_an_address(nobody, monkeypatch):
-    monkeypatch.setattr("firmware.link.client._ATTEMPTS", 2)
+    monkeypatch.setattr("firmware.link.client.ATTEMPTS", 2)
     with pytest.raises(LinkError) as error:
         open_transport(f"udp:{nobody}")
     one_sentence(error, f"nothing answers on {nobody}: is the board configured")
 
 
 def test_a_closed_address(monkeypatch):
-    monkeypatch.setattr("firmware.link.client._ATTEMPTS", 2)
+    monkeypatch.setattr("firmware.link.client.ATTEMPTS", 2)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]

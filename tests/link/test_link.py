@@ -120,7 +120,7 @@ def test_errors_of_the_bus_are_told_and_over(link):
 
 def test_a_bus_that_hangs_is_told_and_hangs_nothing_else(link):
     for _ in range(2):
-        with pytest.raises(LinkError, match=r"READ_REGISTER at 0xc .* does not answer; is its memory initialised"):
+        with pytest.raises(LinkError, match=r"READ_REGISTER at 0xc .* does not answer; was its memory started"):
             link.read_register(HANG)
     data = bytes(range(100))
     link.write_memory(5, data)
@@ -132,10 +132,10 @@ def test_a_memory_that_hangs_and_comes_back(link):
     data = random.Random(6).randbytes(200)
     link.channel.simulation.write(0x500, data)
     link.channel.simulation.configure(latency=5000, write_latency=5000)
-    with pytest.raises(LinkError, match=r"READ_MEMORY at 0x100 .* does not answer; is its memory initialised"):
+    with pytest.raises(LinkError, match=r"READ_MEMORY at 0x100 .* does not answer; was its memory started"):
         link.read_memory(0x100, 100)
     link.channel.simulation.serve(10_000)
-    with pytest.raises(LinkError, match=r"WRITE_MEMORY at 0x200 .* does not answer; is its memory initialised"):
+    with pytest.raises(LinkError, match=r"WRITE_MEMORY at 0x200 .* does not answer; was its memory started"):
         link.write_memory(0x200, bytes(100))
     link.channel.simulation.configure(latency=21, write_latency=5)
     link.channel.simulation.serve(10_000)
@@ -190,7 +190,7 @@ def test_after_an_interruption_nothing_old_is_mistaken(link):
 
 def test_what_is_repeated_is_not_done_again(link):
     """The device answers a repeated doorbell with the status it had, as far back as the window."""
-    start = link._next
+    start = link.line.next
     for number in range(WINDOW):
         assert exchange(link, frame(Op.WRITE_REGISTER, start + number, COUNT, 5)).status is Status.OK
     for number in range(WINDOW):
@@ -199,7 +199,7 @@ def test_what_is_repeated_is_not_done_again(link):
     assert exchange(link, frame(Op.WRITE_REGISTER, start + WINDOW, SUM, 5)).status is Status.BUS
     answer = exchange(link, frame(Op.WRITE_REGISTER, start + WINDOW, SUM, 5))
     assert (answer.status, answer.value) == (Status.REPEATED, Status.BUS)
-    link._next += WINDOW + 1
+    link.line.next += WINDOW + 1
     assert link.read_register(COUNT) == WINDOW
 
 
@@ -218,14 +218,14 @@ def test_what_is_repeated_is_not_done_again(link):
 )
 def test_what_cannot_be_done_is_refused(link, request_, status):
     op, number, *rest = request_
-    answer = exchange(link, frame(op, (link._next + number) % 65536, *rest))
+    answer = exchange(link, frame(op, (link.line.next + number) % 65536, *rest))
     assert answer.status is status
     assert not link.channel.simulation.memory[:8].any()
 
 
 def test_another_version_is_refused(link):
     assert exchange(link, frame(Op.HELLO, 5, 0, HELLO_KEY + 1)) == Response(
-        Op.HELLO, Status.VERSION, 5, link._next, VERSION << 8 | 20, HELLO_KEY
+        Op.HELLO, Status.VERSION, 5, link.line.next, VERSION << 8 | 20, HELLO_KEY
     )
 
 

@@ -1,0 +1,248 @@
+"""Starts a board's memory from the host: LiteDRAM's initialisation sequence, then read levelling.
+
+A build leaves ``csr.json`` (register addresses) and ``dram.json`` (the PHY's numbers and the sequence) in its
+directory. The steps are those of LiteX's sdram.c, so neither a processor on the board nor a vendor tool is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from firmware.errors import UserError
+from firmware.transport import DeviceError
+from hw.spec.link import Window
+
+__all__ = ["Controller", "Eye", "Link", "load_controller", "start"]
+
+_SEL, _CKE, _ODT, _RESET_N = 1, 2, 4, 8  # bits of dfii_control; SEL gives the memory to the controller
+_CS, _WE, _CAS, _RAS, _WRITE, _READ = 1, 2, 4, 8, 16, 32  # bits of a phase's command
+_SETTLE = 1e-3  # seconds after a change of dfii_control or a reset
+_SEEDS = (42, 84, 36)  # of the patterns
+_TESTED = 8192  # bytes of memory tried at the end, through the controller
+
+
+class Link(Protocol):
+    """What the training needs of `firmware.link.client.Link`."""
+
+    def transact(self, writes: Iterable[tuple[int, int]], reads: Iterable[int]) -> list[int]: ...
+
+    def read_memory(self, address: int, size: int) -> bytes: ...
+
+    def write_memory(self, address: int, data: bytes) -> None: ...
+
+
+@dataclass(frozen=True)
+class Eye:
+    """Where a module (8 data pins) reads without errors: taps `first` to `last` after `bitslip`; `delay` is used."""
+
+    module: int
+    bitslip: int
+    first: int
+    last: int
+
+    @property
+    def delay(self) -> int:
+        return (self.first + self.last) // 2
+
+
+@dataclass(frozen=True)
+class Controller:
+    """A LiteDRAM controller: addresses of each register's words, most significant first; `phy`, `init`: dram.json."""
+
+    registers: Mapping[str, Sequence[int]]
+    phy: Mapping[str, Any]
+    init: Sequence[Mapping[str, Any]]
+    clock_hz: float
+
+    @property
+    def modules(self) -> int:
+        return int(self.phy["databits"]) // 8
+
+    @property
+    def phase_bits(self) -> int:
+        return int(self.phy["databits"]) * (1 if self.phy["memtype"] == "SDR" else 2)
+
+    def set(self, name: str, value: int) -> list[tuple[int, int]]:
+        """The writes that set register `name`."""
+        words = self.registers[name]
+        return [(at, value >> 32 * (len(words) - 1 - n) & 0xFFFFFFFF) for n, at in enumerate(words)]
+
+    def command(self, phase: int, command: int, address: int = 0, bank: int = 0) -> list[tuple[int, int]]:
+        """The writes that issue a DRAM command on `phase`."""
+        values = {"address": address, "baddress": bank, "command": command, "command_issue": 1}
+        return [write for name, value in values.items() for write in self.set(f"sdram_dfii_pi{phase}_{name}", value)]
+
+
+def load_controller(build: str | Path) -> Controller:
+    """The controller of the board built into directory `build`. Raises UserError if its two files are not there."""
+    found: list[dict[str, Any]] = []
+    for name in ("csr.json", "dram.json"):
+        try:
+            found.append(json.loads((Path(build) / name).read_text()))
+        except (OSError, ValueError):
+            raise UserError(f"{build} has no readable {name}: give the directory of a board's build") from None
+    csr, dram = found
+    try:
+        registers = {
+            name: tuple(Window.SHELL + entry["addr"] + 4 * n for n in range(entry["size"]))
+            for name, entry in csr["csr_registers"].items()
+        }
+        return Controller(registers, dram["phy"], dram["init"], float(csr["constants"]["config_clock_frequency"]))
+    except (KeyError, TypeError) as error:
+        raise UserError(f"csr.json and dram.json of {build} do not describe a memory controller: {error}") from None
+
+
+def start(
+    link: Link,
+    controller: Controller,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    report: Callable[[int, int], None] | None = None,
+) -> list[Eye]:
+    """Initialises and levels the memory, tries it, and opens it to the accelerator; the eyes found, one a module.
+
+    `report` is called with the delays tried so far and in all. Raises DeviceError, and tells the board so (its error
+    light), if a module reads nothing or the memory does not hold what was written.
+    """
+    if controller.phy["write_leveling"] or controller.phy["write_latency_calibration"]:
+        raise DeviceError(f"the PHY of this board needs write levelling, which {__name__} does not do")
+    training = _Training(link, controller, sleep)
+    training.initialise()
+    try:
+        eyes = training.level(report) if controller.phy["read_leveling"] else []
+        training.hand_over()
+        _try(link)
+    except DeviceError:
+        training.conclude(error=True)
+        raise
+    training.conclude(error=False)
+    return eyes
+
+
+def _try(link: Link) -> None:
+    data = random.Random(0).randbytes(_TESTED)
+    link.write_memory(0, data)
+    found = link.read_memory(0, _TESTED)
+    wrong = sum(a != b for a, b in zip(data, found, strict=True))
+    if wrong:
+        raise DeviceError(f"the memory does not hold what was written: {wrong} of {_TESTED} bytes are wrong")
+
+
+class _Training:
+    def __init__(self, link: Link, controller: Controller, sleep: Callable[[float], None]) -> None:
+        self.link, self.controller, self.sleep = link, controller, sleep
+        self.all = (1 << controller.modules) - 1
+
+    def write(self, *writes: list[tuple[int, int]]) -> None:
+        self.link.transact([pair for group in writes for pair in group], [])
+
+    def initialise(self) -> None:
+        c = self.controller
+        self.write(c.set("ddrctrl_init_done", 0), c.set("ddrctrl_init_error", 0))
+        for phase in ("rdphase", "wrphase"):
+            if f"ddrphy_{phase}" in c.registers:
+                self.write(c.set(f"ddrphy_{phase}", c.phy[phase]))
+        self.write(c.set("sdram_dfii_control", _CKE | _ODT | _RESET_N))
+        self.sleep(_SETTLE)
+        if "ddrphy_rst" in c.registers:
+            for value in (1, 0):
+                self.write(c.set("ddrphy_rst", value))
+                self.sleep(_SETTLE)
+        for step in c.init:
+            if step["register"] == "control":
+                self.write(
+                    c.set("sdram_dfii_pi0_address", step["address"]), c.set("sdram_dfii_pi0_baddress", step["bank"]),
+                    c.set("sdram_dfii_control", step["value"]),
+                )  # fmt: skip
+                self.sleep(max(_SETTLE, step["cycles"] / c.clock_hz))
+            else:
+                self.write(c.command(0, step["value"], step["address"], step["bank"]))
+                self.sleep(step["cycles"] / c.clock_hz)
+
+    def level(self, report: Callable[[int, int], None] | None) -> list[Eye]:
+        """All modules at once: every bitslip, every delay; then each module's widest window."""
+        delays, bitslips = int(self.controller.phy["delays"]), int(self.controller.phy["bitslips"])
+        good: list[list[list[bool]]] = [[] for _ in range(self.controller.modules)]
+        self._adjust(self.all, "rdly_dq_bitslip_rst")
+        for bitslip in range(bitslips):
+            rows = [[False] * delays for _ in good]
+            self._adjust(self.all, "rdly_dq_rst")
+            for delay in range(delays):
+                for module, errors in enumerate(self._errors()):
+                    rows[module][delay] = not errors
+                self._adjust(self.all, "rdly_dq_inc")
+                if report is not None:
+                    report(bitslip * delays + delay + 1, bitslips * delays)
+            for module, row in enumerate(rows):
+                good[module].append(row)
+            self._adjust(self.all, "rdly_dq_bitslip")
+        eyes = [_widest(module, rows) for module, rows in enumerate(good)]
+        for eye in eyes:
+            self._adjust(1 << eye.module, "rdly_dq_bitslip_rst", *["rdly_dq_bitslip"] * eye.bitslip)
+            self._adjust(1 << eye.module, "rdly_dq_rst", *["rdly_dq_inc"] * eye.delay)
+        if any(self._errors()):
+            raise DeviceError("the memory reads errors in the middle of the windows found")
+        return eyes
+
+    def hand_over(self) -> None:
+        self.write(self.controller.set("sdram_dfii_control", _SEL))
+        self.sleep(_SETTLE)
+
+    def conclude(self, *, error: bool) -> None:
+        c = self.controller
+        self.write(c.set("ddrctrl_init_error", int(error)), c.set("ddrctrl_init_done", int(not error)))
+
+    def _adjust(self, modules: int, *registers: str) -> None:
+        c = self.controller
+        strobes = [c.set(f"ddrphy_{name}", 1) for name in registers]
+        self.write(c.set("ddrphy_dly_sel", modules), *strobes, c.set("ddrphy_dly_sel", 0))
+
+    def _errors(self) -> list[int]:
+        """Wrong bits of each module: patterns written to the first row of the first bank and read back."""
+        c, errors = self.controller, [0] * self.controller.modules
+        reading, writing, phases = int(c.phy["rdphase"]), int(c.phy["wrphase"]), range(int(c.phy["nphases"]))
+        width = int(c.phy["databits"])
+        for seed in _SEEDS:
+            draw = random.Random(seed)
+            words = [draw.getrandbits(c.phase_bits) for _ in phases]
+            writes = c.command(0, _RAS | _CS)  # activate
+            for phase, word in zip(phases, words, strict=True):
+                writes += c.set(f"sdram_dfii_pi{phase}_wrdata", word)
+            writes += c.command(writing, _CAS | _WE | _CS | _WRITE)
+            writes += c.command(reading, _CAS | _CS | _READ)
+            writes += c.command(0, _RAS | _WE | _CS)  # precharge
+            addresses = [at for phase in phases for at in c.registers[f"sdram_dfii_pi{phase}_rddata"]]
+            found = iter(self.link.transact(writes, addresses))
+            for phase, word in zip(phases, words, strict=True):
+                got = 0
+                for _ in c.registers[f"sdram_dfii_pi{phase}_rddata"]:
+                    got = got << 32 | next(found)
+                for module in range(c.modules):
+                    lanes = 0xFF << 8 * module
+                    for edge in range(0, c.phase_bits, width):
+                        errors[module] += ((got ^ word) & lanes << edge).bit_count()
+        return errors
+
+
+def _widest(module: int, rows: list[list[bool]]) -> Eye:
+    """The longest run of good delays at any bitslip. Raises DeviceError if there is none."""
+    best: Eye | None = None
+    for bitslip, row in enumerate(rows):
+        first = None
+        for delay, good in enumerate([*row, False]):
+            if good and first is None:
+                first = delay
+            elif not good and first is not None:
+                eye = Eye(module, bitslip, first, delay - 1)
+                if best is None or eye.last - eye.first > best.last - best.first:
+                    best = eye
+                first = None
+    if best is None:
+        raise DeviceError(f"data pins {8 * module} to {8 * module + 7} of the memory read nothing right at any delay")
+    return best
