@@ -14,7 +14,6 @@ from hw.spec.link import (
     HELLO_KEY,
     PAYLOAD_LIMIT,
     VERSION,
-    WINDOW,
     Op,
     Response,
     Status,
@@ -51,9 +50,8 @@ class Link:
 
     def hello(self) -> Identity:
         """Opens a session. Raises LinkError if nobody answers, or one of another version."""
-        under_way = 0 if self.line.settled else WINDOW * (PAYLOAD_LIMIT + 2 * HEADER_BYTES)  # bytes still before it
         for attempt in range(ATTEMPTS):
-            wait = waiting_time(self.line, under_way, attempt)
+            wait = waiting_time(self.line, self.line.left, attempt)
             self._forget()
             number = self._random.randrange(NUMBERS)
             before = self.channel.now()
@@ -103,7 +101,6 @@ class Link:
         while self.channel.receive(0):
             pass
         self.line.deframer.clear()
-        self.line.settled = True
 
     def _greeting(self, number: int, deadline: float) -> Response | None:
         while (left := deadline - self.channel.now()) > 0:
@@ -120,14 +117,13 @@ class Link:
                 f"the device on {self.channel.name} speaks version {found} of the protocol, this host {VERSION}"
             )
         self.line.next = (number + 1) % NUMBERS
+        self.line.left = 0
         if response.expected != self.line.next:
             return self.hello()  # its last session began with the same number
         return Identity(response.value, 1 << (response.detail & 0xFF))
 
     def _run(self, requests: list[Request], report: Report | None = None) -> list[Request]:
-        if not self.line.settled:  # an exception ended the last run: what it left under way must not be mistaken
+        if self.line.left:  # an exception ended the last flight: what it left under way must not be mistaken
             self.hello()
-        self.line.settled = False
-        Flight(self.line, requests, report).to_the_end()
-        self.line.settled = True
+        Flight(self.line, requests, report).run()
         return requests

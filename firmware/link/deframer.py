@@ -23,7 +23,6 @@ class Deframer:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self.skipped = 0  # bytes that belonged to no frame
 
     def clear(self) -> None:
         self._buffer.clear()
@@ -36,17 +35,14 @@ class Deframer:
             response = unpack_response(bytes(buffer[:HEADER_BYTES]))
             if response is None or response.payload_bytes > PAYLOAD_LIMIT + 1 + CHECK_BYTES:
                 start = buffer.find(MARK_RESPONSE, 1)
-                bad = len(buffer) if start < 0 else start
-                self.skipped += bad
-                del buffer[:bad]
+                del buffer[: len(buffer) if start < 0 else start]
                 continue
             end = HEADER_BYTES + response.payload_bytes
             if len(buffer) < end:
                 return
             payload = bytes(buffer[HEADER_BYTES : end - CHECK_BYTES]) if end > HEADER_BYTES else None
             if payload is not None and crc32(payload) != buffer[end - CHECK_BYTES : end]:
-                self.skipped += HEADER_BYTES  # what follows may hold the next frame
-                del buffer[:HEADER_BYTES]
+                del buffer[:HEADER_BYTES]  # what follows may hold the next frame
                 yield Answer(response, None, True)
                 continue
             del buffer[:end]

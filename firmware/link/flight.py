@@ -40,13 +40,13 @@ class Statistics:
 
 @dataclass
 class Line:
-    """A channel and what is known of it. `pace`: seconds a byte took lately. `settled`: nothing is under way."""
+    """A channel and what is known of it. `pace`: seconds a byte took lately."""
 
     channel: Channel
     patience: float
     pace: float
     next: int = 0  # number of the next request
-    settled: bool = True
+    left: int = 0  # bytes that an interrupted flight may have left under way
     deframer: Deframer = field(default_factory=Deframer)
     statistics: Statistics = field(default_factory=Statistics)
 
@@ -70,9 +70,9 @@ class Request:
 
     @property
     def line_bytes(self) -> int:
-        """Of the request and its answer."""
-        payload = self.argument if self.op in (Op.READ_MEMORY, Op.WRITE_MEMORY) else 0
-        return 2 * HEADER_BYTES + payload + CHECK_BYTES
+        """Of the request and its answer; for what the device reads meanwhile, a part."""
+        share = {Op.READ_MEMORY: 1.0, Op.WRITE_MEMORY: 1.0, Op.CHECKSUM: 0.25}.get(self.op, 0.0)
+        return 2 * HEADER_BYTES + int(share * self.argument) + CHECK_BYTES
 
 
 class Flight:
@@ -84,32 +84,39 @@ class Flight:
         self.flight: dict[int, Request] = {}  # by number, in order
         self.returned_to: int | None = None  # number whose loss has been dealt with
         self.done = self.attempts = 0
+        self.smooth = True  # nothing was lost since the last answer
         self.error: str | None = None
         self.latest = line.channel.now()  # when something was last sent into silence, or came
 
-    def to_the_end(self) -> None:
+    def run(self) -> None:
+        """Raises LinkError."""
+        try:
+            self._to_the_end()
+        finally:
+            self.line.left = self._line_bytes()
+
+    def _to_the_end(self) -> None:
         line = self.line
         while self.waiting or self.flight:
             while self.waiting and self._room() and not self.error:
                 self._send_next()
             if not self.flight:
                 break
-            left = self.latest + self._patience() - line.channel.now()
+            left = self.latest + waiting_time(line, self._line_bytes(), self.attempts) - line.channel.now()
             if left <= 0:
                 self._silence()
                 continue
             for answer in line.deframer.feed(line.channel.receive(left)):
                 self._take(answer)
         if self.error:
-            line.settled = True
             raise LinkError(self.error)
 
     def _room(self) -> bool:
         """Does the device still know the status of the oldest request under way, when one more has been executed?"""
         return not self.flight or (self.line.next - next(iter(self.flight))) % NUMBERS < WINDOW
 
-    def _patience(self) -> float:
-        return waiting_time(self.line, sum(request.line_bytes for request in self.flight.values()), self.attempts)
+    def _line_bytes(self) -> int:
+        return sum(request.line_bytes for request in self.flight.values())
 
     def _send_next(self) -> None:
         request = self.waiting.popleft()
@@ -125,6 +132,7 @@ class Flight:
         request.sent += 1
         if request.sent > 1:
             self.line.statistics.repeated += 1
+            self.smooth = False
         self.line.channel.send(
             frame(request.op, request.sequence, request.address, request.argument, request.payload)
         )  # fmt: skip
@@ -199,16 +207,17 @@ class Flight:
         if request.renewed >= _RENEWALS:
             raise LinkError(f"the answers of {self.line.channel.name} keep arriving damaged")
         request.renewed += 1
+        self.smooth = False
         del self.flight[request.sequence]
         self.waiting.appendleft(request)
 
     def _finish(self, request: Request, status: Status, value: int, data: bytes) -> None:
         del self.flight[request.sequence]
         now, line = self.line.channel.now(), self.line
-        if request.sent == 1 and not self.attempts:
+        if self.smooth:
             took = (now - self.latest) / request.line_bytes
             line.pace = max(line.channel.pace, line.pace + (took - line.pace) / 4)
-        self.latest, self.attempts = now, 0
+        self.latest, self.attempts, self.smooth = now, 0, True
         if request.sequence == self.returned_to:
             self.returned_to = None
         request.value, request.data = value, data

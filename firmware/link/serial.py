@@ -18,6 +18,7 @@ from hw.spec.link import BAUD
 __all__ = ["SerialChannel", "open_transport"]
 
 _BITS = 10  # of a byte on the line
+_TICK = 0.01  # seconds the port waits for a byte; setting it anew each time would set up the port anew
 _WRITE_TIMEOUT = 10.0  # seconds the port may take nothing
 _REASONS = {
     errno.ENOENT: "there is no such port",
@@ -36,7 +37,7 @@ class SerialChannel:
         self.name = f"{port} at {baud} baud"
         self.pace = _BITS / baud
         try:
-            self._port = serial.Serial(port, baud, timeout=0, write_timeout=_WRITE_TIMEOUT, exclusive=True)
+            self._port = serial.Serial(port, baud, timeout=_TICK, write_timeout=_WRITE_TIMEOUT, exclusive=True)
         except (OSError, ValueError) as error:
             raise LinkError(f"cannot open {port}: {_reason(error, port)}") from None
         # Without it an FTDI chip keeps short answers for 16 ms; other ports do not have it.
@@ -52,10 +53,12 @@ class SerialChannel:
             raise self._gone(error) from None
 
     def receive(self, timeout: float) -> bytes:
+        end = self.now() + timeout
         try:
-            self._port.timeout = timeout
-            first: bytes = self._port.read(1)
-            return first + self._port.read(self._port.in_waiting) if first else b""
+            while not (waiting := self._port.in_waiting) and self.now() < end:
+                if first := self._port.read(1):
+                    return bytes(first + self._port.read(self._port.in_waiting))
+            return bytes(self._port.read(waiting))
         except (OSError, TypeError) as error:
             raise self._gone(error) from None
 

@@ -86,11 +86,11 @@ def test_the_shells_registers_are_not_there(board):
 
 def test_the_command(tmp_path):
     """`python -m sim board` prints the device first and ends with an interrupt; the driver's command runs on it."""
-    command = [sys.executable, "-m", "sim", "board", "tiny", "--pty", "--memory", "4"]
+    command = [sys.executable, "-m", "sim", "board", "tiny", "--udp", "0", "--memory", "4"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
         try:
             device = served.stdout.readline().strip()
-            assert device.startswith("serial:/dev/")
+            assert device.startswith("udp:127.0.0.1:")
             done = subprocess.run(
                 [sys.executable, "-m", "firmware", "run", DIGITS / "digits.safetensors", "--images",
                  DIGITS / "images.npy", "--count", "1", "--check", "--device", device, "--logits", tmp_path / "l.npy"],
