@@ -7,16 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from firmware.link.client import Link
-from hw.spec.config import PRESETS
 from hw.spec.link import BAUD
-from hw.spec.regs import address
-from sim.board.board import UDP_PACE, open_board
-from sim.board.channel import CLOCK_HZ, SimulatedChannel
+from sim.board.bench import PLAIN, open_link_bench
+from sim.board.channel import CLOCK_HZ
 
 __all__ = ["CASES", "Case", "Result", "run_case"]
 
-_CONFIG = PRESETS["tiny"]  # the accelerator only answers registers here
-_MEMORY = 1 << 22
 _REGISTERS = 256
 
 
@@ -24,13 +20,12 @@ _REGISTERS = 256
 class Case:
     name: str
     link: str
-    divisor: int
-    byte_cycles: int
+    divisor: int  # of a UART
 
 
 CASES = (
-    Case(f"UART, {BAUD:,} baud", "uart", round(CLOCK_HZ / BAUD), 10 * round(CLOCK_HZ / BAUD)),
-    Case("UDP payload, 100 Mb/s", "udp", 0, UDP_PACE),
+    Case(f"UART, {BAUD:,} baud", "uart", round(CLOCK_HZ / BAUD)),
+    Case("UDP payload, 100 Mb/s", "udp", 4),
 )
 
 
@@ -47,8 +42,8 @@ class Result:
 
 def run_case(case: Case, size: int) -> list[Result]:
     """Writes and reads `size` bytes, then registers. Raises AssertionError for wrong bytes."""
-    simulation = open_board(_CONFIG, case.link, memory_size=_MEMORY, divisor=case.divisor or 4)
-    link = Link(SimulatedChannel(simulation, byte_cycles=case.byte_cycles), seed=0)
+    channel = open_link_bench(case.link, divisor=case.divisor)
+    link = Link(channel, seed=0)
     link.hello()
     data = random.Random(0).randbytes(size)
     results = []
@@ -62,10 +57,9 @@ def run_case(case: Case, size: int) -> list[Result]:
 
     measure("write memory", size, lambda: link.write_memory(0, data))
     assert measure("read memory", size, lambda: link.read_memory(0, size)) == data
-    register = address("model_base")
-    measure("write registers", 4 * _REGISTERS, lambda: link.write_registers([(register, 1)] * _REGISTERS))
+    measure("write registers", 4 * _REGISTERS, lambda: link.write_registers([(PLAIN, 1)] * _REGISTERS))
     measure(
-        "read registers, one by one", 4 * _REGISTERS, lambda: [link.read_register(register) for _ in range(_REGISTERS)]
+        "read registers, one by one", 4 * _REGISTERS, lambda: [link.read_register(PLAIN) for _ in range(_REGISTERS)]
     )
-    simulation.close()
+    channel.close()
     return results

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from bench import __main__ as command
-from bench import deit
+from bench import deit, link
 from bench.__main__ import main, markdown
 from bench.anchors import ANCHORS
 from bench.deit import CASES, DSPS, Case, Result, Row, rows, run_case
@@ -129,3 +129,12 @@ def test_a_page_without_markers_is_refused_before_the_simulation(monkeypatch, tm
     monkeypatch.setattr(command, "run_case", lambda *_: pytest.fail("simulated"))
     with pytest.raises(SystemExit, match="lacks the lines"):
         main(["deit", "--docs", str(tmp_path / "missing.md")])
+
+
+def test_link_figures(capsys, monkeypatch, tmp_path):
+    """On the line that other tests have compiled already; the table and the JSON have every transfer."""
+    monkeypatch.setattr("bench.link.CASES", (link.Case("fast UART", "uart", 4),))
+    assert main(["link", "--kib", "4", "--report", str(tmp_path / "link.json")]) == 0
+    assert capsys.readouterr().out.count("| fast UART |") == 4
+    transfers = json.loads((tmp_path / "link.json").read_text())["transfers"]
+    assert all(0.9 < entry["share"] < 1 for entry in transfers if "memory" in entry["what"])

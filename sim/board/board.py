@@ -10,13 +10,13 @@ import tty
 from pathlib import Path
 
 from hw.spec.config import Config
+from sim.board.channel import UDP_PACE
 from sim.verilated import Simulation
 from sim.verilated.opener import source_key
 
 __all__ = ["DIVISOR", "Pty", "Udp", "open_board"]
 
 DIVISOR = 4  # cycles per bit: the fastest line the UART can do, as simulated cycles are what a run takes
-UDP_PACE = 8  # cycles per byte: 100 Mb/s at 100 MHz
 _GAP_CYCLES = 1 << 15  # of the bridge: longer than any pause of this line
 _SLICE = 20_000  # cycles between looks at the host's side
 _LINGER = 10 * _GAP_CYCLES  # cycles simulated after the last byte; then the clock stands still until the next

@@ -6,9 +6,10 @@ import math
 
 from sim.verilated import Simulation
 
-__all__ = ["CLOCK_HZ", "SimulatedChannel"]
+__all__ = ["CLOCK_HZ", "UDP_PACE", "SimulatedChannel"]
 
 CLOCK_HZ = 100e6
+UDP_PACE = 8  # cycles a byte of a datagram takes at 100 Mb/s
 
 
 class SimulatedChannel:

@@ -7,7 +7,8 @@ import pytest
 
 from firmware.link.channel import LinkError
 from firmware.link.client import Link
-from tests.support.link import COUNT, SUM, FaultyChannel, open_link_bench
+from sim.board.bench import COUNT, SUM, open_link_bench
+from tests.support.link import FaultyChannel
 
 FAULTS = 10_000
 PATIENCE = 3e-5  # seconds: 3,000 cycles, and the bridge of the bench forgets half a frame after 1,024

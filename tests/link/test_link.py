@@ -22,7 +22,7 @@ from hw.spec.link import (
     pack_response,
     unpack_response,
 )  # fmt: skip
-from tests.support.link import (
+from sim.board.bench import (
     COUNT,
     FINGERPRINT,
     HANG,
@@ -30,9 +30,9 @@ from tests.support.link import (
     PLAIN,
     SHELL_REGISTER,
     SUM,
-    FaultyChannel,
     open_link_bench,
 )  # fmt: skip
+from tests.support.link import FaultyChannel
 
 PATIENCE = 1e-4  # seconds, simulated
 
