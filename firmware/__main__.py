@@ -50,9 +50,11 @@ def parser() -> argparse.ArgumentParser:
     made.set_defaults(function=make_model_command)
     made.add_argument("architecture", help=f"a timm name: {', '.join(ARCHITECTURES)}")
     made.add_argument("--seed", type=int, default=0)
-    for name in ("img-size", "patch", "dim", "depth", "heads", "classes"):
+    for name in ("img-size", "patch", "dim", "window", "classes"):
         made.add_argument(f"--{name}", type=int, help="instead of the architecture's")
-    made.add_argument("--attention-bits", type=int, choices=(8, 16), default=16)
+    for name in ("depth", "heads"):
+        made.add_argument(f"--{name}", type=int, nargs="+", help="instead of the architecture's; one number per stage")
+    made.add_argument("--attention-bits", type=int, choices=(8, 16), help="default: 16, of a Swin 8")
     made.add_argument("--calibration", type=int, default=2, metavar="COUNT", help="random calibration images")
     made.add_argument("--images", metavar="FILE", help="also write the calibration images, .npy")
     made.add_argument("--name", help="name stored in the model; default: the architecture's")

@@ -74,7 +74,9 @@ def _save(model: Model, path: str) -> int:
 
 def make_model_command(arguments: argparse.Namespace) -> int:
     """A known architecture with seeded random weights -> integer model file."""
-    changes = {key: getattr(arguments, key) for key in ("img_size", "patch", "dim", "depth", "heads", "classes")}
+    changes = {
+        key: getattr(arguments, key) for key in ("img_size", "patch", "dim", "window", "depth", "heads", "classes")
+    }
     shape = architecture(arguments.architecture, **changes)
     if not 1 <= arguments.calibration <= 256 or arguments.seed < 0:
         raise UserError("--calibration must be from 1 to 256 and --seed at least 0")
@@ -97,7 +99,7 @@ def inspect_command(arguments: argparse.Namespace) -> int:
     """Prints what is in a model file."""
     model = load_model(arguments.model)
     console = Console()
-    table = Table(title=f"{model.name}: image {list(model.image)}, patch {model.patch}, {model.tokens} tokens")
+    table = Table(title=f"{model.name}: image {list(model.image)}, patch {model.patch}")
     for heading in ("node", "operator", "inputs", "attributes", "tensors"):
         table.add_column(heading)
     for node in model.nodes:
@@ -110,10 +112,7 @@ def inspect_command(arguments: argparse.Namespace) -> int:
         table.add_row(node.name, node.op, " ".join(node.inputs), attributes, " ".join(tensors))
     console.print(table)
     parameters = sum(array.size for array in model.tensors.values())
-    console.print(
-        f"dim {model.dim}, depth {model.depth}, heads {model.heads}, hidden {model.hidden}, classes {model.classes}; "
-        f"{parameters:,} constants, {model.macs:,} MACs per image"
-    )
+    console.print(f"{model.classes} classes, {parameters:,} constants, {model.macs:,} MACs per image")
     return 0
 
 

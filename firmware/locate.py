@@ -28,9 +28,9 @@ def locate(
     for checkpoint in program.checkpoints:
         device.load(program.until(checkpoint))
         device.run(image)
-        raw = device.read_region(Region.WORK, checkpoint.offset, 2 * model.tokens * model.dim)
-        found = raw.view("<i2").reshape(1, model.tokens, model.dim)
-        difference = first_difference(checkpoint.tensor, trace[checkpoint.tensor], found)
+        expected = trace[checkpoint.tensor]
+        raw = device.read_region(Region.WORK, checkpoint.offset, 2 * expected.size)
+        difference = first_difference(checkpoint.tensor, expected, raw.view("<i2").reshape(expected.shape))
         if difference:
             return difference
     device.load(program)

@@ -21,10 +21,9 @@ from hw.spec.model import Model, ModelError, Node, validate
 
 __all__ = ["VERSION", "load_model", "save_model"]
 
-VERSION = 1
+VERSION = 2
 _KEY = "shiftwork"
 _LOGIT_SCALE = "logit_scale"
-_NUMBERS = ("patch", "dim", "depth", "heads", "hidden", "classes")
 
 
 def _digest(header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> str:
@@ -46,7 +45,7 @@ def save_model(model: Model, path: str | Path) -> None:
         "version": VERSION,
         "name": model.name,
         "image": list(model.image),
-        **{key: int(getattr(model, key)) for key in _NUMBERS},
+        "classes": model.classes,
         "input_scale": model.input_scale,
         "mean": list(model.mean),
         "std": list(model.std),
@@ -96,7 +95,7 @@ def _model(path: Path, header: dict[str, Any], tensors: dict[str, NDArray[Any]])
     return Model(
         name=str(header["name"]),
         image=(channels, height, width),
-        **{key: int(header[key]) for key in _NUMBERS},
+        classes=int(header["classes"]),
         nodes=tuple(Node(name, op, tuple(inputs), dict(attrs)) for name, op, inputs, attrs in header["nodes"]),
         tensors={name: array for name, array in tensors.items() if name != _LOGIT_SCALE},
         input_scale=float(header["input_scale"]),

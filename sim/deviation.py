@@ -1,7 +1,7 @@
-"""Measures how far the official float32 emulation of I-ViT is from the integer laws: the table in docs/numerics.md.
+"""Measures how far the official float32 emulation of I-ViT is from the integer laws: the tables in docs/numerics.md.
 
-python -m sim.deviation          prints the table
-python -m sim.deviation --write  replaces it in docs/numerics.md
+python -m sim.deviation          prints the tables
+python -m sim.deviation --write  replaces them in docs/numerics.md
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 
 from hw.spec import arith
 
-__all__ = ["LAWS", "document", "main", "measure", "table"]
+__all__ = ["LAWS", "document", "main", "measure", "measure_models", "model_table", "table"]
 
 Array = NDArray[Any]
 
 ROOT = Path(__file__).parents[1]
-UNITS = ROOT / "tests" / "data" / "units"
+DATA = ROOT / "tests" / "data"
+UNITS = DATA / "units"
+MODELS = {"small_vit_t": "ViT, trained", "small_vit_a": "ViT, random", "small_swin_a": "Swin, random"}
 DOCUMENT = ROOT / "docs" / "numerics.md"
-MARKS = ("<!-- deviation -->\n", "<!-- /deviation -->\n")
 
 
 def _convolution(v: Mapping[str, Array]) -> Array:
@@ -100,18 +101,43 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def measure_models(folder: Path = DATA) -> dict[str, tuple[int, int, float]]:
+    """By model: (images, images of the same class, largest difference of a logit in deviations of the exact logits)."""
+    found = {}
+    for name in MODELS:
+        with np.load(folder / name / "images.npz") as arrays:
+            exact = arrays["acc_exact"] * arrays["logit_scale"].astype(np.float64)
+            official = arrays["logits_fp32"].astype(np.float64)
+        same = int(np.count_nonzero(exact.argmax(axis=1) == official.argmax(axis=1)))
+        found[name] = (len(exact), same, float(np.abs(exact - official).max() / exact.std()))
+    return found
+
+
+def model_table() -> str:
+    """The measurement of whole models as a Markdown table."""
+    lines = ["| model | images | same class | largest difference of a logit |", "|---|---|---|---|"]
+    for name, (images, same, worst) in measure_models().items():
+        lines.append(f"| {MODELS[name]} (`{name}`) | {images} | {same} | {worst:.2f} deviations |")
+    return "\n".join(lines) + "\n"
+
+
+_TABLES: dict[str, Callable[[], str]] = {"deviation": table, "deviation of models": model_table}
+
+
 def document(text: str) -> str:
-    """`text` with the table between its marks replaced by a new measurement."""
-    head, rest = text.split(MARKS[0])
-    return head + MARKS[0] + table() + MARKS[1] + rest.split(MARKS[1])[1]
+    """`text` with each table between its marks replaced by a new measurement."""
+    for mark, make in _TABLES.items():
+        head, rest = text.split(f"<!-- {mark} -->\n")
+        text = f"{head}<!-- {mark} -->\n{make()}<!-- /{mark} -->\n" + rest.split(f"<!-- /{mark} -->\n")[1]
+    return text
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Deviation of the official float32 emulation from the integer laws.")
-    parser.add_argument("--write", action="store_true", help="replace the table in docs/numerics.md")
+    parser.add_argument("--write", action="store_true", help="replace the tables in docs/numerics.md")
     if parser.parse_args(arguments).write:
         DOCUMENT.write_text(document(DOCUMENT.read_text()))
-    print(table(), end="")
+    print(*(make() for make in _TABLES.values()), sep="\n", end="")
 
 
 if __name__ == "__main__":

@@ -25,11 +25,11 @@ def compile_model(model: Model, config: Config, *, batch: int = 1) -> Program:
     if not 1 <= batch <= 64:
         raise CompileError(f"batch must be from 1 to 64, not {batch}")
     roles = recognise(model)
-    _check(model, config)
+    _check(model, roles, config)
     image = ModelImage(model, roles, config)
     best: tuple[Scheduler, Plan] | None = None
     refused: CompileError | None = None
-    for tiles in cuts(model.tokens, config):
+    for tiles in cuts(roles.tokens, config):
         for banks in _arenas(config, batch * len(tiles)):
             try:
                 candidate = _schedule(model, roles, image, config, batch, tiles, banks)
@@ -104,27 +104,15 @@ def _schedule(
 
 def _layers(model: Model, batch: int) -> dict[str, Layer]:
     """The model's nodes, with the MACs of each for `batch` images."""
-    n, d, heads = model.tokens, model.dim, model.heads
-    layers = {}
-    for node in model.nodes:
-        macs = 0
-        if node.op == "linear":
-            outputs, depth = model.tensor(node, "weight").shape
-            macs = outputs * depth * (1 if node is model.nodes[-1] else n)
-        elif node.op == "patch_embed":
-            macs = (n - 1) * d * model.image[0] * model.patch**2
-        elif node.op in {"scores", "context"}:
-            macs = n * n * (d // heads) * heads
-        layers[node.name] = Layer(node.name, node.op, macs * batch)
-    return layers
+    return {node.name: Layer(node.name, node.op, model.layer_macs[node.name] * batch) for node in model.nodes}
 
 
-def _check(model: Model, config: Config) -> None:
-    head_dim = model.dim // model.heads
-    for what, value in (("dim", model.dim), ("hidden", model.hidden), ("head size dim/heads", head_dim)):
+def _check(model: Model, roles: VisionTransformer, config: Config) -> None:
+    head_dim = roles.dim // roles.heads
+    for what, value in (("dim", roles.dim), ("hidden", roles.hidden), ("head size dim/heads", head_dim)):
         if value % config.rows:
             raise CompileError(f"{what} must be a multiple of rows ({config.rows}), not {value}")
-    longest = max(model.tokens, model.dim, model.hidden)
+    longest = max(roles.tokens, roles.dim, roles.hidden)
     if longest > config.max_row:
         raise CompileError(f"a row of {longest} elements exceeds max_row ({config.max_row})")
     if align(model.image[0] * model.patch**2, config.rows) // config.rows > 512:

@@ -24,11 +24,11 @@ class Blob:
     words: int
 
 
-def attention_words(model: Model, config: Config) -> tuple[int, int]:
+def attention_words(roles: VisionTransformer, config: Config) -> tuple[int, int]:
     """Words per head of K and of V in stream order."""
-    head = model.dim // model.heads
-    keys = memory.stream_words(model.tokens, head, config, params=False)
-    values = memory.stream_words(head, model.tokens, config, params=False)
+    head = roles.dim // roles.heads
+    keys = memory.stream_words(roles.tokens, head, config, params=False)
+    values = memory.stream_words(head, roles.tokens, config, params=False)
     return keys, values
 
 
@@ -98,8 +98,8 @@ class ModelImage:
     def _position(self, roles: VisionTransformer) -> None:
         """Position embedding rows; row 0 holds the finished class token, which no image changes."""
         model = self._model
-        value = np.asarray(model.tensor(roles.position, "value"), np.int64).reshape(model.tokens, model.dim)
-        cls = np.asarray(model.tensor(roles.cls, "cls"), np.int64).reshape(1, model.dim)
+        value = np.asarray(model.tensor(roles.position, "value"), np.int64).reshape(roles.tokens, roles.dim)
+        cls = np.asarray(model.tensor(roles.cls, "cls"), np.int64).reshape(1, roles.dim)
         factors = [
             np.asarray(model.tensor(roles.add, name), np.int64)
             for name in ("mult", "shift", "mult_identity", "shift_identity")

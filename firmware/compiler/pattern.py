@@ -47,8 +47,12 @@ class Block:
 
 @dataclass(frozen=True)
 class VisionTransformer:
-    """The nodes of a model by role."""
+    """The nodes of a model by role, and its sizes, which are the same in every block."""
 
+    tokens: int  # patches and the class token
+    dim: int
+    heads: int
+    hidden: int
     embed: Node
     embed_quant: Node
     cls: Node
@@ -59,21 +63,33 @@ class VisionTransformer:
     norm_quant: Node
     head: Node
 
+    @property
+    def depth(self) -> int:
+        return len(self.blocks)
+
 
 def recognise(model: Model) -> VisionTransformer:
     """The roles of `model`'s nodes. Raises CompileError naming the first node that is not where a ViT has it."""
-    expected = [*_FRONT, *_BLOCK * model.depth, *_BACK]
     found = [node.op for node in model.nodes]
+    depth = found.count("shiftmax")
+    expected = [*_FRONT, *_BLOCK * depth, *_BACK]
     for position, op in enumerate(expected):
         if position >= len(found):
             raise CompileError(f"the graph ends after {len(found)} nodes where a ViT has {op}")
         if found[position] != op:
             raise CompileError(f"node {model.nodes[position].name} is {found[position]} where a ViT has {op}")
     if len(found) != len(expected):
-        raise CompileError(f"the graph has {len(found)} nodes where a ViT of depth {model.depth} has {len(expected)}")
+        raise CompileError(f"the graph has {len(found)} nodes where a ViT of depth {depth} has {len(expected)}")
     front, back = model.nodes[: len(_FRONT)], model.nodes[-len(_BACK) :]
     body = model.nodes[len(_FRONT) : len(found) - len(_BACK)]
     blocks = tuple(Block(*body[i : i + len(_BLOCK)]) for i in range(0, len(body), len(_BLOCK)))
     embed, embed_quant, cls, embedding, add = front[1:]
     norm, _, norm_quant, head = back
-    return VisionTransformer(embed, embed_quant, cls, embedding, add, blocks, norm, norm_quant, head)
+    tokens, dim = model.tensor(embedding, "value").shape
+    sizes = {(block.scores.attributes["heads"], len(model.tensor(block.fc1, "weight"))) for block in blocks}
+    if len(sizes) != 1:
+        raise CompileError(f"all blocks must have the same heads and hidden size, not {sorted(sizes)}")
+    heads, hidden = sizes.pop()
+    return VisionTransformer(
+        tokens, dim, heads, hidden, embed, embed_quant, cls, embedding, add, blocks, norm, norm_quant, head
+    )

@@ -40,16 +40,16 @@ class Plan:
         self.images, self.tiles, self.slots = images, tiles, len(banks)
         self.word = config.word_bytes
         self.starts = [sum(tiles[:s]) for s in range(len(tiles))]
-        self.tasks = Tasks(model, config, image)
+        self.tasks = Tasks(model, roles, config, image)
         ends = [config.bank_words * end for end in accumulate(banks)]
         self.arenas = [Arena(start, stop) for start, stop in pairwise([0, *ends])]
-        self.dim_words = model.dim // self.word
+        self.dim_words = roles.dim // self.word
         self.residual_words = 2 * self.dim_words
-        self.key_words = align(model.tokens, self.word) // self.word  # words of a row of scores
-        self.head_dim = model.dim // model.heads
-        self.key_words_per_head, self.value_words_per_head = attention_words(model, config)
+        self.key_words = align(roles.tokens, self.word) // self.word  # words of a row of scores
+        self.head_dim = roles.dim // roles.heads
+        self.key_words_per_head, self.value_words_per_head = attention_words(roles, config)
         self._head_words = self.key_words_per_head + self.value_words_per_head
-        self._image_words = model.tokens * (self.residual_words + self.dim_words) + 2 * model.heads * self._head_words
+        self._image_words = roles.tokens * (self.residual_words + self.dim_words) + 2 * roles.heads * self._head_words
         self._ahead: dict[tuple[int, int], bool] = {}  # (slot, tokens): there is room to load parameters early
 
     @property
@@ -63,13 +63,13 @@ class Plan:
 
     def query_at(self, image: int, token: int) -> int:
         """Word in WORK of a row of Q."""
-        return image * self._image_words + self.model.tokens * self.residual_words + token * self.dim_words
+        return image * self._image_words + self.roles.tokens * self.residual_words + token * self.dim_words
 
     def attention_at(self, image: int, block: int, head: int, *, values: bool) -> int:
         """Word in WORK of a head's K, or V."""
-        base = self.query_at(image, self.model.tokens) + (block % 2) * self.model.heads * self._head_words
+        base = self.query_at(image, self.roles.tokens) + (block % 2) * self.roles.heads * self._head_words
         if values:
-            return base + self.model.heads * self.key_words_per_head + head * self.value_words_per_head
+            return base + self.roles.heads * self.key_words_per_head + head * self.value_words_per_head
         return base + head * self.key_words_per_head
 
     def items(self) -> list[Item]:
@@ -87,7 +87,7 @@ class Plan:
                 partial(self._steps, i, b, s),
             )
             for i in range(self.images)
-            for b in range(-1, self.model.depth)
+            for b in range(-1, self.roles.depth)
             for s in every
         ]
 
@@ -112,7 +112,7 @@ class Plan:
         refused: CompileError | None = None
         for slot, ahead in product(range(self.slots), (False, True)):
             try:
-                for block in {-1, 0, self.model.depth - 1}:
+                for block in {-1, 0, self.roles.depth - 1}:
                     for _ in SuperTile(self, slot, 0, block, tile, ahead=ahead).steps():
                         pass
             except CompileError as error:

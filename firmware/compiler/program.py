@@ -72,9 +72,15 @@ class Program:
         return align(channels * patch * patch, self.config.word_bytes)
 
     @property
+    def patches(self) -> int:
+        """Patches of one image."""
+        _, height, width = self.model.image
+        return (height // self.model.patch) * (width // self.model.patch)
+
+    @property
     def input_bytes(self) -> int:
         """INPUT bytes of one run."""
-        return self.images * (self.model.tokens - 1) * self.patch_bytes
+        return self.images * self.patches * self.patch_bytes
 
     @property
     def output_bytes(self) -> int:
@@ -98,7 +104,7 @@ class Program:
             )
         p = self.model.patch
         rows = images.reshape(len(images), channels, height // p, p, width // p, p).transpose(0, 2, 4, 1, 3, 5)
-        rows = rows.reshape(len(images), self.model.tokens - 1, channels * p * p)
+        rows = rows.reshape(len(images), self.patches, channels * p * p)
         padded = np.zeros((*rows.shape[:2], self.patch_bytes), np.int8)
         padded[..., : rows.shape[2]] = rows
         return padded.reshape(-1).view(np.uint8)

@@ -46,7 +46,7 @@ class SuperTile:
             residual = self._rows("residual", self.plan.residual_words, high=True)
             before = yield from self._project(roles, context, residual)
             params = yield from self._mlp(roles, residual, before)
-        if self.block + 1 < self.model.depth:
+        if self.block + 1 < self.roles.depth:
             yield from self._next(self.roles.blocks[self.block + 1], residual, params)
         elif self.start == 0:
             yield from self._head(residual, params)
@@ -59,7 +59,7 @@ class SuperTile:
 
     def _following_norm(self) -> Node | None:
         """The norm after this block: the next block's, or, for the class token, the last one."""
-        if self.block + 1 < self.model.depth:
+        if self.block + 1 < self.roles.depth:
             return self.roles.blocks[self.block + 1].norm1
         return self.roles.norm if self.start == 0 else None
 
@@ -95,10 +95,10 @@ class SuperTile:
         if patches:
             row = align(model.image[0] * model.patch**2, self.word) // self.word
             source = self.arena.allocate("patches", patches, row)
-            offset = (self.image * (model.tokens - 1) + self.start + first - 1) * row
+            offset = (self.image * (roles.tokens - 1) + self.start + first - 1) * row
             yield self.tasks.load(roles.embed, Region.INPUT, offset, source, patches, ())
             branch = self.arena.allocate("branch", patches, self.plan.residual_words, high=True)
-            yield self.tasks.linear(roles.embed, source, patches, branch, model.dim, Kind.INT16)
+            yield self.tasks.linear(roles.embed, source, patches, branch, roles.dim, Kind.INT16)
             self.arena.free(source)
             yield self.tasks.add(roles.add, branch, residual, patches, first)
             self.arena.free(branch)
@@ -106,7 +106,7 @@ class SuperTile:
 
     def _attention(self, roles: Block) -> Generator[Task, None, Buffer]:
         """Heads alternate: the array computes the scores of one while Shiftmax works on the one before."""
-        plan, heads = self.plan, self.model.heads
+        plan, heads = self.plan, self.roles.heads
         planes = 2 if roles.softmax.attributes["bits"] == 16 else 1
         query = self._rows("query", plan.dim_words)
         at = plan.query_at(self.image, self.start)
@@ -143,7 +143,7 @@ class SuperTile:
         yield self.tasks.load(roles.add1, Region.WORK, at, residual, self.tokens, reads)
         params = yield from self._parameters_ahead(roles.norm2)
         branch = self._rows("branch", self.plan.residual_words, high=True)
-        yield self.tasks.linear(roles.proj, context, self.tokens, branch, self.model.dim, Kind.INT16)
+        yield self.tasks.linear(roles.proj, context, self.tokens, branch, self.roles.dim, Kind.INT16)
         self.arena.free(context)
         yield self.tasks.add(roles.add1, branch, residual, self.tokens, 0)
         self.arena.free(branch)
@@ -151,15 +151,15 @@ class SuperTile:
 
     def _mlp(self, roles: Block, residual: Buffer, params: Buffer | None) -> Generator[Task, None, Buffer | None]:
         """Leaves the block's output in `residual`. Returns the parameters of the norm that follows, if loaded."""
-        model, bank = self.model, self.slot * 2
-        hidden = self._rows("hidden", model.hidden // self.word)  # below what is freed first, so that no hole is left
+        bank, width = self.slot * 2, self.roles.hidden
+        hidden = self._rows("hidden", width // self.word)  # below what is freed first, so that no hole is left
         normal = yield from self._norm(roles.norm2, residual, self.tokens, params)
-        yield self.tasks.linear(roles.fc1, normal, self.tokens, hidden, model.hidden, Kind.INT8, row_max=bank)
+        yield self.tasks.linear(roles.fc1, normal, self.tokens, hidden, width, Kind.INT8, row_max=bank)
         self.arena.free(normal)
         yield self.tasks.gelu(roles.gelu, roles.gelu_quant, hidden, self.tokens, bank)
         branch = self._rows("branch", self.plan.residual_words, high=True)
         after = yield from self._parameters_ahead(self._following_norm())
-        yield self.tasks.linear(roles.fc2, hidden, self.tokens, branch, model.dim, Kind.INT16)
+        yield self.tasks.linear(roles.fc2, hidden, self.tokens, branch, self.roles.dim, Kind.INT16)
         self.arena.free(hidden)
         yield self.tasks.add(roles.add2, branch, residual, self.tokens, 0)
         self.arena.free(branch)
@@ -174,7 +174,7 @@ class SuperTile:
         yield from self._keys(roles, normal)
         yield from self._values(roles, normal)
         query = self._rows("query", self.plan.dim_words)
-        yield self.tasks.linear(roles.qkv, normal, self.tokens, query, self.model.dim, Kind.INT8, part="q")
+        yield self.tasks.linear(roles.qkv, normal, self.tokens, query, self.roles.dim, Kind.INT8, part="q")
         at = self.plan.query_at(self.image, self.start)
         writes = (Access("work", at, at + query.words),)
         yield self.tasks.store(roles.qkv, Region.WORK, at, query, self.tokens, writes)
@@ -185,8 +185,8 @@ class SuperTile:
         plan, cols = self.plan, self.config.cols
         passes, tiles = plan.head_dim // self.word, align(self.tokens, cols) // cols
         keys = self.arena.allocate("keys", tiles * cols, plan.dim_words, high=True)
-        yield self.tasks.linear(roles.qkv, normal, self.tokens, keys, self.model.dim, Kind.INT8, part="k")
-        for head in range(self.model.heads):
+        yield self.tasks.linear(roles.qkv, normal, self.tokens, keys, self.roles.dim, Kind.INT8, part="k")
+        for head in range(self.roles.heads):
             at = plan.attention_at(self.image, self.block + 1, head, values=False) + self.start * passes
             yield self.tasks.scatter(
                 roles.qkv, at, keys, keys.start + head * passes, run=(cols, plan.dim_words),
@@ -196,13 +196,13 @@ class SuperTile:
 
     def _values(self, roles: Block, normal: Buffer) -> Steps:
         """V transposed, stored in the order in which its tiles are streamed: [tile of dims][pass over keys][dim]."""
-        plan, cols, heads = self.plan, self.config.cols, self.model.heads
+        plan, cols, heads = self.plan, self.config.cols, self.roles.heads
         span = align(self.tokens, self.word) // self.word  # words of a transposed row of this super-tile
         tiles = align(plan.head_dim, cols) // cols
         rows = (heads - 1) * plan.head_dim + tiles * cols
         values = self.arena.allocate("values", rows, span, high=True)
         yield self.tasks.linear(
-            roles.qkv, normal, self.tokens, values, self.model.dim, Kind.INT8, part="v", transpose=span * self.word
+            roles.qkv, normal, self.tokens, values, self.roles.dim, Kind.INT8, part="v", transpose=span * self.word
         )
         for head in range(heads):
             at = plan.attention_at(self.image, self.block + 1, head, values=True) + self.start // self.word * cols

@@ -6,6 +6,7 @@ from firmware.compiler.allocator import Buffer
 from firmware.compiler.costs import matmul_cost, transfer_cost, vector_cost
 from firmware.compiler.dependencies import Access
 from firmware.compiler.image import ModelImage
+from firmware.compiler.pattern import VisionTransformer
 from firmware.compiler.program import CompileError
 from firmware.compiler.scheduler import Stream, Task
 from hw.spec.config import Config
@@ -25,8 +26,8 @@ def _bank(space: str, bank: int) -> Access:
 class Tasks:
     """Makes tasks for one model on one configuration."""
 
-    def __init__(self, model: Model, config: Config, image: ModelImage) -> None:
-        self._model, self._config, self._image = model, config, image
+    def __init__(self, model: Model, roles: VisionTransformer, config: Config, image: ModelImage) -> None:
+        self._model, self._roles, self._config, self._image = model, roles, config, image
         self._word = config.word_bytes
 
     # LOAD and STORE
@@ -103,10 +104,10 @@ class Tasks:
         self, node: Node, quant: Node, query: Buffer, head: int, rows: int, dest: Buffer, bank: int, stream: Stream
     ) -> Task:
         """Q @ K.T of one head, int8 scores, with row maxima."""
-        passes = query.row // self._model.heads
+        passes = query.row // self._roles.heads
         operands = {
             "source": query.start + head * passes, "source_row": query.row, "rows": rows, "passes": passes,
-            "outputs": self._model.tokens, "dest": dest.start * self._word, "dest_row": dest.row * self._word,
+            "outputs": self._roles.tokens, "dest": dest.start * self._word, "dest_row": dest.row * self._word,
             "kind": Kind.INT8, **self._dyadic(quant),
         }  # fmt: skip
         return self._matmul(node, operands, (query.access(),), dest, stream, bank)
@@ -115,7 +116,7 @@ class Tasks:
         self, node: Node, quant: Node, weights: Buffer, head: int, rows: int, dest: Buffer, wide: bool, stream: Stream
     ) -> Task:
         """P @ V of one head, int8, beside the other heads."""
-        head_dim = self._model.dim // self._model.heads
+        head_dim = self._roles.dim // self._roles.heads
         operands = {
             "source": weights.start, "source_row": weights.row, "source_plane": rows * weights.row if wide else 0,
             "two_planes": int(wide), "rows": rows, "passes": weights.row, "outputs": head_dim,
@@ -139,7 +140,7 @@ class Tasks:
 
     def softmax_sum(self, node: Node, scores: Buffer, rows: int, bank: int, stats: int) -> Task:
         operands = {
-            "source": scores.start, "source_row": scores.row, "rows": rows, "length": self._model.tokens,
+            "source": scores.start, "source_row": scores.row, "rows": rows, "length": self._roles.tokens,
             "i0": node.attributes["i0"], "row_max": bank, "stats": stats,
         }  # fmt: skip
         reads = (scores.access(), _bank("row_max", bank))
@@ -149,7 +150,7 @@ class Tasks:
         wide = node.attributes["bits"] == 16
         operands = {
             "source": scores.start, "source_row": scores.row, "dest": dest.start, "dest_row": dest.row, "rows": rows,
-            "length": self._model.tokens, "i0": node.attributes["i0"], "row_max": bank, "stats": stats,
+            "length": self._roles.tokens, "i0": node.attributes["i0"], "row_max": bank, "stats": stats,
             "wide": int(wide), "dest_plane": rows * dest.row if wide else 0,
         }  # fmt: skip
         reads = (scores.access(), _bank("row_max", bank), _bank("stats", stats))
@@ -157,7 +158,7 @@ class Tasks:
 
     def moments(self, node: Node, residual: Buffer, rows: int, stats: int) -> Task:
         operands = {
-            "source": residual.start, "source_row": residual.row, "rows": rows, "length": self._model.dim,
+            "source": residual.start, "source_row": residual.row, "rows": rows, "length": self._roles.dim,
             "stats": stats, "wide_source": 1,
         }  # fmt: skip
         return self._vector(Op.MOMENTS, operands, node, (residual.access(),), (_bank("stats", stats),))
@@ -165,7 +166,7 @@ class Tasks:
     def layer_norm(self, node: Node, residual: Buffer, rows: int, stats: int, params: Buffer, dest: Buffer) -> Task:
         operands = {
             "source": residual.start, "source_row": residual.row, "dest": dest.start, "dest_row": dest.row,
-            "rows": rows, "length": self._model.dim, "stats": stats, "wide_source": 1, "wide_dest": 0,
+            "rows": rows, "length": self._roles.dim, "stats": stats, "wide_source": 1, "wide_dest": 0,
             "params": params.start,
         }  # fmt: skip
         reads = (residual.access(), params.access(), _bank("stats", stats))
@@ -175,7 +176,7 @@ class Tasks:
         """ShiftGELU in place."""
         operands = {
             "source": hidden.start, "source_row": hidden.row, "dest": hidden.start, "dest_row": hidden.row,
-            "rows": rows, "length": self._model.hidden, "i0": node.attributes["i0"], "row_max": bank,
+            "rows": rows, "length": self._roles.hidden, "i0": node.attributes["i0"], "row_max": bank,
             **self._dyadic(quant),
         }  # fmt: skip
         reads = (hidden.access(), _bank("row_max", bank))
@@ -193,7 +194,7 @@ class Tasks:
         target = residual.at(first)
         operands = {
             "source": branch.start, "source_row": branch.row, "dest": target, "dest_row": residual.row,
-            "identity": target, "identity_row": residual.row, "rows": rows, "length": self._model.dim,
+            "identity": target, "identity_row": residual.row, "rows": rows, "length": self._roles.dim,
             "wide_source": 1, "wide_identity": 1, "wide_dest": 1,
             **self._dyadic(node), **self._dyadic(node, "_identity"),
         }  # fmt: skip

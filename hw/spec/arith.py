@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "GELU_TERMS", "INT32_MAX", "NEWTON_START", "NEWTON_STEPS", "SOFTMAX_TERMS", "divide_round", "gelu_max_exp",
-    "gelu_sigma", "layer_norm", "linear", "matmul", "moments", "norm_root", "normalize", "planes", "reciprocal",
-    "requantize", "round_shift", "rounded", "saturate", "shift_exp", "shift_exp_parts", "shift_gelu", "shiftmax",
-    "shiftmax_apply", "shiftmax_sum", "wrap",
+    "gelu_sigma", "layer_norm", "linear", "masked", "matmul", "moments", "norm_root", "normalize", "planes",
+    "reciprocal", "requantize", "round_shift", "rounded", "saturate", "shift_exp", "shift_exp_parts", "shift_gelu",
+    "shiftmax", "shiftmax_apply", "shiftmax_sum", "wrap",
 ]  # fmt: skip
 
 Ints = NDArray[Any]
@@ -163,13 +163,27 @@ def shiftmax_apply(
     return (shift_exp(_ints(x) - _ints(row_max), i0, terms) * _ints(factor)) >> (32 - bits)
 
 
-def shiftmax(x: ArrayLike, i0: ArrayLike, bits: int = 16, terms: int = SOFTMAX_TERMS) -> Ints:
+def masked(x: ArrayLike, mask: ArrayLike, i0: ArrayLike, terms: int = SOFTMAX_TERMS) -> Ints:
+    """Scores whose Shiftmax is that of `x` without the entries where `mask` (broadcasts) is not 0. Section 4.
+
+    Masked scores lie terms*i0 below the maximum of their row's others: they are not the maximum, and ShiftExp's clamp
+    makes each E = i0, the least there is, which the sum includes and of which P is 0.
+    """
+    x, hidden = np.broadcast_arrays(_ints(x), _ints(mask) != 0)
+    row_max = np.where(hidden, np.iinfo(np.int64).min, x).max(axis=-1, keepdims=True)
+    return np.where(hidden, row_max - terms * _ints(i0), x)
+
+
+def shiftmax(
+    x: ArrayLike, i0: ArrayLike, bits: int = 16, terms: int = SOFTMAX_TERMS, mask: ArrayLike | None = None
+) -> Ints:
     """Shiftmax of each row (last axis) of int8 scores: probabilities scaled by 2^(bits-1). Section 4.
 
     `bits` is 16, or 8 for the 8-bit probabilities of Swin and of the paper's deployment. Row sums stay below
     2^(bits-1) unless the sum of exponentials is clamped (N*i0 >= 65536, a range of scores nobody calibrates to).
+    A `mask`, 1 where Swin must not look, has the meaning of `masked`; it leaves at least one entry of every row.
     """
-    x = _ints(x)
+    x = _ints(x) if mask is None else masked(x, mask, i0, terms)
     row_max = x.max(axis=-1)
     factor = shiftmax_sum(x, row_max, i0, terms)
     return shiftmax_apply(x, row_max[..., None], factor[..., None], i0, bits, terms)

@@ -42,7 +42,7 @@ def test_constants_are_the_official_ones(name):
             np.testing.assert_array_equal(model.tensors[f"{node.name}.bias"], state[f"{node.name}.bias_integer"])
             gamma = state[f"{node.name}.weight"]
             np.testing.assert_array_equal(ivit.norm_scale(gamma), state[f"{node.name}.norm_scaling_factor"])
-    assert (model.dim, model.depth, model.hidden, model.classes, model.tokens) == (64, 2, 256, 10, 17)
+    assert (model.patch, model.classes, model.macs) == (8, 10, 1_942_400)
 
 
 def test_dyadic_is_the_closest_31_bit_mantissa():
@@ -111,7 +111,7 @@ def change(key, index, value):
         (lambda state: {**state, "head.bias_integer": np.zeros(9)}, r"head.bias_integer must have shape \[10\]"),
         (lambda state: {**state, "pos_embed": np.zeros((1, 5, 64))}, r"pos_embed must have shape \[1, 17, 64\]"),
         (lambda state: {**state, "qact1.act_scaling_factor": np.ones(2)}, "must be one number"),
-        (lambda state: {k: v for k, v in state.items() if "blocks" not in k}, "no blocks.0"),
+        (lambda state: {k: v for k, v in state.items() if "blocks" not in k}, "neither blocks.0 nor layers.0"),
     ],
 )  # fmt: skip
 def test_bad_states_are_refused(state, edit, message):

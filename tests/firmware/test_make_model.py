@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 
 from firmware.__main__ import main
+from firmware.compiler.pattern import recognise
 from firmware.errors import UserError
 from firmware.make_model import ARCHITECTURES, architecture, float_weights, images, make_model
 from firmware.model_file import load_model
 from firmware.preprocess import to_int8
 from sim import golden
+from tests.support.swin import SHAPES
 
 MACS = {"deit_tiny": 1.2537e9, "deit_small": 4.599e9, "deit_base": 17.56e9}  # by direct count, biases not included
+SMALL_SWIN = {"img_size": 64, "window": 4, "dim": 32, "depth": (2, 2), "heads": (1, 2), "classes": 10}
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +30,24 @@ def model(tiny):
 @pytest.mark.parametrize("name", MACS)
 def test_shapes_are_the_published_ones(name):
     shape = architecture(name)
-    tokens, dim = shape.tokens, shape.dim
-    block = tokens * (4 * dim * dim + 2 * dim * shape.hidden) + 2 * tokens * tokens * dim
-    macs = (tokens - 1) * 3 * shape.patch**2 * dim + shape.depth * block + dim * shape.classes
+    tokens, dim, (depth,), (heads,) = shape.tokens, shape.dim, shape.depths, shape.heads
+    block = tokens * 12 * dim * dim + 2 * tokens * tokens * dim
+    macs = (tokens - 1) * 3 * shape.patch**2 * dim + depth * block + dim * shape.classes
     assert macs == pytest.approx(MACS[name], rel=1e-3)
-    assert dim // shape.heads == 64
+    assert dim // heads == 64
+
+
+def test_macs_of_a_model_are_the_formula(tiny, model):
+    tokens, dim = tiny.tokens, tiny.dim
+    block = tokens * 12 * dim * dim + 2 * tokens * tokens * dim
+    assert model.macs == (tokens - 1) * 3 * tiny.patch**2 * dim + 3 * block + dim * tiny.classes
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_swins_are_the_published_ones(name):
+    shape = architecture(name)
+    assert {"dim": shape.dim, "depths": shape.depths, "heads": shape.heads} == SHAPES[name]
+    assert (shape.patch, shape.window, shape.img_size, shape.classes, shape.tokens) == (4, 7, 224, 1000, 3136)
 
 
 def test_every_architecture_has_a_unique_short_name():
@@ -49,6 +65,22 @@ def test_checkpoint_has_timm_names_and_shapes(tiny):
     assert all(value.dtype == np.float32 for value in weights.values())
 
 
+def test_swin_checkpoint_has_timm_names_and_shapes():
+    """timm counts a merging to the stage that it opens, and calls the classifier head.fc."""
+    weights = float_weights(architecture("swin_tiny"))
+    shapes = {name: value.shape for name, value in weights.items()}
+    assert shapes["patch_embed.proj.weight"] == (96, 3, 4, 4)
+    assert shapes["patch_embed.norm.bias"] == (96,)
+    assert shapes["layers.0.blocks.1.attn.qkv.weight"] == (288, 96)
+    assert shapes["layers.3.blocks.1.attn.relative_position_bias_table"] == (169, 24)
+    assert shapes["layers.1.downsample.norm.weight"] == (384,)
+    assert shapes["layers.3.downsample.reduction.weight"] == (768, 1536)
+    assert shapes["layers.2.blocks.5.mlp.fc1.weight"] == (1536, 384)
+    assert shapes["head.fc.weight"] == (1000, 768)
+    assert not any(name.startswith("layers.0.downsample") or "reduction.bias" in name for name in shapes)
+    assert sum(value.size for value in weights.values()) == 28_288_354  # as published
+
+
 def test_norms_are_like_trained_ones(tiny):
     weights = float_weights(tiny)
     gamma = np.concatenate([value for name, value in weights.items() if "norm" in name and name.endswith("weight")])
@@ -59,16 +91,23 @@ def test_norms_are_like_trained_ones(tiny):
     assert 0.17 < beta.std() < 0.23
 
 
-def test_activations_are_sane(model):
+@pytest.fixture(scope="module")
+def small_swin():
+    return make_model(architecture("swin_tiny", **SMALL_SWIN), seed=3)
+
+
+@pytest.mark.parametrize("made", ["model", "small_swin"])
+def test_activations_are_sane(request, made):
     """Integers use their range, and nothing saturates but the tails."""
-    trace = {}
-    golden.run(model, to_int8(images(architecture("deit_tiny"), 1, seed=77), model), trace)
+    model, trace = request.getfixturevalue(made), {}
+    shape = architecture("deit_tiny", img_size=model.image[1])
+    golden.run(model, to_int8(images(shape, 1, seed=77), model), trace)
     for node in model.nodes:
         if node.op in {"requantize", "add"}:
             limit = 1 << (node.attributes["bits"] - 1)
             values = trace[node.name]
             assert values.std() > limit / 40, node.name
-            assert (np.abs(values) >= limit - 1).mean() < 0.01, node.name
+            assert np.count_nonzero(np.abs(values) >= limit - 1) <= max(0.01 * values.size, 2), node.name
         if node.op in {"shiftmax", "shift_gelu"}:
             assert 6 <= node.attributes["i0"] <= 40, node.name
 
@@ -81,6 +120,20 @@ def test_photographs_have_smooth_spectra(tiny):
     assert not np.array_equal(images(tiny, 1, seed=5), images(tiny, 1, seed=6))
 
 
+def test_swin_through_the_command_line(tmp_path):
+    """One number per stage; 8-bit attention unless asked otherwise."""
+    changes = ["--img-size", "32", "--window", "4", "--dim", "16", "--depth", "2", "1", "--heads", "1", "2"]
+    command = ["make-model", "swin_tiny", *changes, "--classes", "5", "-o", str(tmp_path / "m")]
+    assert main(command) == 0
+    model = load_model(tmp_path / "m")
+    assert (model.image, model.classes, model.patch) == ((3, 32, 32), 5, 4)
+    softmax = [node for node in model.nodes if node.op == "shiftmax"]
+    assert [node.attributes["bits"] for node in softmax] == [8, 8, 8]
+    assert [len(node.inputs) for node in softmax] == [1, 2, 1]
+    assert main([*command, "--attention-bits", "16"]) == 0
+    assert {node.attributes["bits"] for node in load_model(tmp_path / "m").nodes if node.op == "shiftmax"} == {16}
+
+
 def test_same_seed_same_file(tmp_path):
     """Through the command line, with every override."""
     changes = ["--img-size", "32", "--patch", "8", "--dim", "64", "--depth", "2", "--heads", "4", "--classes", "10"]
@@ -90,7 +143,8 @@ def test_same_seed_same_file(tmp_path):
     first, second, other = ((tmp_path / name).read_bytes() for name in "abc")
     assert first == second != other
     model = load_model(tmp_path / "a")
-    assert (model.image, model.dim, model.depth, model.heads, model.classes) == ((3, 32, 32), 64, 2, 4, 10)
+    roles = recognise(model)
+    assert (model.image, roles.dim, roles.depth, roles.heads, model.classes) == ((3, 32, 32), 64, 2, 4, 10)
     assert {node.attributes["bits"] for node in model.nodes if node.op == "shiftmax"} == {8}
     assert np.load(tmp_path / "a.npy").shape == (2, 3, 32, 32)
 
@@ -103,6 +157,13 @@ def test_same_seed_same_file(tmp_path):
         ("deit_tiny", {"patch": 15}, "the image size 224 is no multiple of the patch size 15"),
         ("deit_tiny", {"heads": 5}, "the width 192 is no multiple of the number of heads 5"),
         ("deit_tiny", {"depth": 0}, "depth must be at least 1, not 0"),
+        ("deit_tiny", {"depth": (2, 2), "heads": (2, 2)}, "depth and heads must be a number per stage of deit_tiny"),
+        ("swin_tiny", {"depth": (2, 2)}, "must be a number per stage of swin_tiny_.*, not 2 2 and 3 6 12 24"),
+        ("deit_tiny", {"window": 7}, "deit_tiny_patch16_224 cannot have windows of 7 tokens along a side"),
+        ("swin_tiny", {"window": 0}, "swin_tiny_patch4_window7_224 cannot have windows of 0 tokens along a side"),
+        ("swin_tiny", {"heads": (3, 6, 12, 23)}, "the width 768 is no multiple of the number of heads 23"),
+        ("swin_tiny", {"img_size": 240}, "windows of 7 x 7 do not divide the 60 x 60 tokens of stage 0"),
+        ("swin_tiny", {"img_size": 84}, "the 21 x 21 tokens of stage 0 cannot be merged two by two"),
     ],
 )
 def test_impossible_shapes_are_refused(name, changes, message):

@@ -76,7 +76,7 @@ def test_tampered_graph(path):
 
 def test_other_version(path):
     rewrite(path, lambda header: header.update(version=99))
-    with pytest.raises(ModelError, match="has model file version 99, but this program reads 1"):
+    with pytest.raises(ModelError, match="has model file version 99, but this program reads 2"):
         load_model(path)
 
 

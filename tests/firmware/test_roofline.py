@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from firmware.compiler import compile_model
+from firmware.compiler.pattern import recognise
 from firmware.make_model import architecture, make_model
 from firmware.profile import LayerProfile
 from firmware.roofline import EFFICIENCY, Point, as_json, merged, print_roofline, roofline, svg, total
@@ -28,6 +29,11 @@ def program(model):
 
 
 @pytest.fixture(scope="module")
+def roles(model):
+    return recognise(model)
+
+
+@pytest.fixture(scope="module")
 def points(program):
     layers = [LayerProfile(layer.name, layer.op, layer.macs, 2000 + layer.macs // 64) for layer in program.layers]
     return roofline(program, layers, runs=2)
@@ -42,8 +48,8 @@ def test_layers_add_up_to_the_model(model, points):
     assert total(points).array == pytest.approx(model.macs / CONFIG.macs_per_cycle)
 
 
-def test_vector_work_follows_from_the_shapes(model, points):
-    n, dim, heads, hidden = model.tokens, model.dim, model.heads, model.hidden
+def test_vector_work_follows_from_the_shapes(roles, points):
+    n, dim, heads, hidden = roles.tokens, roles.dim, roles.heads, roles.hidden
     found = by_name(points)
     assert found["blocks.0.attn.int_softmax"].elements == 2 * n * n * heads  # sum, then probabilities
     assert found["blocks.0.attn.int_softmax"].vector == n * n * heads * 2 / CONFIG.lanes
@@ -52,15 +58,15 @@ def test_vector_work_follows_from_the_shapes(model, points):
     assert found["blocks.1.qact4"].vector == n * dim
 
 
-def test_weights_are_fetched_once_per_super_tile(model, program, points):
-    entry = (model.dim + 16) * model.hidden  # a weight row and 16 bytes of parameters per output
+def test_weights_are_fetched_once_per_super_tile(roles, program, points):
+    entry = (roles.dim + 16) * roles.hidden  # a weight row and 16 bytes of parameters per output
     assert by_name(points)["blocks.0.mlp.fc1"].bytes == entry * len(program.tiles)
 
 
-def test_array_beats_include_padding_and_second_planes(model, points):
-    depth = align(model.tokens, CONFIG.rows) // CONFIG.rows
-    tiles = model.dim // model.heads // CONFIG.cols * model.heads
-    assert by_name(points)["blocks.0.attn.matmul_2"].beats == 2 * model.tokens * depth * tiles
+def test_array_beats_include_padding_and_second_planes(roles, points):
+    depth = align(roles.tokens, CONFIG.rows) // CONFIG.rows
+    tiles = roles.dim // roles.heads // CONFIG.cols * roles.heads
+    assert by_name(points)["blocks.0.attn.matmul_2"].beats == 2 * roles.tokens * depth * tiles
     assert by_name(points)["blocks.0.mlp.fc2"].beats == by_name(points)["blocks.0.mlp.fc2"].array
 
 

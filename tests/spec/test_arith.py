@@ -178,6 +178,27 @@ def test_shiftmax(bits):
                 assert arith.shiftmax(x, i0, bits).sum(-1).max() < 1 << (bits - 1)
 
 
+@pytest.mark.parametrize("bits", [16, 8])
+def test_masked_shiftmax(bits):
+    """Masked scores leave the maximum, count I0 each in the sum, and have no probability; whatever they are."""
+    rng = np.random.default_rng(4)
+    for i0 in (3, 20, 31, 500):
+        x = rng.integers(-128, 128, (6, 2, 49))
+        mask = rng.integers(0, 2, (6, 1, 49))
+        mask[..., 7] = 0
+        mask[0] = 0
+        x[1:, :, 0], mask[1:, :, 0] = 127, 1  # the largest score of the row is masked
+        out = arith.shiftmax(x, i0, bits, mask=mask)
+        for index in np.ndindex(6, 2):
+            row, hidden, found = x[index].tolist(), mask[index[0], 0], out[index]
+            top = max(row[n] for n in range(49) if not hidden[n])
+            exps = [i0 if hidden[n] else scalar_exp(row[n] - top, i0, 15) for n in range(49)]
+            factor = (2**31 - 1) // min(sum(exps), 2**31 - 1)
+            assert found.tolist() == [exp * factor >> 32 - bits for exp in exps]
+            assert not found[hidden == 1].any()
+        np.testing.assert_array_equal(out[0], arith.shiftmax(x[0], i0, bits))
+
+
 def scalar_sigma(x, row_max, i0):
     exp, exp_max = scalar_exp(x - row_max, i0, 23), scalar_exp(-row_max, i0, 23)
     return exp * ((2**31 - 1) // min(exp + min(exp_max, 2**31 - 1), 2**31 - 1)) >> 24

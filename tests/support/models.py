@@ -81,7 +81,7 @@ def random_model(seed=0, *, image=(3, 32, 32), patch=8, dim=64, depth=2, heads=2
     x = requantize("qact2", x, dim, 2**-23 * 40 * dim**0.5 / 64, 8, signed=True)
     linear("head", x, classes, dim)
     return Model(
-        name=f"random-{seed}", image=image, patch=patch, dim=dim, depth=depth, heads=heads, hidden=hidden,
+        name=f"random-{seed}", image=image,
         classes=classes, nodes=tuple(nodes), tensors=tensors, input_scale=1 / 64, mean=(0.0,) * image[0],
         std=(1.0,) * image[0], logit_scale=np.full(classes, 2**-10, np.float32),
     )  # fmt: skip

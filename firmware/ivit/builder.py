@@ -1,0 +1,138 @@
+"""Nodes and tensors under construction: the operators that ViT and Swin share, from scales to integers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware.ivit.constants import dyadic, gelu_i0, norm_bias, norm_scale, quantized, softmax_i0
+from firmware.ivit.state import State
+from hw.spec.arith import GELU_TERMS, SOFTMAX_TERMS
+from hw.spec.model import ModelError, Node
+
+__all__ = ["Builder"]
+
+Array = NDArray[Any]
+f32 = np.float32
+
+
+class Builder:
+    """Nodes and tensors under construction; operators return the scales of their outputs."""
+
+    def __init__(self, state: Mapping[str, Array]):
+        self.state = State(state)
+        self.nodes: list[Node] = []
+        self.tensors: dict[str, Array] = {}
+
+    def hold(self, name: str, **tensors: Array) -> None:
+        """Gives the node that will be called `name` its tensors."""
+        self.tensors.update({f"{name}.{key}": value for key, value in tensors.items()})
+
+    def node(self, name: str, op: str, *inputs: str, **attributes: int) -> None:
+        """Appends a node."""
+        self.nodes.append(Node(name, op, inputs, attributes))
+
+    def factors(self, name: str, s_in: Array, s_out: Array) -> tuple[Array, Array]:
+        """Dyadic factors as tensors of at least one dimension."""
+        mult, shift = dyadic(np.atleast_1d(s_in), s_out)
+        if np.any((shift < 0) | (shift > 63)):
+            raise ModelError(
+                f"the scales around {name} need a shift of {int(shift.min())} to {int(shift.max())}, beyond 0 to 63"
+            )
+        return mult, shift.astype(np.int8)
+
+    def requantize(self, name: str, source: str, s_in: Array, bits: int = 8) -> Array:
+        s_out = self.state.scale(name)
+        mult, shift = self.factors(name, s_in, s_out)
+        self.hold(name, mult=mult, shift=shift)
+        self.node(name, "requantize", source, bits=bits)
+        return s_out
+
+    def add(self, name: str, source: str, s_in: Array, identity: str, s_identity: Array, bits: int = 16) -> Array:
+        s_out = self.state.scale(name)
+        mult, shift = self.factors(name, s_in, s_out)
+        mult_identity, shift_identity = self.factors(name, s_identity, s_out)
+        self.hold(name, mult=mult, shift=shift, mult_identity=mult_identity, shift_identity=shift_identity)
+        self.node(name, "add", source, identity, bits=bits)
+        return s_out
+
+    def linear(
+        self, name: str, source: str, s_in: Array, inputs: int, outputs: int | None = None, *, bias: bool = True
+    ) -> Array:
+        weight = self.state.integers(f"{name}.weight_integer", "int8", (outputs, inputs))
+        offset = np.zeros(len(weight), np.int32)
+        if bias:
+            offset = self.state.integers(f"{name}.bias_integer", "int32", (len(weight),))
+        self.hold(name, weight=weight, bias=offset)
+        self.node(name, "linear", source)
+        return self.state.weight_scale(f"{name}.fc_scaling_factor", len(weight)) * s_in
+
+    def layer_norm(self, name: str, source: str, dim: int) -> Array:
+        gamma, beta = self.state.array(f"{name}.weight", (dim,)), self.state.array(f"{name}.bias", (dim,))
+        bias = norm_bias(name, gamma, beta)
+        self.hold(name, bias=bias)
+        self.node(name, "layer_norm", source)
+        return norm_scale(gamma)
+
+    def i0(self, name: str, value: int) -> int:
+        if not 1 <= value <= 1023:
+            raise ModelError(f"I0 of {name} must be from 1 to 1023, not {value}: its input's scale is out of range")
+        return value
+
+    def input(self) -> Array:
+        self.node("qact_input", "input")
+        return self.state.scale("qact_input")
+
+    def patch_embed(self, s_in: Array, image: tuple[int, int, int], patch: int | None) -> tuple[Array, int]:
+        """The patch embedding `patch_embed.proj`. Returns the accumulators' scales and the side of a patch."""
+        state, name = self.state, "patch_embed.proj"
+        weight = state.integers(f"{name}.weight_integer", "int8", (None, image[0], patch, patch))
+        dim, _, side, width = weight.shape
+        if side != width:
+            raise ModelError(f"tensor {name}.weight_integer must have square patches, not {side} x {width}")
+        if image[1] % side or image[2] % side:
+            raise ModelError(f"patches of {side} x {side} do not divide the image {image[1]} x {image[2]}")
+        bias = state.integers(f"{name}.bias_integer", "int32", (dim,))
+        self.hold(name, weight=weight.reshape(dim, -1), bias=bias)
+        self.node(name, "patch_embed", "qact_input", patch=side)
+        return state.weight_scale(f"{name}.conv_scaling_factor", dim) * s_in, side
+
+    def quantized(self, name: str, values: Array, bits: int) -> tuple[Array, Array]:
+        """Integers and scale of float constants whose quantizer is `name`."""
+        scale = self.state.scale(name)
+        return quantized(values, scale, bits).astype(f"int{bits}"), scale
+
+    def constant(self, name: str, value: Array) -> None:
+        self.hold(name, value=value)
+        self.node(name, "constant")
+
+    def scores(self, at: str, source: str, s_in: Array, dim: int, heads: int, **windows: int) -> tuple[Array, Array]:
+        """Attention `at` from int8 tokens to int8 scores `qact_attn1`. Returns the scales of qkv and of the scores."""
+        scale = self.linear(f"{at}.qkv", source, s_in, dim, 3 * dim)
+        s_qkv = self.requantize(f"{at}.qact1", f"{at}.qkv", scale)
+        self.node(f"{at}.matmul_1", "scores", f"{at}.qact1", heads=heads, **windows)
+        scale = (s_qkv * s_qkv) * f32((dim // heads) ** -0.5)
+        return s_qkv, self.requantize(f"{at}.qact_attn1", f"{at}.matmul_1", scale)
+
+    def shiftmax(self, name: str, *sources: str, scale: Array, bits: int) -> None:
+        """Shiftmax of the first of `sources` with the second, if there is one, as mask."""
+        i0 = self.i0(name, softmax_i0(scale))
+        self.node(name, "shiftmax", *sources, bits=bits, terms=SOFTMAX_TERMS, i0=i0)
+
+    def mlp(self, at: str, source: str, s_in: Array, dim: int) -> tuple[str, Array]:
+        """The second half of block `at`, from int16 node `source`. Returns its last node and that one's scale."""
+        mlp = f"{at}.mlp"
+        scale = self.layer_norm(f"{at}.norm2", source, dim)
+        scale = self.requantize(f"{at}.qact3", f"{at}.norm2", scale)
+        scale = self.linear(f"{mlp}.fc1", f"{at}.qact3", scale, dim)
+        hidden = len(scale)
+        scale = self.requantize(f"{mlp}.qact_gelu", f"{mlp}.fc1", scale)
+        i0 = self.i0(f"{mlp}.act", gelu_i0(scale))
+        self.node(f"{mlp}.act", "shift_gelu", f"{mlp}.qact_gelu", i0=i0, terms=GELU_TERMS)
+        scale = self.requantize(f"{mlp}.qact1", f"{mlp}.act", scale * f32(2.0**-7))
+        scale = self.linear(f"{mlp}.fc2", f"{mlp}.qact1", scale, hidden, dim)
+        scale = self.requantize(f"{mlp}.qact2", f"{mlp}.fc2", scale, 16)
+        return f"{at}.qact4", self.add(f"{at}.qact4", f"{mlp}.qact2", scale, source, s_in)

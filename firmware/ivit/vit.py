@@ -1,0 +1,66 @@
+"""ViT and DeiT in the official layout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware.ivit.builder import Builder
+from hw.spec.model import ModelError
+
+__all__ = ["vit"]
+
+Array = NDArray[Any]
+f32 = np.float32
+
+
+def vit(
+    build: Builder, image: tuple[int, int, int], patch: int | None, heads: int, depth: int, attention_bits: int
+) -> Array:
+    """Builds the whole graph. Returns the scales of the logits."""
+    scale, dim = _embed(build, image, patch)
+    if dim % heads:
+        raise ModelError(f"{heads} heads do not divide the width {dim}")
+    at = "qact1"
+    for index in range(depth):
+        at, scale = _block(build, f"blocks.{index}", at, scale, dim, heads, attention_bits)
+    scale = build.layer_norm("norm", at, dim)
+    build.node("class_token", "class_token", "norm")
+    scale = build.requantize("qact2", "class_token", scale)
+    return build.linear("head", "qact2", scale, dim)
+
+
+def _embed(build: Builder, image: tuple[int, int, int], patch: int | None) -> tuple[Array, int]:
+    """Image to tokens. Returns the scale of `qact1` and the width of the model."""
+    state = build.state
+    scale, patch = build.patch_embed(build.input(), image, patch)
+    dim = len(scale)
+    scale = build.requantize("patch_embed.qact", "patch_embed.proj", scale, 16)
+    cls = np.rint(state.array("cls_token", (1, 1, dim)).astype(f32) / scale)  # not clamped: may exceed int16
+    if np.any(np.abs(cls) >= 2.0**31):
+        raise ModelError("cls_token does not fit 32 bits at the scale of patch_embed.qact")
+    build.hold("cls_token", cls=cls.reshape(1, dim).astype(np.int32))
+    build.node("cls_token", "concat_cls", "patch_embed.qact")
+    tokens = (image[1] // patch) * (image[2] // patch) + 1
+    position, s_pos = build.quantized("qact_pos", state.array("pos_embed", (1, tokens, dim)), 16)
+    build.constant("qact_pos", position.reshape(tokens, dim))
+    return build.add("qact1", "cls_token", scale, "qact_pos", s_pos), dim
+
+
+def _block(
+    build: Builder, at: str, source: str, s_in: Array, dim: int, heads: int, attention_bits: int
+) -> tuple[str, Array]:
+    """One encoder block reading node `source`. Returns its last node and that one's scale."""
+    attn = f"{at}.attn"
+    scale = build.layer_norm(f"{at}.norm1", source, dim)
+    scale = build.requantize(f"{at}.qact1", f"{at}.norm1", scale)
+    s_qkv, scale = build.scores(attn, f"{at}.qact1", scale, dim, heads)
+    build.shiftmax(f"{attn}.int_softmax", f"{attn}.qact_attn1", scale=scale, bits=attention_bits)
+    build.node(f"{attn}.matmul_2", "context", f"{attn}.int_softmax", f"{attn}.qact1", heads=heads)
+    scale = build.requantize(f"{attn}.qact2", f"{attn}.matmul_2", f32(2.0 ** (1 - attention_bits)) * s_qkv)
+    scale = build.linear(f"{attn}.proj", f"{attn}.qact2", scale, dim, dim)
+    scale = build.requantize(f"{attn}.qact3", f"{attn}.proj", scale, 16)
+    scale = build.add(f"{at}.qact2", f"{attn}.qact3", scale, source, s_in)
+    return build.mlp(at, f"{at}.qact2", scale, dim)
