@@ -247,7 +247,7 @@ def test_concurrent_builds_share_the_cache(tmp_path):
         ("sim:tiny?latency=fast", "simulation option latency must be an integer, not 'fast'"),
         ("sim:tiny?latency", "options are key=value, separated by commas, not 'latency'"),
         ("tiny", "a device is written scheme:name, for example sim:arty_a7, not 'tiny'"),
-        ("usb:0", "unknown device scheme 'usb'; known schemes: sim"),
+        ("usb:0", "unknown device scheme 'usb'; known schemes: serial, sim, udp"),
     ],
 )
 def test_wrong_targets_are_refused(target, message):
