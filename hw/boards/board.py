@@ -8,6 +8,7 @@ from typing import Any
 
 from hw.boards.shell import Shell
 from hw.spec.config import PRESETS, Config
+from hw.spec.link import BAUD
 from hw.synthesis import Family
 
 __all__ = ["Board"]
@@ -29,7 +30,7 @@ class Board:
     shell: Shell | None = None  # with it
     reset: str = "rst"  # the button that restarts everything
     high: Mapping[str, str] = field(default_factory=dict)  # resource -> its signal that has to be driven high
-    baud: int = 1_000_000  # of the UART
+    baud: int = BAUD  # of the UART
     link: str = "uart"  # unless the build says otherwise
     toolchains: tuple[str, ...] = ()  # that make its bitstream
     seed: int = 1  # with which the placer of nextpnr-ecp5 meets timing
