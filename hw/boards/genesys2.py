@@ -34,7 +34,7 @@ GENESYS2 = Board(
     family=SERIES7,
     capacity={"lut": 203_800, "ff": 407_600, "dsp": 840, "bram36": 445},  # Xilinx DS180
     reserve={"lut": 7_000, "ff": 4_500, "dsp": 0, "bram36": 0},
-    reserve_source="LiteDRAM DDR3 controller and bus ports, synthesised alone by yosys",
+    reserve_source="guessed from the Arty's shell, whose memory is half as wide",
     platform=_Genesys2,
     shell=Shell(
         input_hz=200e6, speed_grade=2, phy="K7DDRPHY", module="MT41J256M16", chips=4, rows=_ROWS,

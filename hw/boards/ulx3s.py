@@ -15,7 +15,7 @@ ULX3S_85F = Board(
     clock_hz=37_500_000,  # 25 MHz * 24 / 16: what place and route reaches, and the paths to the memory clock with it
     family=ECP5,
     capacity={"lut": 83_640, "ff": 83_640, "dsp": 156, "ebr": 208},  # Lattice FPGA-DS-02012
-    reserve={"lut": 2_600, "ff": 1_600, "dsp": 0, "ebr": 0},
+    reserve={"lut": 2_991, "ff": 1_134, "dsp": 0, "ebr": 0},
     reserve_source="LiteDRAM SDRAM controller and bus ports, synthesised alone by yosys",
     platform=lambda: ULX3S_85F_Platform(toolchain="Trellis"),
     shell=Shell(
