@@ -193,7 +193,7 @@ OPERANDS: dict[Op, tuple[Field, ...]] = {
         Field("wide_identity", 1, "1: int16 elements; 0: int8"),
         Field("wide_dest", 1, "1: int16 results; 0: int8"),
     ),
-    Op.ADD_MAX: (*_SOURCE, *_DEST, *_SHAPE, *_STATS, *_DYADIC, *_IDENTITY),
+    Op.ADD_MAX: (*_SOURCE, *_DEST, *_SHAPE, *_DYADIC, *_IDENTITY, *_STATS),  # where ADD has them: fewer gates
 }  # fmt: skip
 
 _ENGINES = {Op.FETCH: Engine.FETCH, Op.LOAD: Engine.LOAD, Op.STORE: Engine.STORE, Op.MATMUL: Engine.MATMUL}
