@@ -17,11 +17,13 @@ from rich.table import Table
 from hw import sram, yosys
 from hw.boards.board import Board
 from hw.boards.registry import BOARDS
-from hw.boards.shell import ShellError
+from hw.boards.shell import IP_ADDRESS, ShellError
+from hw.link.uart import uart_divisor
 from hw.project import TOP_CELLS, write_project
 from hw.report import add_routed, make_report, unit_table
 from hw.soc import LINKS
 from hw.spec.config import Config, ConfigError, override, parse_settings
+from hw.spec.link import BAUD
 from hw.synthesis import LIBRARY, liberty, synthesise
 from hw.toolchains import TOOLCHAINS, Toolchain, ToolchainError, program
 from hw.units.axi_narrower import BURST_BEATS
@@ -124,6 +126,11 @@ def _checked(options: argparse.Namespace) -> tuple[Board, Config, Toolchain | No
     options.seed = board.seed if options.seed is None else options.seed
     if options.link != "uart" and not (board.shell and board.shell.mii):
         raise BuildError(f"{board.name} has no Ethernet here, so --link must be uart, not {options.link}")
+    if board.shell and options.link != "ethernet":
+        try:
+            uart_divisor(board.clock_hz, board.baud)
+        except ValueError as error:
+            raise BuildError(f"{board.name}: {error}") from None
     if board.platform and (options.liberty or options.sram != "infer"):
         raise BuildError(f"--sram and --liberty are for the board verilog, not {board.name}")
     if options.liberty:
@@ -173,6 +180,12 @@ def _summary(board: Board, config: Config) -> str:
     )
 
 
+def _devices(board: Board, link: str) -> list[str]:
+    """What `python -m firmware --device` takes; PORT is the serial port's name on the host."""
+    serial = "serial:PORT" if board.baud == BAUD else f"serial:PORT?baud={board.baud}"
+    return [*([serial] if link != "ethernet" else []), *([f"udp:{IP_ADDRESS}"] if link != "uart" else [])]
+
+
 def _build(
     console: Console, board: Board, config: Config, toolchain: Toolchain | None, out: Path, options: argparse.Namespace
 ) -> int:
@@ -200,7 +213,7 @@ def _build(
     if options.liberty:
         report["library"] = options.liberty.name
     if project.top:
-        report["link"] = {"kind": options.link, **report["link"]}
+        report["link"] = {"kind": options.link, "devices": _devices(board, options.link), **report["link"]}
     _save(report, out)
     console.print(unit_table(board, report, family))
     console.print(f"{out} has {', '.join(sorted(_made(out)))}", soft_wrap=True)
@@ -250,7 +263,8 @@ def _program(console: Console, board: Board, config: Config, out: Path) -> int:
         )
     with _step(console, f"uploading {bitstream} to {board.title}"):
         program(board.programmer, bitstream)
-    console.print(f"{board.title} runs fingerprint {config.fingerprint:#010x}", soft_wrap=True)
+    devices = " or ".join(made.get("link", {}).get("devices", _devices(board, board.link)))
+    console.print(f"{board.title} runs fingerprint {config.fingerprint:#010x}; open it as {devices}", soft_wrap=True)
     return 0
 
 

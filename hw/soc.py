@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hw.csr import AXILite
 from hw.link.bridge import SHELL_ADDRESS_BITS, Bridge
 from hw.link.byte import BYTE
-from hw.link.uart import UART
+from hw.link.uart import UART, uart_divisor
 from hw.spec.link import RECEIVE_BYTES
 from hw.units.axi_narrower import AxiNarrower
 from hw.units.axi_pins import axi_pins
@@ -91,6 +91,8 @@ class System(Elaboratable):
         The accelerator's; its words are a power of two times as wide as the memory ports.
     link : str
         One of `LINKS`. With both, answers go where the last byte came from, so one host at a time.
+
+    Raises ValueError for an unknown link, other memory ports, or a baud rate that the clock cannot make.
     """
 
     def __init__(self, board, config, *, link="uart"):
@@ -101,6 +103,7 @@ class System(Elaboratable):
         self._board = board
         self._config = config
         self._uart = link != "ethernet"
+        self._divisor = uart_divisor(board.clock_hz, board.baud) if self._uart else None
         self._ports = board.shell.ports(ethernet=link != "uart")
         self._ethernet = link != "uart"
 
@@ -193,8 +196,7 @@ class System(Elaboratable):
         sides = []
         if self._uart:
             pins = platform.request("uart", dir="-")
-            divisor = round(self._board.clock_hz / self._board.baud)
-            m.submodules.uart = uart = UART(divisor=divisor)
+            m.submodules.uart = uart = UART(divisor=self._divisor)
             self._input(m, "uart_rx", pins.rx, uart.rx)
             self._output(m, "uart_tx", pins.tx, uart.tx)
             sides.append(uart)

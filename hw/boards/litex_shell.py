@@ -21,7 +21,7 @@ from litex.soc.interconnect.axi import AXILiteInterface
 from migen import ClockDomain, ClockSignal, ResetSignal, Signal
 
 from hw.boards.registry import BOARDS
-from hw.boards.shell import CSR_ADDRESS_BITS, ID_BITS, MEMORY_PORTS
+from hw.boards.shell import CSR_ADDRESS_BITS, ID_BITS, IP_ADDRESS, MEMORY_PORTS
 from hw.spec.link import UDP_PORT
 
 __all__ = ["ClocksECP5", "ClocksSeries7", "Generated", "write"]
@@ -42,7 +42,6 @@ _DFII = {
     "command": {"cs": 1, "we": 2, "cas": 4, "ras": 8, "wrdata": 16, "rddata": 32},
 }
 _MAC_ADDRESS = 0x10E2D5000000  # LiteX's
-_IP_ADDRESS = "192.168.1.50"
 
 
 class ClocksSeries7(LiteXModule):
@@ -159,7 +158,7 @@ class Generated(SoCMini):
         from liteeth.phy.mii import LiteEthPHYMII
 
         self.ethphy = LiteEthPHYMII(platform.request("eth_clocks"), platform.request("eth"))
-        self.ethcore = LiteEthUDPIPCore(self.ethphy, _MAC_ADDRESS, _IP_ADDRESS, clock_hz, with_icmp=True)
+        self.ethcore = LiteEthUDPIPCore(self.ethphy, _MAC_ADDRESS, IP_ADDRESS, clock_hz, with_icmp=True)
         udp = self.ethcore.udp.crossbar.get_port(UDP_PORT)
         names = ("valid", "ready", "last", "data", "ip_address", "length")
         for name, endpoint, port in (("udp_rx", udp.source, "src_port"), ("udp_tx", udp.sink, "dst_port")):

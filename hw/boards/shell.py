@@ -21,6 +21,7 @@ __all__ = [
     "CSR_ADDRESS_BITS",
     "ETHERNET_CONSTRAINTS",
     "ID_BITS",
+    "IP_ADDRESS",
     "MEMORY_PORTS",
     "Ports",
     "Shell",
@@ -36,6 +37,7 @@ Ports = Mapping[str, tuple[str, int]]
 
 CSR_ADDRESS_BITS = 16
 ID_BITS = 4
+IP_ADDRESS = "192.168.1.50"  # of the Ethernet; a shell answers to no other
 MEMORY_PORTS = ("memory", "link")  # the accelerator's, the bridge's
 
 

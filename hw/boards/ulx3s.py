@@ -22,6 +22,7 @@ ULX3S_85F = Board(
         input_hz=25e6, speed_grade=6, phy="HalfRateGENSDRPHY", module="MT48LC16M16", chips=2, rows=13,
         memory_bytes=1 << 25, data_bits=32,
     ),
+    baud=1_500_000,  # 3 MHz / 2 of the board's FT231X and 37.5 MHz / 25, both exactly
     reset="button_fire",
     high={"esp32": "gpio0"},  # low, or floating, it lets the board's ESP32 take over the FPGA's configuration
     toolchains=("nextpnr-ecp5",),

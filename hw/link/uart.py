@@ -9,10 +9,24 @@ from hw.link.byte import BYTE
 from hw.spec.link import RECEIVE_BYTES
 from hw.units.stream_fifo import StreamFIFO
 
-__all__ = ["UART", "UARTReceiver", "UARTTransmitter"]
+__all__ = ["UART", "UARTReceiver", "UARTTransmitter", "uart_divisor"]
 
 _SAMPLES = 3  # of the line, one a cycle; the majority counts, so a glitch of one cycle is not seen
 _BITS = 10  # start, data, stop
+_ERROR = 0.01  # of the baud rate that the divisor may cost: a quarter of what the receiver takes
+
+
+def uart_divisor(clock_hz, baud):
+    """Clock cycles per bit. Raises ValueError if no whole number of them is within 1 % of the rate."""
+    divisor = max(1, round(clock_hz / baud))
+    error = clock_hz / divisor / baud - 1
+    if abs(error) > _ERROR:
+        raise ValueError(
+            f"a UART of {baud:,} baud cannot be had from {clock_hz / 1e6:g} MHz: the nearest whole divisor, {divisor}, "
+            f"is {abs(error):.2%} off, and at most {_ERROR:.0%} is wanted"
+        )
+    _check(divisor)
+    return divisor
 
 
 def _check(divisor):
@@ -119,7 +133,7 @@ class UART(wiring.Component):
     Parameters
     ----------
     divisor : int
-        Clock cycles per bit, at least 4: the clock over the baud rate, rounded.
+        Clock cycles per bit, at least 4: see `uart_divisor`.
 
     Members
     -------
