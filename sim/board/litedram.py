@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from hw.boards.registry import BOARDS
-from hw.boards.shell import generate
+from hw.boards.shell import ShellError, generate
 from hw.link.bridge import Bridge
 from hw.soc import connect_shell, core_members
 from hw.spec.config import Config, ConfigError
@@ -21,10 +21,9 @@ from sim.board.system import connect_line, line_members
 from sim.verilated import Simulation
 from sim.verilated.opener import source_key
 
-__all__ = ["LEAST_BYTES", "SHELL_BOARD", "ShellSystem", "open_with_shell"]
+__all__ = ["SHELL_BOARD", "ShellSystem", "open_with_shell"]
 
 SHELL_BOARD = BOARDS["arty_a7"]  # whose controller and memory are simulated
-LEAST_BYTES = 1 << 20
 
 
 class ShellSystem(wiring.Component):
@@ -80,13 +79,15 @@ def open_with_shell(
 
     Writes ``shell.v``, ``csr.json`` and ``dram.json`` into `directory`: like a board's memory, this one works only
     after ``python -m firmware dram DIRECTORY``. Raises BuildError, ConfigError for words that do not fit the memory
-    port, and ShellError if LiteX is missing.
+    port, and ShellError if LiteX is missing or `memory_size` is more than the board has.
     """
     shell = SHELL_BOARD.shell.simulation(memory_size)
     if config.word_bits % shell.data_bits:
         raise ConfigError(
             f"rows must be a multiple of {shell.data_bits // 8}, the bytes of LiteDRAM's port, not {config.rows}"
         )
+    if memory_size > SHELL_BOARD.shell.memory_bytes:
+        raise ShellError(f"{SHELL_BOARD.title} has {SHELL_BOARD.shell.memory_bytes} bytes of memory, not {memory_size}")
     directory.mkdir(parents=True, exist_ok=True)
     generate(replace(SHELL_BOARD, shell=shell), directory)
 

