@@ -1,4 +1,4 @@
-"""Writes a board's shell with LiteX: ``python -m hw.boards.litex_shell DIRECTORY BOARD [ethernet] [simulated=BYTES]``."""
+"""Writes a board's shell with LiteX: ``python -m hw.boards.litex_shell DIRECTORY BOARD [OPTION]``, see `write`."""
 
 import json
 import sys
@@ -230,7 +230,10 @@ def _description(soc):
 
 
 def write(directory: str, name: str, *options: str) -> None:
-    """Puts LiteX's output, ``gateware/shell.v`` and ``csr.json``, and ``dram.json`` into `directory`."""
+    """Puts LiteX's output, ``gateware/shell.v`` and ``csr.json``, and ``dram.json`` into `directory`.
+
+    Options: ``ethernet``, and ``simulated=BYTES`` for `hw.boards.shell.Shell.simulation`.
+    """
     board = BOARDS[name]
     for option in options:
         if option.startswith("simulated="):

@@ -130,8 +130,9 @@ def build(
     """The shared library of `component`, and whether it had to be compiled. `sim.verilated.pins.header` knows its pins.
 
     With a `key` that changes whenever the component would, `component` may be a function that makes it: it is called
-    only if no library with that key exists. `verilog` has the modules of its Instances. With `waves` the library can write VCD files, and is slower. Safe to call
-    from several processes at once. Raises BuildError if a tool is missing or fails, PinError for other pins.
+    only if no library with that key exists. `verilog` has the modules of its Instances. With `waves` the library can
+    write VCD files, and is slower. Safe to call from several processes at once. Raises BuildError if a tool is missing
+    or fails, PinError for other pins.
     """
     text = "" if key else _convert(component)
     library = cache_directory("verilated", cache) / f"{_digest(key or text, verilog, waves)}.so"

@@ -76,10 +76,11 @@ def _load(path: Path) -> ctypes.CDLL:
 class Simulation:
     """The gateware of `component`, compiled, with a memory of `memory_size` bytes behind its AXI port.
 
-    If it has its memory inside (see `header`), `memory_size` is zero here, and its memory is reached only over its link.
-    `component`, `key` and `verilog` are as for `build`, `settings` are those of the memory model, `waves` is a VCD file to write
-    (from a separate, slower library), `log_states` records every change between busy, waiting and idle. `wait`
-    simulates at most `chunk` cycles. Raises BuildError, PinError, or DeviceError for an unknown setting.
+    A component with its memory inside (see `header`) needs no `memory_size`: it is zero then, and that memory is
+    reached over the link only. `component`, `key` and `verilog` are as for `build`, `settings` are those of the memory
+    model, `waves` is a VCD file to write (from a separate, slower library), `log_states` records every change between
+    busy, waiting and idle. `wait` simulates at most `chunk` cycles. Raises BuildError, PinError, or DeviceError for an
+    unknown setting.
     """
 
     def __init__(
