@@ -1,15 +1,15 @@
-"""Command line: python -m bench deit | swin | golden | link | clock."""
+"""Command line: python -m bench deit | swin | golden | link | memory | clock."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from bench import clock, deit, golden, link, swin
+from bench import clock, deit, golden, link, memory, swin
 
 __all__ = ["main"]
 
-_BENCHES = (deit, swin, golden, link, clock)
+_BENCHES = (deit, swin, golden, link, memory, clock)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from hw.units.axi_narrower import AxiNarrower
 from hw.units.axi_pins import axi_pins
 from hw.units.stream_fifo import StreamFIFO
 
-__all__ = ["LINKS", "Datagrams", "System", "core_members"]
+__all__ = ["LINKS", "Datagrams", "System", "connect_shell", "core_members"]
 
 LINKS = ("uart", "ethernet", "both")
 _LIGHT_BITS = 26  # the first light goes on and off every 0.67 s at 100 MHz
@@ -32,6 +32,28 @@ def core_members(config):
     """The accelerator's pins that the system connects."""
     control = {f"s_axil_{name}": member for name, member in AXILite().flip().members.items()}
     return {**control, **axi_pins(config.word_bits)}
+
+
+def connect_shell(m, shell, ports, core, bridge):
+    """Joins the accelerator and the bridge with a shell.
+
+    The accelerator's memory requests wait until the host has told the memory controller that its training is done; the
+    bridge's do not, as the training tries the memory.
+
+    Parameters
+    ----------
+    m : Module
+    shell : hw.boards.shell.Shell
+    ports, core : Mapping[str, Signal]
+        The shell's ports and the accelerator's pins, see :func:`core_members`.
+    bridge : Bridge
+        Its words are the accelerator's, and a power of two times as wide as the memory ports.
+    """
+    link = {name: getattr(bridge, name) for name in axi_pins(bridge.word_bits)}
+    _connect_lite(m, AXILite(), _members(bridge, "control_"), _within(core, "s_axil_"))
+    _connect_lite(m, AXILite(SHELL_ADDRESS_BITS), _members(bridge, "csr_"), _within(ports, "csr_"))
+    for name, manager, enable in (("memory", core, ports["init_done"]), ("link", link, Const(1, 1))):
+        _connect_memory(m, name, manager, ports, enable, word_bits=bridge.word_bits, data_bits=shell.data_bits)
 
 
 class Datagrams(wiring.Component):
@@ -78,8 +100,7 @@ class Datagrams(wiring.Component):
 class System(Elaboratable):
     """What is put on the board. Accelerator and shell are Verilog modules of their own, ``shiftwork`` and ``shell``.
 
-    The shell makes the clock of ``sync`` from the board's. The accelerator's memory requests wait until the host has
-    told the memory controller that its training is done; the bridge's do not, as the training tries the memory.
+    The shell makes the clock of ``sync`` from the board's; see :func:`connect_shell` for what is joined with it.
     Lights: 0 alive, 1 memory traffic, 2 an error answered by a bus or reported by the training (until reset), 3 memory
     trained.
 
@@ -128,11 +149,7 @@ class System(Elaboratable):
             word_bits=self._config.word_bits,
             memory_bytes=self._board.shell.memory_bytes,
         )
-        _connect_lite(m, AXILite(), _members(bridge, "control_"), _within(core, "s_axil_"))
-        _connect_lite(m, AXILite(SHELL_ADDRESS_BITS), _members(bridge, "csr_"), _within(ports, "csr_"))
-        link = {name: getattr(bridge, name) for name in axi_pins(self._config.word_bits)}
-        self._memory(m, "memory", core, ports, ports["init_done"])
-        self._memory(m, "link", link, ports, Const(1, 1))
+        connect_shell(m, self._board.shell, ports, core, bridge)
         self._link(m, platform, bridge, ports)
         self._lights(m, platform, core, ports)
         return m
@@ -172,24 +189,6 @@ class System(Elaboratable):
             "shiftwork", i_clk=sync.clk, i_rst=sync.rst, **{f"{directions[name]}_{name}": pins[name] for name in pins}
         )
         return pins
-
-    def _memory(self, m, name, manager, ports, enable):
-        """Connects an AXI4 manager's pins to the shell's port `name`; requests pass while `enable` is high.
-
-        What managers do not have (QoS, region, user) stays zero.
-        """
-        word_bits, data_bits = self._config.word_bits, self._board.shell.data_bits
-        if word_bits != data_bits:
-            m.submodules[f"{name}_narrower"] = narrower = AxiNarrower(wide_bits=word_bits, narrow_bits=data_bits)
-            for pin, member in axi_pins(word_bits).items():
-                inner = getattr(narrower, pin.replace("m_axi_", "s_axi_"))
-                m.d.comb += manager[pin].eq(inner) if member.flow is In else inner.eq(manager[pin])
-            manager = {pin: getattr(narrower, pin) for pin in axi_pins(data_bits)}
-        requests = {f"m_axi_{channel}{signal}" for channel in ("ar", "aw") for signal in ("valid", "ready")}
-        for pin, member in axi_pins(data_bits).items():
-            ours, port = manager[pin], ports[f"{name}_" + pin.removeprefix("m_axi_")]
-            to, source = (ours, port) if member.flow is In else (port, ours)
-            m.d.comb += to.eq(source & enable if pin in requests else source)
 
     def _link(self, m, platform, bridge, ports):
         """Bytes between bridge and UART, or datagrams, or whichever of them spoke last."""
@@ -244,6 +243,24 @@ def _members(component, prefix) -> Mapping:
 
 def _within(signals, prefix) -> Mapping:
     return {name.removeprefix(prefix): signal for name, signal in signals.items() if name.startswith(prefix)}
+
+
+def _connect_memory(m, name, manager, ports, enable, *, word_bits, data_bits):
+    """Connects an AXI4 manager's pins to the shell's port `name`; requests pass while `enable` is high.
+
+    What managers do not have (QoS, region, user) stays zero.
+    """
+    if word_bits != data_bits:
+        m.submodules[f"{name}_narrower"] = narrower = AxiNarrower(wide_bits=word_bits, narrow_bits=data_bits)
+        for pin, member in axi_pins(word_bits).items():
+            inner = getattr(narrower, pin.replace("m_axi_", "s_axi_"))
+            m.d.comb += manager[pin].eq(inner) if member.flow is In else inner.eq(manager[pin])
+        manager = {pin: getattr(narrower, pin) for pin in axi_pins(data_bits)}
+    requests = {f"m_axi_{channel}{signal}" for channel in ("ar", "aw") for signal in ("valid", "ready")}
+    for pin, member in axi_pins(data_bits).items():
+        ours, port = manager[pin], ports[f"{name}_" + pin.removeprefix("m_axi_")]
+        to, source = (ours, port) if member.flow is In else (port, ours)
+        m.d.comb += to.eq(source & enable if pin in requests else source)
 
 
 def _connect_lite(m, bus, manager, subordinate):

@@ -1,14 +1,17 @@
-"""Command line: python -m sim board PRESET --pty | --udp [PORT]."""
+"""Command line: python -m sim board PRESET --pty | --udp [PORT] [--litedram DIR]."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
+from hw.boards.shell import ShellError
 from hw.spec.config import PRESETS, Config, ConfigError, override, parse_settings
 from hw.spec.link import UDP_PORT
 from sim.board.board import DIVISOR, Pty, Udp, open_board
-from sim.verilated import BuildError
+from sim.board.litedram import open_with_shell
+from sim.verilated import BuildError, Simulation
 
 __all__ = ["main"]
 
@@ -24,6 +27,10 @@ def _parser() -> argparse.ArgumentParser:
     line.add_argument("--udp", type=int, nargs="?", const=UDP_PORT, metavar="PORT", help="datagrams on 127.0.0.1")
     board.add_argument("--divisor", type=int, default=DIVISOR, help="cycles per bit of the UART, at least 4")
     board.add_argument("--memory", type=int, default=256, metavar="MIB", help="a power of two")
+    board.add_argument(
+        "--litedram", type=Path, metavar="DIR",
+        help="memory behind LiteDRAM's own controller; writes the shell, and what `python -m firmware dram DIR` needs",
+    )  # fmt: skip
     return top
 
 
@@ -37,16 +44,21 @@ def _config(arguments: argparse.Namespace) -> Config:
     return override(PRESETS[arguments.preset], parse_settings(arguments.set))
 
 
+def _open(config: Config, parsed: argparse.Namespace) -> Simulation:
+    link, size = "uart" if parsed.pty else "udp", parsed.memory << 20
+    if parsed.litedram is None:
+        return open_board(config, link, memory_size=size, divisor=parsed.divisor)
+    return open_with_shell(config, link, parsed.litedram, memory_size=size, divisor=parsed.divisor)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Serves until interrupted; the first line printed is the device as `python -m firmware --device` takes it."""
     parsed = _parser().parse_args(arguments)
     try:
         config = _config(parsed)
-        simulation = open_board(
-            config, "uart" if parsed.pty else "udp", memory_size=parsed.memory << 20, divisor=parsed.divisor
-        )
+        simulation = _open(config, parsed)
         server = Pty(simulation) if parsed.pty else Udp(simulation, port=parsed.udp)
-    except (BuildError, ConfigError, OSError) as error:
+    except (BuildError, ConfigError, ShellError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(server.device, flush=True)

@@ -1,7 +1,8 @@
-"""Writes a board's shell with LiteX: ``python -m hw.boards.litex_shell DIRECTORY BOARD [ethernet]``."""
+"""Writes a board's shell with LiteX: ``python -m hw.boards.litex_shell DIRECTORY BOARD [OPTION]``, see `write`."""
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import litedram.modules
@@ -9,6 +10,7 @@ import litedram.phy
 from litedram.frontend.axi import LiteDRAMAXI2Native, LiteDRAMAXIPort
 from litedram.gen import LiteDRAMCoreControl, get_dram_ios
 from litedram.init import get_sdram_phy_init_sequence
+from litedram.phy.model import SDRAMPHYModel, get_sdram_phy_settings
 from litex.build.generic_platform import Pins, Subsignal
 from litex.build.io import DDROutput
 from litex.build.lattice import LatticePlatform
@@ -24,7 +26,7 @@ from hw.boards.registry import BOARDS
 from hw.boards.shell import CSR_ADDRESS_BITS, ID_BITS, IP_ADDRESS, MEMORY_PORTS
 from hw.spec.link import UDP_PORT
 
-__all__ = ["ClocksECP5", "ClocksSeries7", "Generated", "write"]
+__all__ = ["ClocksECP5", "ClocksSeries7", "ClocksSimulated", "Generated", "write"]
 
 _IOS = [(name, 0, Pins(1)) for name in ("clk", "rst", "user_clk", "user_rst", "init_done", "init_error")]
 _IDELAY_HZ = 200e6  # reference of the IDELAYCTRL that the 7-series PHYs expect
@@ -82,6 +84,14 @@ class ClocksECP5(LiteXModule):
         self.specials += DDROutput(1, 0, platform.request("sdram_clock"), ClockSignal("sys2x_ps"))
 
 
+class ClocksSimulated(LiteXModule):
+    """The clock and reset that come in."""
+
+    def __init__(self, platform, _shell, _clock_hz, _ethernet):
+        self.cd_sys = ClockDomain()
+        self.comb += [self.cd_sys.clk.eq(platform.request("clk")), self.cd_sys.rst.eq(platform.request("rst"))]
+
+
 class Generated(SoCMini):
     """`hw.boards.shell.Shell.ports` around LiteDRAM and LiteEth."""
 
@@ -101,7 +111,7 @@ class Generated(SoCMini):
         super().__init__(
             platform, board.clock_hz, ident="", with_ctrl=False, csr_data_width=32, bus_standard="axi-lite"
         )  # fmt: skip
-        clocks = ClocksSeries7 if series7 else ClocksECP5
+        clocks = ClocksSimulated if shell.simulated else ClocksSeries7 if series7 else ClocksECP5
         self.crg = clocks(platform, shell, board.clock_hz, ethernet)
         self.comb += [
             platform.request("user_clk").eq(ClockSignal()),
@@ -115,6 +125,8 @@ class Generated(SoCMini):
             self._add_ethernet(platform, board.clock_hz)
 
     def _dram(self, platform, shell):
+        if shell.simulated:
+            return
         chip = getattr(litedram.modules, shell.module)
         config = {"memtype": "SDR" if self._sdr else "DDR3", "sdram_module": chip, "sdram_module_nb": shell.chips,
                   "sdram_rank_nb": 1}  # fmt: skip
@@ -123,14 +135,16 @@ class Generated(SoCMini):
             platform.add_extension([("sdram_clock", 0, Pins(1))])
 
     def _add_memory(self, platform, shell, clock_hz):
-        phy = getattr(litedram.phy, shell.phy)
-        chip = getattr(litedram.modules, shell.module)
-        if self._sdr:
-            self.ddrphy = phy(platform.request("sdram"), clock_hz)
+        module = getattr(litedram.modules, shell.module)(clock_hz, "1:2" if self._sdr else "1:4")
+        if shell.simulated:
+            self.ddrphy = _phy_model(module, shell, clock_hz)
+        elif self._sdr:
+            self.ddrphy = getattr(litedram.phy, shell.phy)(platform.request("sdram"), clock_hz)
         else:
+            phy = getattr(litedram.phy, shell.phy)
             self.ddrphy = phy(platform.request("ddram"), memtype="DDR3", nphases=4, sys_clk_freq=clock_hz)
+        if not self._sdr:
             self.ddrphy.settings.add_electrical_settings(rtt_nom="60ohm", rtt_wr="60ohm", ron="34ohm")
-        module = chip(clock_hz, "1:2" if self._sdr else "1:4")
         self.add_sdram("sdram", phy=self.ddrphy, module=module, with_soc_interconnect=False)
         self.ddrctrl = control = LiteDRAMCoreControl()
         self.comb += [
@@ -172,6 +186,21 @@ class Generated(SoCMini):
         self.comb += [udp.sink.src_port.eq(UDP_PORT), udp.sink.last_be.eq(udp.sink.last)]
 
 
+def _phy_model(module, shell, clock_hz):
+    """LiteDRAM's model of PHY and memory, of which so many rows are there that it has `shell.memory_bytes`.
+
+    Its latencies are those of the 7-series PHYs; it has nothing to level. `module` loses rows, not address pins: one of
+    them chooses between precharging one bank and all.
+    """
+    if not shell.ddr3:
+        raise ValueError(f"LiteDRAM's model of a memory does not stand in for {shell.phy}")
+    geometry = module.geom_settings
+    geometry.rowbits = (shell.memory_bytes // shell.chips - 1).bit_length() - geometry.bankbits - geometry.colbits
+    if not 1 <= geometry.rowbits <= shell.rows:
+        raise ValueError(f"{shell.module} simulated cannot have {shell.memory_bytes} bytes")
+    return SDRAMPHYModel(module, get_sdram_phy_settings(module.memtype, 8 * shell.chips, clock_hz), clk_freq=clock_hz)
+
+
 def _dfii(names):
     """LiteDRAM's words for bits of a DFII register as numbers."""
     words = [word.removeprefix("dfii_").partition("_") for word in names.split("|")]
@@ -200,8 +229,15 @@ def _description(soc):
 
 
 def write(directory: str, name: str, *options: str) -> None:
-    """Puts LiteX's output, ``gateware/shell.v`` and ``csr.json``, and ``dram.json`` into `directory`."""
-    soc = Generated(BOARDS[name], ethernet="ethernet" in options)
+    """Puts LiteX's output, ``gateware/shell.v`` and ``csr.json``, and ``dram.json`` into `directory`.
+
+    Options: ``ethernet``, and ``simulated=BYTES`` for `hw.boards.shell.Shell.simulation`.
+    """
+    board = BOARDS[name]
+    for option in options:
+        if option.startswith("simulated="):
+            board = replace(board, shell=board.shell.simulation(int(option.partition("=")[2])))
+    soc = Generated(board, ethernet="ethernet" in options)
     builder = Builder(
         soc, output_dir=directory, compile_software=False, compile_gateware=False, csr_json=f"{directory}/csr.json"
     )

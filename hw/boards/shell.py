@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +70,23 @@ class Shell:
     memory_bytes: int
     data_bits: int  # of a memory port: the controller's own width
     mii: bool = False  # has 100 Mb Ethernet behind an MII
+    simulated: bool = False  # LiteDRAM's model in place of PHY and memory
 
     @property
     def ddr3(self) -> bool:
         """DDR3 with a PHY of the 7-series, else SDRAM."""
         return self.phy in {"A7DDRPHY", "K7DDRPHY"}
 
+    def simulation(self, memory_bytes: int) -> Shell:
+        """The same without pins, for a simulator: ``clk`` is the clock of everything, and of the memory's rows there
+        are only as many as `memory_bytes`, a power of two, take. Only for DDR3.
+        """
+        return replace(self, memory_bytes=memory_bytes, simulated=True)
+
     @property
     def dram(self) -> Ports:
+        if self.simulated:
+            return {}
         pins = ddr3_pins if self.ddr3 else sdram_pins
         return pins(rows=self.rows, chips=self.chips)
 
@@ -174,9 +183,12 @@ def generate(board: Any, directory: Path, *, ethernet: bool = False) -> None:
     commands of the start.
     Equal inputs give equal bytes. Raises ShellError.
     """
+    options = ["ethernet"] if ethernet else []
+    if board.shell.simulated:
+        options.append(f"simulated={board.shell.memory_bytes}")
     with tempfile.TemporaryDirectory() as name:
         done = subprocess.run(
-            [sys.executable, "-m", "hw.boards.litex_shell", name, board.name, *(["ethernet"] if ethernet else [])],
+            [sys.executable, "-m", "hw.boards.litex_shell", name, board.name, *options],
             env={**os.environ, "PYTHONHASHSEED": "0"}, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:

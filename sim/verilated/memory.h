@@ -60,6 +60,7 @@ struct Seen {
   bool ar, r_ready, aw, w, b_ready;
 };
 
+#if HAS_MEMORY
 struct Burst {
   uint64_t address = 0, due = 0;  // due: cycle of the first beat (reads) or of the response (writes)
   uint32_t beats = 0, done = 0;
@@ -321,3 +322,17 @@ class Memory {
   bool writing_bus_ = false;
   uint64_t open_[kBanks] = {~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull};
 };
+#else
+class Memory {  // The gateware has its own.
+ public:
+  explicit Memory(uint64_t) {}
+  uint8_t* const bytes = nullptr;
+  Settings settings;
+  Statistics statistics;
+  std::string error;
+  Random random;
+  void reset(Vtop*) {}
+  Seen sample(Vtop*, uint64_t) { return {}; }
+  void step(Vtop*, const Seen&, uint64_t) {}
+};
+#endif

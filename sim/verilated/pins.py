@@ -49,17 +49,20 @@ def header(declaration: str) -> str:
 
     The host's side is AXI4-Lite ``s_axil_*``, or a UART ``uart_rx`` and ``uart_tx``, or datagrams ``link_rx_*`` and
     ``link_tx_*``. Tracing needs the five outputs ``trace_started``, ``trace_retired``, ``trace_busy``,
-    ``trace_wait_in`` and ``trace_wait_out``, one bit per engine. Raises PinError if a required pin is missing.
+    ``trace_wait_in`` and ``trace_wait_out``, one bit per engine. A top level behind a link without any ``m_axi_*`` has
+    its memory inside. Raises PinError if a required pin is missing.
     """
     actual = ports(declaration)
     bits = {name: width for name, (_, width) in actual.items()}
     serial, packets = (all(name in actual for name in pins) for pins in (_SERIAL, _PACKETS))
     control = not serial and not packets
-    required = ["clk", "rst", "interrupt", *_MEMORY, *(_CONTROL if control else ())]
+    memory = control or any(name.startswith("m_axi_") for name in actual)
+    required = ["clk", "rst", "interrupt", *(_MEMORY if memory else ()), *(_CONTROL if control else ())]
     missing = [name for name in required if name not in actual]
     if missing:
         raise PinError(f"the top level lacks the pins {', '.join(missing)}")
-    lines = ["#pragma once", '#include "Vtop.h"', f"#define DATA_BYTES {bits['m_axi_rdata'] // 8}u"]
+    lines = ["#pragma once", '#include "Vtop.h"', f"#define HAS_MEMORY {int(memory)}"]
+    lines += [f"#define DATA_BYTES {bits['m_axi_rdata'] // 8}u"] if memory else []
     lines += [f"#define {name} {member}" for name, (member, _) in actual.items() if name != member]
     for name, there in (("CONTROL", control), ("SERIAL", serial), ("PACKETS", packets), ("LINK", not control)):
         lines.append(f"#define HAS_{name} {int(there)}")

@@ -76,9 +76,11 @@ def _load(path: Path) -> ctypes.CDLL:
 class Simulation:
     """The gateware of `component`, compiled, with a memory of `memory_size` bytes behind its AXI port.
 
-    `component` and `key` are as for `build`, `settings` are those of the memory model, `waves` is a VCD file to write
-    (from a separate, slower library), `log_states` records every change between busy, waiting and idle. `wait`
-    simulates at most `chunk` cycles. Raises BuildError, PinError, or DeviceError for an unknown setting.
+    A component with its memory inside (see `header`) needs no `memory_size`: it is zero then, and that memory is
+    reached over the link only. `component`, `key` and `verilog` are as for `build`, `settings` are those of the memory
+    model, `waves` is a VCD file to write (from a separate, slower library), `log_states` records every change between
+    busy, waiting and idle. `wait` simulates at most `chunk` cycles. Raises BuildError, PinError, or DeviceError for an
+    unknown setting.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Simulation:
         component: wiring.Component | Callable[[], wiring.Component],
         *,
         key: str = "",
+        verilog: str = "",
         memory_size: int = 256 << 20,
         settings: Mapping[str, int] | None = None,
         waves: str | os.PathLike[str] | None = None,
@@ -94,18 +97,21 @@ class Simulation:
         cache: str | os.PathLike[str] | None = None,
     ) -> None:
         self._handle: int | None = None
-        path, self.compiled = build(component, key=key, waves=waves is not None, cache=cache)
+        path, self.compiled = build(component, key=key, verilog=verilog, waves=waves is not None, cache=cache)
         self._library = _load(path)
         self._handle = self._library.sim_open(memory_size)
         if not self._handle:
             raise DeviceError(f"cannot allocate {memory_size} bytes for the simulated memory")
-        self.memory_size, self.chunk = memory_size, chunk
+        inside = not self._library.sim_memory(self._handle)
+        self.memory_size, self.chunk = 0 if inside else memory_size, chunk
         self.configure(**(settings or {}))
         if waves is not None and self._library.sim_waves(self._handle, os.fsencode(waves)):
             raise DeviceError(f"cannot write waves to {os.fspath(waves)}")
         self._library.sim_log_states(self._handle, log_states)
-        pointer = ctypes.cast(self._library.sim_memory(self._handle), ctypes.POINTER(ctypes.c_uint8))
-        self.memory: NDArray[np.uint8] = np.ctypeslib.as_array(pointer, (memory_size,))
+        self.memory: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        if not inside:
+            pointer = ctypes.cast(self._library.sim_memory(self._handle), ctypes.POINTER(ctypes.c_uint8))
+            self.memory = np.ctypeslib.as_array(pointer, (memory_size,))
         self.reset()
 
     def configure(self, **settings: int) -> None:

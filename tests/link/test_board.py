@@ -109,6 +109,8 @@ def test_the_command(tmp_path):
         (["arty_b7", "--pty"], "no preset is called 'arty_b7'; presets: arty_a7, "),
         (["tiny", "--pty", "--divisor", "3"], "--divisor must be from 4 to 65535 cycles, not 3"),
         (["tiny", "--udp", "--memory", "3"], "--memory must be a power of two from 1 to 2048 MiB, not 3"),
+        (["tiny", "--pty", "--litedram", "x"], "rows must be a multiple of 16, the bytes of LiteDRAM's port, not 8"),
+        (["arty_a7", "--pty", "--memory", "512", "--litedram", "x"], "Digilent Arty A7-35T has 268435456 bytes of"),
         (["tiny", "--pty", "--set", "lanes"], "--set wants key=value, not 'lanes'"),
     ],
 )

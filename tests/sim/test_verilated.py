@@ -12,9 +12,10 @@ from amaranth.lib.wiring import In
 from firmware.transport import DeviceError, TransportError, open_transport, parse_target
 from hw.spec.isa import Engine, Fault
 from hw.spec.regs import MAGIC, Control, State, address
+from sim.board.traffic import CYCLES, REGISTERS, START, Traffic
 from sim.verilated import BuildError, PinError, Simulation
 from sim.verilated.pins import ports
-from tests.support.toy import DEFECTS, ToyAccelerator, Traffic
+from tests.support.toy import DEFECTS, ToyAccelerator
 
 MEMORY = 1 << 20
 SOURCE, DEST = 0x1000, 0x81000
@@ -102,16 +103,15 @@ def test_latency_is_what_was_asked(cache):
 def test_memory_is_as_fast_as_litedram(cache, bursts, beats, outstanding, scramble, measured, slower):
     """The fraction of the peak that LiteDRAM showed on the Arty's DDR3 (simulated): at most 0.02 more."""
     with Simulation(Traffic(word_bits=128), cache=cache, memory_size=16 << 20) as sim:
-        registers = {
-            "input_base": 0, "output_base": 1 << 20, "input_size": bursts[0], "output_size": bursts[1], "runs": beats,
-            "input_step": 256, "output_step": 256, "work_size": outstanding, "model_base": scramble,
-            "interrupt_enable": 1,
+        values = {
+            "reads": bursts[0], "writes": bursts[1], "beats": beats, "outstanding": outstanding, "scramble": scramble,
+            "read_base": 0, "write_base": 1 << 20, "step": 256,
         }  # fmt: skip
-        for name, value in registers.items():
-            sim.write32(address(name), value)
-        sim.write32(address("control"), Control.START)
+        for name, value in values.items():
+            sim.write32(REGISTERS[name], value)
+        sim.write32(START, 1)
         assert sim.run(200_000)
-        rate = sum(bursts) * beats / sim.read32(address("cycles"))
+        rate = sum(bursts) * beats / sim.read32(CYCLES)
         assert measured - slower <= rate <= measured + 0.02
 
 

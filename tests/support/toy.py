@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hw.spec.isa import Engine, Fault
 from hw.spec.regs import MAGIC, REGS, Access, Control, State
 
-__all__ = ["DEFECTS", "ToyAccelerator", "Traffic"]
+__all__ = ["DEFECTS", "ToyAccelerator"]
 
 DEFECTS = ("none", "boundary", "wlast", "unstable", "hang")
 
@@ -148,50 +148,3 @@ class ToyAccelerator(_Machine):
                         failed = (self.m_axi_bresp != 0) | (fault != 0)
                         m.d.sync += status.eq(Mux(failed, State.FAULT, State.DONE))
                         m.next = "Idle"
-
-
-class Traffic(_Machine):
-    """Reads and writes bursts of ``runs`` beats, ``input_step`` or ``output_step`` bytes apart, as fast as it may.
-
-    ``input_size`` and ``output_size`` are the number of bursts; ``work_size`` is how many may be outstanding each.
-    ``model_base`` is the multiplier of a scrambled order: burst k goes to (k * model_base) mod 2^16 steps.
-    """
-
-    def elaborate(self, _):
-        m = Module()
-        status, cycles, finished = Signal(State), Signal(32), Signal(2)
-        live = {"status": status, "cycles": cycles}
-        regs, control = self._registers(m, live)
-        m.d.comb += self.interrupt.eq(regs["interrupt_enable"] & (status == State.DONE))
-        with m.If(control & Control.START):
-            m.d.sync += [status.eq(State.RUNNING), cycles.eq(0)]
-        with m.If(status == State.RUNNING):
-            m.d.sync += cycles.eq(cycles + 1)
-            with m.If(finished.all()):
-                m.d.sync += status.eq(State.DONE)
-        m.d.comb += [self.m_axi_rready.eq(1), self.m_axi_bready.eq(1), self.m_axi_wstrb.eq(-1)]
-        read_last = self.m_axi_rvalid & self.m_axi_rlast
-        for side, prefix, region, done in ((0, "ar", "input", read_last), (1, "aw", "output", self.m_axi_bvalid)):
-            asked, answered = Signal(16, name=f"{prefix}_asked"), Signal(16, name=f"{prefix}_answered")
-            valid, ready = getattr(self, f"m_axi_{prefix}valid"), getattr(self, f"m_axi_{prefix}ready")
-            place, wanted = Signal(16, name=f"{prefix}_place"), Signal(name=f"{prefix}_wanted")
-            m.d.comb += [
-                wanted.eq((asked != regs[f"{region}_size"]) & (asked - answered < regs["work_size"])),
-                valid.eq((status == State.RUNNING) & wanted),
-                place.eq(asked * regs["model_base"]),
-                getattr(self, f"m_axi_{prefix}addr").eq(regs[f"{region}_base"] + place * regs[f"{region}_step"]),
-                getattr(self, f"m_axi_{prefix}len").eq(regs["runs"] - 1),
-                getattr(self, f"m_axi_{prefix}size").eq((self.word_bits // 8).bit_length() - 1),
-                finished[side].eq(answered == regs[f"{region}_size"]),
-            ]
-            with m.If(valid & ready):
-                m.d.sync += asked.eq(asked + 1)
-            with m.If(done):
-                m.d.sync += answered.eq(answered + 1)
-        beat, owed = Signal(8), Signal(16)
-        taken = self.m_axi_wvalid & self.m_axi_wready
-        m.d.comb += [self.m_axi_wvalid.eq(owed != 0), self.m_axi_wlast.eq(beat == regs["runs"] - 1)]
-        m.d.sync += owed.eq(owed + (self.m_axi_awvalid & self.m_axi_awready) - (taken & self.m_axi_wlast))
-        with m.If(taken):
-            m.d.sync += beat.eq(Mux(self.m_axi_wlast, 0, beat + 1))
-        return m

@@ -1,0 +1,85 @@
+"""The board's gateware around LiteDRAM's real controller: its registers, its refresh, its latencies."""
+
+import random
+import zlib
+
+import numpy as np
+import pytest
+
+from firmware.device import Accelerator
+from firmware.dram import _SEEDS, _Training, load_controller, start
+from firmware.link.channel import LinkError
+from firmware.link.client import Link
+from firmware.link.transport import LinkTransport
+from hw.boards import shell
+from hw.spec.config import PRESETS, override
+from hw.spec.link import Window
+from hw.spec.regs import MAGIC
+from sim import golden
+from sim.board.channel import CLOCK_HZ, UDP_PACE, SimulatedChannel
+from sim.board.litedram import open_with_shell
+from tests.support.models import random_model
+
+CONFIG = override(PRESETS["tiny"], {"rows": "16"})  # words as wide as the memory port
+MEMORY = 1 << 20
+
+pytestmark = pytest.mark.skipif(not shell.available(), reason="needs LiteX")
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    return tmp_path_factory.mktemp("shell")
+
+
+@pytest.fixture(scope="module")
+def channel(directory):
+    simulation = open_with_shell(CONFIG, "udp", directory, memory_size=MEMORY)
+    yield SimulatedChannel(simulation, byte_cycles=UDP_PACE)
+    simulation.close()
+
+
+@pytest.fixture
+def link(channel):
+    channel.simulation.reset()
+    opened = Link(channel, seed=0)
+    assert opened.hello().memory_bytes == MEMORY
+    return opened
+
+
+def sleeper(channel):
+    return lambda seconds: channel.simulation.serve(max(1, round(seconds * CLOCK_HZ)))
+
+
+def test_commands_reach_the_memory(link, channel, directory):
+    """Words written and read by single DRAM commands, as levelling does it, are those that the controller reads."""
+    controller = load_controller(directory)
+    training = _Training(link, controller, sleeper(channel))
+    training.initialise()
+    assert training._errors() == [0, 0]
+    draw = random.Random(_SEEDS[-1])
+    words = [draw.getrandbits(controller.phase_bits) for _ in range(controller.phy["nphases"])]
+    training.hand_over()
+    assert link.read_memory(0, 16) == b"".join(word.to_bytes(4, "little") for word in words)
+
+
+def test_start_then_a_model(link, channel, directory):
+    """Memory holds what is written over many refreshes, and a model's logits are the golden model's."""
+    controller = load_controller(directory)
+    done, control = (controller.registers[name][0] for name in ("ddrctrl_init_done", "sdram_dfii_control"))
+    assert link.read_register(done) == 0
+    assert start(link, controller, sleep=sleeper(channel)) == []  # nothing to level
+    assert link.transact((), (done, controller.registers["ddrctrl_init_error"][0], control)) == [1, 0, 1]
+    with pytest.raises(LinkError, match="answered an error"):
+        link.read_register(Window.SHELL + 0xFFFC)
+    data = random.Random(1).randbytes(5000)
+    for address in (3, MEMORY - len(data)):  # unaligned, and up to the end
+        link.write_memory(address, data)
+    channel.simulation.serve(20_000)  # refreshes
+    assert link.read_memory(3, len(data)) == data
+    assert link.checksums(MEMORY - len(data), len(data)) == [zlib.crc32(data)]
+    model = random_model(image=(3, 16, 16), patch=8, dim=32, depth=1, heads=2, hidden=64, classes=10)
+    images = np.random.default_rng(0).integers(-128, 128, (2, *model.image)).astype(np.int8)
+    device = Accelerator(LinkTransport(channel), CONFIG)
+    assert device.transport.read32(0) == MAGIC
+    device.load(model)
+    assert np.array_equal(device.run(images), golden.run(model, images))
