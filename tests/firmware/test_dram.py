@@ -158,7 +158,7 @@ def test_a_directory_that_is_no_build(tmp_path):
 
 def test_the_command_wants_a_board(tmp_path, capsys, monkeypatch):
     Board(tmp_path, PHY, [])
-    monkeypatch.setattr("firmware.commands.open_transport", lambda _: FakeSimulation())
+    monkeypatch.setattr("firmware.cli.dram.open_transport", lambda _: FakeSimulation())
     assert main(["dram", str(tmp_path), "--device", "sim:tiny"]) == 2
     assert capsys.readouterr().err == "error: sim:tiny is no board: its memory needs no start\n"
     assert main(["dram", str(tmp_path / "none"), "--device", "sim:tiny"]) == 2
