@@ -93,7 +93,8 @@ class Accelerator:
     def load(self, model: Model | Program, *, batch: int = 1) -> Program:
         """Compiles `model` for `batch` images per run, or takes a Program, and writes it to device memory.
 
-        Raises CompileError if the model cannot run on this Config, DeviceError if it does not fit the memory.
+        Aborts whatever runs. Raises CompileError if the model cannot run on this Config, DeviceError if it does not fit
+        the memory.
         """
         program = model if isinstance(model, Program) else compile_model(model, self.config, batch=batch)
         if program.config.fingerprint != self.config.fingerprint:
@@ -102,6 +103,8 @@ class Accelerator:
                 f"but the device has {self.config.fingerprint:#010x}"
             )
         layout = place(program, self.transport.memory_size)
+        if self.state not in (State.IDLE, State.DONE):
+            self.reset()  # another run, whose host went away, would write over the model
         self.transport.write(layout.program, program.code)
         self.transport.write(layout.bases[Region.MODEL], program.model_image)
         self.program, self._layout, self._profile = program, layout, None

@@ -14,9 +14,11 @@ from hw.spec.link import (
     HELLO_KEY,
     PAYLOAD_LIMIT,
     VERSION,
+    WINDOW,
     Op,
     Response,
     Status,
+    Window,
     frame,
 )
 
@@ -35,8 +37,10 @@ class Link:
     """Executes requests over `channel`, each exactly once, whatever the line does to the bytes; or raises LinkError.
 
     Up to `WINDOW` requests are under way. Every wait has an end: after `ATTEMPTS` silences in a row, the link is
-    given up. An error that the device's bus answered is raised when everything sent has been answered. `patience`, in
-    seconds over what the bytes under way should take, is longer than the device's own for the rest of a frame.
+    given up. An error that the device's bus answered is raised when everything sent has been answered; after any other
+    the session is lost, and with it whatever the device held: every request raises LinkError until the next `hello`.
+    `patience`, in seconds over what the bytes under way should take, is longer than the device's own for the rest of a
+    frame.
     """
 
     def __init__(self, channel: Channel, *, patience: float = PATIENCE, seed: int | None = None) -> None:
@@ -56,7 +60,7 @@ class Link:
             number = self._random.randrange(NUMBERS)
             before = self.channel.now()
             self.channel.send(frame(Op.HELLO, number, 0, HELLO_KEY))
-            answer = self._greeting(number, before + wait)
+            answer = self._answer(Op.HELLO, number, before + wait)
             if answer is not None:
                 self.line.pace = max(self.channel.pace, (self.channel.now() - before) / (2 * HEADER_BYTES))
                 return self._welcome(answer, number)
@@ -102,10 +106,10 @@ class Link:
             pass
         self.line.deframer.clear()
 
-    def _greeting(self, number: int, deadline: float) -> Response | None:
+    def _answer(self, op: Op, number: int, deadline: float) -> Response | None:
         while (left := deadline - self.channel.now()) > 0:
             for answer in self.line.deframer.feed(self.channel.receive(left)):
-                if answer.response.op == Op.HELLO and answer.response.sequence == number:
+                if answer.response.op == op and answer.response.sequence == number:
                     return answer.response
         return None
 
@@ -117,13 +121,30 @@ class Link:
                 f"the device on {self.channel.name} speaks version {found} of the protocol, this host {VERSION}"
             )
         self.line.next = (number + 1) % NUMBERS
-        self.line.left = 0
+        self.line.left, self.line.lost = 0, ""
         if response.expected != self.line.next:
             return self.hello()  # its last session began with the same number
         return Identity(response.value, 1 << (response.detail & 0xFF))
 
+    def _resume(self) -> None:
+        """Opens another session, if the device is still in this host's: else what it holds may not be this host's."""
+        for attempt in range(ATTEMPTS):
+            wait = waiting_time(self.line, self.line.left, attempt)
+            self.channel.send(frame(Op.READ_REGISTER, self.line.next, Window.ACCELERATOR, 0))
+            answer = self._answer(Op.READ_REGISTER, self.line.next, self.channel.now() + wait)
+            if answer is not None:
+                ahead = (self.line.next + 1 - answer.expected) % NUMBERS  # of it: what was under way may be lost
+                if answer.status is not Status.CLOSED and ahead <= WINDOW + 1:
+                    self.hello()
+                    return
+                break
+        self.line.lost = "the device was reset, or another host used it, after an interruption"
+        raise LinkError(f"open {self.channel.name} again and load the model: {self.line.lost}")
+
     def _run(self, requests: list[Request], report: Report | None = None) -> list[Request]:
+        if self.line.lost:
+            raise LinkError(f"open {self.channel.name} again and load the model: {self.line.lost}")
         if self.line.left:  # an exception ended the last flight: what it left under way must not be mistaken
-            self.hello()
+            self._resume()
         Flight(self.line, requests, report).run()
         return requests

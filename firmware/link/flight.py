@@ -47,6 +47,7 @@ class Line:
     pace: float
     next: int = 0  # number of the next request
     left: int = 0  # bytes that an interrupted flight may have left under way
+    lost: str = ""  # why the session ended
     deframer: Deframer = field(default_factory=Deframer)
     statistics: Statistics = field(default_factory=Statistics)
 
@@ -89,11 +90,16 @@ class Flight:
         self.latest = line.channel.now()  # when something was last sent into silence, or came
 
     def run(self) -> None:
-        """Raises LinkError."""
+        """Raises LinkError; if not because of the device's bus, the session is lost with it."""
         try:
             self._to_the_end()
+        except LinkError as error:
+            self.line.lost = str(error)
+            raise
         finally:
             self.line.left = self._line_bytes()
+        if self.error:
+            raise LinkError(self.error)
 
     def _to_the_end(self) -> None:
         line = self.line
@@ -108,8 +114,6 @@ class Flight:
                 continue
             for answer in line.deframer.feed(line.channel.receive(left)):
                 self._take(answer)
-        if self.error:
-            raise LinkError(self.error)
 
     def _room(self) -> bool:
         """Does the device still know the status of the oldest request under way, when one more has been executed?"""
@@ -184,10 +188,11 @@ class Flight:
     def _refused(self, response: Response) -> None:
         """Go back to what is missing, unless that has been done since."""
         self.line.statistics.refused += 1
-        if response.expected in self.flight:
+        passed = 0 < (response.expected - response.sequence) % NUMBERS < NUMBERS // 2  # in another session
+        if response.expected in self.flight and not passed:
             if response.expected != self.returned_to:
                 self._go_back(response.expected)
-        elif (self.line.next - response.expected) % NUMBERS > 2 * WINDOW:  # else it is late
+        elif passed or (self.line.next - response.expected) % NUMBERS > 2 * WINDOW:  # else it is late
             raise LinkError(
                 f"the device on {self.line.channel.name} waits for request {response.expected}, which this host has "
                 "not sent or has seen answered: does another host use it?"

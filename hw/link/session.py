@@ -1,6 +1,6 @@
 """Which request is next, and what became of the latest ones."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -24,7 +24,8 @@ class Session(wiring.Component):
     done : In(1), status : In(4)
         The request at hand has been executed.
     opened, current, repeated : Out(1)
-        There is a session; the request is the next one; it is one of the `WINDOW` before.
+        There is a session; the request is the next one; it is one of the `WINDOW` before and was executed in this
+        session.
     past : Out(4)
         Status of a repeated request.
     expected : Out(16)
@@ -51,6 +52,7 @@ class Session(wiring.Component):
         first = Signal(16, reset_less=True)  # the HELLO's
         expected = Signal(16, reset_less=True)
         behind = Signal(16)
+        known = Signal(range(WINDOW + 1), reset_less=True)  # requests executed, as far as they are remembered
         m.d.comb += [
             behind.eq(expected - self.sequence),
             self.expected.eq(expected),
@@ -60,9 +62,9 @@ class Session(wiring.Component):
             recall.addr.eq(self.sequence),
             self.past.eq(recall.data),
         ]
-        m.d.sync += [self.current.eq(behind == 0), self.repeated.eq((behind != 0) & (behind <= WINDOW))]
+        m.d.sync += [self.current.eq(behind == 0), self.repeated.eq((behind != 0) & (behind <= known))]
         with m.If(self.done):
-            m.d.sync += expected.eq(expected + 1)
+            m.d.sync += [expected.eq(expected + 1), known.eq(Mux(known == WINDOW, WINDOW, known + 1))]
         with m.If(self.hello & ~(self.opened & (self.sequence == first))):
-            m.d.sync += [self.opened.eq(1), first.eq(self.sequence), expected.eq(self.sequence + 1)]
+            m.d.sync += [self.opened.eq(1), first.eq(self.sequence), expected.eq(self.sequence + 1), known.eq(0)]
         return m

@@ -82,8 +82,8 @@ _STATUSES = {
     Status.TIMEOUT: "The bus did not answer.",
     Status.REFUSED: "Not done: unknown operation, or a number of bytes that is zero or above the limit.",
     Status.CORRUPT: "Not done: the payload was damaged; memory it was meant for may hold part of it. Send it again.",
-    Status.ORDER: "Not done: a request before it is missing. Go back to `expected`.",
-    Status.REPEATED: "Done before; `value` is its status then.",
+    Status.ORDER: "Not done: `expected` comes next. If that is a later one, another host has opened a session.",
+    Status.REPEATED: "Done before, in this session; `value` is its status then.",
     Status.CLOSED: "Not done: there is no session. The device was reset.",
     Status.VERSION: "Not done: HELLO with another key; `value` is the device's.",
 }

@@ -203,6 +203,45 @@ def test_what_is_repeated_is_not_done_again(link):
     assert link.read_register(COUNT) == WINDOW
 
 
+def hello_of_another_host(link, ahead):
+    """As if it came just before this host's next request, with a number `ahead` of that."""
+    answer = exchange(link, frame(Op.HELLO, (link.line.next + ahead) % 65536, 0, HELLO_KEY))
+    assert (answer.op, answer.status) == (Op.HELLO, Status.OK)
+
+
+@pytest.mark.parametrize("ahead", [0, 5, WINDOW, 1000, -2, -1000])
+def test_another_session_is_never_taken_for_ones_own(link, ahead):
+    """What this host sent before, or would have sent, was not executed in that one: it is not answered REPEATED."""
+    link.write_registers([(COUNT, 1)] * 20)
+    hello_of_another_host(link, ahead)
+    with pytest.raises(LinkError, match=r"does another host use it|does not answer any more"):
+        link.write_registers([(COUNT, 1)] * 10)
+    with pytest.raises(LinkError, match="open the simulated line again and load the model: "):
+        link.read_register(COUNT)
+    link.hello()
+    assert 20 <= link.read_register(COUNT) < 30
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_an_interruption_is_not_resumed_on_what_others_left(link, reset):
+    def interrupt(_done):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        link.write_memory(0, bytes(20_000), interrupt)
+    while link.channel.receive(1e-3):
+        pass
+    if reset:
+        link.channel.simulation.reset()
+    else:
+        hello_of_another_host(link, 3000)
+    for _ in range(2):
+        with pytest.raises(LinkError, match="was reset, or another host used it"):
+            link.write_memory(0, bytes(20_000))
+    link.hello()
+    assert link.read_register(COUNT) == 0
+
+
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
