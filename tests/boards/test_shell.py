@@ -1,6 +1,7 @@
 """The shell: LiteX's ports are checked, and made the same every time where LiteX is installed."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -78,3 +79,12 @@ def test_boards_have_what_the_build_reads(board):
         assert board.part.lower().startswith(board.platform().device.lower())
         assert board.toolchains
         assert board.programmer
+
+
+def test_no_model_of_an_sdram(tmp_path):
+    if not shell.available():
+        pytest.skip("needs LiteX")
+    board = BOARDS["ulx3s_85f"]
+    simulated = replace(board, shell=board.shell.simulation(1 << 20))
+    with pytest.raises(shell.ShellError, match="model of a memory does not stand in for HalfRateGENSDRPHY"):
+        shell.generate(simulated, tmp_path)
