@@ -201,7 +201,7 @@ def _net(name: str) -> str:
 
 def nextpnr_options(seed: int) -> str:
     """What nextpnr-ecp5 is told besides part and files."""
-    return f"--seed {seed} --router router2 --timing-allow-fail --report top.json.report"
+    return f"--seed {seed} --timing-allow-fail --report top.json.report"
 
 
 VIVADO = Toolchain(

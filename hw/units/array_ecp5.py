@@ -9,7 +9,7 @@ __all__ = ["ArrayECP5"]
 
 
 class ArrayECP5(StationaryArray):
-    """See :class:`hw.units.stationary_array.StationaryArray`; the working weights are the multipliers' own registers.
+    """See :class:`hw.units.stationary_array.StationaryArray`; the working weights are registers of the fabric.
 
     A sum goes down through one fabric adder and register per row, which follows the multiplier's output register.
 
@@ -34,7 +34,10 @@ class ArrayECP5(StationaryArray):
                     m.d.sync += shadow.eq(weights[row])
                 cell = MULT18(primitive=self.primitives)
                 m.submodules[f"mult{row}_{c}"] = cell
-                m.d.comb += [cell.a.eq(shadow), cell.load_a.eq(swaps[row]), cell.b.eq(tokens[row])]
+                weight = Signal(signed(8), name=f"weight{row}_{c}", reset_less=True)
+                with m.If(swaps[row]):
+                    m.d.sync += weight.eq(shadow)
+                m.d.comb += [cell.a.eq(weight), cell.b.eq(tokens[row])]
                 total = Signal(signed(self.sum_bits), name=f"total{row}_{c}", reset_less=True)
                 m.d.sync += total.eq(sums[c] + cell.p)
                 sums[c] = total

@@ -1,4 +1,4 @@
-"""One MULT18X18D of an ECP5 as the array uses it: a held operand, a moving one, a product three cycles later."""
+"""One MULT18X18D of an ECP5 as the array uses it: a held operand, a moving one, their product two cycles later."""
 
 from amaranth.hdl import ClockSignal, Const, Instance, Module, Signal, signed
 from amaranth.lib import wiring
@@ -6,14 +6,14 @@ from amaranth.lib.wiring import In, Out
 
 __all__ = ["MULT18"]
 
-_HOLD, _RUN = 0, 1  # numbers of the clock enables of operand A and of everything else
-_REGISTERS = {"INPUTA": _HOLD, "INPUTB": _RUN, "PIPELINE": _RUN, "OUTPUT": _RUN}
+_REGISTERS = ("INPUTB", "PIPELINE", "OUTPUT")
 
 
 class MULT18(wiring.Component):
-    """``p`` = A * B, each through its registers. Nothing is reset.
+    """``p`` = ``a`` * B, where B takes ``b`` in every cycle and reaches ``p`` two cycles later. Nothing is reset.
 
-    A takes ``a`` when enabled, B takes ``b`` in every cycle; both reach ``p`` two cycles later.
+    ``a`` has no register here: one that holds needs a clock enable, of which a multiplier's block routes few, so that
+    rows with enables of their own could hardly be placed. It comes straight from the caller's register.
 
     Parameters
     ----------
@@ -21,26 +21,23 @@ class MULT18(wiring.Component):
 
     Members
     -------
-    a, b: In(signed(18)); load_a: In(1)
+    a, b: In(signed(18))
     p: Out(signed(36))
     """
 
     def __init__(self, *, primitive=False):
         self.primitive = primitive
-        super().__init__({"a": In(signed(18)), "load_a": In(1), "b": In(signed(18)), "p": Out(signed(36))})
+        super().__init__({"a": In(signed(18)), "b": In(signed(18)), "p": Out(signed(36))})
 
     def elaborate(self, _platform):
         return self._primitive() if self.primitive else self._model()
 
     def _model(self):
         m = Module()
-        a = Signal(signed(18), reset_less=True)
         b = Signal(signed(18), reset_less=True)
         product = Signal(signed(36), reset_less=True)
         p = Signal(signed(36), reset_less=True)
-        with m.If(self.load_a):
-            m.d.sync += a.eq(self.a)
-        m.d.sync += [b.eq(self.b), product.eq(a * b), p.eq(product)]
+        m.d.sync += [b.eq(self.b), product.eq(self.a * b), p.eq(product)]
         m.d.comb += self.p.eq(p)
         return m
 
@@ -49,7 +46,6 @@ class MULT18(wiring.Component):
         m.submodules.mult = Instance(
             "MULT18X18D",
             **{f"p_REG_{name}_CLK": "CLK0" for name in _REGISTERS},
-            **{f"p_REG_{name}_CE": f"CE{enable}" for name, enable in _REGISTERS.items()},
             **{f"p_REG_{name}_RST": "RST0" for name in _REGISTERS},
             p_GSR="DISABLED",
             **{f"i_A{bit}": self.a[bit] for bit in range(18)},
@@ -59,7 +55,7 @@ class MULT18(wiring.Component):
             i_SOURCEA=Const(0, 1),  # the operands above, not the shift chain
             i_SOURCEB=Const(0, 1),
             i_CLK0=ClockSignal(),
-            **{f"i_CE{_HOLD}": self.load_a, f"i_CE{_RUN}": Const(1, 1)},
+            i_CE0=Const(1, 1),
             i_RST0=Const(0, 1),
             **{f"o_P{bit}": self.p[bit] for bit in range(36)},
         )
