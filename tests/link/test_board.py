@@ -98,9 +98,10 @@ def test_the_command(tmp_path):
             )  # fmt: skip
             assert "bit_exact: true" in done.stdout, done.stderr
             assert done.returncode == 0
-        finally:
             os.kill(served.pid, signal.SIGINT)
-        assert served.wait(30) == 0
+            assert served.wait(30) == 0
+        finally:
+            served.kill()
 
 
 @pytest.mark.parametrize(
