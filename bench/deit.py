@@ -79,5 +79,5 @@ def _command(arguments: argparse.Namespace) -> int:
     """1 if any logit differs from the golden model's."""
     results = networks.run(networks.chosen(CASES, arguments), arguments.seed)
     content = {"figures": networks.figures_json(rows(results)), "runs": [asdict(result) for result in results]}
-    networks.publish(arguments, markdown(results), content)
+    page.publish(arguments, markdown(results), content)
     return 0 if all(result.bit_exact for result in results) else 1

@@ -10,7 +10,6 @@ from typing import Any
 
 from bench import page
 from firmware.link.client import Link
-from firmware.report import write_json
 from hw.spec.link import BAUD
 from sim.board.bench import PLAIN, open_link_bench
 from sim.board.channel import CLOCK_HZ
@@ -87,9 +86,5 @@ def _command(arguments: argparse.Namespace) -> int:
         for r in results
     ]
     text = page.table(("line", "transfer", "bytes", "ms", "kB/s", "of the line's rate"), body)
-    print(text)
-    if arguments.report:
-        write_json({"transfers": [asdict(result) for result in results]}, arguments.report)
-    if arguments.docs:
-        page.insert(arguments.docs, "link", text)
+    page.publish(arguments, text, {"transfers": [asdict(result) for result in results]})
     return 0

@@ -12,7 +12,6 @@ from typing import Any
 from bench import page
 from firmware.dram import load_controller, start
 from firmware.link.client import Link
-from firmware.report import write_json
 from hw.spec.config import Config
 from sim.board.channel import CLOCK_HZ, UDP_PACE, SimulatedChannel
 from sim.board.litedram import open_with_shell
@@ -135,9 +134,5 @@ def _command(arguments: argparse.Namespace) -> int:
         "model's cycles against it",
     )
     text = page.table(head, body)
-    print(text)
-    if arguments.report:
-        write_json({"traffic": [asdict(result) for result in results]}, arguments.report)
-    if arguments.docs:
-        page.insert(arguments.docs, "memory", text)
+    page.publish(arguments, text, {"traffic": [asdict(result) for result in results]})
     return 0

@@ -9,9 +9,8 @@ from typing import Any
 
 from bench import page
 from bench.runs import Case, Result, Row, run_case
-from firmware.report import write_json
 
-__all__ = ["add_command", "chosen", "figures", "figures_json", "publish", "run", "runs", "say"]
+__all__ = ["add_command", "chosen", "figures", "figures_json", "run", "runs", "say"]
 
 
 def add_command(
@@ -87,12 +86,3 @@ def runs(results: Sequence[Result]) -> str:
         for r in results
     ]  # fmt: skip
     return page.table(head, body)
-
-
-def publish(arguments: argparse.Namespace, text: str, content: dict[str, Any]) -> None:
-    """Prints the tables, and writes them and the report where the command line says."""
-    print(text)
-    if arguments.report:
-        write_json(content, arguments.report)
-    if arguments.docs:
-        page.insert(arguments.docs, arguments.command, text)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-__all__ = ["check", "insert", "table"]
+from firmware.report import write_json
+
+__all__ = ["check", "insert", "publish", "table"]
 
 
 def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
@@ -30,3 +34,12 @@ def insert(path: str | Path, bench: str, text: str) -> None:
     path, (begin, end) = Path(path), _markers(bench)
     head, rest = path.read_text(encoding="utf-8").split(begin, 1)
     path.write_text(f"{head}{begin}\n\n{text}\n\n{end}{rest.split(end, 1)[1]}", encoding="utf-8")
+
+
+def publish(arguments: argparse.Namespace, text: str, content: dict[str, Any]) -> None:
+    """Prints the tables of a benchmark, and writes them and the report where its command line says."""
+    print(text)
+    if arguments.report:
+        write_json(content, arguments.report)
+    if arguments.docs:
+        insert(arguments.docs, arguments.command, text)

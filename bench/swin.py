@@ -186,5 +186,5 @@ def _command(arguments: argparse.Namespace) -> int:
         "figures": networks.figures_json(table), "runs": [asdict(result) for result in results],
         "blocks": [asdict(block) for block in blocks], "estimates": [asdict(found) for found in estimates],
     }  # fmt: skip
-    networks.publish(arguments, "\n\n".join(parts), content)
+    page.publish(arguments, "\n\n".join(parts), content)
     return 0 if all(result.bit_exact for result in [*results, *blocks]) else 1
