@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import tty
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 from hw.spec.config import Config
@@ -37,7 +38,7 @@ def open_board(config: Config, link: str, *, memory_size: int = 256 << 20, divis
     return simulation
 
 
-class _Server:
+class _Server(ABC):
     """Simulates while the line is alive, and for a while after; then waits for the host without using the processor.
 
     `device` is what `python -m firmware --device` takes.
@@ -70,11 +71,11 @@ class _Server:
         while True:
             self.step(1.0)
 
-    def take(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def take(self) -> None: ...
 
-    def give(self, data: bytes) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def give(self, data: bytes) -> None: ...
 
 
 class Pty(_Server):
