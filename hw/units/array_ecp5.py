@@ -32,7 +32,7 @@ class ArrayECP5(StationaryArray):
                 shadow = Signal(signed(8), name=f"shadow{row}_{c}", reset_less=True)
                 with m.If(enables[row][c]):
                     m.d.sync += shadow.eq(weights[row])
-                cell = MULT18(primitive=self.primitives)
+                cell = MULT18(a_bits=8, b_bits=9, primitive=self.primitives)
                 m.submodules[f"mult{row}_{c}"] = cell
                 weight = Signal(signed(8), name=f"weight{row}_{c}", reset_less=True)
                 with m.If(swaps[row]):

@@ -1,12 +1,13 @@
 """One MULT18X18D of an ECP5 as the array uses it: a held operand, a moving one, their product two cycles later."""
 
-from amaranth.hdl import ClockSignal, Const, Instance, Module, Signal, signed
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 __all__ = ["MULT18"]
 
 _REGISTERS = ("INPUTB", "PIPELINE", "OUTPUT")
+_SIDE = 18  # bits of a primitive's operand
 
 
 class MULT18(wiring.Component):
@@ -15,41 +16,49 @@ class MULT18(wiring.Component):
     ``a`` has no register here: one that holds needs a clock enable, of which a multiplier's block routes few, so that
     rows with enables of their own could hardly be placed. It comes straight from the caller's register.
 
+    The operands stand at the top of the primitive's 18 bits, above zeros: a constant input is a bit of the
+    configuration, where each copy of a sign would be one more wire to route into the multiplier's crowded tiles.
+
     Parameters
     ----------
+    a_bits, b_bits: widths of the operands, 1 to 18
     primitive: instantiate MULT18X18D, else its behavioural model, equal in every cycle
 
     Members
     -------
-    a, b: In(signed(18))
-    p: Out(signed(36))
+    a: In(signed(a_bits))
+    b: In(signed(b_bits))
+    p: Out(signed(a_bits + b_bits))
     """
 
-    def __init__(self, *, primitive=False):
+    def __init__(self, *, a_bits, b_bits, primitive=False):
         self.primitive = primitive
-        super().__init__({"a": In(signed(18)), "b": In(signed(18)), "p": Out(signed(36))})
+        super().__init__({"a": In(signed(a_bits)), "b": In(signed(b_bits)), "p": Out(signed(a_bits + b_bits))})
 
     def elaborate(self, _platform):
         return self._primitive() if self.primitive else self._model()
 
     def _model(self):
         m = Module()
-        b = Signal(signed(18), reset_less=True)
-        product = Signal(signed(36), reset_less=True)
-        p = Signal(signed(36), reset_less=True)
+        b = Signal(self.b.shape(), reset_less=True)
+        product = Signal(self.p.shape(), reset_less=True)
+        p = Signal(self.p.shape(), reset_less=True)
         m.d.sync += [b.eq(self.b), product.eq(self.a * b), p.eq(product)]
         m.d.comb += self.p.eq(p)
         return m
 
     def _primitive(self):
         m = Module()
+        a, b = (Cat(Const(0, _SIDE - len(operand)), operand) for operand in (self.a, self.b))
+        p = Signal(2 * _SIDE)
+        m.d.comb += self.p.eq(p[-len(self.p) :])
         m.submodules.mult = Instance(
             "MULT18X18D",
             **{f"p_REG_{name}_CLK": "CLK0" for name in _REGISTERS},
             **{f"p_REG_{name}_RST": "RST0" for name in _REGISTERS},
             p_GSR="DISABLED",
-            **{f"i_A{bit}": self.a[bit] for bit in range(18)},
-            **{f"i_B{bit}": self.b[bit] for bit in range(18)},
+            **{f"i_A{bit}": a[bit] for bit in range(_SIDE)},
+            **{f"i_B{bit}": b[bit] for bit in range(_SIDE)},
             i_SIGNEDA=Const(1, 1),
             i_SIGNEDB=Const(1, 1),
             i_SOURCEA=Const(0, 1),  # the operands above, not the shift chain
@@ -57,6 +66,6 @@ class MULT18(wiring.Component):
             i_CLK0=ClockSignal(),
             i_CE0=Const(1, 1),
             i_RST0=Const(0, 1),
-            **{f"o_P{bit}": self.p[bit] for bit in range(36)},
+            **{f"o_P{bit}": p[bit] for bit in range(2 * _SIDE)},
         )
         return m

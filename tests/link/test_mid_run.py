@@ -208,11 +208,11 @@ def test_strangers_frames(machine):
     draw = random.Random(1)
 
     def disturb():
-        number = device.transport.link.line.next + 5000
+        numbers = [(device.transport.link.line.next + ahead) % 65536 for ahead in (5000, 5001, 5002)]
         for stranger in (
-            frame(Op.WRITE_REGISTER, number, 0, 2),
-            frame(Op.WRITE_MEMORY, number + 1, 0, 64, bytes(64)),
-            frame(Op.WRITE_MEMORY, number + 2, 0, 64, bytes(64))[:30],
+            frame(Op.WRITE_REGISTER, numbers[0], 0, 2),
+            frame(Op.WRITE_MEMORY, numbers[1], 0, 64, bytes(64)),
+            frame(Op.WRITE_MEMORY, numbers[2], 0, 64, bytes(64))[:30],
             draw.randbytes(50),
         ):
             machine.simulation.send(stranger)
