@@ -66,8 +66,12 @@ def _generic_cell(cell: str) -> tuple[str, float] | None:
 SERIES7 = Family(
     columns={"lut": "LUT", "ff": "FF", "dsp": "DSP48E1", "bram36": "BRAM36"},
     # synth_xilinx with ABC in place of ABC9, which in the WebAssembly build takes ten times as long to the same
-    # number of LUTs within 3 % (measured on the accelerator: 607 s and 55 s)
+    # number of LUTs within 3 % (measured on the accelerator: 607 s and 55 s). It refuses a tristate without pads, such
+    # as a shell's to the Ethernet PHY, so those become logic first, and the assertions that come with it go again
     commands="""\
+proc
+tribuf -formal
+chformal -remove
 synth_xilinx -family xc7 -top {top} -flatten -noiopad -noclkbuf -run begin:map_luts
 opt_expr -mux_undef -noclkinv
 abc -luts 2:2,3,6:5,10,20
@@ -194,9 +198,12 @@ def synthesise(
 def _script(sources: Sequence[str], top: str, family: Family, kept: list[str]) -> str:
     marks = "".join(f"setattr -mod -set keep_hierarchy 1 {name}\n" for name in kept)
     reads = "".join(f"read_{'rtlil' if name.endswith('.il') else 'verilog'} {name}\n" for name in sources)
+    # yosys would read again, and so undo, every module kept that an instance of a vendor's cell was flattened into
+    once = "setattr -unset reprocess_after */t:*\n"
     areas = f" -liberty {family.library}" if family.library else ""
     return (
-        f"{reads}hierarchy -top {top}\n{marks}{family.commands.format(top=top)}tee -q -o cells.json stat -json{areas}\n"
+        f"{reads}hierarchy -top {top}\n{once}{marks}{family.commands.format(top=top)}"
+        f"tee -q -o cells.json stat -json{areas}\n"
     )
 
 

@@ -52,6 +52,42 @@ def keep(name):
     return name == "part"
 
 
+def test_instances_in_a_unit(tmp_path):
+    """A unit into which modules with a vendor's cells dissolve; yosys knows those only when it has read the unit."""
+    (tmp_path / "design.v").write_text("""\
+module pair(input clk, input signed [1:0] a, input b, output y);
+  wire p;
+  reg q;
+  MULT18X18D #(.REG_OUTPUT_CLK("CLK0")) mult(.A17(a[1]), .A16(a[0]), .B17(b), .CLK0(clk), .CE0(1'h1), .P35(p));
+  always @(posedge clk) q <= p;
+  assign y = q;
+endmodule
+module part(input clk, input a, input b, output y);
+  wire w;
+  pair one(.clk(clk), .a({a, b}), .b(b), .y(w));
+  pair two(.clk(clk), .a({w, b}), .b(b), .y(y));
+endmodule
+module whole(input clk, input a, input b, output y);
+  part only(.clk(clk), .a(a), .b(b), .y(y));
+endmodule
+""")
+    used = {"lut": 0, "ff": 2, "dsp": 2, "ebr": 0}
+    units = synthesise(["design.v"], "whole", ECP5, tmp_path, keep=keep)
+    assert units == [Unit("whole", used), Unit("part", used)]
+
+
+def test_tristates(tmp_path):
+    """A pin driven both ways, as a shell's to the Ethernet PHY."""
+    (tmp_path / "design.v").write_text("""\
+module whole(input clk, input drive, input level, inout pin, output reg seen);
+  assign pin = drive ? level : 1'bz;
+  always @(posedge clk) seen <= pin;
+endmodule
+""")
+    (whole,) = synthesise(["design.v"], "whole", SERIES7, tmp_path)
+    assert (whole.used["ff"], whole.used["lut"] <= 1) == (1, True)
+
+
 @pytest.fixture
 def directory(tmp_path):
     (tmp_path / "design.v").write_text(DESIGN)
