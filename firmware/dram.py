@@ -20,7 +20,7 @@ from hw.spec.link import Window
 
 __all__ = ["Controller", "Eye", "Link", "load_controller", "start"]
 
-_SEL, _CKE, _ODT, _RESET_N = 1, 2, 4, 8  # bits of dfii_control; SEL gives the memory to the controller
+_SEL = 1  # bit of dfii_control that gives the memory to the controller
 _CS, _WE, _CAS, _RAS, _WRITE, _READ = 1, 2, 4, 8, 16, 32  # bits of a phase's command
 _SETTLE = 1e-3  # seconds after a change of dfii_control or a reset
 _SEEDS = (42, 84, 36)  # of the patterns
@@ -73,10 +73,13 @@ class Controller:
         words = self.registers[name]
         return [(at, value >> 32 * (len(words) - 1 - n) & 0xFFFFFFFF) for n, at in enumerate(words)]
 
-    def command(self, phase: int, command: int, address: int = 0, bank: int = 0) -> list[tuple[int, int]]:
+    def aim(self, phase: int, address: int, bank: int) -> list[tuple[int, int]]:
+        """The writes that set where the next commands on `phase` go."""
+        return self.set(f"sdram_dfii_pi{phase}_address", address) + self.set(f"sdram_dfii_pi{phase}_baddress", bank)
+
+    def command(self, phase: int, command: int) -> list[tuple[int, int]]:
         """The writes that issue a DRAM command on `phase`."""
-        values = {"address": address, "baddress": bank, "command": command, "command_issue": 1}
-        return [write for name, value in values.items() for write in self.set(f"sdram_dfii_pi{phase}_{name}", value)]
+        return self.set(f"sdram_dfii_pi{phase}_command", command) + self.set(f"sdram_dfii_pi{phase}_command_issue", 1)
 
 
 def load_controller(build: str | Path) -> Controller:
@@ -145,10 +148,10 @@ class _Training:
     def initialise(self) -> None:
         c = self.controller
         self.write(c.set("ddrctrl_init_done", 0), c.set("ddrctrl_init_error", 0))
-        for phase in ("rdphase", "wrphase"):
-            if f"ddrphy_{phase}" in c.registers:
-                self.write(c.set(f"ddrphy_{phase}", c.phy[phase]))
-        self.write(c.set("sdram_dfii_control", _CKE | _ODT | _RESET_N))
+        for name in ("rdphase", "wrphase"):
+            if f"ddrphy_{name}" in c.registers:
+                self.write(c.set(f"ddrphy_{name}", c.phy[name]))
+        self.write(c.set("sdram_dfii_control", 0))  # in reset, clock disabled: the PHY's reset stops the memory's clock
         self.sleep(_SETTLE)
         if "ddrphy_rst" in c.registers:
             for value in (1, 0):
@@ -156,14 +159,13 @@ class _Training:
                 self.sleep(_SETTLE)
         for step in c.init:
             if step["register"] == "control":
-                self.write(
-                    c.set("sdram_dfii_pi0_address", step["address"]), c.set("sdram_dfii_pi0_baddress", step["bank"]),
-                    c.set("sdram_dfii_control", step["value"]),
-                )  # fmt: skip
+                self.write(c.aim(0, step["address"], step["bank"]), c.set("sdram_dfii_control", step["value"]))
                 self.sleep(max(_SETTLE, step["cycles"] / c.clock_hz))
             else:
-                self.write(c.command(0, step["value"], step["address"], step["bank"]))
+                self.write(c.aim(0, step["address"], step["bank"]), c.command(0, step["value"]))
                 self.sleep(step["cycles"] / c.clock_hz)
+        for phase in sorted({0, int(c.phy["rdphase"]), int(c.phy["wrphase"])}):
+            self.write(c.aim(phase, 0, 0))  # all that follows
 
     def level(self, report: Callable[[int, int], None] | None) -> list[Eye]:
         """All modules at once: every bitslip, every delay; then each module's widest window."""
@@ -174,7 +176,7 @@ class _Training:
             rows = [[False] * delays for _ in good]
             self._adjust(self.all, "rdly_dq_rst")
             for delay in range(delays):
-                for module, errors in enumerate(self._errors()):
+                for module, errors in enumerate(self.errors()):
                     rows[module][delay] = not errors
                 self._adjust(self.all, "rdly_dq_inc")
                 if report is not None:
@@ -184,11 +186,14 @@ class _Training:
             self._adjust(self.all, "rdly_dq_bitslip")
         eyes = [_widest(module, rows) for module, rows in enumerate(good)]
         for eye in eyes:
-            self._adjust(1 << eye.module, "rdly_dq_bitslip_rst", *["rdly_dq_bitslip"] * eye.bitslip)
-            self._adjust(1 << eye.module, "rdly_dq_rst", *["rdly_dq_inc"] * eye.delay)
-        if any(self._errors()):
+            self.choose(eye)
+        if any(self.errors()):
             raise DeviceError("the memory reads errors in the middle of the windows found")
         return eyes
+
+    def choose(self, eye: Eye) -> None:
+        self._adjust(1 << eye.module, "rdly_dq_bitslip_rst", *["rdly_dq_bitslip"] * eye.bitslip)
+        self._adjust(1 << eye.module, "rdly_dq_rst", *["rdly_dq_inc"] * eye.delay)
 
     def hand_over(self) -> None:
         self.write(self.controller.set("sdram_dfii_control", _SEL))
@@ -203,21 +208,24 @@ class _Training:
         strobes = [c.set(f"ddrphy_{name}", 1) for name in registers]
         self.write(c.set("ddrphy_dly_sel", modules), *strobes, c.set("ddrphy_dly_sel", 0))
 
-    def _errors(self) -> list[int]:
-        """Wrong bits of each module: patterns written to the first row of the first bank and read back."""
+    def errors(self) -> list[int]:
+        """Wrong bits of each module: patterns written to the first row of the first bank and read back.
+
+        No more patterns once every module has read one wrong. Two commands are two requests apart, 32 bytes and so at
+        least 32 cycles: longer than the chip needs between any two of these.
+        """
         c, errors = self.controller, [0] * self.controller.modules
         reading, writing, phases = int(c.phy["rdphase"]), int(c.phy["wrphase"]), range(int(c.phy["nphases"]))
         width = int(c.phy["databits"])
+        addresses = [at for phase in phases for at in c.registers[f"sdram_dfii_pi{phase}_rddata"]]
         for seed in _SEEDS:
             draw = random.Random(seed)
             words = [draw.getrandbits(c.phase_bits) for _ in phases]
-            writes = c.command(0, _RAS | _CS)  # activate
-            for phase, word in zip(phases, words, strict=True):
-                writes += c.set(f"sdram_dfii_pi{phase}_wrdata", word)
+            writes = [pair for n, word in enumerate(words) for pair in c.set(f"sdram_dfii_pi{n}_wrdata", word)]
+            writes += c.command(0, _RAS | _CS)  # activate
             writes += c.command(writing, _CAS | _WE | _CS | _WRITE)
             writes += c.command(reading, _CAS | _CS | _READ)
             writes += c.command(0, _RAS | _WE | _CS)  # precharge
-            addresses = [at for phase in phases for at in c.registers[f"sdram_dfii_pi{phase}_rddata"]]
             found = iter(self.link.transact(writes, addresses))
             for phase, word in zip(phases, words, strict=True):
                 got = 0
@@ -227,6 +235,8 @@ class _Training:
                     lanes = 0xFF << 8 * module
                     for edge in range(0, c.phase_bits, width):
                         errors[module] += ((got ^ word) & lanes << edge).bit_count()
+            if all(errors):
+                break
         return errors
 
 

@@ -10,7 +10,6 @@ import litedram.phy
 from litedram.frontend.axi import LiteDRAMAXI2Native, LiteDRAMAXIPort
 from litedram.gen import LiteDRAMCoreControl, get_dram_ios
 from litedram.init import get_sdram_phy_init_sequence
-from litedram.phy.model import SDRAMPHYModel, get_sdram_phy_settings
 from litex.build.generic_platform import Pins, Subsignal
 from litex.build.io import DDROutput
 from litex.build.lattice import LatticePlatform
@@ -22,6 +21,7 @@ from litex.soc.integration.soc_core import SoCMini
 from litex.soc.interconnect.axi import AXILiteInterface
 from migen import ClockDomain, ClockSignal, ResetSignal, Signal
 
+from hw.boards.litex_phy import SimulatedPHY
 from hw.boards.registry import BOARDS
 from hw.boards.shell import CSR_ADDRESS_BITS, ID_BITS, IP_ADDRESS, MEMORY_PORTS
 from hw.spec.link import UDP_PORT
@@ -187,10 +187,9 @@ class Generated(SoCMini):
 
 
 def _phy_model(module, shell, clock_hz):
-    """LiteDRAM's model of PHY and memory, of which so many rows are there that it has `shell.memory_bytes`.
+    """A model of PHY and memory, of which so many rows are there that it has `shell.memory_bytes`.
 
-    Its latencies are those of the 7-series PHYs; it has nothing to level. `module` loses rows, not address pins: one of
-    them chooses between precharging one bank and all.
+    `module` loses rows, not address pins: one of them chooses between precharging one bank and all.
     """
     if not shell.ddr3:
         raise ValueError(f"LiteDRAM's model of a memory does not stand in for {shell.phy}")
@@ -198,7 +197,7 @@ def _phy_model(module, shell, clock_hz):
     geometry.rowbits = (shell.memory_bytes // shell.chips - 1).bit_length() - geometry.bankbits - geometry.colbits
     if not 1 <= geometry.rowbits <= shell.rows:
         raise ValueError(f"{shell.module} simulated cannot have {shell.memory_bytes} bytes")
-    return SDRAMPHYModel(module, get_sdram_phy_settings(module.memtype, 8 * shell.chips, clock_hz), clk_freq=clock_hz)
+    return SimulatedPHY(module, shell.chips, clock_hz)
 
 
 def _dfii(names):

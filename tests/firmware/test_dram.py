@@ -46,7 +46,7 @@ class Board:
         csr = {"csr_registers": registers, "constants": {"config_clock_frequency": 100_000_000}}
         (directory / "csr.json").write_text(json.dumps(csr))
         (directory / "dram.json").write_text(json.dumps({"phy": phy, "init": INIT}))
-        self.values = dict.fromkeys(self.addresses, 0)
+        self.values = dict.fromkeys(self.addresses, 0xFFFF) | {"sdram_dfii_control": 1}  # unknown, but for the reset's
         self.delay, self.bitslip = [5] * 2, [3] * 2  # as left by an earlier training
         self.open, self.row, self.commands, self.memory, self.slept = False, None, [], bytearray(1 << 16), 0.0
         self.noise = random.Random(9)
@@ -62,6 +62,8 @@ class Board:
 
     def write(self, name, value):
         self.values[name] = value
+        if name == "ddrphy_rst" and value:
+            assert self.values["sdram_dfii_control"] == 0, "the memory's clock stops while it is not in reset"
         selected = [m for m in range(2) if self.values.get("ddrphy_dly_sel", 0) >> m & 1]
         for module in selected:
             if name == "ddrphy_rdly_dq_rst":
@@ -80,6 +82,8 @@ class Board:
         command, address, bank = (self.values[prefix + part] for part in ("command", "address", "baddress"))
         assert not self.values["sdram_dfii_control"] & 1, "a command while the controller has the memory"
         self.commands.append((command, address, bank))
+        if len(self.commands) > len(INIT) - 2:
+            assert (address, bank) == (0, 0)
         if command == 9:
             self.open = True
         elif command == 11:
@@ -134,7 +138,8 @@ def test_a_memory_that_forgets(tmp_path):
 
 
 def test_sdram_without_delays_needs_the_sequence_only(tmp_path):
-    board = Board(tmp_path, {**PHY, "memtype": "SDR", "nphases": 1, "read_leveling": False}, [])
+    phy = {**PHY, "memtype": "SDR", "nphases": 1, "rdphase": 0, "wrphase": 0, "read_leveling": False}
+    board = Board(tmp_path, phy, [])
     assert start(board, load_controller(tmp_path), sleep=board.sleep) == []
     assert len(board.commands) == 5
     assert board.values["ddrctrl_init_done"] == 1

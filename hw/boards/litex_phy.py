@@ -1,0 +1,103 @@
+"""What stands for an Artix-7's PHY and its memory in a simulated shell: LiteDRAM's model, behind pins to level."""
+
+from copy import copy
+from math import log2
+
+from litedram.common import BitSlip, TappedDelayLine
+from litedram.phy.dfi import Interface
+from litedram.phy.model import SDRAMPHYModel, get_sdram_phy_settings
+from litex.gen import LiteXModule
+from litex.soc.cores.prbs import PRBSGenerator
+from litex.soc.interconnect.csr import CSR, CSRStorage
+from migen import Cat, If, Signal
+
+__all__ = ["SimulatedPHY"]
+
+_TAPS, _BITSLIPS = 32, 8  # of an IDELAYE2, and of LiteDRAM's bits a pin and cycle
+_BIT_TAPS = 16  # taps of 78 ps in a bit at 800 Mb/s
+_EDGE = 2  # taps either side of a transition within which a sample may be either bit's
+_LATENCY = 2  # cycles that pins and bitslips take of the PHY's read latency
+
+
+def _skew(strobe):
+    """Taps by which the pins of a strobe are late, so that one bitslip has the whole of a bit within its taps."""
+    return 41 + 20 * strobe
+
+
+class SimulatedPHY(LiteXModule):
+    """LiteDRAM's `SDRAMPHYModel`, reading through delays and bitslips under the registers of an A7DDRPHY.
+
+    The pins of a byte are late by some taps, differently for each byte. The chosen delay adds to that; where the sum
+    is near a multiple of a bit's taps, each sample is this bit's or the next one's, by chance. The bitslip, LiteDRAM's,
+    has to make up for the whole bits. So a byte reads right at one or two bitslips, each with some delays.
+
+    The model raises ``rddata_valid`` on its first phase only (litedram 2024.12, phy/model.py: one bit is assigned to
+    the Cat of all phases'). The controller counts cycles and does not look, but the injector of single commands keeps a
+    phase's data when its own is high, so PHYs raise it on all (phy/s7ddrphy.py). Here, too, all have it.
+
+    Not modelled: writes need no alignment, ``rst`` reaches delays and bitslips only, and the phase of a read command
+    does not move its data.
+
+    Parameters
+    ----------
+    module : litedram.modules.SDRAMModule
+        DDR3; its geometry is what is simulated.
+    chips : int
+        Bytes of data pins, at most 4.
+    clk_freq : float
+    """
+
+    def __init__(self, module, chips, clk_freq):
+        self.settings = settings = get_sdram_phy_settings(module.memtype, 8 * chips, clk_freq)
+        behind = copy(settings)
+        behind.read_latency -= _LATENCY
+        self._rst = CSRStorage()
+        self._dly_sel = CSRStorage(chips)
+        self._rdly_dq_rst = CSR()
+        self._rdly_dq_inc = CSR()
+        self._rdly_dq_bitslip_rst = CSR()
+        self._rdly_dq_bitslip = CSR()
+        self._rdphase = CSRStorage(int(log2(settings.nphases)), reset=settings.rdphase)
+        self._wrphase = CSRStorage(int(log2(settings.nphases)), reset=settings.wrphase)
+        settings.rdphase, settings.wrphase = self._rdphase.storage, self._wrphase.storage
+        settings.read_leveling, settings.delays, settings.bitslips = True, _TAPS, _BITSLIPS
+
+        self.model = model = SDRAMPHYModel(module, behind, clk_freq=clk_freq)
+        inner = model.dfi.phases
+        self.dfi = Interface(
+            len(inner[0].address), len(inner[0].bank), settings.nranks, settings.dfi_databits, settings.nphases
+        )
+        self.valid = valid = TappedDelayLine(inner[0].rddata_valid, _LATENCY)
+        self.noise = noise = PRBSGenerator(2 * settings.nphases)
+        for outer, phase in zip(self.dfi.phases, inner, strict=True):
+            self.comb += outer.connect(phase, omit={"rddata", "rddata_valid"})
+            self.comb += outer.rddata_valid.eq(valid.output)
+        for strobe in range(chips):
+            self._add_byte(strobe, noise.o)
+
+    def _add_byte(self, strobe, noise):
+        """The read path of one byte's pins."""
+        reset, chosen, databits = self._rst.storage, self._dly_sel.storage[strobe], self.settings.databits
+        delay = Signal(max=_TAPS)
+        self.sync += If(reset | (chosen & self._rdly_dq_rst.re), delay.eq(0)).Elif(
+            chosen & self._rdly_dq_inc.re, delay.eq(delay + 1)
+        )
+        latest = _skew(strobe) + _TAPS - 1 + _EDGE
+        assert latest // _BIT_TAPS <= _BITSLIPS, "later than a bitslip can make up for"
+        low, high = Signal(max=latest + 1), Signal(max=latest + 1)  # taps a sample may be late; Signals fix the widths
+        self.comb += [low.eq(delay + (_skew(strobe) - _EDGE)), high.eq(delay + (_skew(strobe) + _EDGE))]
+        early, late = (taps[int(log2(_BIT_TAPS)) :] for taps in (low, high))  # in bits
+        for pin in range(8 * strobe, 8 * strobe + 8):
+            bits = [(n // 2, n % 2 * databits + pin) for n in range(len(noise))]  # phase and its bit, as they come
+            now, before = Signal(len(bits)), Signal(len(bits))
+            self.comb += now.eq(Cat(*(self.model.dfi.phases[phase].rddata[bit] for phase, bit in bits)))
+            self.sync += before.eq(now)
+            line = Cat(before, now)
+            sampled = (noise & (line >> (8 - late))[:8]) | (~noise & (line >> (8 - early))[:8])
+            bitslip = BitSlip(
+                8, i=sampled, rst=reset | (chosen & self._rdly_dq_bitslip_rst.re),
+                slp=chosen & self._rdly_dq_bitslip.re,
+            )  # fmt: skip
+            self.submodules += bitslip
+            for n, (phase, bit) in enumerate(bits):
+                self.comb += self.dfi.phases[phase].rddata[bit].eq(bitslip.o[n])
