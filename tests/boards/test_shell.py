@@ -81,6 +81,24 @@ def test_boards_have_what_the_build_reads(board):
         assert board.programmer
 
 
+def test_the_simulated_phy_has_the_registers_and_the_numbers_of_the_boards(tmp_path):
+    """So what levels the simulated board is what levels a board. CL: the A7DDRPHY sets one more than it counts with."""
+    if not shell.available():
+        pytest.skip("needs LiteX")
+    board, found = BOARDS["arty_a7"], []
+    for made in (board, replace(board, shell=board.shell.simulation(1 << 20))):
+        shell.generate(made, tmp_path)
+        csr, dram = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("csr", "dram"))
+        sizes = {name: register["size"] for name, register in csr["csr_registers"].items()}
+        found.append((sizes, {**dram["phy"], "cl": 0}))
+    (registers, numbers), (simulated, same) = found
+    left = {f"ddrphy_{name}" for name in (
+        "half_sys8x_taps", "wlevel_en", "wlevel_strobe", "wdly_dq_bitslip_rst", "wdly_dq_bitslip",
+    )}  # fmt: skip
+    assert same == numbers
+    assert simulated == {name: size for name, size in registers.items() if name not in left}
+
+
 def test_no_model_of_an_sdram(tmp_path):
     if not shell.available():
         pytest.skip("needs LiteX")
