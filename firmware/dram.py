@@ -1,7 +1,8 @@
 """Starts a board's memory from the host: LiteDRAM's initialisation sequence, then read levelling.
 
 A build leaves ``csr.json`` (register addresses) and ``dram.json`` (the PHY's numbers and the sequence) in its
-directory. The steps are those of LiteX's sdram.c, so neither a processor on the board nor a vendor tool is needed.
+directory. The steps are those of LiteX's sdram.c, so neither a processor on the board nor a vendor tool is needed; what
+differs is in docs/link.md.
 """
 
 from __future__ import annotations
