@@ -1,7 +1,6 @@
 """What stands for an Artix-7's PHY and its memory in a simulated shell: LiteDRAM's model, behind pins to level."""
 
 from copy import copy
-from math import log2
 
 from litedram.common import BitSlip, TappedDelayLine
 from litedram.phy.dfi import Interface
@@ -9,7 +8,7 @@ from litedram.phy.model import SDRAMPHYModel, get_sdram_phy_settings
 from litex.gen import LiteXModule
 from litex.soc.cores.prbs import PRBSGenerator
 from litex.soc.interconnect.csr import CSR, CSRStorage
-from migen import Cat, If, Signal
+from migen import Cat, If, Signal, log2_int
 
 __all__ = ["SimulatedPHY"]
 
@@ -57,8 +56,8 @@ class SimulatedPHY(LiteXModule):
         self._rdly_dq_inc = CSR()
         self._rdly_dq_bitslip_rst = CSR()
         self._rdly_dq_bitslip = CSR()
-        self._rdphase = CSRStorage(int(log2(settings.nphases)), reset=settings.rdphase)
-        self._wrphase = CSRStorage(int(log2(settings.nphases)), reset=settings.wrphase)
+        self._rdphase = CSRStorage(log2_int(settings.nphases), reset=settings.rdphase)
+        self._wrphase = CSRStorage(log2_int(settings.nphases), reset=settings.wrphase)
         settings.rdphase, settings.wrphase = self._rdphase.storage, self._wrphase.storage
         settings.read_leveling, settings.delays, settings.bitslips = True, _TAPS, _BITSLIPS
 
@@ -86,7 +85,7 @@ class SimulatedPHY(LiteXModule):
         assert latest // _BIT_TAPS <= _BITSLIPS, "later than a bitslip can make up for"
         low, high = Signal(max=latest + 1), Signal(max=latest + 1)  # taps a sample may be late; Signals fix the widths
         self.comb += [low.eq(delay + (_skew(strobe) - _EDGE)), high.eq(delay + (_skew(strobe) + _EDGE))]
-        early, late = (taps[int(log2(_BIT_TAPS)) :] for taps in (low, high))  # in bits
+        early, late = (taps[log2_int(_BIT_TAPS) :] for taps in (low, high))  # in bits
         for pin in range(8 * strobe, 8 * strobe + 8):
             bits = [(n // 2, n % 2 * databits + pin) for n in range(len(noise))]  # phase and its bit, as they come
             now, before = Signal(len(bits)), Signal(len(bits))
