@@ -179,8 +179,9 @@ class Bridge(wiring.Component):
                     m.d.sync += [answers.eq(memory.status == Status.OK), value.eq(0)]
                     m.next = "Record"
             with m.State("Record"):
-                m.d.comb += session.done.eq(executed)
-                m.next = "Respond"
+                with m.If(answers | ~memory.busy):  # an aborted read may have to wait for a word
+                    m.d.comb += session.done.eq(executed)
+                    m.next = "Respond"
             with m.State("Respond"):
                 m.d.comb += [framer.header.valid.eq(1), framer.payload.valid.eq(1), framer.payload.p.last.eq(1)]
                 m.d.comb += framer.payload.p.data.eq(memory.status)

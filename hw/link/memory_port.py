@@ -16,6 +16,8 @@ _TRANSFER = data.StructLayout({"write": 1, "address": 32, "count": range(CHECKSU
 class MemoryPort(wiring.Component):
     """Reads or writes `count` bytes from any byte address on, a word at a time.
 
+    While a word's bytes are delivered the next one is read; never one beyond the transfer's last.
+
     The first bus error, or access not answered in time, decides ``status``; after a TIMEOUT the rest is not tried: what
     is still to be written is taken and dropped, what is still to be read is anything. Nothing is begun until the bus
     has answered; that late answer is dropped.
@@ -33,11 +35,12 @@ class MemoryPort(wiring.Component):
     i : In(stream(8)), o : Out(stream(8))
         The bytes.
     abort : In(1)
-        Ends a transfer that waits for bytes to come or to go.
+        Ends a transfer that waits for bytes to come or to go: at once or, if a word has been asked for ahead, when it
+        has been answered or its time is up.
     busy : Out(1)
         A transfer is not over.
     status : Out(4)
-        OK, BUS or TIMEOUT, of the transfer so far.
+        OK, BUS or TIMEOUT, of the transfer so far; the word asked for ahead counts.
     read : Out(AXIRead), write : Out(AXIWrite)
     """
 
@@ -58,11 +61,14 @@ class MemoryPort(wiring.Component):
     def elaborate(self, _platform):
         m = Module()
         lanes = self.word_bits // 8
+        bits = exact_log2(lanes) + 1
         write = Signal(reset_less=True)
         word = Signal(32 - exact_log2(lanes), reset_less=True)
         lane = Signal(range(lanes), reset_less=True)
         left = Signal.like(self.start.p.count, reset_less=True)
-        content, found = (Signal(self.word_bits, name=name, reset_less=True) for name in ("content", "found"))
+        content, found, ahead = (
+            Signal(self.word_bits, name=name, reset_less=True) for name in ("content", "found", "ahead")
+        )
         strobe = Signal(lanes)
         status = Signal(Status, reset_less=True)
         occupied = Signal()  # the bus owes an answer
@@ -90,20 +96,25 @@ class MemoryPort(wiring.Component):
             with m.If(port.ready):
                 m.d.sync += asked[name].eq(0)
         m.d.sync += timer.eq(timer + 1)
+        dead = status == Status.TIMEOUT
         with m.If(answered):
-            m.d.sync += occupied.eq(0)
+            m.d.sync += [occupied.eq(0), ahead.eq(self.read.r.p.data)]
+            with m.If(error & (status == Status.OK)):
+                m.d.sync += status.eq(Status.BUS)
+        with m.Elif(occupied & timer[-1]):
+            m.d.sync += status.eq(Status.TIMEOUT)
         with m.If(moved):
             m.d.sync += [lane.eq(lane + 1), left.eq(left - 1)]
         with m.If(ask):
             m.d.sync += [occupied.eq(1), timer.eq(0), asked["ar"].eq(~write)]
             m.d.sync += [asked["aw"].eq(write), asked["w"].eq(write)]
         word_ends = (left == 1) | (lane == lanes - 1)
-        dead = status == Status.TIMEOUT
+        over = ~occupied | dead  # the bus has answered, or does not any more
 
         with m.FSM():
             with m.State("Idle"):
-                m.d.comb += [self.start.ready.eq(1), self.busy.eq(0)]
-                with m.If(self.start.valid):
+                m.d.comb += [self.start.ready.eq(over), self.busy.eq(~over)]
+                with m.If(self.start.valid & over):
                     m.d.sync += [
                         lane.eq(self.start.p.address),
                         left.eq(self.start.p.count),
@@ -123,41 +134,31 @@ class MemoryPort(wiring.Component):
                     with m.If(~dead):
                         m.d.sync += [content.word_select(lane, 8).eq(self.i.p), strobe.bit_select(lane, 1).eq(1)]
                     with m.If(word_ends & ~dead):
+                        m.d.comb += ask.eq(1)
                         m.next = "Write"
                     with m.Elif(left == 1):
                         m.next = "Idle"
             with m.State("Write"):
-                m.d.comb += ask.eq(1)
-                m.next = "Wait"
+                with m.If(~occupied):
+                    m.d.sync += [word.eq(word + 1), strobe.eq(0)]
+                with m.If(over):
+                    m.next = "Collect"
+                    with m.If(left == 0):
+                        m.next = "Idle"
             with m.State("Read"):
                 m.d.comb += ask.eq(~dead)
-                m.next = "Wait"
-                with m.If(dead):
+                m.next = "Take"
+            with m.State("Take"):
+                m.d.sync += found.eq(ahead)
+                with m.If(over):
                     m.next = "Deliver"
-            with m.State("Wait"):
-                with m.If(answered):
-                    with m.If(error & (status == Status.OK)):
-                        m.d.sync += status.eq(Status.BUS)
-                    m.d.sync += found.eq(self.read.r.p.data)
-                    with m.If(write):
-                        m.d.sync += strobe.eq(0)
-                with m.Elif(timer[-1]):
-                    m.d.sync += status.eq(Status.TIMEOUT)
-                with m.If(answered | timer[-1]):
-                    m.next = "Deliver"
-                    with m.If(write & (left == 0)):
-                        m.next = "Idle"
-                    with m.Elif(write):
-                        m.next = "Collect"
-                    with m.If(answered & write):
+                    with m.If(~dead & (left[bits:].any() | (left[:bits] + lane > lanes))):  # not the last word
+                        m.d.comb += ask.eq(1)
                         m.d.sync += word.eq(word + 1)
             with m.State("Deliver"):
                 m.d.comb += [self.o.valid.eq(1), moved.eq(self.o.ready)]
-                with m.If(self.abort):
-                    m.next = "Idle"
-                with m.Elif(self.o.ready & (left == 1)):
+                with m.If(self.abort | (self.o.ready & (left == 1))):
                     m.next = "Idle"
                 with m.Elif(self.o.ready & word_ends & ~dead):
-                    m.d.sync += word.eq(word + 1)
-                    m.next = "Read"
+                    m.next = "Take"
         return m

@@ -84,15 +84,16 @@ def test_checksums_of_pieces(link):
     assert link.checksums(8, len(data)) == [zlib.crc32(piece) for piece in pieces]
 
 
-def test_nine_tenths_of_the_serial_line():
+@pytest.mark.parametrize(("line", "share"), [("uart", 0.97), ("udp", 0.94)])
+def test_nine_tenths_of_the_line(line, share):
     """Bulk transfers, both ways, payload bytes against what the line could carry: simulated, exact to the cycle."""
-    link = Link(open_link_bench("uart"), patience=PATIENCE, seed=1)
+    link = Link(open_link_bench(line), patience=PATIENCE, seed=1)
     link.hello()
     data = random.Random(2).randbytes(1 << 16)
     for transfer in (lambda: link.write_memory(3, data), lambda: link.read_memory(3, len(data))):
         before = link.channel.now()
         transfer()
-        assert len(data) * link.channel.pace / (link.channel.now() - before) >= 0.97
+        assert len(data) * link.channel.pace / (link.channel.now() - before) >= share
 
 
 def test_errors_of_the_bus_are_told_and_over(link):
@@ -116,6 +117,21 @@ def test_errors_of_the_bus_are_told_and_over(link):
         link.read_memory(MEMORY, 16)
     link.channel.simulation.configure(error_size=0)
     assert link.read_memory(0x1F00, 1024) == bytes(1024)
+
+
+def test_a_request_right_behind_a_read_that_failed_at_once(link):
+    """The second word is still asked for when the first one's error has been answered."""
+    link.channel.simulation.configure(latency=900, write_latency=900, error_base=0x2000, error_size=16)
+    number, data = link.line.next, bytes(range(40))
+    link.channel.send(frame(Op.READ_MEMORY, number, 0x2000, 64))
+    link.channel.send(frame(Op.WRITE_MEMORY, number + 1, 0x3004, len(data), data))
+    answers = b""
+    while more := link.channel.receive(1e-4):
+        answers += more
+    assert [unpack_response(answers[at : at + 16]).status for at in range(0, len(answers), 16)] == [
+        Status.BUS, Status.OK,
+    ]  # fmt: skip
+    assert bytes(link.channel.simulation.memory[0x3004:][:40]) == data
 
 
 def test_a_bus_that_hangs_is_told_and_hangs_nothing_else(link):

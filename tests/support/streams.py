@@ -24,8 +24,11 @@ def plain(value):
     return int(value)
 
 
-def simulate(dut, *testbenches, until=None):
-    """Runs async ``testbench(ctx)`` functions on `dut` with a clock on `sync`, which need not be used by `dut`."""
+def simulate(dut, *testbenches, until=None, background=()):
+    """Runs async ``testbench(ctx)`` functions on `dut` with a clock on `sync`, which need not be used by `dut`.
+
+    Those in `background` are not waited for.
+    """
     top = Module()
     top.domains.sync = ClockDomain()
     top.submodules.dut = dut
@@ -33,6 +36,8 @@ def simulate(dut, *testbenches, until=None):
     simulator.add_clock(1e-6)
     for testbench in testbenches:
         simulator.add_testbench(testbench)
+    for testbench in background:
+        simulator.add_testbench(testbench, background=True)
     if until is None:
         simulator.run()
     else:
