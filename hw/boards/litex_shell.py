@@ -10,7 +10,7 @@ import litedram.phy
 from litedram.frontend.axi import LiteDRAMAXI2Native, LiteDRAMAXIPort
 from litedram.gen import LiteDRAMCoreControl, get_dram_ios
 from litedram.init import get_sdram_phy_init_sequence
-from litex.build.generic_platform import Pins, Subsignal
+from litex.build.generic_platform import Pins
 from litex.build.io import DDROutput
 from litex.build.lattice import LatticePlatform
 from litex.build.xilinx import XilinxPlatform
@@ -23,27 +23,17 @@ from migen import ClockDomain, ClockSignal, ResetSignal, Signal
 
 from hw.boards.litex_phy import SimulatedPHY
 from hw.boards.registry import BOARDS
-from hw.boards.shell import CSR_ADDRESS_BITS, ID_BITS, IP_ADDRESS, MEMORY_PORTS
-from hw.spec.link import UDP_PORT
+from hw.boards.shell import CSR_ADDRESS_BITS, ID_BITS, MEMORY_PORTS
 
 __all__ = ["ClocksECP5", "ClocksSeries7", "ClocksSimulated", "Generated", "write"]
 
 _IOS = [(name, 0, Pins(1)) for name in ("clk", "rst", "user_clk", "user_rst", "init_done", "init_error")]
 _IDELAY_HZ = 200e6  # reference of the IDELAYCTRL that the 7-series PHYs expect
 _MII_HZ = 25e6
-_MII = [
-    ("eth_clocks", 0, Subsignal("tx", Pins(1)), Subsignal("rx", Pins(1))),
-    ("eth_ref_clk", 0, Pins(1)),
-    ("eth", 0, *(Subsignal(name, Pins(bits)) for name, bits in {
-        "rst_n": 1, "mdio": 1, "mdc": 1, "rx_dv": 1, "rx_er": 1, "rx_data": 4, "tx_en": 1, "tx_data": 4, "col": 1,
-        "crs": 1,
-    }.items())),
-]  # fmt: skip
 _DFII = {
     "control": {"sel": 1, "cke": 2, "odt": 4, "reset_n": 8},
     "command": {"cs": 1, "we": 2, "cas": 4, "ras": 8, "wrdata": 16, "rddata": 32},
 }
-_MAC_ADDRESS = 0x10E2D5000000  # LiteX's
 
 
 class ClocksSeries7(LiteXModule):
@@ -106,8 +96,10 @@ class Generated(SoCMini):
         )
         self._dram(platform, shell)
         if ethernet:
-            platform.add_extension(_MII)
-        self.csr_map = {"ddrctrl": 0, "ddrphy": 1, "sdram": 2, "ethphy": 3}
+            from hw.boards.litex_ethernet import MII, Ethernet  # a shell without it does not need LiteEth
+
+            platform.add_extension(MII)
+        self.csr_map = {"ddrctrl": 0, "ddrphy": 1, "sdram": 2, "ethernet": 3}
         super().__init__(
             platform, board.clock_hz, ident="", with_ctrl=False, csr_data_width=32, bus_standard="axi-lite"
         )  # fmt: skip
@@ -122,7 +114,7 @@ class Generated(SoCMini):
         for name in MEMORY_PORTS:
             self._add_port(platform, name)
         if ethernet:
-            self._add_ethernet(platform, board.clock_hz)
+            self.ethernet = Ethernet(platform, board.clock_hz)
 
     def _dram(self, platform, shell):
         if shell.simulated:
@@ -165,25 +157,6 @@ class Generated(SoCMini):
         self.submodules += LiteDRAMAXI2Native(port, native)
         platform.add_extension(port.get_ios(name))
         self.comb += port.connect_to_pads(platform.request(name), mode="slave")
-
-    def _add_ethernet(self, platform, clock_hz):
-        """LiteEth up to the port of its UDP crossbar: its streamer loses the ends of datagrams."""
-        from liteeth.core import LiteEthUDPIPCore
-        from liteeth.phy.mii import LiteEthPHYMII
-
-        self.ethphy = LiteEthPHYMII(platform.request("eth_clocks"), platform.request("eth"))
-        self.ethcore = LiteEthUDPIPCore(self.ethphy, _MAC_ADDRESS, IP_ADDRESS, clock_hz, with_icmp=True)
-        udp = self.ethcore.udp.crossbar.get_port(UDP_PORT)
-        names = ("valid", "ready", "last", "data", "ip_address", "length")
-        for name, endpoint, port in (("udp_rx", udp.source, "src_port"), ("udp_tx", udp.sink, "dst_port")):
-            fields = {**{field: getattr(endpoint, field) for field in names}, "port": getattr(endpoint, port)}
-            platform.add_extension([(name, 0, *(Subsignal(f, Pins(len(signal))) for f, signal in fields.items()))])
-            pads = platform.request(name)
-            for field, signal in fields.items():
-                pad = getattr(pads, field)
-                outwards = (name == "udp_rx") == (field != "ready")
-                self.comb += pad.eq(signal) if outwards else signal.eq(pad)
-        self.comb += [udp.sink.src_port.eq(UDP_PORT), udp.sink.last_be.eq(udp.sink.last)]
 
 
 def _phy_model(module, shell, clock_hz):

@@ -19,6 +19,7 @@ from typing import Any
 __all__ = [
     "CONSTRAINTS",
     "CSR_ADDRESS_BITS",
+    "ETHERNET",
     "ETHERNET_CONSTRAINTS",
     "ID_BITS",
     "IP_ADDRESS",
@@ -29,6 +30,7 @@ __all__ = [
     "available",
     "ddr3_pins",
     "generate",
+    "generate_ethernet",
     "sdram_pins",
 ]
 
@@ -141,6 +143,12 @@ _ETHERNET: Ports = {
     "udp_tx_ready": ("o", 1),
 }
 
+ETHERNET: Ports = {
+    **{"clk": ("i", 1), "rst": ("i", 1)},
+    **{name: port for name, port in _ETHERNET.items() if name != "eth_ref_clk"},
+}
+"""Ports of the Verilog module ``ethernet``: what is between MII and datagrams, see :meth:`Shell.ports`."""
+
 CONSTRAINTS = """\
 # Reset synchronizers and multi-bit crossings of LiteX, which marks them in shell.v.
 set_false_path -quiet -through [get_nets -hierarchical -filter {mr_ff == TRUE}]
@@ -187,12 +195,7 @@ def generate(board: Any, directory: Path, *, ethernet: bool = False) -> None:
     if board.shell.simulated:
         options.append(f"simulated={board.shell.memory_bytes}")
     with tempfile.TemporaryDirectory() as name:
-        done = subprocess.run(
-            [sys.executable, "-m", "hw.boards.litex_shell", name, board.name, *options],
-            env={**os.environ, "PYTHONHASHSEED": "0"}, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise ShellError(f"LiteX could not make the shell: {done.stderr.strip().splitlines()[-1]}")
+        _litex("litex_shell", name, board.name, *options)
         verilog = (Path(name) / "gateware" / "shell.v").read_text()
         described = {file: (Path(name) / file).read_text() for file in ("csr.json", "dram.json")}
     verilog = _COMMENT.sub("", verilog)  # with the date, and a tree that is printed in another order every time
@@ -200,13 +203,35 @@ def generate(board: Any, directory: Path, *, ethernet: bool = False) -> None:
     for name, (way, _) in ports.items():
         if way == "io":  # LiteX takes a bus whose every bit has a Lattice pad of its own for an input
             verilog = re.sub(rf"^( *)input( +wire[^,]* {name}\b)", r"\1inout\2", verilog, count=1, flags=re.MULTILINE)
-    _check(verilog, ports)
+    _check(verilog, "shell", ports)
     for name, text in {"shell.v": verilog, **described}.items():
         (directory / name).write_text(text)
 
 
-def _check(verilog: str, ports: Ports) -> None:
-    header = verilog[verilog.index("module shell") : verilog.index(");")]
+def generate_ethernet(clock_hz: float) -> str:
+    """Verilog of the module ``ethernet`` with the ports `ETHERNET`, for a simulator: what a shell has of LiteEth.
+
+    Equal inputs give equal text. Raises ShellError.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name, "ethernet.v")
+        _litex("litex_ethernet", str(file), str(clock_hz))
+        verilog = _COMMENT.sub("", file.read_text())
+    _check(verilog, "ethernet", ETHERNET)
+    return verilog
+
+
+def _litex(module: str, *arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", f"hw.boards.{module}", *arguments],
+        env={**os.environ, "PYTHONHASHSEED": "0"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise ShellError(f"LiteX could not make the shell: {done.stderr.strip().splitlines()[-1]}")
+
+
+def _check(verilog: str, module: str, ports: Ports) -> None:
+    header = verilog[verilog.index(f"module {module}") : verilog.index(");")]
     found = {name: (_DIRECTIONS[kind], int(high or 0) + 1) for kind, high, name in _PORT.findall(header)}
     if found != ports:
         other = sorted(name for name in found.keys() | ports.keys() if found.get(name) != ports.get(name))

@@ -25,10 +25,10 @@ def header(ports):
 @pytest.mark.parametrize(("name", "ethernet"), SHELLS)
 def test_other_ports_are_refused(name, ethernet):
     ports = BOARDS[name].shell.ports(ethernet=ethernet)
-    shell._check(header(ports), ports)
+    shell._check(header(ports), "shell", ports)
     wider = {**ports, "memory_awsize": ("i", 4), "extra": ("o", 1)}
     with pytest.raises(shell.ShellError, match=r"with other ports than expected: extra, memory_awsize$"):
-        shell._check(header(wider), ports)
+        shell._check(header(wider), "shell", ports)
 
 
 def test_register_port_is_the_bridges():

@@ -1,0 +1,112 @@
+"""A computer at the other end of a board's MII: cocotbext-eth on the pins, scapy for what is in the frames."""
+
+import struct
+
+import cocotb
+from cocotb.queue import Queue
+from cocotb.triggers import SimTimeoutError, with_timeout
+from cocotbext.eth import GmiiFrame, MiiSink, MiiSource
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import ARP, Ether
+from scapy.utils import checksum
+
+from hw.boards.shell import IP_ADDRESS
+from hw.spec.link import UDP_PORT
+
+__all__ = ["BOARD_MAC", "BYTE_NS", "HOST_IP", "HOST_MAC", "HOST_PORT", "Host"]
+
+BOARD_MAC = "10:e2:d5:00:00:00"
+HOST_MAC, HOST_IP, HOST_PORT = "02:00:00:00:00:07", "192.168.1.7", 40_001
+BYTE_NS = 80
+_BROADCAST = "ff:ff:ff:ff:ff:ff"
+_PREAMBLE = bytes([0x55] * 7 + [0xD5])
+_GAP_BYTES = 12
+_SHORTEST, _LONGEST = 60, 1514  # bytes of a frame, without its check sequence
+_PS = 1000  # simulated steps of a ns
+
+
+class Host:
+    """Sends frames to the board, and takes those of the board, each of which has to be a whole and proper one.
+
+    ARP requests for `HOST_IP` are answered while `answers_arp`, and counted; everything else is kept in order.
+    """
+
+    def __init__(self, dut):
+        self._source = MiiSource(dut.eth_rx_data, dut.eth_rx_er, dut.eth_rx_dv, dut.eth_clocks_rx)
+        self._source.ifg = 2 * _GAP_BYTES  # the model counts nibbles
+        self._sink = MiiSink(dut.eth_tx_data, None, dut.eth_tx_en, dut.eth_clocks_tx)
+        self._packets = Queue()
+        self.answers_arp, self.arp_requests = True, 0
+        cocotb.start_soon(self._listen())
+
+    def send(self, packet, *, fcs=0, cut=None):
+        """Queues a frame; `fcs` is added to its right check sequence, `cut` ends it after that many bytes."""
+        frame = GmiiFrame.from_payload(bytes(packet))
+        frame.data[-4:] = struct.pack("<L", (struct.unpack("<L", frame.get_fcs())[0] + fcs) % 2**32)
+        if cut is not None:
+            del frame.data[len(_PREAMBLE) + cut :]
+        self._source.send_nowait(frame)
+
+    def send_datagram(self, payload, *, port=UDP_PORT, ip=IP_ADDRESS, mac=BOARD_MAC, sport=HOST_PORT, **frame):
+        self.send(datagram(payload, port=port, ip=ip, mac=mac, sport=sport), **frame)
+
+    async def sent(self):
+        """Until the line is idle."""
+        await self._source.wait()
+
+    async def receive(self, timeout_ns=200_000):
+        """The board's next frame, or None."""
+        try:
+            return await with_timeout(self._packets.get(), timeout_ns, "ns")
+        except SimTimeoutError:
+            return None
+
+    async def receive_datagram(self, timeout_ns=200_000, *, sport=HOST_PORT):
+        """Payload of the board's next datagram, whose header has to be right, or None."""
+        packet = await self.receive(timeout_ns)
+        if packet is None:
+            return None
+        ip, udp = packet[IP], packet[UDP]
+        assert (packet.src, packet.dst) == (BOARD_MAC, HOST_MAC)
+        assert (ip.src, ip.dst, ip.version, ip.ihl) == (IP_ADDRESS, HOST_IP, 4, 5)
+        assert checksum(bytes(ip)[:20]) == 0
+        assert (udp.sport, udp.dport) == (UDP_PORT, sport)
+        assert udp.chksum == 0  # none
+        assert ip.len == 20 + udp.len
+        payload, padding = bytes(udp)[8 : udp.len], bytes(udp)[udp.len :]
+        assert not any(padding)
+        assert len(payload) == udp.len - 8
+        assert len(bytes(packet)) == max(42 + len(payload), _SHORTEST)
+        return payload
+
+    async def _listen(self):
+        before = None
+        while True:
+            frame = await self._sink.recv()
+            assert frame.error is None
+            assert frame.get_preamble() == _PREAMBLE
+            assert frame.check_fcs(), "a frame with a wrong check sequence"
+            if before is not None:
+                assert frame.sim_time_start - before >= _GAP_BYTES * BYTE_NS * _PS * 0.99, "too small a gap"
+            before = frame.sim_time_end
+            data = bytes(frame.get_payload())
+            assert _SHORTEST <= len(data) <= _LONGEST
+            packet = Ether(data)
+            if packet.haslayer(ARP) and packet[ARP].op == 1:
+                self._answer(packet)
+            else:
+                self._packets.put_nowait(packet)
+
+    def _answer(self, packet):
+        arp = packet[ARP]
+        assert (packet.src, packet.dst) == (BOARD_MAC, _BROADCAST)
+        assert (arp.hwsrc, arp.psrc, arp.pdst) == (BOARD_MAC, IP_ADDRESS, HOST_IP)
+        self.arp_requests += 1
+        if self.answers_arp:
+            answer = ARP(op=2, hwsrc=HOST_MAC, psrc=HOST_IP, hwdst=BOARD_MAC, pdst=IP_ADDRESS)
+            self.send(Ether(src=HOST_MAC, dst=BOARD_MAC) / answer)
+
+
+def datagram(payload, *, port=UDP_PORT, ip=IP_ADDRESS, mac=BOARD_MAC, sport=HOST_PORT):
+    """An Ethernet frame with a datagram, without its check sequence."""
+    return Ether(src=HOST_MAC, dst=mac) / IP(src=HOST_IP, dst=ip) / UDP(sport=sport, dport=port) / payload
