@@ -2,13 +2,13 @@
 
 import sys
 
+from liteeth.common import eth_interpacket_gap, eth_phy_description
+from liteeth.core import LiteEthUDPIPCore
+from liteeth.phy.mii import LiteEthPHYMII
 from litex.build.generic_platform import GenericPlatform, Pins, Subsignal
 from litex.build.sim.common import sim_special_overrides
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
-from liteeth.common import eth_interpacket_gap, eth_phy_description
-from liteeth.core import LiteEthUDPIPCore
-from liteeth.phy.mii import LiteEthPHYMII
 from migen import ClockDomain, ClockDomainsRenamer, If, Signal
 
 from hw.boards.shell import IP_ADDRESS

@@ -216,7 +216,7 @@ def generate_ethernet(clock_hz: float) -> str:
     with tempfile.TemporaryDirectory() as name:
         file = Path(name, "ethernet.v")
         _litex("litex_ethernet", str(file), str(clock_hz))
-        verilog = _COMMENT.sub("", file.read_text())
+        verilog = _COMMENT.sub("", file.read_text(encoding="utf-8"))
     _check(verilog, "ethernet", ETHERNET)
     return verilog
 

@@ -1,19 +1,29 @@
-"""LiteEth as the boards have it, on its MII's pins, against third-party models of a computer and its frames."""
+"""LiteEth as the boards have it, on the pins of its MII, against third-party models of a computer and its packets."""
 
 import pytest
 
 from hw.boards import shell
+from hw.boards.shell import ShellError, generate_ethernet
 from tests.support.cocotb import run_bench
 
+CLOCK_HZ = 100e6
 
-@pytest.fixture(scope="module")
-def verilog():
-    if not shell.available(ethernet=True):
-        pytest.skip("needs LiteX")
-    return shell.generate_ethernet(100e6)
+pytestmark = pytest.mark.skipif(not shell.available(ethernet=True), reason="needs LiteX")
 
 
-def test_ethernet(verilog):
+def test_on_the_pins():
+    """Every test of `sim.bench.ethernet`."""
     from sim.bench.ethernet_top import EthernetTop
 
-    assert run_bench(EthernetTop(), "sim.bench.ethernet", name="ethernet_top", cells=verilog) > 0
+    verilog = generate_ethernet(CLOCK_HZ)
+    assert run_bench(EthernetTop(), "sim.bench.ethernet", name="ethernet_top", cells=verilog) == 9
+
+
+def test_generated_twice():
+    assert generate_ethernet(CLOCK_HZ) == generate_ethernet(CLOCK_HZ)
+
+
+def test_other_ports_are_refused(monkeypatch):
+    monkeypatch.setattr(shell, "ETHERNET", {**shell.ETHERNET, "udp_rx_error": ("o", 1)})
+    with pytest.raises(ShellError, match=r"with other ports than expected: udp_rx_error$"):
+        generate_ethernet(CLOCK_HZ)

@@ -1,4 +1,4 @@
-"""Bytes to and from words: which words are asked for, when, and what becomes of answers that are bad, late or missing."""
+"""Bytes to and from words: which words are asked for and when, and bad, late and missing answers."""
 
 import random
 
@@ -214,9 +214,9 @@ def test_an_error_anywhere_decides_the_status(bad):
 
 @pytest.mark.parametrize("late", [BUS_CYCLES + 20, BUS_CYCLES + 150])
 def test_a_word_asked_for_ahead_that_does_not_come(late):
-    """The word before it is right and the rest is made up; nothing is asked for until the late answer, which is dropped.
+    """The word before it is right and the rest is anything; nothing is asked for until the late answer, dropped.
 
-    It comes while the rest is delivered, or in the transfer after it.
+    That comes while the rest is delivered, or in the transfer after it.
     """
 
     async def bench(port, bus):
