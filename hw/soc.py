@@ -59,6 +59,9 @@ def connect_shell(m, shell, ports, core, bridge):
 class Datagrams(wiring.Component):
     """Keeps received bytes until the bridge takes them, and answers whoever sent the last datagram.
 
+    Up to `RECEIVE_BYTES` are kept, further ones are lost. LiteEth is never held up: before it sends an answer it may
+    have to wait for the host's hardware address, which comes behind the datagrams.
+
     Members
     -------
     ``udp_rx_*``, ``udp_tx_*``: see :meth:`hw.boards.shell.Shell.ports`. ``o``, ``i``, ``length``: the bridge's ``rx``,
@@ -82,7 +85,7 @@ class Datagrams(wiring.Component):
             fifo.i.p.data.eq(self.udp_rx_data),
             fifo.i.p.last.eq(self.udp_rx_last),
             fifo.i.valid.eq(self.udp_rx_valid),
-            self.udp_rx_ready.eq(fifo.i.ready),
+            self.udp_rx_ready.eq(1),
             self.udp_tx_data.eq(self.i.p.data),
             self.udp_tx_last.eq(self.i.p.last),
             self.udp_tx_valid.eq(self.i.valid),

@@ -11,6 +11,7 @@ from hw.boards.registry import BOARDS
 from hw.link.uart import uart_divisor
 from hw.soc import Datagrams, System
 from hw.spec.config import override
+from hw.spec.link import RECEIVE_BYTES
 from tests.support.streams import simulate
 
 PORTS = BOARDS["arty_a7"].shell.ports(ethernet=True)
@@ -77,6 +78,36 @@ def test_datagrams(pause):
     simulate(dut, host, bridge, network)
     assert got == [payload for _, _, payload in sent]
     assert answers == [({(address, port, len(payload))}, payload) for address, port, payload in sent]
+
+
+def test_datagrams_that_nobody_takes_hold_nothing_up():
+    """What is stored stays, the rest is lost, and what comes after room was made is there."""
+    dut = Datagrams(PORTS)
+    extra = 100
+
+    async def bench(ctx):
+        ctx.set(dut.udp_rx_valid, 1)
+        for number in range(RECEIVE_BYTES + extra):
+            ctx.set(dut.udp_rx_data, number % 251)
+            assert ctx.get(dut.udp_rx_ready)
+            await ctx.tick()
+        ctx.set(dut.udp_rx_valid, 0)
+        kept = []
+        for _ in range(RECEIVE_BYTES + extra):
+            ctx.set(dut.o.ready, 1)
+            valid, value = ctx.get(dut.o.valid), ctx.get(dut.o.p.data)
+            await ctx.tick()
+            kept += [value] * valid
+        assert RECEIVE_BYTES <= len(kept) < RECEIVE_BYTES + extra
+        assert kept == [number % 251 for number in range(len(kept))]
+        ctx.set(dut.udp_rx_data, 77)
+        ctx.set(dut.udp_rx_valid, 1)
+        await ctx.tick()
+        ctx.set(dut.udp_rx_valid, 0)
+        (value,) = await ctx.tick().sample(dut.o.p.data).until(dut.o.valid)
+        assert value == 77
+
+    simulate(dut, bench)
 
 
 @pytest.mark.parametrize("board", [board for board in BOARDS.values() if board.shell], ids=lambda board: board.name)

@@ -272,6 +272,25 @@ async def the_driver_reads_and_writes(dut, pause):
 
 
 @cocotb.test()
+async def a_full_window_after_a_silence(dut):
+    """After a second (here a millisecond) without traffic LiteEth asks for the host's hardware address again.
+
+    The host's answer comes behind the datagrams that it has sent by then, which are more than the device keeps.
+    """
+    host = await start(dut, direct=False)
+    memory = memory_of(dut)
+    data = random.randbytes(16 << 10)
+    link = Link(Wire(host), patience=2e-3, seed=1)
+    await bridge(link.hello)()
+    await Timer(1.2, "ms")
+    begin = get_sim_time("ns")
+    await bridge(link.write_memory)(0, data)
+    assert host.arp_requests == 2
+    assert get_sim_time("ns") - begin < 2 * len(data) * BYTE_NS
+    assert memory.read(0, len(data)) == data
+
+
+@cocotb.test()
 async def damage_on_the_way_changes_nothing(dut):
     """Requests with a wrong bit, in frames with a wrong check sequence: their own checks find it."""
     host = await start(dut, direct=False)
