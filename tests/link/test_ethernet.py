@@ -7,7 +7,7 @@ from hw.boards.shell import ShellError, generate_ethernet
 from sim.bench.ethernet_top import EthernetTop
 from tests.support.cocotb import run_bench
 
-CLOCK_HZ = 100e3  # a thousandth, which only makes LiteEth's timers so much shorter
+CLOCK_HZ = 500e3  # a 200th of the clock, which only makes LiteEth's timers so much shorter
 
 pytestmark = pytest.mark.skipif(not shell.available(ethernet=True), reason="needs LiteX")
 
