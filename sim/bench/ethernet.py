@@ -1,13 +1,12 @@
 """cocotb bench of the Ethernet link: LiteEth as a shell has it, on the pins of its MII, alone and with the bridge."""
 
-import ipaddress
 import itertools
 import random
 
 import cocotb
 from cocotb.clock import Clock
 from cocotb.task import bridge, resume
-from cocotb.triggers import ClockCycles, RisingEdge, Timer
+from cocotb.triggers import ClockCycles, Timer
 from cocotb.utils import get_sim_time
 from cocotbext.axi import AxiBus, AxiRam
 from scapy.layers.inet import ICMP, IP, UDP
@@ -16,7 +15,7 @@ from scapy.layers.l2 import ARP, Ether
 from firmware.link.client import Identity, Link
 from hw.boards.shell import IP_ADDRESS
 from hw.spec.link import HEADER_BYTES, HELLO_KEY, RECEIVE_BYTES, UDP_PORT, Op, Status, frame, unpack_response
-from sim.bench.network import BOARD_MAC, BYTE_NS, HOST_IP, HOST_MAC, HOST_PORT, Host, datagram
+from sim.bench.network import BOARD_MAC, BYTE_NS, HOST_IP, HOST_MAC, HOST_PORT, Host, Tap, arrived, datagram
 from sim.board.bench import COUNT, FINGERPRINT, MEMORY, SUM
 
 RESET_CYCLES = 100  # many of the MII's clocks: the queues between the clocks have to be reset on both sides
@@ -40,55 +39,6 @@ async def start(dut, *, direct):
     await ClockCycles(dut.clk, PHY_RESET_CYCLES)
     assert dut.eth_rst_n.value == 1
     return host
-
-
-class Tap:
-    """The gateware's side of the datagrams, on the pins; takes bytes with short pauses."""
-
-    def __init__(self, dut):
-        self.dut, self.received, self._bytes = dut, [], bytearray()
-        cocotb.start_soon(self._take())
-
-    async def _take(self):
-        dut, rng = self.dut, random.Random(1)
-        while True:
-            dut.udp_rx_ready.value = rng.random() < 0.5
-            await RisingEdge(dut.clk)
-            if dut.udp_rx_valid.value == 1 and dut.udp_rx_ready.value == 1:
-                self._bytes.append(int(dut.udp_rx_data.value))
-                sender = tuple(int(getattr(dut, f"udp_rx_{name}").value) for name in ("ip_address", "port", "length"))
-                if len(self._bytes) == 1:
-                    self._sender = sender
-                assert sender == self._sender, "the sender changes within a datagram"
-                if dut.udp_rx_last.value == 1:
-                    self.received.append((bytes(self._bytes), *sender))
-                    self._bytes.clear()
-
-    async def take(self, host):
-        """Everything that has come when the line has become idle."""
-        await host.sent()
-        await Timer(5, "us")
-        assert not self._bytes, "a datagram has no end"
-        received, self.received = self.received, []
-        return received
-
-    async def send(self, payload, *, ip=HOST_IP, port=HOST_PORT):
-        dut = self.dut
-        dut.udp_tx_ip_address.value = int(ipaddress.ip_address(ip))
-        dut.udp_tx_port.value = port
-        dut.udp_tx_length.value = len(payload)
-        for number, value in enumerate(payload):
-            dut.udp_tx_data.value = value
-            dut.udp_tx_last.value = int(number == len(payload) - 1)
-            dut.udp_tx_valid.value = 1
-            await RisingEdge(dut.clk)
-            while dut.udp_tx_ready.value == 0:
-                await RisingEdge(dut.clk)
-        dut.udp_tx_valid.value = 0
-
-
-def arrived(payload, *, ip=HOST_IP, port=HOST_PORT):
-    return payload, int(ipaddress.ip_address(ip)), port, len(payload)
 
 
 @cocotb.test()

@@ -1,10 +1,12 @@
-"""A computer at the other end of a board's MII: cocotbext-eth on the pins, scapy for what is in the frames."""
+"""Both sides of LiteEth: a computer at the end of the MII (cocotbext-eth, scapy), and the gateware's datagrams."""
 
+import ipaddress
+import random
 import struct
 
 import cocotb
 from cocotb.queue import Queue
-from cocotb.triggers import SimTimeoutError, with_timeout
+from cocotb.triggers import RisingEdge, SimTimeoutError, Timer, with_timeout
 from cocotbext.eth import GmiiFrame, MiiSink, MiiSource
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import ARP, Ether
@@ -13,7 +15,7 @@ from scapy.utils import checksum
 from hw.boards.shell import IP_ADDRESS
 from hw.spec.link import UDP_PORT
 
-__all__ = ["BOARD_MAC", "BYTE_NS", "HOST_IP", "HOST_MAC", "HOST_PORT", "Host"]
+__all__ = ["BOARD_MAC", "BYTE_NS", "HOST_IP", "HOST_MAC", "HOST_PORT", "Host", "Tap", "arrived", "datagram"]
 
 BOARD_MAC = "10:e2:d5:00:00:00"
 HOST_MAC, HOST_IP, HOST_PORT = "02:00:00:00:00:07", "192.168.1.7", 40_001
@@ -110,3 +112,52 @@ class Host:
 def datagram(payload, *, port=UDP_PORT, ip=IP_ADDRESS, mac=BOARD_MAC, sport=HOST_PORT):
     """An Ethernet frame with a datagram, without its check sequence."""
     return Ether(src=HOST_MAC, dst=mac) / IP(src=HOST_IP, dst=ip) / UDP(sport=sport, dport=port) / payload
+
+
+class Tap:
+    """The gateware's side of the datagrams, on the pins; takes bytes with short pauses."""
+
+    def __init__(self, dut):
+        self.dut, self.received, self._bytes = dut, [], bytearray()
+        cocotb.start_soon(self._take())
+
+    async def _take(self):
+        dut, rng = self.dut, random.Random(1)
+        while True:
+            dut.udp_rx_ready.value = rng.random() < 0.5
+            await RisingEdge(dut.clk)
+            if dut.udp_rx_valid.value == 1 and dut.udp_rx_ready.value == 1:
+                self._bytes.append(int(dut.udp_rx_data.value))
+                sender = tuple(int(getattr(dut, f"udp_rx_{name}").value) for name in ("ip_address", "port", "length"))
+                if len(self._bytes) == 1:
+                    self._sender = sender
+                assert sender == self._sender, "the sender changes within a datagram"
+                if dut.udp_rx_last.value == 1:
+                    self.received.append((bytes(self._bytes), *sender))
+                    self._bytes.clear()
+
+    async def take(self, host):
+        """Everything that has come when the line has become idle."""
+        await host.sent()
+        await Timer(5, "us")
+        assert not self._bytes, "a datagram has no end"
+        received, self.received = self.received, []
+        return received
+
+    async def send(self, payload, *, ip=HOST_IP, port=HOST_PORT):
+        dut = self.dut
+        dut.udp_tx_ip_address.value = int(ipaddress.ip_address(ip))
+        dut.udp_tx_port.value = port
+        dut.udp_tx_length.value = len(payload)
+        for number, value in enumerate(payload):
+            dut.udp_tx_data.value = value
+            dut.udp_tx_last.value = int(number == len(payload) - 1)
+            dut.udp_tx_valid.value = 1
+            await RisingEdge(dut.clk)
+            while dut.udp_tx_ready.value == 0:
+                await RisingEdge(dut.clk)
+        dut.udp_tx_valid.value = 0
+
+
+def arrived(payload, *, ip=HOST_IP, port=HOST_PORT):
+    return payload, int(ipaddress.ip_address(ip)), port, len(payload)
