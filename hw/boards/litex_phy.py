@@ -1,4 +1,4 @@
-"""What stands for an Artix-7's PHY and its memory in a simulated shell: LiteDRAM's model, behind pins to level."""
+"""PHYs that LiteDRAM does not have: one behind registers, and what stands for an Artix-7's in a simulated shell."""
 
 from copy import copy
 
@@ -8,14 +8,44 @@ from litedram.phy.model import SDRAMPHYModel, get_sdram_phy_settings
 from litex.gen import LiteXModule
 from litex.soc.cores.prbs import PRBSGenerator
 from litex.soc.interconnect.csr import CSR, CSRStorage
-from migen import Cat, If, Signal, log2_int
+from migen import DIR_S_TO_M, Cat, If, Signal, log2_int
 
-__all__ = ["SimulatedPHY"]
+__all__ = ["RegisteredPHY", "SimulatedPHY"]
 
 _TAPS, _BITSLIPS = 32, 8  # of an IDELAYE2, and of LiteDRAM's bits a pin and cycle
 _BIT_TAPS = 16  # taps of 78 ps in a bit at 800 Mb/s
 _EDGE = 2  # taps either side of a transition within which a sample may be either bit's
 _LATENCY = 2  # cycles that pins and bitslips take of the PHY's read latency
+
+
+class RegisteredPHY(LiteXModule):
+    """A PHY with registers of the system clock before its commands and data to write; reads take a cycle more.
+
+    In a half-rate PHY only half a cycle is left from the controller's logic to the pins, and place and route does not
+    see that: it takes paths from one clock to another for unrelated (nextpnr 0.11).
+
+    Parameters
+    ----------
+    phy : Module
+        With ``settings`` and ``dfi``, and no registers for a host.
+    """
+
+    def __init__(self, phy):
+        self.phy = phy
+        self.settings = settings = copy(phy.settings)
+        settings.read_latency += 1
+        inner = phy.dfi.phases
+        self.dfi = Interface(
+            len(inner[0].address), len(inner[0].bank), settings.nranks, settings.dfi_databits, settings.nphases
+        )
+        for outer, phase in zip(self.dfi.phases, inner, strict=True):
+            for name, _, direction in phase.layout:
+                to, of = getattr(phase, name), getattr(outer, name)
+                if direction == DIR_S_TO_M:
+                    self.comb += of.eq(to)
+                else:
+                    to.reset = of.reset  # no command
+                    self.sync += to.eq(of)
 
 
 def _skew(strobe):

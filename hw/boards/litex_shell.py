@@ -21,7 +21,7 @@ from litex.soc.integration.soc_core import SoCMini
 from litex.soc.interconnect.axi import AXILiteInterface
 from migen import ClockDomain, ClockSignal, ResetSignal, Signal
 
-from hw.boards.litex_phy import SimulatedPHY
+from hw.boards.litex_phy import RegisteredPHY, SimulatedPHY
 from hw.boards.registry import BOARDS
 from hw.boards.shell import CSR_ADDRESS_BITS, ID_BITS, MEMORY_PORTS
 
@@ -131,7 +131,7 @@ class Generated(SoCMini):
         if shell.simulated:
             self.ddrphy = _phy_model(module, shell, clock_hz)
         elif self._sdr:
-            self.ddrphy = getattr(litedram.phy, shell.phy)(platform.request("sdram"), clock_hz)
+            self.ddrphy = RegisteredPHY(getattr(litedram.phy, shell.phy)(platform.request("sdram"), clock_hz))
         else:
             phy = getattr(litedram.phy, shell.phy)
             self.ddrphy = phy(platform.request("ddram"), memtype="DDR3", nphases=4, sys_clk_freq=clock_hz)
