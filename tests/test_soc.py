@@ -114,7 +114,7 @@ def test_datagrams_that_nobody_takes_hold_nothing_up():
 def test_every_boards_rate_is_exact(board):
     """And its USB bridge has it: FT231X and FT232R 3 Mbaud at most, FT2232H 12 MHz over a whole number."""
     assert uart_divisor(board.clock_hz, board.baud) * board.baud == board.clock_hz
-    assert board.baud == {"genesys2": 2_000_000, "ulx3s_85f": 1_500_000}.get(board.name, 4_000_000)
+    assert board.baud == {"genesys2": 2_000_000, "ulx3s_85f": 2_000_000}.get(board.name, 4_000_000)
 
 
 def test_a_rate_that_the_clock_cannot_make(monkeypatch, capsys, tmp_path):
@@ -124,7 +124,7 @@ def test_a_rate_that_the_clock_cannot_make(monkeypatch, capsys, tmp_path):
     with pytest.raises(ValueError, match="from 4 to 65535 cycles per bit, not 2"):
         uart_divisor(8e6, 4_000_000)
     board = replace(BOARDS["ulx3s_85f"], baud=4_000_000)
-    message = "a UART of 4,000,000 baud cannot be had from 37.5 MHz: the nearest whole divisor, 9, is 4.17% off"
+    message = "a UART of 4,000,000 baud cannot be had from 50 MHz: the nearest whole divisor, 12, is 4.17% off"
     with pytest.raises(ValueError, match=message):
         System(board, board.config)
     monkeypatch.setitem(BOARDS, board.name, board)
