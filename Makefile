@@ -28,7 +28,7 @@ test: setup
 	$(BIN)/python -m hw.emit --check
 	$(BIN)/pytest -n 2
 
-# The ULX3S from gateware to bitstream with pip's tools alone: 20 minutes and more of one core, so not part of `make test`.
+# The ULX3S from gateware to bitstream with pip's tools alone: half an hour of one core, so not part of `make test`.
 bitstream: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -e .[boards]
 	$(BIN)/python -m hw.build --board ulx3s_85f --toolchain nextpnr-ecp5 --out $(OUT)/ulx3s_85f
