@@ -96,6 +96,21 @@ def test_nine_tenths_of_the_line(line, share):
         assert len(data) * link.channel.pace / (link.channel.now() - before) >= share
 
 
+@pytest.mark.parametrize("line", ["uart", "udp"])
+@pytest.mark.parametrize("start", [65500, 65519, 65533, 65535])
+def test_numbers_wrap(line, start, monkeypatch):
+    """A session whose requests' 16-bit numbers begin again, under way and while some are repeated."""
+    channel = FaultyChannel(open_link_bench(line), rate=1 / 2000, seed=start)
+    link = Link(channel, patience=PATIENCE, seed=1)
+    monkeypatch.setattr(link._random, "randrange", lambda _stop: start)
+    link.hello()
+    data = random.Random(start).randbytes(40_000)
+    link.write_memory(5, data)
+    assert link.read_memory(5, len(data)) == data
+    assert link.line.next < 200
+    assert channel.faults > 10
+
+
 def test_errors_of_the_bus_are_told_and_over(link):
     for address, message in (
         (0x10, "READ_REGISTER at 0x10 on the simulated line: the device's bus answered an error"),
