@@ -9,7 +9,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -118,34 +118,29 @@ def _machine() -> str:
 def register(commands: Any) -> None:
     """Adds the command's grammar to argparse's sub-parsers."""
     every = sorted({1, os.cpu_count() or 1})
-    host = commands.add_parser("golden", help="the golden model against PyTorch's float32, on this machine")
-    host.set_defaults(function=_command)
+    host = page.add_command(commands, "golden", "the golden model against PyTorch's float32, on this machine", _command)
     host.add_argument("--only", nargs="+", choices=MODELS, default=MODELS, metavar="MODEL", help=", ".join(MODELS))
     host.add_argument("--batch", type=int, default=8)
     host.add_argument("--rounds", type=int, default=20, help="of which the best counts")
     host.add_argument("--threads", type=int, nargs="+", default=every, help="default: 1, and one per processor")
-    host.add_argument("--docs", metavar="FILE", help="put the table into FILE, between its two markers")
 
 
 def _command(arguments: argparse.Namespace) -> int:
     """1 if the golden model is slower than the plain float32 network on any number of threads."""
     if min(arguments.batch, arguments.rounds, *arguments.threads) < 1:
         raise SystemExit("error: --batch, --rounds and --threads must be at least 1")
-    if arguments.docs:
-        page.check(arguments.docs, "golden")
-    body, slower = [], False
+    body, every, slower = [], [], False
     for name in arguments.only:
         print(f"{name} ...", file=sys.stderr, flush=True)
         timings = run(name, batch=arguments.batch, rounds=arguments.rounds, threads=arguments.threads)
         body += _rows(timings)
+        every += timings
         for threads in arguments.threads:
             ours, plain = [t.rate for t in timings if t.threads == threads][:2]
             slower |= ours < plain
     head = ("model", "runner", "threads", "images/s", "ratio", "processor ms per image", "ratio of these")
     text = f"Measured on the host: {_machine()}; batches of {arguments.batch}.\n\n{page.table(head, body)}"
-    print(text)
-    if arguments.docs:
-        page.insert(arguments.docs, "golden", text)
+    page.publish(arguments, text, {"timings": [asdict(timing) for timing in every]})
     return int(slower)
 
 

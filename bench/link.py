@@ -70,16 +70,12 @@ def run_case(case: Case, size: int) -> list[Result]:
 
 def register(commands: Any) -> None:
     """Adds the command's grammar to argparse's sub-parsers."""
-    line = commands.add_parser("link", help="bulk transfers and registers over the host links, against the line's rate")
-    line.set_defaults(function=_command)
+    text = "bulk transfers and registers over the host links, against the line's rate"
+    line = page.add_command(commands, "link", text, _command)
     line.add_argument("--kib", type=int, default=64, help="bytes of each transfer, in KiB (default 64)")
-    line.add_argument("--report", metavar="FILE", help="write all figures, JSON")
-    line.add_argument("--docs", metavar="FILE", help="put the table into FILE, between its two markers")
 
 
 def _command(arguments: argparse.Namespace) -> int:
-    if arguments.docs:
-        page.check(arguments.docs, "link")
     results = [result for case in CASES for result in run_case(case, arguments.kib << 10)]
     body = [
         (r.line, r.what, f"{r.bytes:,}", f"{r.seconds * 1e3:.2f}", f"{r.bytes / r.seconds / 1e3:.0f}", f"{r.share:.1%}")

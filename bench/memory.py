@@ -13,7 +13,7 @@ from bench import page
 from firmware.dram import load_controller, start
 from firmware.link.client import Link
 from hw.spec.config import Config
-from sim.board.channel import CLOCK_HZ, UDP_PACE, SimulatedChannel
+from sim.board.channel import UDP_PACE, SimulatedChannel
 from sim.board.litedram import open_with_shell
 from sim.board.traffic import CYCLES, DONE, REGISTERS, START, Traffic
 from sim.verilated import Simulation
@@ -90,7 +90,7 @@ def on_litedram() -> list[int]:
     channel = SimulatedChannel(simulation, byte_cycles=UDP_PACE)
     link = Link(channel, seed=0)
     link.hello()
-    start(link, controller, sleep=lambda seconds: simulation.serve(max(1, round(seconds * CLOCK_HZ))))
+    start(link, controller, sleep=channel.sleep)
     cycles = []
     for case in CASES:
         link.write_registers([*_registers(case).items(), (START, 1)])
@@ -107,15 +107,10 @@ def on_litedram() -> list[int]:
 
 def register(commands: Any) -> None:
     """Adds the command's grammar to argparse's sub-parsers."""
-    memory = commands.add_parser("memory", help="the simulation's memory model against LiteDRAM's real controller")
-    memory.set_defaults(function=_command)
-    memory.add_argument("--report", metavar="FILE", help="write all figures, JSON")
-    memory.add_argument("--docs", metavar="FILE", help="put the table into FILE, between its two markers")
+    page.add_command(commands, "memory", "the simulation's memory model against LiteDRAM's real controller", _command)
 
 
 def _command(arguments: argparse.Namespace) -> int:
-    if arguments.docs:
-        page.check(arguments.docs, "memory")
     results = [
         Result(case.name, case.reads + case.writes, case.beats, *cycles)
         for case, *cycles in zip(CASES, on_litedram(), on_model(), strict=True)

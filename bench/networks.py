@@ -16,20 +16,11 @@ __all__ = ["add_command", "chosen", "figures", "figures_json", "run", "runs", "s
 def add_command(
     commands: Any, name: str, text: str, cases: Collection[str], function: Callable[[argparse.Namespace], int]
 ) -> None:
-    """Adds the command's grammar to argparse's sub-parsers; `function` runs it once the page is known to be right."""
-
-    def checked(arguments: argparse.Namespace) -> int:
-        if arguments.docs:
-            page.check(arguments.docs, name)
-        return function(arguments)
-
-    command = commands.add_parser(name, help=text)
-    command.set_defaults(function=checked)
+    """Adds the command's grammar to argparse's sub-parsers."""
+    command = page.add_command(commands, name, text, function)
     command.add_argument("--quick", action="store_true", help="two blocks, or two of each stage, instead of all")
     command.add_argument("--only", nargs="+", choices=cases, metavar="CASE", help=f"some of {', '.join(cases)}")
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--report", metavar="FILE", help="write all figures, JSON")
-    command.add_argument("--docs", metavar="FILE", help="put the tables into FILE, between its two markers")
 
 
 def chosen(cases: Mapping[str, Case], arguments: argparse.Namespace) -> list[Case]:

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from firmware.report import write_json
 
-__all__ = ["check", "insert", "publish", "table"]
+__all__ = ["add_command", "publish", "table"]
+
+
+def add_command(
+    commands: Any, name: str, text: str, function: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    """Adds a benchmark to argparse's sub-parsers; `function` runs it once its page is known to be right."""
+
+    def checked(arguments: argparse.Namespace) -> int:
+        if arguments.docs:
+            _check(arguments.docs, name)
+        return function(arguments)
+
+    command: argparse.ArgumentParser = commands.add_parser(name, help=text)
+    command.set_defaults(function=checked)
+    command.add_argument("--report", metavar="FILE", help="write all figures, JSON")
+    command.add_argument("--docs", metavar="FILE", help="put the tables into FILE, between its two markers")
+    return command
 
 
 def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
@@ -21,7 +38,7 @@ def _markers(bench: str) -> tuple[str, str]:
     return f"<!-- bench {bench}: begin -->", f"<!-- bench {bench}: end -->"
 
 
-def check(path: str | Path, bench: str) -> None:
+def _check(path: str | Path, bench: str) -> None:
     """Before anything is run: SystemExit if the tables of `bench` have no place in the page."""
     path, (begin, end) = Path(path), _markers(bench)
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -29,7 +46,7 @@ def check(path: str | Path, bench: str) -> None:
         raise SystemExit(f"error: {path} lacks the lines {begin} and {end}")
 
 
-def insert(path: str | Path, bench: str, text: str) -> None:
+def _insert(path: str | Path, bench: str, text: str) -> None:
     """Replaces what is between the markers of `bench`."""
     path, (begin, end) = Path(path), _markers(bench)
     head, rest = path.read_text(encoding="utf-8").split(begin, 1)
@@ -42,4 +59,4 @@ def publish(arguments: argparse.Namespace, text: str, content: dict[str, Any]) -
     if arguments.report:
         write_json(content, arguments.report)
     if arguments.docs:
-        insert(arguments.docs, arguments.command, text)
+        _insert(arguments.docs, arguments.command, text)
