@@ -13,7 +13,7 @@ UDP_PACE = 8  # cycles a byte of a datagram takes at 100 Mb/s
 
 
 class SimulatedChannel:
-    """The far end of `simulation`'s link. Time passes only in `receive`.
+    """The far end of `simulation`'s link. Time passes only in `receive` and `sleep`.
 
     `byte_cycles` is what a byte takes on the line at best.
     """
@@ -27,9 +27,12 @@ class SimulatedChannel:
         self.simulation.send(data)
 
     def receive(self, timeout: float) -> bytes:
-        """At least one cycle passes, so who waits in vain does not wait for ever."""
-        self.simulation.serve(max(1, math.ceil(timeout * CLOCK_HZ)))
+        self.sleep(timeout)
         return self.simulation.receive()
+
+    def sleep(self, seconds: float) -> None:
+        """At least one cycle passes, so who waits in vain does not wait for ever."""
+        self.simulation.serve(max(1, math.ceil(seconds * CLOCK_HZ)))
 
     def now(self) -> float:
         return self.simulation.cycle / CLOCK_HZ

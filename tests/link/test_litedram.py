@@ -10,20 +10,17 @@ from firmware.device import Accelerator
 from firmware.dram import _SEEDS, Eye, _Training, load_controller, start
 from firmware.link.client import Link
 from firmware.link.transport import LinkTransport
-from hw.boards import shell
 from hw.spec.config import PRESETS, override
 from hw.spec.link import Window
 from hw.spec.regs import MAGIC
 from sim import golden
-from sim.board.channel import CLOCK_HZ, UDP_PACE, SimulatedChannel
+from sim.board.channel import UDP_PACE, SimulatedChannel
 from sim.board.litedram import open_with_shell
 from tests.support.models import random_model
 
 CONFIG = override(PRESETS["tiny"], {"rows": "16"})  # words as wide as the memory port
 MEMORY = 1 << 20
 EYES = [Eye(0, bitslip=3, first=9, last=20), Eye(1, bitslip=4, first=5, last=16)]  # of pins 41 and 61 taps late
-
-pytestmark = pytest.mark.skipif(not shell.available(), reason="needs LiteX")
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +43,12 @@ def link(channel):
     return opened
 
 
-def sleeper(channel):
-    return lambda seconds: channel.simulation.serve(max(1, round(seconds * CLOCK_HZ)))
-
-
 def test_start_then_a_model(link, channel, directory):
     """Memory holds what is written over many refreshes, and a model's logits are the golden model's."""
     controller = load_controller(directory)
     done, control = (controller.registers[name][0] for name in ("ddrctrl_init_done", "sdram_dfii_control"))
     assert link.read_register(done) == 0
-    assert start(link, controller, sleep=sleeper(channel)) == EYES
+    assert start(link, controller, sleep=channel.sleep) == EYES
     assert link.transact((), (done, controller.registers["ddrctrl_init_error"][0], control)) == [1, 0, 1]
     data = random.Random(1).randbytes(5000)
     for address in (3, MEMORY - len(data)):  # unaligned, and up to the end
@@ -74,7 +67,7 @@ def test_start_then_a_model(link, channel, directory):
 def test_commands_reach_the_memory(link, channel, directory):
     """Words written and read by single DRAM commands, as levelling does it, are those that the controller reads."""
     controller = load_controller(directory)
-    training = _Training(link, controller, sleeper(channel))
+    training = _Training(link, controller, channel.sleep)
     training.initialise()
     assert all(training.errors())
     training.choose(EYES[0])
