@@ -203,7 +203,7 @@ def nextpnr_options(seed: int) -> str:
     """What nextpnr-ecp5 is told besides part and files.
 
     The default placer crowds the ULX3S's design around the scratchpad's crossbar: routing had then not ended after half
-    an hour, where it takes 11 to 20 minutes, and the estimated clock was an eighth lower.
+    an hour, where it takes 11 to 20 minutes, and the estimated clock was a seventh lower.
     """
     return f"--placer static --seed {seed} --timing-allow-fail --report top.json.report"
 

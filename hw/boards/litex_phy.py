@@ -18,6 +18,12 @@ _EDGE = 2  # taps either side of a transition within which a sample may be eithe
 _LATENCY = 2  # cycles that pins and bitslips take of the PHY's read latency
 
 
+def _interface(phases, settings):
+    """A DFI like that of `phases`."""
+    like = phases[0]
+    return Interface(len(like.address), len(like.bank), settings.nranks, settings.dfi_databits, settings.nphases)
+
+
 class RegisteredPHY(LiteXModule):
     """A PHY with registers of the system clock before its commands and data to write; reads take a cycle more.
 
@@ -35,9 +41,7 @@ class RegisteredPHY(LiteXModule):
         self.settings = settings = copy(phy.settings)
         settings.read_latency += 1
         inner = phy.dfi.phases
-        self.dfi = Interface(
-            len(inner[0].address), len(inner[0].bank), settings.nranks, settings.dfi_databits, settings.nphases
-        )
+        self.dfi = _interface(inner, settings)
         for outer, phase in zip(self.dfi.phases, inner, strict=True):
             for name, _, direction in phase.layout:
                 to, of = getattr(phase, name), getattr(outer, name)
@@ -93,9 +97,7 @@ class SimulatedPHY(LiteXModule):
 
         self.model = model = SDRAMPHYModel(module, behind, clk_freq=clk_freq)
         inner = model.dfi.phases
-        self.dfi = Interface(
-            len(inner[0].address), len(inner[0].bank), settings.nranks, settings.dfi_databits, settings.nphases
-        )
+        self.dfi = _interface(inner, settings)
         self.valid = valid = TappedDelayLine(inner[0].rddata_valid, _LATENCY)
         self.noise = noise = PRBSGenerator(2 * settings.nphases)
         for outer, phase in zip(self.dfi.phases, inner, strict=True):
