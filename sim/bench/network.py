@@ -30,7 +30,7 @@ _PS = 1000  # simulated steps of a ns
 class Host:
     """Sends frames to the board, and takes those of the board, each of which has to be a whole and proper one.
 
-    ARP requests for `HOST_IP` are answered while `answers_arp`, and counted; everything else is kept in order.
+    ARP requests for `HOST_IP` are answered and counted; everything else is kept in order.
     """
 
     def __init__(self, dut):
@@ -38,7 +38,7 @@ class Host:
         self._source.ifg = 2 * _GAP_BYTES  # the model counts nibbles
         self._sink = MiiSink(dut.eth_tx_data, None, dut.eth_tx_en, dut.eth_clocks_tx)
         self._packets = Queue()
-        self.answers_arp, self.arp_requests = True, 0
+        self.arp_requests = 0
         cocotb.start_soon(self._listen())
 
     def send(self, packet, *, fcs=0, cut=None):
@@ -49,8 +49,8 @@ class Host:
             del frame.data[len(_PREAMBLE) + cut :]
         self._source.send_nowait(frame)
 
-    def send_datagram(self, payload, *, port=UDP_PORT, ip=IP_ADDRESS, mac=BOARD_MAC, sport=HOST_PORT, **frame):
-        self.send(datagram(payload, port=port, ip=ip, mac=mac, sport=sport), **frame)
+    def send_datagram(self, payload, *, sport=HOST_PORT, **frame):
+        self.send(datagram(payload, sport=sport), **frame)
 
     async def sent(self):
         """Until the line is idle."""
@@ -104,9 +104,8 @@ class Host:
         assert (packet.src, packet.dst) == (BOARD_MAC, _BROADCAST)
         assert (arp.hwsrc, arp.psrc, arp.pdst) == (BOARD_MAC, IP_ADDRESS, HOST_IP)
         self.arp_requests += 1
-        if self.answers_arp:
-            answer = ARP(op=2, hwsrc=HOST_MAC, psrc=HOST_IP, hwdst=BOARD_MAC, pdst=IP_ADDRESS)
-            self.send(Ether(src=HOST_MAC, dst=BOARD_MAC) / answer)
+        answer = ARP(op=2, hwsrc=HOST_MAC, psrc=HOST_IP, hwdst=BOARD_MAC, pdst=IP_ADDRESS)
+        self.send(Ether(src=HOST_MAC, dst=BOARD_MAC) / answer)
 
 
 def datagram(payload, *, port=UDP_PORT, ip=IP_ADDRESS, mac=BOARD_MAC, sport=HOST_PORT):
@@ -144,10 +143,10 @@ class Tap:
         received, self.received = self.received, []
         return received
 
-    async def send(self, payload, *, ip=HOST_IP, port=HOST_PORT):
+    async def send(self, payload):
         dut = self.dut
-        dut.udp_tx_ip_address.value = int(ipaddress.ip_address(ip))
-        dut.udp_tx_port.value = port
+        dut.udp_tx_ip_address.value = int(ipaddress.ip_address(HOST_IP))
+        dut.udp_tx_port.value = HOST_PORT
         dut.udp_tx_length.value = len(payload)
         for number, value in enumerate(payload):
             dut.udp_tx_data.value = value
@@ -159,5 +158,5 @@ class Tap:
         dut.udp_tx_valid.value = 0
 
 
-def arrived(payload, *, ip=HOST_IP, port=HOST_PORT):
-    return payload, int(ipaddress.ip_address(ip)), port, len(payload)
+def arrived(payload, *, port=HOST_PORT):
+    return payload, int(ipaddress.ip_address(HOST_IP)), port, len(payload)
