@@ -4,10 +4,6 @@ import random
 
 import pytest
 
-from hw.boards import shell
-
-pytestmark = pytest.mark.skipif(not shell.available(), reason="needs LiteX")
-
 CLOCK_HZ = 50e6
 CL = 2  # LiteDRAM's choice below 133 MHz
 BURST = 2  # columns of a command, as LiteDRAM sets up an SDRAM at half rate

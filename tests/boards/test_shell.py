@@ -59,8 +59,6 @@ def test_generated_by_litex(name, ethernet, tmp_path):
 
 def test_generated_twice(tmp_path):
     """The same bytes, without dates."""
-    if not shell.available():
-        pytest.skip("needs LiteX")
     first, second = tmp_path / "first", tmp_path / "second"
     for directory in (first, second):
         directory.mkdir()
@@ -83,8 +81,6 @@ def test_boards_have_what_the_build_reads(board):
 
 def test_the_simulated_phy_has_the_registers_and_the_numbers_of_the_boards(tmp_path):
     """So what levels the simulated board is what levels a board. CL: the A7DDRPHY sets one more than it counts with."""
-    if not shell.available():
-        pytest.skip("needs LiteX")
     board, found = BOARDS["arty_a7"], []
     for made in (board, replace(board, shell=board.shell.simulation(1 << 20))):
         shell.generate(made, tmp_path)
@@ -100,8 +96,6 @@ def test_the_simulated_phy_has_the_registers_and_the_numbers_of_the_boards(tmp_p
 
 
 def test_no_model_of_an_sdram(tmp_path):
-    if not shell.available():
-        pytest.skip("needs LiteX")
     board = BOARDS["ulx3s_85f"]
     simulated = replace(board, shell=board.shell.simulation(1 << 20))
     with pytest.raises(shell.ShellError, match="model of a memory does not stand in for HalfRateGENSDRPHY"):

@@ -9,8 +9,6 @@ from tests.support.cocotb import run_bench
 
 CLOCK_HZ = 500e3  # a 200th of the clock, which only makes LiteEth's timers so much shorter
 
-pytestmark = pytest.mark.skipif(not shell.available(ethernet=True), reason="needs LiteX")
-
 
 def test_on_the_pins():
     """Every test of `sim.bench.ethernet`."""

@@ -1,4 +1,4 @@
-"""Machines with the accelerator's pins and registers that only move data, to test the simulation harness on."""
+"""A machine with the accelerator's pins and registers that only moves data, to test the simulation harness on."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ DEFECTS = ("none", "boundary", "wlast", "unstable", "hang")
 BURST = 4  # beats
 
 
-class _Machine(wiring.Component):
-    """Standard pins, and registers of the map that hold what is written to them."""
+class ToyAccelerator(wiring.Component):
+    """Copies ``input_size`` bytes (whole bursts of four beats) from ``input_base`` to ``output_base``.
+
+    Register ``output_step``, an index of `DEFECTS`, makes it break one AXI rule, or never end.
+    """
 
     def __init__(self, *, word_bits=64, fingerprint=0):
         self.word_bits, self.fingerprint = word_bits, fingerprint
@@ -37,41 +40,6 @@ class _Machine(wiring.Component):
         pins |= {"m_axi_wvalid": Out(1), "m_axi_wready": In(1), "m_axi_bvalid": In(1), "m_axi_bready": Out(1)}
         pins |= {f"trace_{event}": Out(5) for event in ("started", "retired", "busy", "wait_in", "wait_out")}
         super().__init__(pins)
-
-    def _registers(self, m, live):
-        """Registers of the map: `live` ones show a signal, RW ones are stored. Returns (stored values, strobe)."""
-        stored = {reg.name: Signal(reg.bits, name=reg.name) for reg in REGS if reg.access is Access.RW}
-        control = Signal(2)
-        take = self.s_axil_awvalid & self.s_axil_wvalid & ~self.s_axil_bvalid
-        m.d.comb += [self.s_axil_awready.eq(take), self.s_axil_wready.eq(take)]
-        m.d.comb += self.s_axil_arready.eq(~self.s_axil_rvalid)
-        m.d.sync += control.eq(0)
-        with m.If(self.s_axil_bready):
-            m.d.sync += self.s_axil_bvalid.eq(0)
-        with m.If(self.s_axil_rready):
-            m.d.sync += self.s_axil_rvalid.eq(0)
-        with m.If(take):
-            m.d.sync += self.s_axil_bvalid.eq(1)
-        with m.If(self.s_axil_arvalid & self.s_axil_arready):
-            m.d.sync += [self.s_axil_rvalid.eq(1), self.s_axil_rdata.eq(0)]
-        for index, reg in enumerate(REGS):
-            value = stored.get(reg.name, live.get(reg.name))
-            with m.If(take & (self.s_axil_awaddr >> 2 == index)):
-                if reg.name in stored:
-                    m.d.sync += stored[reg.name].eq(self.s_axil_wdata)
-                elif reg.name == "control":
-                    m.d.sync += control.eq(self.s_axil_wdata)
-            if value is not None:
-                with m.If(self.s_axil_arvalid & self.s_axil_arready & (self.s_axil_araddr >> 2 == index)):
-                    m.d.sync += self.s_axil_rdata.eq(value)
-        return stored, control
-
-
-class ToyAccelerator(_Machine):
-    """Copies ``input_size`` bytes (whole bursts of four beats) from ``input_base`` to ``output_base``.
-
-    Register ``output_step``, an index of `DEFECTS`, makes it break one AXI rule, or never end.
-    """
 
     def elaborate(self, _):
         m = Module()
@@ -104,6 +72,34 @@ class ToyAccelerator(_Machine):
         with m.If(control & Control.RESET):
             m.d.sync += [status.eq(State.IDLE), fault.eq(Fault.NONE)]
         return m
+
+    def _registers(self, m, live):
+        """Registers of the map: `live` ones show a signal, RW ones are stored. Returns (stored values, strobe)."""
+        stored = {reg.name: Signal(reg.bits, name=reg.name) for reg in REGS if reg.access is Access.RW}
+        control = Signal(2)
+        take = self.s_axil_awvalid & self.s_axil_wvalid & ~self.s_axil_bvalid
+        m.d.comb += [self.s_axil_awready.eq(take), self.s_axil_wready.eq(take)]
+        m.d.comb += self.s_axil_arready.eq(~self.s_axil_rvalid)
+        m.d.sync += control.eq(0)
+        with m.If(self.s_axil_bready):
+            m.d.sync += self.s_axil_bvalid.eq(0)
+        with m.If(self.s_axil_rready):
+            m.d.sync += self.s_axil_rvalid.eq(0)
+        with m.If(take):
+            m.d.sync += self.s_axil_bvalid.eq(1)
+        with m.If(self.s_axil_arvalid & self.s_axil_arready):
+            m.d.sync += [self.s_axil_rvalid.eq(1), self.s_axil_rdata.eq(0)]
+        for index, reg in enumerate(REGS):
+            value = stored.get(reg.name, live.get(reg.name))
+            with m.If(take & (self.s_axil_awaddr >> 2 == index)):
+                if reg.name in stored:
+                    m.d.sync += stored[reg.name].eq(self.s_axil_wdata)
+                elif reg.name == "control":
+                    m.d.sync += control.eq(self.s_axil_wdata)
+            if value is not None:
+                with m.If(self.s_axil_arvalid & self.s_axil_arready & (self.s_axil_araddr >> 2 == index)):
+                    m.d.sync += self.s_axil_rdata.eq(value)
+        return stored, control
 
     def _copy(self, m, regs, control, status, fault, cycles, offset, beat, size):
         with m.FSM():
