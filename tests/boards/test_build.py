@@ -1,0 +1,200 @@
+"""python -m hw.build: what it writes, says and returns."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from hw import build, project, synthesis
+from hw.boards.registry import BOARDS
+from hw.soc import LINKS
+from hw.yosys import run
+from tests.support.build import CORE, LINK, with_shell, without_litex
+
+SMALL = {"cols": 2, "tokens": 16, "banks": 2, "bank_words": 64, "lanes": 1, "drain_lanes": 1, "stream_words": 64,
+         "queue_depth": 4, "max_row": 64, "burst_beats": 4}  # fmt: skip
+SETTINGS = [f"--set={key}={value}" for key, value in SMALL.items()]
+KNOWN = "arty_a7, arty_a7_100, genesys2, ulx3s_85f, verilog"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], f"which board? --board takes {KNOWN}"),
+        (["--board", "zybo"], f"unknown board 'zybo'; known boards: {KNOWN}"),
+        (["--board", "arty_a7", "--set", "row=8"], "unknown config key 'row'; known keys: rows, cols, "),
+        (["--board", "arty_a7", "--set", "rows"], "--set wants key=value, not 'rows'"),
+        (["--board", "arty_a7", "--set", "rows=many"], "rows must be an integer, not 'many'"),
+        (["--board", "arty_a7", "--set", "rows=12"], "rows must be a power of two from 8 to 32, not 12"),
+        (["--board", "arty_a7", "--toolchain", "vivado"], "toolchain vivado lacks vivado; install AMD Vivado"),
+        (["--board", "arty_a7", "--toolchain", "openxc7"], "lacks nextpnr-himbaechel or nextpnr-xilinx, fasm2frames, "),
+        (["--board", "ulx3s_85f", "--toolchain", "nextpnr-ecp5"], "or yowasp-ecppack; pip install -e .[boards]"),
+        (["--board", "ulx3s_85f", "--toolchain", "vivado"], "does not know ulx3s_85f; it takes nextpnr-ecp5, yosys"),
+        (
+            ["--board", "ulx3s_85f", "--link", "both"],
+            "ulx3s_85f has no Ethernet here, so --link must be uart, not both",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("no_tools")
+def test_bad_input_is_refused_in_one_sentence(arguments, message, tmp_path, capsys):
+    assert build.main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    output = capsys.readouterr()
+    assert message in output.err
+    assert output.err.startswith("error: ")
+    assert output.err.count("\n") == 1
+    assert not output.out
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_no_directory(tmp_path, capsys):
+    (tmp_path / "out").write_text("mine")
+    assert build.main(["--board", "verilog", "--out", str(tmp_path / "out")]) == 2
+    assert "--out must be a directory, and " in capsys.readouterr().err
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_list_and_dry_run(tmp_path, capsys):
+    assert build.main(["--list"]) == 0
+    listed = capsys.readouterr().out
+    for board in BOARDS.values():
+        assert board.name in listed
+        assert board.part in listed
+    assert build.main(["--board", "arty_a7", "--set", "cols=4", "--dry-run", "--out", str(tmp_path / "out")]) == 0
+    assert "16 x 4 int8 array" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def wiring(name, link, directory):
+    """What yosys says of a board's top: every port of core and shell connected, at its width, nothing undriven."""
+    board = BOARDS[name]
+    made = project.write_project(board.config, board, directory, link=link, seed=1)
+    ecp5 = made.top.endswith(".il")
+    models = ("ecp5/cells_sim.v", "ecp5/cells_bb.v") if ecp5 else ("xilinx/cells_sim.v", "xilinx/cells_xtra.v")
+    script = "".join(f"read_verilog -lib +/{model}\n" for model in models)
+    script += f"read_verilog {project.TOP_CELLS}\nread_{'rtlil' if ecp5 else 'verilog'} {made.top}\n"
+    script += "hierarchy -check -top top\nproc\n"
+    run("wiring", f"{script}check -assert top\n", directory)
+    return (directory / "wiring.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "link"), [("arty_a7", link) for link in LINKS] + [("genesys2", "uart"), ("ulx3s_85f", "uart")]
+)
+def test_wiring(name, link, tmp_path, monkeypatch):
+    with_shell(monkeypatch)
+    (tmp_path / "shiftwork.v").write_text("")
+    log = wiring(name, link, tmp_path)
+    assert "Warning" not in log
+    assert "Resizing" not in log
+
+
+def test_real_core(tmp_path, monkeypatch, capsys):
+    """A small core from elaboration to report: the same bytes whatever the hash seed, nothing redone when repeated."""
+    out, again = tmp_path / "out", tmp_path / "again"
+    arguments = ["--board", "verilog", *SETTINGS, "--out"]
+    assert build.main([*arguments, str(out)]) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["stage"] == "synthesised"
+    assert report["config"]["cols"] == 2
+    assert report["used"]["multiplier"] >= report["units"]["shiftwork.core.matmul.array"]["multiplier"] == 32
+    assert report["used"]["memory"] >= 2 * 64 * 128 == report["units"]["shiftwork.core.scratchpad"]["memory"]
+    printed = capsys.readouterr().out
+    for name in ("sequencer", "csr", "fetch", "load", "matmul", "  array", "  drain", "  shiftmax", "scratchpad"):
+        assert name in printed
+
+    again.mkdir()
+    code = (
+        "import sys; from pathlib import Path; from hw.boards.registry import BOARDS; from hw.spec.config import "
+        "override; from hw.verilog import write_core; board = BOARDS['verilog']; write_core(override(board.config, "
+        f"{ {key: str(value) for key, value in SMALL.items()} }), board, Path(sys.argv[1]))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(again)], check=True, env={**os.environ, "PYTHONHASHSEED": "7"})
+    assert (again / "shiftwork.v").read_bytes() == (out / "shiftwork.v").read_bytes()
+    assert (out / "shiftwork.sdc").read_text() == "create_clock -name clk -period 10 [get_ports clk]\n"
+
+    monkeypatch.setattr(synthesis.yosys, "run", None)
+    assert build.main([*arguments, str(out)]) == 0
+    assert json.loads((out / "report.json").read_text()) == report
+
+
+@pytest.mark.usefixtures("no_tools")
+def test_project_without_litex(tmp_path, monkeypatch, capsys, quick):
+    """All but the shell is there, and the output says how to get that; its reserve counts instead."""
+    without_litex(monkeypatch)
+    (tmp_path / "shell.v").write_text("of an earlier build")
+    assert build.main(["--board", "arty_a7", "--out", str(tmp_path)]) == 0
+    assert quick == [
+        (BOARDS["arty_a7"].config, False),
+        (["shiftwork.v"], "shiftwork", synthesis.SERIES7),
+        (["top_cells.v", "top.v"], "top", synthesis.SERIES7),
+    ]
+    output = capsys.readouterr().out
+    assert "needs LiteX: pip install -e .[boards]" in output
+    assert "vivado: lacks vivado; install AMD Vivado" in output
+    assert "openxc7: lacks nextpnr-himbaechel or nextpnr-xilinx, fasm2frames, xc7frames2bit, the variable" in output
+    assert "shell (reserved)" in output
+    assert not (tmp_path / "shell.v").exists()
+    report = json.loads((tmp_path / "report.json").read_text())
+    reserve = BOARDS["arty_a7"].reserve
+    assert report["system"]["used"] == {key: CORE[key] + reserve[key] + LINK[key] for key in CORE}
+    assert report["percent"] == {"lut": 62.5, "ff": 33.65, "dsp": 98.89, "bram36": 75.0}
+    assert report["available"] == {"lut": 20_800, "ff": 41_600, "dsp": 90, "bram36": 50}
+    assert report["fits"]
+    constraints = (tmp_path / "top.xdc").read_text()
+    assert 'create_clock -name clk100_0__io -period 10.0 [get_nets "clk100_0__io"]' in constraints
+    assert 'set_property IN_TERM "UNTUNED_SPLIT_40" [get_ports "ddr3_0__dqs__p\\[1]"]' in constraints
+    for port in ("uart_0__tx__io", "led_3__io", "ddr3_0__dq__io\\[15]", "rst_0__io"):
+        assert f'[get_ports "{port}"]' in constraints
+    assert "create_project -force -name top -part xc7a35ticsg324-1L" in (tmp_path / "top.tcl").read_text()
+    for name in ("shell.v", "shiftwork.v", "shell.xdc"):
+        assert name in (tmp_path / "top.tcl").read_text()
+
+
+def test_liberty(tmp_path, capsys, quick):
+    """The library is copied to where yosys sees it; memories are macros then."""
+    library = tmp_path / "some.lib"
+    library.write_text("library(some) {}")
+    out = tmp_path / "out"
+    assert build.main(["--board", "verilog", "--liberty", str(library), "--out", str(out)]) == 0
+    (config, macros), (sources, top, family) = quick
+    assert (config, macros) == (BOARDS["verilog"].config, True)
+    assert (sources, top) == (["shiftwork_sram_stub.v", "shiftwork.v"], "shiftwork")
+    assert (out / family.library).read_text() == library.read_text()
+    assert list(family.columns) == ["area", "cell", "macro"]
+    assert family.resource("shiftwork_sram") == ("macro", 1)
+    assert json.loads((out / "report.json").read_text())["library"] == "some.lib"
+    assert "areas as in some.lib" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.usefixtures("no_tools", "quick")
+def test_no_memory_port_of_that_width(tmp_path, capsys):
+    assert build.main(["--board", "arty_a7", "--set", "rows=8", "--out", str(tmp_path)]) == 0
+    assert "memory ports have 128 bits and rows=8 needs 64, so there is only the IP core" in capsys.readouterr().out
+    assert not (tmp_path / "top.v").exists()
+
+
+@pytest.mark.usefixtures("no_tools", "quick")
+def test_what_does_not_fit_fails(tmp_path, monkeypatch, capsys):
+    without_litex(monkeypatch)
+    monkeypatch.setitem(CORE, "lut", 17_000)
+    assert build.main(["--board", "arty_a7", "--out", str(tmp_path)]) == 1
+    assert "does not fit the xc7a35ticsg324-1L" in capsys.readouterr().out
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert not report["fits"]
+    assert report["percent"]["lut"] < 100 < report["system"]["percent"]["lut"]  # the core alone would
+
+
+@pytest.mark.usefixtures("no_tools", "quick")
+def test_failing_synthesis_leaves_no_report(tmp_path, monkeypatch, capsys):
+    def fail(*_arguments, **_options):
+        raise synthesis.yosys.YosysError("yosys stopped")
+
+    without_litex(monkeypatch)
+    (tmp_path / "report.json").write_text("of an earlier build")
+    monkeypatch.setattr(build, "synthesise", fail)
+    assert build.main(["--board", "arty_a7", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "error: yosys stopped\n"
+    assert not (tmp_path / "report.json").exists()
