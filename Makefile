@@ -25,7 +25,7 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m hw.emit --check
+	$(BIN)/python -m hw.build.emit --check
 	$(BIN)/pytest -n 2
 
 # The ULX3S from gateware to bitstream with pip's tools alone: half an hour of one core, so not part of `make test`.

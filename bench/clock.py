@@ -11,12 +11,12 @@ from typing import Any
 
 from amaranth.back import rtlil
 
-from hw import yosys
 from hw.accelerator import Accelerator
+from hw.build import yosys
+from hw.build.synthesis import SERIES7
+from hw.build.timing import Path as TimingPath
+from hw.build.timing import longest_paths
 from hw.spec.config import PRESETS, ConfigError, override, parse_settings
-from hw.synthesis import SERIES7
-from hw.timing import Path as TimingPath
-from hw.timing import longest_paths
 
 __all__ = ["TOP", "core_paths", "describe", "register"]
 
@@ -63,6 +63,6 @@ def _command(arguments: argparse.Namespace) -> int:
     except (ConfigError, yosys.YosysError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
-    print(f"estimated by hw.timing on the netlist of {yosys.tool()}, speed grade -1, not placed, not routed")
+    print(f"estimated by hw.build.timing on the netlist of {yosys.tool()}, speed grade -1, not placed, not routed")
     print("\n".join(describe(path) for path in paths))
     return 0

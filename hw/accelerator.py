@@ -4,9 +4,9 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
+from hw.axi.pins import axi_pins, connect_axi_pins
 from hw.core import TRACE, Core
 from hw.csr import AXILite
-from hw.units.axi_pins import axi_pins, connect_axi_pins
 
 __all__ = ["Accelerator"]
 

@@ -4,18 +4,18 @@ from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.axi.read_arbiter import AxiReadArbiter
 from hw.csr import COUNTERS, AXILite, Csr
 from hw.dma import FetchEngine, LoadEngine, StoreEngine
-from hw.matmul import MatmulEngine
-from hw.sequencer import Sequencer
+from hw.dma.burst_generator import REGIONS
+from hw.matmul.engine import MatmulEngine
+from hw.sequencer.sequencer import Sequencer
 from hw.spec.isa import Engine, Region
 from hw.spec.regs import Control, State
-from hw.units.axi_read_arbiter import AxiReadArbiter
-from hw.units.burst_generator import REGIONS
 from hw.units.counter_bank import CounterBank
 from hw.units.ports import AXIRead, AXIWrite, engine_members
 from hw.units.scratchpad import Scratchpad
-from hw.vector import VectorEngine
+from hw.vector.engine import VectorEngine
 
 __all__ = ["TRACE", "Core"]
 

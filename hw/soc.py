@@ -6,13 +6,13 @@ from amaranth.hdl import Cat, ClockDomain, Const, Elaboratable, Instance, Module
 from amaranth.lib import io, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.axi.narrower import AxiNarrower
+from hw.axi.pins import axi_pins
 from hw.csr import AXILite
 from hw.link.bridge import SHELL_ADDRESS_BITS, Bridge
 from hw.link.byte import BYTE
 from hw.link.uart import UART, uart_divisor
 from hw.spec.link import RECEIVE_BYTES
-from hw.units.axi_narrower import AxiNarrower
-from hw.units.axi_pins import axi_pins
 from hw.units.stream_fifo import StreamFIFO
 
 __all__ = ["LINKS", "Datagrams", "System", "connect_shell", "core_members"]

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hw import build
 from hw.boards.registry import BOARDS
+from hw.build import command
 from hw.link.uart import uart_divisor
 from hw.soc import Datagrams, System
 from hw.spec.config import override
@@ -129,7 +129,7 @@ def test_a_rate_that_the_clock_cannot_make(monkeypatch, capsys, tmp_path):
         System(board, board.config)
     monkeypatch.setitem(BOARDS, board.name, board)
     out = tmp_path / "out"
-    assert build.main(["--board", board.name, "--out", str(out)]) == 2
+    assert command.main(["--board", board.name, "--out", str(out)]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: ulx3s_85f: {message}")
     assert error.count("\n") == 1

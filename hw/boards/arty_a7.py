@@ -6,7 +6,7 @@ from amaranth_boards.arty_a7 import ArtyA7_35Platform, ArtyA7_100Platform
 
 from hw.boards.board import Board
 from hw.boards.shell import Shell
-from hw.synthesis import SERIES7
+from hw.build.synthesis import SERIES7
 
 __all__ = ["ARTY_A7", "ARTY_A7_100"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hw.boards.shell import Shell
+from hw.build.synthesis import Family
 from hw.spec.config import PRESETS, Config
 from hw.spec.link import BAUD
-from hw.synthesis import Family
 
 __all__ = ["Board"]
 

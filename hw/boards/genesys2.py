@@ -6,7 +6,7 @@ from amaranth_boards.genesys2 import Genesys2Platform
 
 from hw.boards.board import Board
 from hw.boards.shell import Shell
-from hw.synthesis import SERIES7
+from hw.build.synthesis import SERIES7
 
 __all__ = ["GENESYS2"]
 

@@ -4,7 +4,7 @@ from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
 from hw.boards.board import Board
 from hw.boards.shell import Shell
-from hw.synthesis import ECP5
+from hw.build.synthesis import ECP5
 
 __all__ = ["ULX3S_85F"]
 

@@ -1,7 +1,7 @@
 """No board: the IP core alone, for any vendor's tools or an ASIC flow."""
 
 from hw.boards.board import Board
-from hw.synthesis import GENERIC
+from hw.build.synthesis import GENERIC
 
 __all__ = ["VERILOG"]
 

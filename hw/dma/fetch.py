@@ -4,9 +4,9 @@ from amaranth import *
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
+from hw.dma.burst_generator import REGIONS, BurstGenerator
+from hw.dma.credit import credit
 from hw.spec import isa
-from hw.units.burst_generator import REGIONS, BurstGenerator
-from hw.units.credit import credit
 from hw.units.ports import INDEX_BITS, AXIRead, engine_members
 from hw.units.stream_fifo import StreamFIFO
 

@@ -3,11 +3,11 @@
 from amaranth import *
 from amaranth.lib.wiring import Component, In, Out
 
+from hw.dma.burst_generator import REGIONS, BurstGenerator
+from hw.dma.credit import credit
+from hw.dma.scratch_walker import ScratchWalker
 from hw.spec import isa
-from hw.units.burst_generator import REGIONS, BurstGenerator
-from hw.units.credit import credit
 from hw.units.ports import AXIWrite, ScratchRead, engine_members
-from hw.units.scratch_walker import ScratchWalker
 from hw.units.stream_fifo import StreamFIFO
 
 __all__ = ["StoreEngine"]

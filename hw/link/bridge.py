@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.axi.pins import axi_pins, connect_axi_pins
 from hw.csr import AXIL_ADDRESS_BITS, AXILite
 from hw.link.byte import BYTE
 from hw.link.crc32 import CRC32
@@ -14,7 +15,6 @@ from hw.link.memory_port import MemoryPort
 from hw.link.register_port import SHELL_ADDRESS_BITS, RegisterPort
 from hw.link.session import Session
 from hw.spec.link import CHECKSUM_LIMIT, HELLO_KEY, PAYLOAD_LIMIT, VERSION, Op, Status
-from hw.units.axi_pins import axi_pins, connect_axi_pins
 
 __all__ = ["Bridge"]
 
@@ -54,7 +54,7 @@ class Bridge(wiring.Component):
     csr_* : Out(AXILite, 16 address bits)
         To the shell's own registers: register addresses from 0x8000_0000 on.
     m_axi_* :
-        AXI4 manager as of `hw.units.axi_pins`, to a port of the memory of its own; ids are zero.
+        AXI4 manager as of `hw.axi.pins`, to a port of the memory of its own; ids are zero.
     """
 
     def __init__(self, *, fingerprint, word_bits, memory_bytes, bus_cycles=1 << 16, gap_cycles=1 << 20):

@@ -4,10 +4,10 @@ from amaranth import *
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, Signature, connect, flipped
 
+from hw.axi.pins import axi_pins, connect_axi_pins
+from hw.axi.read_arbiter import AxiReadArbiter
 from hw.dma import FetchEngine, LoadEngine, StoreEngine
-from hw.units.axi_pins import axi_pins, connect_axi_pins
-from hw.units.axi_read_arbiter import AxiReadArbiter
-from hw.units.burst_generator import REGIONS
+from hw.dma.burst_generator import REGIONS
 from hw.units.ports import AXIRead, ScratchRead, ScratchWrite, engine_members
 from hw.units.scratchpad import Scratchpad
 

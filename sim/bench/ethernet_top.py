@@ -4,9 +4,9 @@ from amaranth.hdl import ClockSignal, Instance, Module, Mux, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.axi.pins import axi_pins
 from hw.boards.shell import ETHERNET
 from hw.soc import Datagrams
-from hw.units.axi_pins import axi_pins
 from sim.board.bench import LinkTop
 
 __all__ = ["WORD_BITS", "EthernetTop"]

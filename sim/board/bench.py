@@ -7,8 +7,8 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
+from hw.axi.pins import axi_pins
 from hw.link.bridge import Bridge
-from hw.units.axi_pins import axi_pins
 from sim.board.channel import UDP_PACE, SimulatedChannel
 from sim.board.system import connect_line, line_members
 from sim.verilated import Simulation

@@ -4,10 +4,10 @@ from amaranth.hdl import Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.axi.pins import axi_pins, connect_axi_pins
 from hw.core import Core
 from hw.link.bridge import Bridge
 from hw.link.uart import UART
-from hw.units.axi_pins import axi_pins, connect_axi_pins
 from sim.board.arbiter import MemoryArbiter
 
 __all__ = ["BoardSystem", "connect_line", "line_members", "link_ports"]

@@ -4,8 +4,8 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
+from hw.axi.pins import axi_pins
 from hw.csr import AXILite
-from hw.units.axi_pins import axi_pins
 
 __all__ = ["CYCLES", "DONE", "REGISTERS", "START", "Traffic"]
 

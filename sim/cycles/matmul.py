@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from amaranth.utils import ceil_log2
 
+from hw.matmul.accumulator import Accumulator
+from hw.matmul.array import Array
 from hw.spec.isa import Engine, Kind
 from hw.spec.memory import param_words, tiles
-from hw.units.accumulator import Accumulator
-from hw.units.array import Array
 from hw.units.requantizer import Requantizer
 from hw.units.scratchpad import Scratchpad
 from sim.cycles.scratch import Conflicts, matmul_share

@@ -9,16 +9,16 @@ from hw.spec.config import Config
 from hw.spec.isa import Op
 from hw.spec.memory import param_words
 from hw.units.credit_queue import CreditQueue
-from hw.units.moments import Moments
-from hw.units.normalize import Normalize
-from hw.units.packer import Packer
-from hw.units.requantize_lanes import RequantizeLanes
-from hw.units.row_writer import RowWriter
 from hw.units.scratchpad import Scratchpad
-from hw.units.shift_gelu import ShiftGelu
-from hw.units.shiftmax import Shiftmax
-from hw.units.shiftmax_sum import ShiftmaxSum
-from hw.units.vector_source import QUEUE_SLACK
+from hw.vector.moments import Moments
+from hw.vector.normalize import Normalize
+from hw.vector.packer import Packer
+from hw.vector.requantize_lanes import RequantizeLanes
+from hw.vector.row_writer import RowWriter
+from hw.vector.shift_gelu import ShiftGelu
+from hw.vector.shiftmax import Shiftmax
+from hw.vector.shiftmax_sum import ShiftmaxSum
+from hw.vector.source import QUEUE_SLACK
 from sim.cycles.units import asked
 
 __all__ = ["VectorTiming"]

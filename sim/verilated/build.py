@@ -18,7 +18,7 @@ from pathlib import Path
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
-from hw import yosys
+from hw.build import yosys
 from sim.libraries import BuildError, cache_directory, cached, digest, run
 from sim.verilated.pins import header
 

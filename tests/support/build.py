@@ -2,8 +2,8 @@
 
 import stat
 
-from hw import project
 from hw.boards import shell
+from hw.build import project
 
 __all__ = ["CORE", "LINK", "SHELL", "install", "with_shell", "without_litex"]
 

@@ -1,0 +1,1 @@
+"""The AXI4 side of the core: pins, arbiter, width conversion."""

@@ -1,0 +1,96 @@
+"""The build's report: as a table, and as report.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from hw.build import yosys
+from hw.boards.board import Board
+from hw.build.synthesis import Counts, Family, Unit
+
+__all__ = ["add_routed", "make_report", "unit_table"]
+
+
+def make_report(
+    board: Board, config: Any, core: list[Unit], around: Mapping[str, Counts], missing: str
+) -> dict[str, Any]:
+    """What was built and what it takes.
+
+    `around` has what the shell and the link take; without the shell, the board's reserve counts for it.
+    """
+    report = {
+        "board": board.name,
+        "title": board.title,
+        "part": board.part,
+        "clock_hz": board.clock_hz,
+        "config": asdict(config),
+        "fingerprint": config.fingerprint,
+        "stage": "synthesised",
+        "tool": yosys.tool(),
+        "used": core[0].used,
+        "units": {unit.name: unit.used for unit in core[1:]},
+        "missing": missing,
+    }
+    if board.capacity:
+        shell = around.get("shell", dict(board.reserve))
+        link = around.get("link", dict.fromkeys(board.capacity, 0))
+        total = {key: core[0].used[key] + shell[key] + link[key] for key in board.capacity}
+        report |= {
+            "available": dict(board.capacity),
+            "percent": _percent(core[0].used, board.capacity),
+            "shell": {"used": shell, "source": "synthesised" if "shell" in around else board.reserve_source},
+            "link": {"used": link},
+            "system": {"used": total, "percent": _percent(total, board.capacity)},
+            "fits": all(total[key] <= number for key, number in board.capacity.items()),
+        }
+    return report
+
+
+def add_routed(report: dict[str, Any], board: Board, routed: dict[str, Any], seed: int) -> None:
+    """Adds what a router said, and of that the accelerator's clock, the slowest of those it was asked for."""
+    wanted = board.clock_hz / 1e6
+    ours = [clock["mhz"] for clock in routed.get("clocks", {}).values() if abs(clock["wanted_mhz"] - wanted) < 0.01]
+    report["routed"] = {**routed, "seed": seed, "target_mhz": wanted, **({"fmax_mhz": min(ours)} if ours else {})}
+
+
+def _percent(used: Mapping[str, float], available: Mapping[str, float]) -> dict[str, float]:
+    return {key: round(100 * used[key] / number, 2) for key, number in available.items()}
+
+
+def unit_table(board: Board, report: Mapping[str, Any], family: Family) -> Table:
+    """What every unit takes, in numbers and in percent of the part."""
+    notes = [f"{report['stage']} by {report['tool']}, units kept apart: upper bounds"]
+    if family.library:
+        notes.append(f"areas as in {report['library']}, wires and macros without")
+    if board.capacity:
+        notes.append("shell: clocks, memory controller, Ethernet; link: bridge, UART, lights")
+    table = Table(title=f"{board.title} {board.part}".strip(), caption="\n".join(notes))
+    table.add_column("unit")
+    for heading in family.columns.values():
+        table.add_column(heading, justify="right")
+
+    def row(name: str, used: Mapping[str, float]) -> None:
+        table.add_row(name, *(_cell(used[key], board.capacity.get(key)) for key in family.columns))
+
+    for name, used in report["units"].items():
+        depth = name.count(".") - 2  # below the core, which is everything
+        if depth >= 0:
+            row("  " * depth + name.rpartition(".")[2], used)
+    table.add_section()
+    row("accelerator", report["used"])
+    if board.capacity:
+        counted = "" if report["shell"]["source"] == "synthesised" else " (reserved)"
+        row(f"shell{counted}", report["shell"]["used"])
+        row("link", report["link"]["used"])
+        row("system", report["system"]["used"])
+        table.add_row("available", *(f"{board.capacity[key]:g}" for key in family.columns))
+    return table
+
+
+def _cell(number: float, available: float | None) -> str:
+    text = f"{number:.10g}"
+    return f"{text} {number / available:7.1%}" if available else text

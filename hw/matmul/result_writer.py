@@ -1,0 +1,169 @@
+"""Puts results into scratchpad words: packed rows, or transposed one byte at a time."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.data import StructLayout
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from hw.matmul.address import advance, extend
+from hw.matmul.drain import item_layout
+from hw.units.ports import INDEX_BITS, ScratchWrite
+
+__all__ = ["ResultWriter"]
+
+_KINDS = 3  # element sizes 1, 2 and 4 bytes
+_STEP_BITS = 16
+
+
+class ResultWriter(wiring.Component):
+    """Output j of a token goes to byte dest + token*dest_row + j*size, or + j*dest_col with ``transpose``.
+
+    An item that is aligned to its own size takes one cycle, any other (and every transposed one) a cycle per output.
+    A word is written when it is full or the token's share of the tile ends, in the cycle in which the next one begins;
+    while its write is not granted everything waits. ``dest`` and ``dest_row`` are multiples of the element size.
+
+    Parameters
+    ----------
+    rows, words: bytes of a scratchpad word and number of them, powers of two; an address outside raises ``fault``
+    lanes: outputs of an item, a power of two
+
+    Members
+    -------
+    ``i``: an instruction's operands; taken when the former one's last write has been granted.
+    ``items``: from the drain. ``write``: scratchpad. ``halt``: write no more.
+    ``retired``: the cycle after the last write of an instruction. ``fault``, ``index``: of the current instruction.
+    """
+
+    def __init__(self, *, rows, words, lanes):
+        self.rows, self.words, self.lanes = rows, words, lanes
+        operands = StructLayout({
+            "dest": 21, "dest_row": _STEP_BITS, "dest_col": _STEP_BITS, "kind": 2, "transpose": 1, "index": INDEX_BITS,
+        })  # fmt: skip
+        super().__init__({
+            "i": In(stream.Signature(operands)),
+            "items": In(stream.Signature(item_layout(lanes=lanes))),
+            "write": Out(ScratchWrite(8 * rows)),
+            "halt": In(1),
+            "retired": Out(1),
+            "fault": Out(1),
+            "index": Out(INDEX_BITS),
+        })
+
+    def elaborate(self, _platform):
+        m = Module()
+        operands = Signal(self.i.payload.shape(), reset_less=True)
+        active, held, full, more = Signal(), Signal(), Signal(), Signal()
+        item = Signal(self.items.payload.shape(), reset_less=True)
+        step, done, granted, aligned, take = Signal(), Signal(), Signal(), Signal(), Signal()
+        outside, end = Signal(reset_less=True), Signal(reset_less=True)  # of the word being written
+        m.d.comb += [
+            self.write.request.valid.eq(full & ~outside & ~self.halt),
+            granted.eq(self.write.request.valid & self.write.request.ready),
+            self.fault.eq(full & outside),
+            self.index.eq(operands.index),
+            step.eq(held & active & (~full | (granted & ~end))),
+            done.eq(step & (aligned | (item.keep[1:] == 0))),
+            self.items.ready.eq(~held | done),
+            self.i.ready.eq(~active),
+            take.eq(self.i.valid & ~active),
+        ]
+        with m.If(take):
+            m.d.sync += [active.eq(1), operands.eq(self.i.payload)]
+        with m.Elif(granted & end):
+            m.d.sync += active.eq(0)
+        m.d.sync += [self.retired.eq(granted & end), held.eq(self.items.valid | (held & ~done))]
+        with m.If(self.items.ready):
+            m.d.sync += item.eq(self.items.payload)
+        with m.Elif(step):
+            width = len(item["values"][0])
+            m.d.sync += [item["values"].eq(item["values"].as_value() >> width), item.keep.eq(item.keep >> 1)]
+
+        address, flush = self._address(m, operands, item, take, step, done, aligned)
+        self._word(m, operands.kind, item, aligned, address, step, more)
+        m.d.sync += full.eq((step & flush) | (full & ~granted))
+        with m.If(step):
+            m.d.sync += [
+                more.eq(~flush),
+                end.eq(item.end & done),
+                outside.eq(address[ceil_log2(self.words * self.rows) :].any()),
+            ]
+        return m
+
+    def _address(self, m, operands, item, take, step, done, aligned):
+        """Byte address of the item's first output, and whether the word is complete with this step."""
+        bits = max(ceil_log2(self.words * self.rows), _STEP_BITS)
+        address, row, tile = (Signal(bits + 1, name=name, reset_less=True) for name in ("address", "row", "tile"))
+        beyond, next_row = Signal(bits + 1), Signal(bits + 1)
+        fits = Signal(reset_less=True)  # items are aligned: those of a token all are, or none is
+        opening = Signal()  # the first token of a tile, whose end is where the next tile begins
+        low = ceil_log2(self.rows)
+        stride = Signal(_STEP_BITS, reset_less=True)  # bytes to the next step
+        flush = operands.transpose | (done & item.token_end) | (beyond[:low] == 0)
+        m.d.comb += [
+            aligned.eq(fits),
+            beyond.eq(advance(address, stride)),
+            next_row.eq(advance(row, operands.dest_row)),
+        ]
+
+        def fit(operands, address):
+            aligned = self._fits(operands, address)
+            sizes = [Mux(aligned, self.lanes << k, 1 << k) for k in range(_KINDS)]
+            m.d.sync += fits.eq(aligned)
+            m.d.sync += stride.eq(Mux(operands.transpose, operands.dest_col, self._by_kind(operands.kind, sizes)))
+
+        following = Mux(item.tile_end, Mux(opening, beyond, tile), next_row)
+        with m.If(step):
+            m.d.sync += address.eq(beyond)
+        with m.If(done & item.token_end):
+            m.d.sync += [address.eq(following), row.eq(following), opening.eq(item.tile_end)]
+            fit(operands, following)
+            with m.If(opening):
+                m.d.sync += tile.eq(beyond)
+        with m.If(take):
+            m.d.sync += [
+                address.eq(extend(self.i.p.dest, bits)),
+                row.eq(extend(self.i.p.dest, bits)),
+                opening.eq(1),
+            ]
+            fit(self.i.p, self.i.p.dest)
+        return address, flush
+
+    def _fits(self, operands, address):
+        """Whether the items from this address on are aligned to their size, and no larger than a word."""
+        sizes = [self.lanes << k for k in range(_KINDS)]
+        fits = [(address[: ceil_log2(size)] == 0) & (size <= self.rows) for size in sizes]
+        return ~operands.transpose & self._by_kind(operands.kind, fits)
+
+    def _word(self, m, kind, item, aligned, address, step, more):
+        """The word being put together: every byte takes the output that belongs there, if it is its turn."""
+        low = ceil_log2(self.rows)
+        place = Signal(len(address) - low, reset_less=True)
+        words = Signal(8 * self.rows, reset_less=True)
+        mask = Signal(self.rows, reset_less=True)
+        enable = Signal(self.rows)
+        values = item["values"]
+        for b in range(self.rows):
+            turn, byte = [], []
+            for k in range(_KINDS):
+                lane, part = (b >> k) % self.lanes, b % (1 << k)
+                wide = ceil_log2(self.lanes << k)
+                single = address[k:low] == b >> k
+                group = (address[wide:low] == b >> wide) & item.keep[lane] if wide <= low else 0
+                turn.append(Mux(aligned, group, single))
+                byte.append(Mux(aligned, values[lane], values[0]).word_select(part, 8))
+            m.d.comb += enable[b].eq(self._by_kind(kind, turn))
+            with m.If(step & enable[b]):
+                m.d.sync += words.word_select(b, 8).eq(self._by_kind(kind, byte))
+        with m.If(step):
+            m.d.sync += [mask.eq(Mux(more, mask, 0) | enable), place.eq(address[low:])]
+        m.d.comb += [
+            self.write.request.p.address.eq(place),
+            self.write.request.p.data.eq(words),
+            self.write.request.p.mask.eq(mask),
+        ]
+
+    @staticmethod
+    def _by_kind(kind, choices):
+        """The choice of int8, int16 or int32."""
+        return Mux(kind[1], choices[2], Mux(kind[0], choices[1], choices[0]))

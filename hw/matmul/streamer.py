@@ -1,0 +1,195 @@
+"""Reads token words from the scratchpad, ahead of time, and sends them into the array."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2, exact_log2
+
+from hw.matmul.address import advance, extend
+from hw.units.ports import INDEX_BITS, SCRATCH_ADDRESS_BITS, ScratchRead, stationary_members
+
+__all__ = ["Streamer", "beat_layout"]
+
+
+def beat_layout(*, tokens):
+    """What the accumulator must know of a beat: overwrite (``first``), shift (``high``), deliver (``last``)."""
+    return data.StructLayout({"token": range(tokens), "first": 1, "high": 1, "last": 1})
+
+
+class Streamer(wiring.Component):
+    """For tile, for pass, for plane (high first), for token: one word into the array.
+
+    Its address is source + token*source_row + pass + plane*source_plane. Two halves around a FIFO of `depth` words:
+    the reading half runs ahead, into the next instruction too. The sending half gives the array a word per cycle,
+    except that the first word of a pass waits for its weights (``loaded``), the last word of a tile for room behind
+    the accumulator, and the first word of a plane of fewer than `distance` tokens until the accumulator has written
+    all former sums.
+
+    Parameters
+    ----------
+    rows, cols, tokens: array shape; most tokens of an instruction
+    words: scratchpad words; an address outside stops the reading half and raises ``fault``
+    depth: words read ahead, a power of two
+    distance: cycles from a token's beat to the next one that may add to the same sums
+
+    Members
+    -------
+    ``i``: an instruction's operands, counts minus one. ``halt``: read no more.
+    ``read``: scratchpad. ``fault``, ``index``: instruction `index` reads outside the scratchpad.
+    ``loaded``, ``swap``: the next tile is whole; it is taken now (``token`` shows it one cycle later).
+    ``room``, ``reserve``: a result can be kept; one is on its way.
+    ``token``, ``beat``: to the array and, in the same cycle, to the accumulator.
+    ``quiet``: no answer of the scratchpad is outstanding.
+    ``working``: words are expected or waiting. ``blocked``: for want of room.
+    """
+
+    def __init__(self, *, rows, cols, tokens, words, depth, distance):
+        self.tokens, self.cols, self.words, self.depth, self.distance = tokens, cols, words, depth, distance
+        self.word_bits = 8 * rows
+        operands = data.StructLayout({
+            "source": 16, "source_row": 12, "source_plane": 16, "rows": 8, "passes": 9, "outputs": 13, "two_planes": 1,
+            "index": INDEX_BITS,
+        })  # fmt: skip
+        self._tag = data.StructLayout({
+            "beat": beat_layout(tokens=tokens), "swap": 1, "wait": 1, "unsigned": 1,
+        })  # fmt: skip
+        super().__init__({
+            "i": In(stream.Signature(operands)),
+            "read": Out(ScratchRead(self.word_bits)),
+            "halt": In(1),
+            "fault": Out(1),
+            "index": Out(INDEX_BITS),
+            "loaded": In(1),
+            "swap": Out(1),
+            "room": In(1),
+            "reserve": Out(1),
+            "token": stationary_members(rows=rows, cols=cols, sum_bits=1)["token"].flip(),
+            "beat": Out(beat_layout(tokens=tokens)),
+            "quiet": Out(1, init=1),
+            "working": Out(1),
+            "blocked": Out(1),
+        })
+
+    def elaborate(self, _platform):
+        m = Module()
+        m.submodules.ahead_words = words = Memory(shape=self.word_bits, depth=self.depth, init=[])
+        m.submodules.ahead_tags = tags = Memory(shape=self._tag, depth=self.depth, init=[])
+        pop, active, granted = Signal(), Signal(), Signal()
+        free = Signal(range(self.depth + 1), init=self.depth)
+        waiting = Signal(range(self.depth + 1))
+        asked, answered, popped = (Signal(ceil_log2(self.depth), name=name) for name in ("asked", "answered", "popped"))
+
+        store_word, store_tag = words.write_port(), tags.write_port()
+        head_word, next_tag = words.read_port(domain="comb"), tags.read_port(domain="comb")
+        # The oldest word's tag waits in a register. It is written before the word is answered, so it is there first.
+        tag, known = Signal(self._tag, reset_less=True), Signal()
+        following = Signal(ceil_log2(self.depth))
+        load = (asked != following) & (pop | ~known)
+        m.d.comb += [
+            store_tag.addr.eq(asked),
+            store_tag.en.eq(granted),
+            store_word.addr.eq(answered),
+            store_word.en.eq(self.read.valid),
+            store_word.data.eq(self.read.data),
+            head_word.addr.eq(popped),
+            next_tag.addr.eq(following),
+        ]
+        m.d.sync += [
+            asked.eq(asked + granted),
+            answered.eq(answered + self.read.valid),
+            popped.eq(popped + pop),
+            free.eq(free - granted + pop),
+            waiting.eq(waiting + self.read.valid - pop),
+            following.eq(following + load),
+            known.eq(load | (known & ~pop)),
+        ]
+        with m.If(load):
+            m.d.sync += tag.eq(next_tag.data)
+        self._read(m, active, granted, free != 0, store_tag.data)
+        self._send(m, pop, waiting != 0, head_word.data, tag)
+        m.d.comb += self.quiet.eq(asked == answered)
+        m.d.comb += self.working.eq(active | (free != self.depth) | self.token.valid)
+        return m
+
+    def _read(self, m, active, granted, free, tag):
+        """Address and loop counters of the word asked for."""
+        operands = Signal(self.i.payload.shape(), reset_less=True)
+        address, base = (Signal(SCRATCH_ADDRESS_BITS + 1, name=name, reset_less=True) for name in ("address", "base"))
+        token = Signal(range(self.tokens))
+        low = Signal()
+        passes = Signal(9, reset_less=True)
+        remaining = Signal(13, reset_less=True)
+        few, last_tile = Signal(reset_less=True), Signal(reset_less=True)
+        begin = Signal(reset_less=True)  # pass 0: sums are overwritten
+        row_end, plane_end, pass_end, tile_end, finish, take = (Signal(name=f"{n}_end") for n in (
+            "row", "plane", "pass", "tile", "all", "idle"))  # fmt: skip
+        inside = ~address[exact_log2(self.words) :].any()
+        m.d.comb += [
+            row_end.eq(token == operands.rows),
+            plane_end.eq(row_end & operands.two_planes & ~low),
+            pass_end.eq(row_end & ~plane_end),
+            tile_end.eq(pass_end & (passes == 0)),
+            finish.eq(granted & tile_end & last_tile),
+            self.i.ready.eq(~active | finish),
+            take.eq(self.i.valid & self.i.ready),
+            self.read.request.payload.eq(address),
+            self.read.request.valid.eq(active & free & inside & ~self.halt),
+            granted.eq(self.read.request.valid & self.read.request.ready),
+            self.fault.eq(active & ~inside),
+            self.index.eq(operands.index),
+            tag.eq(Cat(token, begin & (low == 0), operands.two_planes & ~low,
+                       (passes == 0) & (low | ~operands.two_planes), (token == 0) & ~low, (token == 0) & few, low)),
+        ]  # fmt: skip
+        source = extend(Mux(last_tile | ~active, self.i.p.source, operands.source), SCRATCH_ADDRESS_BITS)
+        onward = Signal(SCRATCH_ADDRESS_BITS + 1)  # where the next plane or pass begins
+        m.d.comb += onward.eq(advance(base, Mux(plane_end, operands.source_plane, 1)))
+        with m.If(granted):
+            m.d.sync += [token.eq(Mux(row_end, 0, token + 1)), low.eq(low ^ (row_end & operands.two_planes))]
+            m.d.sync += address.eq(Mux(row_end, onward, advance(address, operands.source_row)))
+            with m.If(pass_end):
+                m.d.sync += [base.eq(onward), passes.eq(passes - 1), begin.eq(0)]
+            with m.If(tile_end):
+                m.d.sync += [
+                    passes.eq(operands.passes),
+                    remaining.eq(remaining - self.cols),
+                    last_tile.eq(remaining < 2 * self.cols),
+                ]
+        with m.If(granted & tile_end | take):
+            m.d.sync += [address.eq(source), base.eq(source), begin.eq(1)]
+        with m.If(finish):
+            m.d.sync += active.eq(0)
+        with m.If(take):
+            m.d.sync += [
+                active.eq(1),
+                operands.eq(self.i.payload),
+                passes.eq(self.i.p.passes),
+                remaining.eq(self.i.p.outputs),
+                last_tile.eq(self.i.p.outputs < self.cols),
+                few.eq(self.i.p.rows < self.distance - 1),
+            ]
+
+    def _send(self, m, pop, waiting, word, tag):
+        """Gives the array the oldest word as soon as nothing speaks against it."""
+        recent = Signal(self.distance - 1)  # beats of the cycles before
+        ready = Signal()
+        m.d.comb += [
+            ready.eq(waiting & (~tag.swap | self.loaded) & ~(tag.wait & recent.any())),
+            pop.eq(ready & (~tag.beat.last | self.room)),
+            self.swap.eq(pop & tag.swap),
+            self.reserve.eq(pop & tag.beat.last),
+        ]
+        data = Signal.like(self.token.data.as_value(), reset_less=True)
+        beat = Signal(self.beat.shape(), reset_less=True)
+        valid, swap = Signal(), Signal()
+        m.d.comb += [
+            self.token.valid.eq(valid),
+            self.token.swap.eq(swap),
+            self.token.data.eq(data),
+            self.beat.eq(beat),
+        ]
+        m.d.sync += [recent.eq(Cat(pop, recent)), valid.eq(pop), swap.eq(self.swap), beat.eq(tag.beat)]
+        m.d.sync += self.blocked.eq(ready & ~pop)
+        for k in range(self.word_bits // 8):
+            byte = word.word_select(k, 8)
+            m.d.sync += data.word_select(k, 9).eq(Cat(byte, byte[-1] & ~tag.unsigned))

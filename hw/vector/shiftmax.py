@@ -1,0 +1,107 @@
+"""Second pass of Shiftmax: probabilities."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.units.ports import lanes_of
+from hw.vector.row_join import RowJoin
+from hw.vector.shift_exp import ShiftExp
+
+__all__ = ["Shiftmax"]
+
+TERMS = 15
+
+
+class Shiftmax(wiring.Component):
+    """Computes :func:`arith.shiftmax_apply`, `lanes` elements per cycle: P = (E*F) >> 16 when wide, >> 24 otherwise.
+
+    E = (mantissa << (15 - q)) >> 1 is never formed. P = (mantissa*F) >> (2 + q), or >> (10 + q): while q <= 14 the
+    shift of E loses nothing, and at q = 15 the mantissa is 2*i0, even. One 11 x 16 product per lane. Results leave
+    ``latency`` cycles after their elements enter, rows without gaps; a stalled output stalls the whole pipe.
+
+    Parameters
+    ----------
+    lanes : int
+
+    Members
+    -------
+    rows : {"row_max", "i0", "factor", "wide"}
+        Taken with the first elements of the row. The factor is the row's own, so that P fits.
+    i : {"x", "mask", "last"}
+    o : {"p", "mask", "last"}
+        Zero where the mask is.
+    """
+
+    def __init__(self, *, lanes):
+        if lanes < 1:
+            raise ValueError(f"lanes must be positive, not {lanes}")
+        self.lanes = lanes
+        self._side = data.StructLayout({"factor": 16, "wide": 1, "mask": lanes, "last": 1})
+        self._exps = [ShiftExp(terms=TERMS, tag=self._side if lane == 0 else None) for lane in range(lanes)]
+        self.latency = self._exps[0].latency + 5
+        row = data.StructLayout({"row_max": signed(8), "i0": 10, "factor": 16, "wide": 1})
+        element = data.StructLayout({"x": lanes_of(lanes, signed(8)), "mask": lanes, "last": 1})
+        self._join = RowJoin(row=row, element=element)
+        super().__init__({
+            "rows": In(stream.Signature(row)),
+            "i": In(stream.Signature(element)),
+            "o": Out(stream.Signature(data.StructLayout({"p": lanes_of(lanes, 16), "mask": lanes, "last": 1}))),
+        })
+
+    def elaborate(self, _platform):
+        m = Module()
+        m.submodules.join = self._join
+        for lane, exp in enumerate(self._exps):
+            m.submodules[f"exp{lane}"] = exp
+        self._feed(m)
+
+        lead = self._exps[0].o
+        valid = Signal(5)
+        step = Signal()
+        m.d.comb += [step.eq(self.o.ready | ~self.o.valid), self.o.valid.eq(valid[-1])]
+        sides = [Signal(self._side, name=f"side{k}", reset_less=True) for k in range(5)]
+        with m.If(step):
+            m.d.sync += valid.eq(Cat(lead.valid, valid))
+            m.d.sync += [after.eq(before) for before, after in zip([lead.p.tag, *sides], sides, strict=False)]
+        m.d.comb += [self.o.p.mask.eq(sides[4].mask), self.o.p.last.eq(sides[4].last)]
+
+        for lane, exp in enumerate(self._exps):
+            mantissa = Signal(11, name=f"mantissa{lane}", reset_less=True)
+            factor = Signal(16, name=f"factor{lane}", reset_less=True)
+            q = [Signal(4, name=f"q{lane}_{k}", reset_less=True) for k in range(4)]
+            product = [Signal(27, name=f"product{lane}_{k}", reset_less=True) for k in range(2)]
+            coarse = Signal(19, name=f"coarse{lane}", reset_less=True)  # 16 bits and a shift of up to 3
+            p = Signal(16, name=f"p{lane}", reset_less=True)
+            with m.If(step):
+                m.d.sync += [
+                    mantissa.eq(exp.o.p.mantissa),
+                    factor.eq(lead.p.tag.factor),
+                    product[0].eq(mantissa * factor),
+                    product[1].eq(product[0]),
+                    *(after.eq(before) for before, after in zip([exp.o.p.q, *q], q, strict=False)),
+                    coarse.eq(product[1] >> (Mux(sides[2].wide, 2, 10) + Cat(Const(0, 2), q[2][2:]))),
+                    p.eq(Mux(sides[3].mask[lane], coarse >> q[3][:2], 0)),
+                ]
+            m.d.comb += [self.o.p.p[lane].eq(p), exp.o.ready.eq(step)]
+
+        return m
+
+    def _feed(self, m):
+        """Elements less their row's maximum into the exponentials, which go in lockstep."""
+        join, tag = self._join, self._exps[0].i.p.tag
+        wiring.connect(m, wiring.flipped(self.rows), join.rows)
+        wiring.connect(m, wiring.flipped(self.i), join.i)
+        m.d.comb += [
+            join.o.ready.eq(self._exps[0].i.ready),
+            tag.factor.eq(join.o.p.row.factor),
+            tag.wide.eq(join.o.p.row.wide),
+            tag.mask.eq(join.o.p.element.mask),
+            tag.last.eq(join.o.p.element.last),
+        ]
+        for lane, exp in enumerate(self._exps):
+            m.d.comb += [
+                exp.i.valid.eq(join.o.valid),
+                exp.i.p.d.eq(join.o.p.element.x[lane] - join.o.p.row.row_max),
+                exp.i.p.i0.eq(join.o.p.row.i0),
+            ]

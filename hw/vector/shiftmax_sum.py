@@ -1,0 +1,129 @@
+"""First pass of Shiftmax: the factor of each row."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.units.divider import Divider
+from hw.units.ports import lanes_of
+from hw.vector.row_join import RowJoin
+from hw.vector.shift_exp import ShiftExp
+
+__all__ = ["ShiftmaxSum"]
+
+TERMS = 15
+EXP_BITS = TERMS + 10  # E <= i0 << 15
+TOTAL_BITS = 31
+START_BITS = 22  # 4095 masked elements of I0 <= 1023
+
+
+class ShiftmaxSum(wiring.Component):
+    """Computes :func:`arith.shiftmax_sum` of each row, `lanes` elements per cycle; its sum begins with ``start``.
+
+    A row's division runs while the next row streams in; a row that ends within ``row_cycles`` of the one before waits
+    for it. The factor is offered ``latency`` cycles after the row's last elements entered. Saturation of the total
+    is a flag that ORs into it. A row holds at least one element equal to its maximum: hence 16 bits of factor.
+
+    Parameters
+    ----------
+    lanes : int
+    max_row : int
+        Elements of the longest row; any total of them is exact, for what exceeds 31 bits saturates.
+
+    Members
+    -------
+    start : In(22)
+        The same for all rows that are under way.
+    rows : {"row_max", "i0"}
+        Taken with the first elements of the row.
+    i : {"x", "mask", "last"}
+        Elements without a one in the mask do not count.
+    o : factor
+    """
+
+    def __init__(self, *, lanes, max_row=4096):
+        if lanes < 1:
+            raise ValueError(f"lanes must be positive, not {lanes}")
+        self.lanes = lanes
+        self.max_row = max_row
+        tags = [data.StructLayout({"mask": 1, "last": 1})] + [data.StructLayout({"mask": 1})] * (lanes - 1)
+        self._exps = [ShiftExp(terms=TERMS, tag=tag) for tag in tags]
+        self._divider = Divider(dividend_bits=TOTAL_BITS, divisor_bits=TOTAL_BITS, quotient_bits=16)
+        self.row_cycles = self._divider.latency + 1
+        self.latency = self._exps[0].latency + 3 + self._divider.latency
+        row = data.StructLayout({"row_max": signed(8), "i0": 10})
+        element = data.StructLayout({"x": lanes_of(lanes, signed(8)), "mask": lanes, "last": 1})
+        self._join = RowJoin(row=row, element=element)
+        super().__init__({
+            "start": In(START_BITS),
+            "rows": In(stream.Signature(row)),
+            "i": In(stream.Signature(element)),
+            "o": Out(stream.Signature(unsigned(16))),
+        })
+
+    def elaborate(self, _platform):
+        m = Module()
+        m.submodules.divider = divider = self._divider
+        m.submodules.join = self._join
+        for lane, exp in enumerate(self._exps):
+            m.submodules[f"exp{lane}"] = exp
+
+        step = Signal()  # of everything behind the exponentials
+        self._feed(m, step)
+
+        lead = self._exps[0].o
+        valid = Signal(3)
+        last = Signal(2, reset_less=True)
+        exps = [Signal(EXP_BITS, name=f"exp{lane}", reset_less=True) for lane in range(self.lanes)]
+        beat = Signal(range(self.lanes * (1 << EXP_BITS)), reset_less=True)
+        total = Signal(TOTAL_BITS, reset_less=True)
+        over = Signal(reset_less=True)
+        begin = Signal(init=1)  # the next beat is the first of its row
+        old = Mux(begin, self.start, total)
+        sum_ = Signal(TOTAL_BITS + 1)
+        m.d.comb += [sum_.eq(beat[:TOTAL_BITS] + old), step.eq(~valid[2] | divider.i.ready)]
+
+        with m.If(step):
+            m.d.sync += [
+                valid.eq(Cat(lead.valid, valid[0], valid[1] & last[1])),
+                last.eq(Cat(lead.p.tag.last, last)),
+                beat.eq(sum(exps)),
+            ]
+            for exp, unit in zip(exps, self._exps, strict=True):
+                power = (unit.o.p.mantissa << ~unit.o.p.q[:4]) >> 1
+                m.d.sync += exp.eq(Mux(unit.o.p.tag.mask, power, 0))
+            with m.If(valid[1]):
+                m.d.sync += [
+                    total.eq(sum_),
+                    over.eq((over & ~begin) | sum_[-1] | beat[TOTAL_BITS:].any()),
+                    begin.eq(last[1]),
+                ]
+
+        m.d.comb += [
+            divider.i.valid.eq(valid[2]),
+            divider.i.p.dividend.eq((1 << TOTAL_BITS) - 1),
+            divider.i.p.divisor.eq(total | over.replicate(TOTAL_BITS)),
+            divider.o.ready.eq(self.o.ready),
+            self.o.valid.eq(divider.o.valid),
+            self.o.p.eq(divider.o.p.quotient),
+        ]
+
+        return m
+
+    def _feed(self, m, step):
+        """Elements less their row's maximum into the exponentials, which go in lockstep."""
+        join = self._join
+        wiring.connect(m, wiring.flipped(self.rows), join.rows)
+        wiring.connect(m, wiring.flipped(self.i), join.i)
+        m.d.comb += [
+            join.o.ready.eq(self._exps[0].i.ready),
+            self._exps[0].i.p.tag.last.eq(join.o.p.element.last),
+        ]
+        for lane, exp in enumerate(self._exps):
+            m.d.comb += [
+                exp.i.valid.eq(join.o.valid),
+                exp.i.p.d.eq(join.o.p.element.x[lane] - join.o.p.row.row_max),
+                exp.i.p.i0.eq(join.o.p.row.i0),
+                exp.i.p.tag.mask.eq(join.o.p.element.mask[lane]),
+                exp.o.ready.eq(step),
+            ]

@@ -1,0 +1,101 @@
+"""The feeder takes every word of the stream to its place, a word per cycle, and never ahead of what is free."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hw.matmul.feeder import Feeder
+from hw.spec.config import PRESETS
+from hw.spec.memory import channel_params, pack_stream
+from tests.support.streams import PRESSURES, simulate
+
+
+def instructions(config, rng, count, seed):
+    """Operands, stream words, and per tile (parameters of its columns, weight words of its passes)."""
+    numbers = np.random.default_rng(seed)
+    operands, words, tiles = [], [], []
+    for _ in range(count):
+        passes, outputs, per_channel = rng.randint(1, 3), rng.randint(1, 3 * config.cols), rng.randint(0, 1)
+        mult, shift = rng.getrandbits(32), rng.getrandbits(6)
+        operands.append({
+            "passes": passes - 1, "outputs": outputs - 1, "per_channel": per_channel, "mult": mult, "shift": shift,
+        })  # fmt: skip
+        weights = numbers.integers(-128, 128, (outputs, passes * config.rows)).astype(np.int8)
+        bias, mults = numbers.integers(-(2**31), 2**31, outputs), numbers.integers(0, 2**32, outputs)
+        entries = channel_params(bias, mults, numbers.integers(0, 64, outputs), config) if per_channel else None
+        raw = pack_stream(weights, config, entries).tobytes()
+        own = [int.from_bytes(raw[k : k + config.rows], "little") for k in range(0, len(raw), config.rows)]
+        words += own
+        per_tile = len(own) * config.cols // (-(-outputs // config.cols) * config.cols)
+        for first in range(0, len(own), per_tile):
+            tile = own[first : first + per_tile]
+            heads = tile[: per_tile - passes * config.cols]
+            size = len(heads) // config.cols
+            params = [(0, mult, shift)] * config.cols
+            if per_channel:
+                whole = [
+                    sum(heads[c * size + k] << 8 * config.rows * k for k in range(size)) for c in range(config.cols)
+                ]
+                params = [(x & 0xFFFFFFFF, x >> 32 & 0xFFFFFFFF, x >> 64 & 63) for x in whole]
+            body = tile[len(heads) :]
+            tiles.append((params, [body[k : k + config.cols] for k in range(0, len(body), config.cols)]))
+    return operands, words, tiles
+
+
+@pytest.mark.parametrize("rows", [8, 16])
+@pytest.mark.parametrize("pressure", PRESSURES)
+def test_everything_in_its_place(rows, pressure):
+    config = replace(PRESETS["tiny"], rows=rows)
+    slots, rng = 3, random.Random(rows)
+    dut = Feeder(rows=rows, cols=config.cols, slots=slots)
+    operands, words, tiles = instructions(config, rng, 8, rows)
+    swaps = [body for _, bodies in tiles for body in bodies]  # the weights of every swap
+    log = {"cycles": 0, "accepted": 0}
+
+    async def bench(ctx):
+        issued = taken = swapped = released = passes = 0
+        offered = False
+        shadow, ring, shown = {}, {}, 0
+        while swapped < len(swaps) or released < len(tiles):
+            ctx.set(dut.i.valid, issued < len(operands))
+            if issued < len(operands):
+                ctx.set(dut.i.payload, operands[issued])
+            offered = taken < len(words) and (offered or rng.random() >= pressure)
+            ctx.set(dut.words.valid, offered)
+            ctx.set(dut.words.payload, words[taken] if offered else 0)
+            # A swap needs a whole tile; the slot is free when the drain is done, some time after the tile's first swap.
+            swap = bool(ctx.get(dut.loaded)) and rng.random() >= pressure
+            ctx.set(dut.swap, swap)
+            done = released < shown and rng.random() >= pressure
+            ctx.set(dut.release, done)
+            _, _, ready, accept, load, params, loaded = await ctx.tick().sample(
+                dut.i.ready, dut.words.ready, dut.load, dut.params, dut.loaded
+            )
+            issued += issued < len(operands) and bool(ready)
+            if load.valid:
+                data = sum((load.data[r] & 255) << 8 * r for r in range(rows))
+                assert load.col not in shadow
+                shadow[load.col] = data
+            if swap:
+                assert loaded
+                assert [shadow.pop(c) for c in range(config.cols)] == swaps[swapped]
+                assert not shadow
+                swapped, passes = swapped + 1, passes + 1
+                if passes == len(tiles[shown][1]):
+                    slot = shown % slots
+                    assert [ring.pop((slot, c)) for c in range(config.cols)] == tiles[shown][0]
+                    shown, passes = shown + 1, 0
+            if params.valid:
+                assert (params.slot, params.col) not in ring
+                ring[params.slot, params.col] = (params.bias, params.mult, params.shift)
+            released += done
+            if offered and accept:
+                taken, offered = taken + 1, False
+            log["cycles"] += 1
+            assert log["cycles"] < 40 * len(words)
+
+    simulate(dut, bench)
+    if not pressure:  # one word per cycle, after the first issue and until the last swap and release
+        assert log["cycles"] <= len(words) + 5

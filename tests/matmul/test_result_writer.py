@@ -1,0 +1,128 @@
+"""Results land in their bytes and nowhere else, with a write per word; every small alignment is tried."""
+
+import random
+from itertools import product
+
+import pytest
+
+from hw.matmul.result_writer import ResultWriter
+from tests.support.streams import PRESSURES, simulate
+
+ROWS, WORDS = 8, 64
+
+
+def items_of(o, lanes, cols, values):
+    """The drain's items of an instruction, tile by tile."""
+    size = 8 << o["kind"]
+    for first in range(0, o["outputs"], cols):
+        count = min(cols, o["outputs"] - first)
+        for token in range(o["rows"]):
+            for k in range(0, count, lanes):
+                part = [values[token][first + j] for j in range(k, min(k + lanes, count))]
+                ends = k + lanes >= count
+                tile_end = ends and token == o["rows"] - 1
+                padded = part + [-1] * (lanes - len(part))
+                yield {
+                    "values": [x if x < 1 << (size - 1) else x - (1 << size) for x in padded],
+                    "keep": (1 << len(part)) - 1, "token_end": ends, "tile_end": tile_end,
+                    "end": tile_end and first + count == o["outputs"],
+                }  # fmt: skip
+
+
+def run(instructions, *, lanes, cols, pressure=0.0, seed=0, words=WORDS, until=None):
+    """Bytes written {address: byte}, the writes granted, and cycles; compares retirements on the way."""
+    rng = random.Random(seed)
+    dut = ResultWriter(rows=ROWS, words=words, lanes=lanes)
+    memory, expected, items, writes, faults = {}, {}, [], [], []
+    for o in instructions:
+        size = 1 << o["kind"]
+        values = [[rng.getrandbits(8 * size) for _ in range(o["outputs"])] for _ in range(o["rows"])]
+        items += items_of(o, lanes, cols, values)
+        for token, j in product(range(o["rows"]), range(o["outputs"])):
+            at = o["dest"] + token * o["dest_row"] + j * (o["dest_col"] if o["transpose"] else size)
+            expected |= {at + k: values[token][j] >> 8 * k & 255 for k in range(size)}
+    cycles = [0]
+
+    async def bench(ctx):
+        issued = taken = retired = 0
+        while (retired < len(instructions) or taken < len(items)) and cycles[0] < (until or 3000):
+            ctx.set(dut.i.valid, issued < len(instructions))
+            if issued < len(instructions):
+                o = instructions[issued]
+                names = ("dest", "dest_row", "dest_col", "kind", "transpose")
+                ctx.set(dut.i.payload, {name: o[name] for name in names} | {"index": issued})
+            ready = rng.random() >= pressure
+            ctx.set(dut.write.request.ready, ready)
+            offered = taken < len(items)
+            ctx.set(dut.items.valid, offered)
+            if offered:
+                ctx.set(dut.items.payload, items[taken])
+            _, _, start, accept, valid, request, done, fault = await ctx.tick().sample(
+                dut.i.ready, dut.items.ready, dut.write.request.valid, dut.write.request.payload, dut.retired, dut.fault
+            )
+            issued += issued < len(instructions) and bool(start)
+            taken += offered and bool(accept)
+            retired += bool(done)
+            if fault:
+                faults.append(ctx.get(dut.index))
+            if valid and ready:
+                assert request.mask
+                writes.append(request.address)
+                for k in range(ROWS):
+                    if request.mask >> k & 1:
+                        memory[request.address * ROWS + k] = request.data >> 8 * k & 255
+            cycles[0] += 1
+
+    simulate(dut, bench)
+    return memory, expected, writes, cycles[0], faults
+
+
+def base(**changes):
+    return {
+        "dest": 0, "dest_row": 8, "dest_col": 0, "kind": 0, "transpose": 0, "rows": 1, "outputs": 8,
+    } | changes  # fmt: skip
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+@pytest.mark.parametrize("kind", [0, 1, 2])
+@pytest.mark.parametrize("pressure", PRESSURES)
+def test_every_alignment(lanes, kind, pressure):
+    """dest at every multiple of the element size in a word, outputs 1..9, two tokens that do not touch."""
+    size = 1 << kind
+    instructions = []
+    for shift, outputs in product(range(0, ROWS, size), (1, 4, 9)):
+        instructions.append(base(kind=kind, dest=shift, dest_row=40, rows=2, outputs=outputs))
+    for o in (instructions[:6], instructions[6:12], instructions[12:18], instructions[18:]):
+        if o:
+            for k, instruction in enumerate(o):
+                instruction["dest"] += 80 * k
+            memory, expected, *_ = run(o, lanes=lanes, cols=4, pressure=pressure, seed=kind)
+            assert memory == expected
+
+
+@pytest.mark.parametrize("pressure", PRESSURES)
+def test_transposed(pressure):
+    o = [
+        base(transpose=1, rows=5, outputs=7, dest=3, dest_row=1, dest_col=9),
+        base(transpose=1, rows=3, outputs=6, dest=100, dest_row=40, dest_col=1),
+        base(transpose=1, rows=1, outputs=9, dest=300, dest_row=0, dest_col=20),
+    ]
+    memory, expected, writes, *_ = run(o, lanes=2, cols=4, pressure=pressure)
+    assert memory == expected
+    assert len(writes) == 35 + 18 + 9
+
+
+def test_one_write_per_word_and_tile():
+    """8 outputs of 2 bytes are two words a token; an aligned item takes one cycle."""
+    _, _, writes, cycles, _ = run([base(kind=1, rows=4, dest_row=16)], lanes=2, cols=8)
+    assert writes == list(range(8))
+    assert cycles <= 4 * 4 + 5
+
+
+def test_faults_outside():
+    """The write outside is not made; all before it are."""
+    o = [base(), base(dest=8 * (WORDS - 2), rows=3), base(dest=0)]
+    memory, _, writes, _, faults = run(o, lanes=2, cols=8, until=100)
+    assert writes == [0, WORDS - 2, WORDS - 1]
+    assert max(memory) < ROWS * WORDS
+    assert set(faults) == {1}

@@ -1,0 +1,67 @@
+import pytest
+
+from hw.spec.isa import OPCODE_BITS, OPERANDS, WAIT_BITS, WAITED, Op, encode
+from hw.vector.command import VectorCommand
+from tests.support.streams import simulate
+
+SHAPE = {"rows": 16, "length": 64}
+FULL = {
+    Op.SHIFTMAX_SUM: SHAPE | {"source": 1, "source_row": 2, "i0": 3, "row_max": 1, "stats": 3, "start": 99},
+    Op.SHIFTMAX: SHAPE | {"source": 9, "dest": 8, "dest_row": 7, "i0": 1023, "wide": 1, "dest_plane": 77, "own_max": 1},
+    Op.MOMENTS: SHAPE | {"source": 5, "stats": 2, "wide_source": 1},
+    Op.LAYER_NORM: SHAPE | {"source": 5, "stats": 2, "wide_dest": 1, "params": 999},
+    Op.SHIFT_GELU: SHAPE | {"dest": 6, "i0": 16, "row_max": 1, "mult": 1 << 31, "shift": 63},
+    Op.ADD: SHAPE | {"identity": 44, "identity_row": 3, "mult_identity": 5, "shift_identity": 6, "wide_identity": 1},
+    Op.ADD_MAX: SHAPE | {"identity": 44, "identity_row": 3, "mult_identity": 5, "shift_identity": 6, "stats": 3},
+}
+FIELDS = {
+    "wide": "planes", "params": "other", "identity": "other", "identity_row": "other_row",
+    "mult_identity": "mult_other", "shift_identity": "shift_other", "wide_identity": "wide_other",
+    "start": "mult",
+}  # fmt: skip
+
+
+def load(cases):
+    """[(command fields, illegal)] of each (op, operands) loaded in turn."""
+    dut = VectorCommand(tokens=16, max_row=64, row_max_banks=2, stat_banks=4)
+    seen = []
+
+    async def testbench(ctx):
+        for op, operands in cases:
+            word = int.from_bytes(encode(op, **operands), "little")
+            ctx.set(dut.op, op)
+            ctx.set(dut.operands, word >> (OPCODE_BITS + len(WAITED) * WAIT_BITS))
+            ctx.set(dut.load, 1)
+            await ctx.tick()
+            ctx.set(dut.load, 0)
+            command = ctx.get(dut.command)
+            seen.append(({name: command[name] for name, _ in command.shape()}, ctx.get(dut.illegal)))
+
+    simulate(dut, testbench)
+    return seen
+
+
+def test_every_operand_reaches_its_field():
+    for (op, operands), (command, illegal) in zip(FULL.items(), load(FULL.items()), strict=True):
+        assert not illegal
+        opcodes = ("shiftmax_sum", "shiftmax", "moments", "layer_norm", "shift_gelu", "add", "add_max")
+        expected = ["add", "add_max"] if op is Op.ADD_MAX else [op.name.lower()]
+        assert [name for name in opcodes if command[name]] == expected
+        for field in OPERANDS[op]:
+            value = operands.get(field.name, 1 if field.count else 0) - field.count
+            assert command[FIELDS.get(field.name, field.name)] == value, (op, field.name)
+        names = {FIELDS.get(field.name, field.name) for field in OPERANDS[op]}
+        assert all(command[flag] == 0 for flag in ("wide_source", "wide_other", "wide_dest", "planes", "own_max")
+                   if flag not in names)  # fmt: skip
+
+
+@pytest.mark.parametrize(("op", "change"), [
+    *[(op, {"rows": 17}) for op in FULL],
+    *[(op, {"length": 65}) for op in FULL],
+    *[(op, {"row_max": 2}) for op in (Op.SHIFTMAX_SUM, Op.SHIFTMAX, Op.SHIFT_GELU)],
+    *[(op, {"i0": 0}) for op in (Op.SHIFTMAX_SUM, Op.SHIFTMAX, Op.SHIFT_GELU)],
+    *[(op, {"stats": 4}) for op in (Op.SHIFTMAX_SUM, Op.SHIFTMAX, Op.MOMENTS, Op.LAYER_NORM, Op.ADD_MAX)],
+])  # fmt: skip
+def test_refuses_what_is_not_built(op, change):
+    fine, refused, again = load([(op, FULL[op]), (op, FULL[op] | change), (op, FULL[op])])
+    assert (fine[1], refused[1], again[1]) == (0, 1, 0)

@@ -1,0 +1,180 @@
+# amaranth: UnusedElaboratable=no
+"""The VECTOR engine against the laws: random programs, faults, cycle counts."""
+
+import json
+
+import numpy as np
+import pytest
+
+from hw.spec.config import Config
+from hw.spec.isa import OPCODE_BITS, OPERAND_BITS, Fault, Op, encode
+from hw.vector.engine import VectorEngine
+from sim.machine import Machine
+from tests.support.cocotb import run_bench
+from tests.support.streams import PRESSURES
+from tests.support.vector_driver import run_program
+from tests.support.vector_reference import Program, operand_bits, random_program
+
+WORDS = 512
+EVERYTHING = ["softmax", "norm", "gelu", "add", "biased"]
+
+
+def engine(*, rows=8, lanes=2, scratch_words=WORDS, scratch_latency=2):
+    return VectorEngine(
+        rows=rows,
+        lanes=lanes,
+        tokens=16,
+        row_max_banks=2,
+        stat_banks=2,
+        max_row=1024,
+        scratch_words=scratch_words,
+        scratch_latency=scratch_latency,
+    )
+
+
+def check(run, program):
+    assert run.fault is None
+    assert len(run.retired) == len(program.instructions) == len(run.started)
+    wrong = np.argwhere(run.memory != program.after)
+    assert wrong.size == 0, f"{len(wrong)} bytes differ, first at (word, byte) {wrong[:4].tolist()}"
+
+
+@pytest.mark.parametrize("stall", PRESSURES)
+@pytest.mark.parametrize(("rows", "lanes", "latency"), [(8, 2, 2), (8, 1, 1), (16, 4, 3)])
+def test_random_programs(rows, lanes, latency, stall):
+    calls = EVERYTHING
+    program = random_program(10 * rows + lanes, calls, rows=rows, words=WORDS, max_rows=5, max_length=45)
+    run = run_program(engine(rows=rows, lanes=lanes, scratch_latency=latency), program, stall=stall, seed=lanes)
+    check(run, program)
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_smallest_and_fullest_rows(name):
+    calls = [(name, {"shape": shape}) for shape in ((1, 1), (2, 8), (3, 9), (16, 3), (1, 16))]
+    program = random_program(3, calls, rows=8, words=WORDS, max_rows=16, max_length=64)
+    check(run_program(engine(), program), program)
+
+
+@pytest.mark.parametrize(("wide_source", "wide_dest"), [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_layer_norm_widths(wide_source, wide_dest):
+    calls = [("norm", {"shape": (3, length), "wide_source": wide_source, "wide_dest": wide_dest}) for length in (8, 23)]
+    program = random_program(4, calls, rows=8, words=WORDS, max_rows=16, max_length=64)
+    check(run_program(engine(), program, stall=0.3), program)
+
+
+@pytest.mark.parametrize("wide", [(0, 0, 0), (0, 1, 0), (1, 0, 1), (1, 1, 1), (1, 1, 0), (0, 0, 1)])
+def test_add_widths(wide):
+    program = random_program(5, [("add", {"shape": (3, 19), "wide": wide})], rows=8, words=WORDS, max_rows=16,
+                             max_length=64)  # fmt: skip
+    check(run_program(engine(), program, stall=0.3), program)
+
+
+BUILT = {"rows": 16, "lanes": 2, "tokens": 64, "row_max_banks": 8, "stat_banks": 4, "max_row": 4096}
+RATES = {  # least elements per cycle, from the start of an instruction to its retirement
+    Op.SHIFTMAX_SUM: 1.9, Op.SHIFTMAX: 1.9, Op.MOMENTS: 1.9, Op.LAYER_NORM: 1.9, Op.SHIFT_GELU: 0.95, Op.ADD: 0.95,
+    Op.ADD_MAX: 0.95,
+}  # fmt: skip
+LONG = [
+    ("softmax", {"shape": (24, 200), "wide": 1}),
+    ("norm", {"shape": (20, 768), "wide_source": 1, "wide_dest": 0}),
+    ("gelu", {"shape": (4, 768)}),
+    ("add", {"shape": (16, 192), "wide": (1, 1, 1)}),
+    ("norm", {"shape": (20, 768), "wide_source": 0, "wide_dest": 1}),
+    ("softmax", {"shape": (24, 200), "wide": 0}),
+    ("biased", {"shape": (24, 200), "wide": 0}),
+]
+
+
+def run_compiled(program, folder, *, stall):
+    """`program` on the compiled Verilog of the default sizes: (scratchpad, report)."""
+    words, latency = len(program.before), 2
+    instructions = []
+    for number, (op, operands, row_max) in enumerate(program.instructions):
+        issue = int(op) | operand_bits(op, operands) << OPCODE_BITS | number << (OPCODE_BITS + OPERAND_BITS)
+        bank = operands.get("row_max", 0)
+        instructions.append({"issue": f"{issue:x}", "row_max_bank": bank, "row_max": row_max.tolist()})
+    setting = {"word_bytes": BUILT["rows"], "latency": latency, "tokens": BUILT["tokens"], "stall": stall}
+    files = {name: str(folder / name.lower()) for name in ("PROGRAM", "REPORT")}
+    files |= {name: str(folder / f"{name.lower()}.npy") for name in ("BEFORE", "AFTER")}
+    (folder / "program").write_text(json.dumps(setting | {"instructions": instructions}))
+    np.save(files["BEFORE"], program.before)
+    dut = VectorEngine(**BUILT, scratch_words=words, scratch_latency=latency)
+    assert run_bench(dut, "sim.bench.vector", name="vector", env=files) == 1
+    return np.load(files["AFTER"]), json.loads((folder / "report").read_text())
+
+
+def test_elements_per_cycle(tmp_path):
+    program = random_program(11, LONG, rows=16, words=8192, max_rows=64, max_length=768)
+    memory, report = run_compiled(program, tmp_path, stall=0.0)
+    assert (memory == program.after).all()
+    for (op, operands, _), start, end in zip(program.instructions, report["started"], report["retired"], strict=True):
+        cycles = end - start + 1
+        elements = operands["rows"] * operands["length"]
+        assert elements / cycles >= RATES[op], f"{op.name}: {elements} elements in {cycles} cycles"
+
+
+def test_real_sizes_under_stalls(tmp_path):
+    program = random_program(12, EVERYTHING * 4, rows=16, words=8192, max_rows=24, max_length=200)
+    memory, _ = run_compiled(program, tmp_path, stall=0.4)
+    wrong = np.argwhere(memory != program.after)
+    assert wrong.size == 0, f"{len(wrong)} bytes differ, first at (word, byte) {wrong[:4].tolist()}"
+
+
+def test_next_instruction_starts_at_once():
+    program = random_program(7, ["add", "gelu", "add"], rows=8, words=WORDS, max_rows=3, max_length=20)
+    run = run_program(engine(), program)
+    assert [later - earlier for later, earlier in zip(run.started[1:], run.retired, strict=False)] == [1, 1]
+
+
+def faulty(op, **operands):
+    """A program of one fine instruction and one that faults."""
+    fine = random_program(8, ["add"], rows=8, words=WORDS, max_rows=2, max_length=10)
+    common = {"rows": 2, "length": 16, "source": 0, "source_row": 2}
+    instructions = [*fine.instructions, (op, common | operands, np.zeros(16, np.int64))]
+    return Program(instructions, fine.before, fine.after)
+
+
+@pytest.mark.parametrize(("code", "op", "operands"), [
+    (Fault.ILLEGAL_OPERAND, Op.ADD, {"rows": 17}),
+    (Fault.ILLEGAL_OPERAND, Op.MOMENTS, {"length": 1025}),
+    (Fault.ILLEGAL_OPERAND, Op.SHIFT_GELU, {"i0": 0}),
+    (Fault.ILLEGAL_OPERAND, Op.SHIFTMAX, {"i0": 3, "row_max": 2}),
+    (Fault.ILLEGAL_OPERAND, Op.LAYER_NORM, {"stats": 2}),
+    (Fault.ILLEGAL_OPERAND, Op.ADD_MAX, {"stats": 2}),
+    (Fault.SCRATCH_ADDRESS, Op.ADD, {"source": WORDS}),
+    (Fault.SCRATCH_ADDRESS, Op.ADD, {"identity": WORDS - 1}),
+    (Fault.SCRATCH_ADDRESS, Op.LAYER_NORM, {"params": WORDS - 31}),
+    (Fault.SCRATCH_ADDRESS, Op.SHIFT_GELU, {"i0": 9, "dest": 65535}),
+    (Fault.SCRATCH_ADDRESS, Op.SHIFTMAX_SUM, {"i0": 9, "source": WORDS - 2}),
+])  # fmt: skip
+def test_faults(code, op, operands):
+    program = faulty(op, **operands)
+    run = run_program(engine(), program)
+    assert run.fault is not None
+    assert run.fault[:2] == (code, 1001)
+    assert run.accesses_after_halt == 0
+    assert len(run.retired) == 1
+    assert (run.memory == program.after).all(), "only the instruction before may have written"
+
+
+def test_second_plane_outside():
+    program = faulty(Op.SHIFTMAX, i0=9, dest=WORDS - 1, rows=1, length=8, wide=1, dest_plane=1)
+    run = run_program(engine(), program)
+    assert run.fault[:2] == (Fault.SCRATCH_ADDRESS, 1001)
+    changed = np.argwhere((run.memory != program.after).any(axis=1)).ravel()
+    assert set(changed) <= {WORDS - 1}
+
+
+def test_the_reference_is_the_machine_model():
+    program = random_program(13, EVERYTHING * 3, rows=16, words=8192, max_rows=24, max_length=200)
+    machine = Machine(Config(), {})
+    machine.scratch[:] = program.before
+    for op, operands, row_max in program.instructions:
+        machine.row_max[operands.get("row_max", 0), : len(row_max)] = row_max
+        machine.run(encode(op, **operands) + encode(Op.HALT))
+    assert (machine.scratch == program.after).all()
+
+
+def test_refuses_lanes_that_no_word_fills():
+    with pytest.raises(ValueError, match="lanes must be at most half the 8 bytes of a word, not 8"):
+        engine(lanes=8)

@@ -1,0 +1,57 @@
+# amaranth: UnusedElaboratable=no
+"""Normalize against arith.normalize."""
+
+import random
+
+import numpy as np
+import pytest
+from amaranth.hdl import unsigned
+
+from hw.spec import arith
+from hw.vector.normalize import Normalize
+from tests.support.streams import PRESSURES, run_stream
+
+
+def law(item):
+    return [
+        int(arith.normalize(x, item["mean"], item["factor"], b)) for x, b in zip(item["x"], item["bias"], strict=True)
+    ]
+
+
+def random_item(rng, lanes):
+    """Statistics and elements that can be of one row: |x - mean| * factor is at most 2**31 - 1."""
+    factor = rng.getrandbits(rng.randint(1, 25)) or 1
+    reach = min(((1 << 31) - 1) // factor, 65535)
+    mean = rng.randint(-32768, 32767)
+    x = [max(-32768, min(32767, mean + rng.choice([-reach, reach, rng.randint(-reach, reach)]))) for _ in range(lanes)]
+    bias = [rng.choice([-(1 << 33), (1 << 33) - 1, rng.randint(-(1 << 33), (1 << 33) - 1)]) for _ in range(lanes)]
+    return {"x": x, "mean": mean, "factor": factor, "bias": bias}
+
+
+@pytest.mark.parametrize("pressure", PRESSURES)
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+def test_equals_law(lanes, pressure):
+    rng = random.Random(lanes)
+    items = [random_item(rng, lanes) for _ in range(300)]
+    tagged = [{**x, "tag": k} for k, x in enumerate(items)]
+    got, _ = run_stream(Normalize(lanes=lanes, tag=unsigned(9)), tagged, pressure=pressure)
+    assert got == [{"z": law(x), "tag": k} for k, x in enumerate(items)]
+
+
+def test_the_split_product_is_the_product():
+    y = np.arange(-512, 512)[:, None]
+    factor = np.arange(512)
+    assert np.array_equal((y * factor) >> 1, y * (factor >> 1) + (factor & 1) * (y >> 1))
+
+
+def test_latency():
+    dut = Normalize(lanes=2)
+    item = {"x": [5, 6], "mean": 1, "factor": 77, "bias": [3, 4]}
+    got, cycles = run_stream(dut, [item] * 2)
+    assert cycles == [dut.latency, dut.latency + 1]
+    assert got == [{"z": law(item)}] * 2
+
+
+def test_refuses_no_lanes():
+    with pytest.raises(ValueError, match="lanes must be positive, not 0"):
+        Normalize(lanes=0)

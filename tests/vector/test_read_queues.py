@@ -1,0 +1,82 @@
+import random
+
+import pytest
+
+from hw.vector.read_queues import ReadQueues
+from tests.support.streams import simulate
+
+WORDS = 64
+
+
+@pytest.mark.parametrize(("stall", "latency"), [(0.0, 1), (0.0, 3), (0.5, 1), (0.5, 2)])
+def test_answers_reach_their_queue_in_order(stall, latency):
+    rng = random.Random(latency)
+    dut = ReadQueues(word_bits=64, depth=latency + 6, scratch_words=WORDS, scratch_latency=latency)
+    memory = [rng.getrandbits(64) for _ in range(WORDS)]
+    asked = {name: [rng.randrange(WORDS) for _ in range(120)] for name in ("addresses", "other_addresses")}
+    got = {"addresses": [], "other_addresses": []}
+    sinks = {"addresses": dut.words, "other_addresses": dut.other_words}
+    seen = []
+
+    async def testbench(ctx):
+        answers = [None] * latency
+        sent = dict.fromkeys(asked, 0)
+        held = dict.fromkeys(asked, False)  # an offered address stays
+        cycle = 0
+        while any(len(got[name]) < len(asked[name]) for name in asked):
+            for name in asked:
+                source = getattr(dut, name)
+                held[name] = sent[name] < len(asked[name]) and (held[name] or rng.random() >= stall)
+                ctx.set(source.valid, int(held[name]))
+                if held[name]:
+                    ctx.set(source.payload, asked[name][sent[name]])
+                ctx.set(sinks[name].ready, int(rng.random() >= stall))
+            ctx.set(dut.port.request.ready, int(rng.random() >= stall))
+            answer = answers.pop(0)
+            ctx.set(dut.port.valid, int(answer is not None))
+            ctx.set(dut.port.data, rng.getrandbits(64) if answer is None else answer)
+            request, granted, address = [
+                ctx.get(signal) for signal in (dut.port.request.valid, dut.port.request.ready, dut.port.request.payload)
+            ]
+            for name in asked:
+                source, sink = getattr(dut, name), sinks[name]
+                if held[name] and ctx.get(source.ready):
+                    sent[name] += 1
+                    held[name] = False
+                if ctx.get(sink.valid) and ctx.get(sink.ready):
+                    got[name].append(ctx.get(sink.payload))
+            answers.append(memory[address] if request and granted else None)
+            assert not ctx.get(dut.outside)
+            await ctx.tick()
+            cycle += 1
+            assert cycle < 3000
+        seen.append(cycle)
+
+    simulate(dut, testbench)
+    for name, addresses in asked.items():
+        assert got[name] == [memory[address] for address in addresses]
+    if not stall:
+        assert seen[0] <= 240 + latency + 4, "a word per cycle"
+
+
+def test_nothing_is_read_outside_or_when_halted():
+    dut = ReadQueues(word_bits=64, depth=8, scratch_words=WORDS, scratch_latency=2)
+
+    async def testbench(ctx):
+        ctx.set(dut.port.request.ready, 1)
+        ctx.set(dut.addresses.valid, 1)
+        ctx.set(dut.addresses.payload, WORDS - 1)
+        await ctx.tick()
+        assert ctx.get(dut.port.request.valid)
+        assert ctx.get(dut.port.request.payload) == WORDS - 1
+        ctx.set(dut.halt, 1)
+        assert not ctx.get(dut.port.request.valid)
+        ctx.set(dut.halt, 0)
+        ctx.set(dut.addresses.payload, WORDS)
+        await ctx.tick()
+        for _ in range(4):
+            assert ctx.get(dut.outside)
+            assert not ctx.get(dut.port.request.valid)
+            await ctx.tick()
+
+    simulate(dut, testbench)

@@ -1,0 +1,85 @@
+import random
+
+import pytest
+from amaranth.sim import Simulator
+
+from hw.vector.row_statistics import RowStatistics
+
+TOKENS = 16
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+def test_keeps_and_walks(stall):
+    rng = random.Random(2)
+    dut = RowStatistics(tokens=TOKENS, row_max_banks=2, stat_banks=4)
+    maxima = [rng.randrange(-128, 128) for _ in range(2 * TOKENS)]
+    kept = {}
+
+    async def row_max_ram(ctx):
+        async for _, _, address in ctx.tick().sample(dut.row_max_address):
+            ctx.set(dut.row_max_data, maxima[address])
+
+    async def testbench(ctx):
+        for bank, rows in ((0, 16), (3, 5), (1, 1), (0, 7)):
+            ctx.set(dut.rows_m1, rows - 1)
+            ctx.set(dut.stat_bank, bank)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            for row in range(rows):
+                value = {"mean": rng.randrange(-(1 << 16), 1 << 16), "factor": rng.randrange(1 << 25)}
+                kept[bank, row] = value
+                ctx.set(dut.write, {"valid": 1, "mean": 1, "factor": 1, "value": value})
+                _, _, done = await ctx.tick().sample(dut.done)
+                assert done == (row == rows - 1)
+                ctx.set(dut.write.valid, 0)
+                await ctx.tick().repeat(rng.randrange(1, 3))
+        ctx.set(dut.start, 1)
+        ctx.set(dut.stat_bank, 3)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        for row, half in enumerate(("mean", "factor", "mean")):
+            kept[3, row][half] = rng.randrange(1 << 16)
+            value = {"mean": 1, "factor": 1} | {half: kept[3, row][half]}
+            ctx.set(dut.write, {"valid": 1, "mean": half == "mean", "factor": half == "factor", "value": value})
+            await ctx.tick()
+        ctx.set(dut.write.valid, 0)
+        for bank, rows, max_bank in ((0, 16, 1), (3, 5, 0), (3, 5, None), (1, 1, 1), (0, 7, 0)):
+            ctx.set(dut.own_max, max_bank is None)
+            max_bank = max_bank or 0
+            ctx.set(dut.rows_m1, rows - 1)
+            ctx.set(dut.stat_bank, bank)
+            ctx.set(dut.row_max_bank, max_bank)
+            ctx.set(dut.walk, 1)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            row = cycles = 0
+            while row < rows:
+                ctx.set(dut.o.ready, int(rng.random() >= stall))
+                _, _, valid, ready, item = await ctx.tick().sample(dut.o.valid, dut.o.ready, dut.o.payload)
+                cycles += 1
+                if valid and ready:
+                    own = (kept[bank, row]["mean"] + 128) % 256 - 128
+                    assert item.row_max == (own if ctx.get(dut.own_max) else maxima[max_bank * TOKENS + row])
+                    assert item.factor == kept[bank, row]["factor"]
+                    row += 1
+            assert stall or cycles == 2 * rows
+            ctx.set(dut.o.ready, 1)
+            for _ in range(6):
+                assert not ctx.get(dut.o.valid), "more rows than there are"
+                await ctx.tick()
+        ctx.set(dut.walk, 0)
+        ctx.set(dut.lookup, 1)
+        for (bank, row), value in kept.items():
+            ctx.set(dut.stat_bank, bank)
+            ctx.set(dut.row, row)
+            await ctx.tick()
+            found = ctx.get(dut.found)
+            assert {"mean": found.mean, "factor": found.factor} == value
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_process(row_max_ram)
+    simulator.add_testbench(testbench)
+    simulator.run()

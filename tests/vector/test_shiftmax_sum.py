@@ -1,0 +1,71 @@
+# amaranth: UnusedElaboratable=no
+"""ShiftmaxSum against arith.shiftmax_sum."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hw.spec import arith
+from hw.vector.shiftmax_sum import ShiftmaxSum
+from tests.support.rows import beats
+from tests.support.streams import PRESSURES, run_streams
+
+GOLDEN = sorted((Path(__file__).parents[1] / "data" / "units").glob("softmax_*.npz"))
+
+
+def run(dut, rows, factors, start=0, **kwargs):
+    heads = [{"row_max": int(max(row)), "i0": int(i0)} for row, i0 in zip(rows, factors, strict=True)]
+    kwargs["constants"] = {"start": start}
+    got, cycles = run_streams(dut, {"rows": heads, "i": beats(rows, dut.lanes)}, {"o": len(rows)}, **kwargs)
+    return got["o"], cycles["o"]
+
+
+def law(rows, factors, start=0):
+    return [int(arith.shiftmax_sum(row, max(row), i0, start=start)) for row, i0 in zip(rows, factors, strict=True)]
+
+
+@pytest.mark.parametrize("pressure", PRESSURES)
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+def test_equals_law(lanes, pressure):
+    """Rows of one element, of every remainder of the lanes, extreme ones, and totals that saturate."""
+    rng = np.random.default_rng(lanes)
+    rows = [rng.integers(-128, 128, size) for size in (1, 2, 3, 4, 5, 8, 1, 17, 49, 30)]
+    factors = [*rng.integers(1, 64, 5), 1023, 1, 20, 16, 511]
+    rows += [np.full(80, 127), np.full(64, -128), np.full(65, -128), np.arange(-128, 128), np.full(130, 5)]
+    factors += [1023, 1023, 1023, 23, 1023]
+    assert run(ShiftmaxSum(lanes=lanes), rows, factors, pressure=pressure)[0] == law(rows, factors)
+
+
+@pytest.mark.parametrize("start", [1, 21 * 40, (1 << 22) - 1])
+def test_sum_that_begins_elsewhere(start):
+    """Every row begins there, also the one after a row that saturates."""
+    rows = [np.arange(-20, 29), np.full(130, 5), np.arange(1), np.arange(-30, 0)]
+    factors = [21, 1023, 1, 3]
+    assert run(ShiftmaxSum(lanes=2), rows, factors, start)[0] == law(rows, factors, start)
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_equals_the_official_modules(path):
+    """Their output is that of the factor, applied by the law."""
+    with np.load(path) as golden:
+        x, i0, bits, out = golden["x"][:6], int(golden["I0"]), int(golden["out_bits"]), golden["out"][:6]
+    rows = x.reshape(-1, x.shape[-1]).astype(np.int64)
+    factors, _ = run(ShiftmaxSum(lanes=2), rows, [i0] * len(rows))
+    applied = arith.shiftmax_apply(rows, rows.max(axis=1)[:, None], np.array(factors)[:, None], i0, bits)
+    assert np.array_equal(applied, out.reshape(rows.shape))
+
+
+def test_latency():
+    """A row of 197 hides the division of the one before; a short one waits for it."""
+    dut = ShiftmaxSum(lanes=2)
+    _, cycles = run(dut, [np.arange(197) - 99] * 3, [20] * 3)
+    assert cycles == [dut.latency + 98 + 99 * k for k in range(3)]
+    _, cycles = run(dut, [np.arange(3)] * 4, [20] * 4)
+    assert [b - a for a, b in pairwise(cycles)] == [dut.row_cycles] * 3
+
+
+def test_refuses_no_lanes():
+    with pytest.raises(ValueError, match="lanes must be positive, not 0"):
+        ShiftmaxSum(lanes=0)
