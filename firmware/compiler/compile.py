@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from firmware.compiler import swin, vit
 from firmware.compiler.program import CompileError, Layer, Program
+from firmware.families import swin, vit
 from hw.spec.config import Config
 from hw.spec.model import Model
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from firmware.families.swin.graph import swin
+from firmware.families.vit.graph import vit
 from firmware.ivit.builder import Builder
-from firmware.ivit.swin import swin
-from firmware.ivit.vit import vit
 from hw.spec.model import Model, ModelError, validate
 
 __all__ = ["assemble", "depths_of", "model_from_state", "network"]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware.ivit.windows import gathered
+from firmware.families.swin.relative import gathered
 from hw.spec.laws import evaluate
 from hw.spec.model import Node
 

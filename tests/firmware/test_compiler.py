@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from firmware.compiler import CompileError, compile_model
-from firmware.compiler.vit.place import cuts
+from firmware.families.vit.place import cuts
 from hw.spec import isa
 from hw.spec.config import PRESETS, Config
 from sim import golden

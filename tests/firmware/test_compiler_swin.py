@@ -7,14 +7,14 @@ import pytest
 
 from firmware.compiler import CompileError, Layer, compile_model
 from firmware.compiler.scheduler import Item, Scheduler
-from firmware.compiler.swin.constants import constants
-from firmware.compiler.swin.ends import divisor
-from firmware.compiler.swin.grid import Area, Grid, cut
-from firmware.compiler.swin.pattern import recognise
-from firmware.compiler.swin.plan import Plan
-from firmware.compiler.swin.windows import mask, rectangles
-from firmware.compiler.swin.worker import parts
-from firmware.ivit.windows import shift_mask
+from firmware.families.swin.constants import constants
+from firmware.families.swin.ends import divisor
+from firmware.families.swin.grid import Area, Grid, cut
+from firmware.families.swin.pattern import recognise
+from firmware.families.swin.plan import Plan
+from firmware.families.swin.relative import shift_mask
+from firmware.families.swin.windows import mask, rectangles
+from firmware.families.swin.worker import parts
 from hw.spec import arith, isa
 from hw.spec.config import PRESETS, Config
 from hw.spec.model import Node

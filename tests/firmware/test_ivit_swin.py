@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from firmware.families.swin.graph import mask_excludes
+from firmware.families.swin.relative import relative_position_index, shift_mask
 from firmware.ivit import model_from_state
-from firmware.ivit.swin import mask_excludes
-from firmware.ivit.windows import relative_position_index, shift_mask
 from firmware.model_file import load_model, save_model
 from hw.spec.model import ModelError, Node, validate, values
 from sim import golden

@@ -5,8 +5,8 @@ import pytest
 
 from firmware.__main__ import main
 from firmware.architectures import ARCHITECTURES, architecture
-from firmware.compiler.vit.pattern import recognise
 from firmware.errors import UserError
+from firmware.families.vit.pattern import recognise
 from firmware.make_model import float_weights, images, make_model
 from firmware.model_file import load_model
 from firmware.preprocess import to_int8

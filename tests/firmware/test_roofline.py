@@ -9,7 +9,7 @@ from rich.console import Console
 
 from firmware.architectures import architecture
 from firmware.compiler import compile_model
-from firmware.compiler.vit.pattern import recognise
+from firmware.families.vit.pattern import recognise
 from firmware.make_model import make_model
 from firmware.profile import LayerProfile
 from firmware.roofline import EFFICIENCY, Point, as_json, merged, print_roofline, roofline, svg, total

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 from firmware.compiler.allocator import Buffer
 from firmware.compiler.dependencies import Access
 from firmware.compiler.scheduler import Stream, Task
-from firmware.compiler.swin.constants import bias_name
-from firmware.compiler.swin.grid import Area
-from firmware.compiler.swin.pattern import Block, Stage
-from firmware.compiler.swin.windows import Rectangle
-from firmware.compiler.swin.worker import Steps, Worker, parts
 from firmware.compiler.tasks import Pattern
+from firmware.families.swin.constants import bias_name
+from firmware.families.swin.grid import Area
+from firmware.families.swin.pattern import Block, Stage
+from firmware.families.swin.windows import Rectangle
+from firmware.families.swin.worker import Steps, Worker, parts
 from hw.spec.isa import Kind, Region
 from hw.spec.memory import align, tiles
 
 if TYPE_CHECKING:
-    from firmware.compiler.swin.layout import StageLayout
-    from firmware.compiler.swin.plan import Plan
+    from firmware.families.swin.layout import StageLayout
+    from firmware.families.swin.plan import Plan
 
 __all__ = ["BlockSteps"]
 

@@ -1,5 +1,5 @@
 """Swin: attention in windows that are rectangles of the token grid, and merging between stages."""
 
-from firmware.compiler.swin.place import place
+from firmware.families.swin.place import place
 
 __all__ = ["place"]

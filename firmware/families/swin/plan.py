@@ -18,14 +18,14 @@ from firmware.compiler.allocator import Arena
 from firmware.compiler.image import ModelImage
 from firmware.compiler.program import Checkpoint, Layer
 from firmware.compiler.scheduler import Item, Scheduler, most_slots
-from firmware.compiler.swin.block import BlockSteps
-from firmware.compiler.swin.ends import EndSteps
-from firmware.compiler.swin.grid import Area, cut
-from firmware.compiler.swin.layout import Layout
-from firmware.compiler.swin.pattern import SwinTransformer
-from firmware.compiler.swin.windows import Rectangle
-from firmware.compiler.swin.worker import Steps, parts
 from firmware.compiler.tasks import Tasks
+from firmware.families.swin.block import BlockSteps
+from firmware.families.swin.ends import EndSteps
+from firmware.families.swin.grid import Area, cut
+from firmware.families.swin.layout import Layout
+from firmware.families.swin.pattern import SwinTransformer
+from firmware.families.swin.windows import Rectangle
+from firmware.families.swin.worker import Steps, parts
 from hw.spec.config import Config
 from hw.spec.memory import align, param_words
 from hw.spec.model import Model

@@ -9,13 +9,13 @@ from firmware.compiler.allocator import Buffer
 from firmware.compiler.dependencies import Access
 from firmware.compiler.scheduler import Stream, Task
 from firmware.compiler.tasks import Pattern
-from firmware.compiler.vit.pattern import Block
+from firmware.families.vit.pattern import Block
 from hw.spec.isa import Kind, Region
 from hw.spec.memory import align
 from hw.spec.model import Node
 
 if TYPE_CHECKING:
-    from firmware.compiler.vit.plan import Plan
+    from firmware.families.vit.plan import Plan
 
 __all__ = ["Steps", "SuperTile"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from firmware.compiler.image import ModelImage
-from firmware.compiler.vit.pattern import VisionTransformer
+from firmware.families.vit.pattern import VisionTransformer
 from hw.spec import arith, memory
 from hw.spec.config import Config
 from hw.spec.model import Model

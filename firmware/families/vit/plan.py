@@ -17,9 +17,9 @@ from firmware.compiler.image import ModelImage
 from firmware.compiler.program import Checkpoint, CompileError
 from firmware.compiler.scheduler import Item
 from firmware.compiler.tasks import Tasks
-from firmware.compiler.vit.constants import attention_words
-from firmware.compiler.vit.pattern import VisionTransformer
-from firmware.compiler.vit.super_tile import Steps, SuperTile
+from firmware.families.vit.constants import attention_words
+from firmware.families.vit.pattern import VisionTransformer
+from firmware.families.vit.super_tile import Steps, SuperTile
 from hw.spec.config import Config
 from hw.spec.memory import align
 from hw.spec.model import Model

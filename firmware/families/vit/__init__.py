@@ -1,5 +1,5 @@
 """ViT and DeiT: every token attends to every token, through class token and equal blocks."""
 
-from firmware.compiler.vit.place import place
+from firmware.families.vit.place import place
 
 __all__ = ["place"]

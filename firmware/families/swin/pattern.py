@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from firmware.compiler.program import CompileError
-from firmware.compiler.swin.windows import mask
+from firmware.families.swin.windows import mask
 from hw.spec.model import Model, Node
 
 __all__ = ["Block", "Merge", "Stage", "SwinTransformer", "recognise"]

@@ -8,9 +8,9 @@ from functools import partial
 from firmware.compiler.placed import Layers, Placed
 from firmware.compiler.program import CompileError
 from firmware.compiler.scheduler import Item, most_slots
-from firmware.compiler.swin.constants import constants
-from firmware.compiler.swin.pattern import SwinTransformer, recognise
-from firmware.compiler.swin.plan import Plan
+from firmware.families.swin.constants import constants
+from firmware.families.swin.pattern import SwinTransformer, recognise
+from firmware.families.swin.plan import Plan
 from hw.spec.config import Config
 from hw.spec.memory import align
 from hw.spec.model import Model

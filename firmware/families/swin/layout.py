@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firmware.compiler.swin.grid import Grid
-from firmware.compiler.swin.pattern import Stage, SwinTransformer
-from firmware.compiler.swin.windows import Rectangle, rectangles
+from firmware.families.swin.grid import Grid
+from firmware.families.swin.pattern import Stage, SwinTransformer
+from firmware.families.swin.windows import Rectangle, rectangles
 from hw.spec import memory
 from hw.spec.config import Config
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from firmware.compiler.allocator import Buffer
 from firmware.compiler.scheduler import Task
-from firmware.compiler.swin.grid import Area, Grid, cut
+from firmware.families.swin.grid import Area, Grid, cut
 from hw.spec.isa import Kind, Region
 from hw.spec.model import Node
 
 if TYPE_CHECKING:
-    from firmware.compiler.swin.plan import Plan
+    from firmware.families.swin.plan import Plan
 
 __all__ = ["Steps", "Worker", "parts"]
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware.compiler.image import ModelImage
-from firmware.compiler.swin.pattern import Block, Stage, SwinTransformer
-from firmware.compiler.swin.windows import Rectangle, rectangles
+from firmware.families.swin.pattern import Block, Stage, SwinTransformer
+from firmware.families.swin.windows import Rectangle, rectangles
 from hw.spec.config import Config
 from hw.spec.memory import align
 from hw.spec.model import Model

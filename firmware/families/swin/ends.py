@@ -8,9 +8,9 @@ import numpy as np
 
 from firmware.compiler.allocator import Buffer
 from firmware.compiler.program import CompileError
-from firmware.compiler.swin.grid import Area, Grid, cut
-from firmware.compiler.swin.pattern import Stage
-from firmware.compiler.swin.worker import Steps, Worker, parts
+from firmware.families.swin.grid import Area, Grid, cut
+from firmware.families.swin.pattern import Stage
+from firmware.families.swin.worker import Steps, Worker, parts
 from hw.spec import arith
 from hw.spec.isa import Kind, Region
 from hw.spec.memory import align

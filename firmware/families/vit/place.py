@@ -7,9 +7,9 @@ from math import lcm
 from firmware.compiler.placed import Layers, Placed
 from firmware.compiler.program import CompileError
 from firmware.compiler.scheduler import Scheduler, most_slots
-from firmware.compiler.vit.constants import constants
-from firmware.compiler.vit.pattern import VisionTransformer, recognise
-from firmware.compiler.vit.plan import Plan
+from firmware.families.vit.constants import constants
+from firmware.families.vit.pattern import VisionTransformer, recognise
+from firmware.families.vit.plan import Plan
 from hw.spec.config import Config
 from hw.spec.memory import align
 from hw.spec.model import Model

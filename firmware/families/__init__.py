@@ -1,0 +1,1 @@
+"""The families of networks: one folder each, with everything that only that family knows."""
