@@ -45,13 +45,16 @@ class Dataset:
     def targets(self, model: Model) -> NDArray[np.int64] | None:
         """Each image's class number in `model`, None if unknown. Raises UserError for classes the model lacks.
 
-        Folder names that are all among the model's labels say which class they are; otherwise their order does.
+        Folder names that are all among the model's labels say which class they are; else, if all are numbers, the
+        numbers do, as they are; else their order does.
         """
         if self.labels is None:
             return None
         labels = self.labels
         if self.classes and set(self.classes) <= set(model.labels):
             labels = np.array([model.labels.index(name) for name in self.classes], np.int64)[labels]
+        elif self.classes and all(map(_is_number, self.classes)):
+            labels = np.array([int(name) for name in self.classes], np.int64)[labels]
         elif self.classes and len(self.classes) != model.classes:
             raise UserError(
                 f"{self.source} has {len(self.classes)} class folders, but {model.name} tells {model.classes} classes"
@@ -68,7 +71,8 @@ def open_dataset(
 ) -> Dataset:
     """What `source` names: a ``.npy`` file, image files, a folder of images, or a folder with one folder per class.
 
-    Classes are numbered in the order of their folders' names. `labels` is a ``.npy`` file of class numbers; `limit`
+    Class folders come in the order of their names, of their numbers if they are numbers. `labels` is a ``.npy`` file of
+    class numbers, or a text file with one on each line, after the image's file name or in the images' order. `limit`
     takes only the first images (of a folder with classes: one of each class in turn). Raises UserError.
     """
     if limit is not None and limit < 1:
@@ -83,7 +87,7 @@ def open_dataset(
         found = Dataset(source=str(first), images=_array(first)[:limit])
     else:
         found = _files(paths, limit)
-    return found if labels is None else replace(found, labels=_labels(labels, len(found)))
+    return found if labels is None else replace(found, labels=_labels(Path(labels), found), classes=())
 
 
 def _files(paths: list[Path], limit: int | None) -> Dataset:
@@ -102,11 +106,44 @@ def _array(path: Path) -> NDArray[Any]:
     return images
 
 
-def _labels(path: str | Path, count: int) -> NDArray[np.int64]:
-    labels = load_array(path, "of labels")
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) < count:
-        raise UserError(f"{path} must hold at least {count} class numbers, not {labels.dtype} {list(labels.shape)}")
-    return labels[:count].astype(np.int64)
+def _labels(path: Path, dataset: Dataset) -> NDArray[np.int64]:
+    labels = load_array(path, "of labels") if path.suffix == ".npy" else _text_labels(path, dataset)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) < len(dataset):
+        raise UserError(
+            f"{path} must hold at least {len(dataset)} class numbers, not {labels.dtype} {list(labels.shape)}"
+        )
+    return labels[: len(dataset)].astype(np.int64)
+
+
+def _text_labels(path: Path, dataset: Dataset) -> NDArray[np.int64]:
+    """Class numbers in lines ``NUMBER`` or, as the lists of ImageNet's validation set are, ``FILE NUMBER``."""
+    try:
+        lines = [line.split() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} must be a .npy file or text of class numbers: {error}") from None
+    for number, line in enumerate(lines, start=1):
+        if len(line) != len(lines[0]) or len(line) > 2 or not _is_number(line[-1]):
+            raise UserError(
+                f"line {number} of {path} must be a class number, or a file and one, not {' '.join(line)!r}"
+            )
+    if not lines or len(lines[0]) == 1:
+        return np.array([int(line[0]) for line in lines], np.int64)
+    if isinstance(dataset.images, np.ndarray):
+        raise UserError(f"{path} names image files, but {dataset.source} is an array; give one class number a line")
+    known = {Path(name).name: int(number) for name, number in lines}
+    for image in dataset.images:
+        if image.name not in known:
+            raise UserError(f"{path} has no class for {image.name}")
+    return np.array([known[image.name] for image in dataset.images], np.int64)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10
+
+
+def _by_name(path: Path) -> tuple[int, str]:
+    """Numbers in their order, before names."""
+    return (int(path.name) if _is_number(path.name) else 10**10, path.name)
 
 
 def _images(folder: Path) -> list[Path]:
@@ -115,9 +152,14 @@ def _images(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in known and p.name[0] != "." and p.is_file())
 
 
+def _is_litter(folder: Path) -> bool:
+    """Hidden, or what macOS puts beside the contents of an archive."""
+    return folder.name[0] == "." or folder.name == "__MACOSX"
+
+
 def _folder(folder: Path, limit: int | None) -> Dataset:
     direct = _images(folder)
-    classes = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+    classes = sorted((path for path in folder.iterdir() if path.is_dir() and not _is_litter(path)), key=_by_name)
     by_class = [_images(path) for path in classes]
     if direct and any(by_class):
         raise UserError(f"folder {folder} holds images both directly and in class folders: {direct[0].name} for one")

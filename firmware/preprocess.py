@@ -49,16 +49,33 @@ class Frame(Protocol):
 def read_image(path: str | Path, frame: Frame) -> NDArray[np.uint8]:
     """Pixels [C, H, W] of an image file (JPEG, PNG, ...) as a model takes them. Raises UserError.
 
-    An orientation tag is ignored and transparency dropped, as in training and validation of the field.
+    An orientation tag is ignored and transparency dropped, as in training and validation of the field. 16-bit and
+    float pixels are scaled to 8 bits, 65535 and 1.0 to 255; floats beyond 0..1 and 32-bit integers have no known range
+    and are refused.
     """
     mode = _MODES.get(frame.image[0])
     if mode is None:
         raise UserError(f"{path} has 1 or 3 channels, but the model takes {frame.image[0]}")
     try:
         with Image.open(path, formats=FORMATS) as image:
-            return fit(image.convert(mode), frame)
+            return fit(_eight_bits(image).convert(mode), frame)
     except (OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise UserError(f"{path} is not a whole image: {error}") from None
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """`image` with 8 bits a channel, rounded to nearest, where Pillow's conversion would clip. Raises ValueError."""
+    if image.mode == "I" and image.format not in {"PNG", "PPM"}:  # those have samples of at most 65535
+        raise ValueError("its pixels are 32-bit integers of no known range; save it with 8 or 16 bits")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        pixels = np.asarray(image).astype(np.int64)
+        return Image.fromarray(((pixels * 255 + 32767) // 65535).astype(np.uint8))
+    if image.mode == "F":
+        values = np.asarray(image, np.float64)
+        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
+            raise ValueError(f"float pixels must be from 0 to 1, not {values.min():g} to {values.max():g}")
+        return Image.fromarray(np.rint(values * 255).astype(np.uint8))
+    return image
 
 
 def fit(image: Image.Image, frame: Frame) -> NDArray[np.uint8]:

@@ -110,7 +110,7 @@ def _read_labels(path: str | None, classes: int) -> tuple[str, ...]:
     if path is None:
         return ()
     try:
-        names = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip())
+        names = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip())
     except UnicodeDecodeError as error:
         raise UserError(f"{path} must be a text file, a class name a line: {error}") from None
     if len(names) != classes:

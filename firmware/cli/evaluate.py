@@ -26,7 +26,9 @@ def register(commands: Any) -> None:
     command.set_defaults(function=evaluate_command)
     command.add_argument("model")
     command.add_argument("images", help="folder with a folder per class, or .npy with --labels")
-    command.add_argument("--labels", help=".npy, class numbers")
+    command.add_argument(
+        "--labels", help=".npy of class numbers, or text: one a line, after the file's name if you like"
+    )
     command.add_argument("--count", type=int, help="use only COUNT images, of each class in turn")
     command.add_argument("--device", default="golden", help="golden (default), or sim:BOARD")
     command.add_argument("--batch", type=int, default=32, help="images a worker takes at a time")

@@ -38,7 +38,10 @@ def register(commands: Any) -> None:
             "--images", required=True, nargs="+", metavar="IMAGES",
             help="image files, a folder of images or of class folders, or .npy",
         )  # fmt: skip
-        run.add_argument("--labels", help=".npy, class numbers; prints the accuracy")
+        run.add_argument(
+            "--labels",
+            help=".npy of class numbers, or text: one a line, after the file's name if you like; prints the accuracy",
+        )
         run.add_argument("--count", type=int, help="use only the first COUNT images")
         run.add_argument(
             "--device", default="sim:arty_a7", help="golden, sim:BOARD, serial:PORT or udp:IP (default sim:arty_a7)"

@@ -113,7 +113,7 @@ def test_trained_network_keeps_its_accuracy(tmp_path, capsys):
 
 
 def test_options_reach_the_model(tmp_path):
-    (tmp_path / "names").write_text("\n".join("abcdefghij"))
+    (tmp_path / "names").write_text("\n".join("abcdefghij"), encoding="utf-8-sig")  # as some editors write
     options = [*CASES["small_vit_t"][0], "--attention-bits", "8", "--labels", str(tmp_path / "names"), "--mean", "0.5"]
     checkpoint = stored(tmp_path / "state", load("small_vit_t", "state"))
     model = imported(checkpoint, tmp_path, *options, "--std", "0.25", "--crop", "0.9", "--name", "mine")

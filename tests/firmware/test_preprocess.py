@@ -87,6 +87,34 @@ def test_files_of_every_kind(tmp_path):
     np.testing.assert_array_equal(gray[0], fit(image.convert("L"), frame(1, 32))[0])
 
 
+def test_deep_pixels_are_scaled_not_clipped(tmp_path):
+    """16 bits a channel and floats show the picture that 8 bits show."""
+    eight = np.asarray(picture(40, 50).convert("L"))
+    Image.fromarray(eight).save(tmp_path / "8.png")
+    wanted = read_image(tmp_path / "8.png", frame(3, 32))
+    deep = (eight.astype(np.uint16) * 257).astype(np.uint16)
+    for name in ("16.png", "16.tiff"):
+        Image.fromarray(deep).save(tmp_path / name)
+    (tmp_path / "16.pgm").write_bytes(b"P5 %d %d 65535\n" % deep.shape[::-1] + deep.astype(">u2").tobytes())
+    Image.fromarray((eight / 255).astype(np.float32)).save(tmp_path / "float.tiff")
+    for name in ("16.png", "16.tiff", "16.pgm", "float.tiff"):
+        np.testing.assert_array_equal(read_image(tmp_path / name, frame(3, 32)), wanted, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (np.full((20, 20), 200, np.float32), "float pixels must be from 0 to 1, not 200 to 200"),
+        (np.full((20, 20), np.nan, np.float32), "float pixels must be from 0 to 1, not nan to nan"),
+        (np.full((20, 20), 70000, np.int32), "its pixels are 32-bit integers of no known range"),
+    ],
+)
+def test_pixels_of_unknown_range_are_refused(tmp_path, pixels, message):
+    Image.fromarray(pixels).save(tmp_path / "x.tiff")
+    with pytest.raises(UserError, match=f"x.tiff is not a whole image: {message}"):
+        read_image(tmp_path / "x.tiff", frame(high=16))
+
+
 @pytest.fixture
 def folders(tmp_path):
     """Two classes, three and two images, and files that are no images."""
@@ -116,6 +144,50 @@ def test_names_of_classes_say_which_they_are(folders):
     assert open_dataset(folders).targets(model).tolist() == [2, 2, 2, 0, 0]
     with pytest.raises(UserError, match="has 2 class folders, but m tells 3 classes"):
         open_dataset(folders).targets(SimpleNamespace(name="m", classes=3, labels=()))
+
+
+def test_numbered_folders_are_class_numbers(tmp_path):
+    for name in (*map(str, range(12)), "__MACOSX", ".cache"):
+        (tmp_path / name).mkdir()
+        picture(20, 20).save(tmp_path / name / "a.png")
+    dataset = open_dataset(tmp_path)
+    assert dataset.classes == tuple(map(str, range(12)))
+    assert dataset.targets(SimpleNamespace(name="m", classes=12, labels=())).tolist() == list(range(12))
+    assert dataset.targets(SimpleNamespace(name="m", classes=1000, labels=())).tolist() == list(range(12))
+    with pytest.raises(UserError, match="class numbers must be from 0 to 9, not 0 to 11"):
+        dataset.targets(SimpleNamespace(name="m", classes=10, labels=()))
+
+
+def test_labels_of_text(tmp_path):
+    """Numbers in the images' order, or after file names in any order, with a byte-order mark or without."""
+    model = SimpleNamespace(name="m", classes=10, labels=())
+    paths = [tmp_path / f"{name}.png" for name in "abc"]
+    for path in paths:
+        picture(20, 20).save(path)
+    labels = tmp_path / "labels.txt"
+    for text in ("\ufeff3\n1\n4\n", "c.png 4\na.png 3\nb.png 1\nother.png 9\n", "val/b.png 1\na.png 3\nc.png 4"):
+        labels.write_text(text, encoding="utf-8")
+        assert open_dataset(paths, labels).targets(model).tolist() == [3, 1, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("3\ncat\n", "line 2 of .*labels.txt must be a class number, or a file and one, not 'cat'"),
+        ("3\n-1\n", "line 2 of .* not '-1'"),
+        ("a.png 3\n1\n", "line 2 of .* not '1'"),
+        ("a.png 3\n", "labels.txt has no class for b.png"),
+        ("3\n", "must hold at least 2 class numbers, not int64 .1."),
+        ("", "must hold at least 2 class numbers, not int64 .0."),
+    ],
+)
+def test_text_that_holds_no_labels(tmp_path, text, message):
+    paths = [tmp_path / f"{name}.png" for name in "ab"]
+    for path in paths:
+        picture(20, 20).save(path)
+    (tmp_path / "labels.txt").write_text(text)
+    with pytest.raises(UserError, match=message):
+        open_dataset(paths, tmp_path / "labels.txt")
 
 
 def broken(name, content):
