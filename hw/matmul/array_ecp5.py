@@ -3,7 +3,8 @@
 from amaranth.hdl import Module, Signal, signed
 
 from hw.matmul.mult18 import MULT18
-from hw.matmul.stationary_array import StationaryArray, delayed
+from hw.matmul.stationary_array import StationaryArray
+from hw.units.pipe import delay
 
 __all__ = ["ArrayECP5"]
 
@@ -42,5 +43,5 @@ class ArrayECP5(StationaryArray):
                 m.d.sync += total.eq(sums[c] + cell.p)
                 sums[c] = total
         for c, total in enumerate(sums):
-            m.d.comb += self.sums.data[c].eq(delayed(m, total, f"sum{c}"))
+            m.d.comb += self.sums.data[c].eq(delay(m, total, 1, f"sum{c}"))
         return m

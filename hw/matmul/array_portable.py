@@ -2,7 +2,8 @@
 
 from amaranth.hdl import Module, Signal, signed
 
-from hw.matmul.stationary_array import StationaryArray, delayed
+from hw.matmul.stationary_array import StationaryArray
+from hw.units.pipe import delay
 
 __all__ = ["ArrayPortable"]
 
@@ -15,12 +16,11 @@ class ArrayPortable(StationaryArray):
         tokens, weights, swaps, enables = self.waves(m)
         sums = [0] * self.cols
         for row in range(self.rows):
-            token = delayed(m, tokens[row], f"token{row}")
+            token = delay(m, tokens[row], 1, f"token{row}")
             for c in range(self.cols):
                 sums[c] = self._cell(m, (row, c), token, weights[row], enables[row][c], swaps[row], sums[c])
         for c, total in enumerate(sums):
-            leaving = delayed(m, total, f"leaving{c}")
-            m.d.comb += self.sums.data[c].eq(delayed(m, leaving, f"sum{c}"))
+            m.d.comb += self.sums.data[c].eq(delay(m, total, 2, f"sum{c}"))
         return m
 
     def _cell(self, m, place, token, weight, enable, swap, above):

@@ -1,8 +1,10 @@
 """Delays lane k of a word by k cycles: the slanted wave front of a systolic array."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+
+from hw.units.pipe import delay
 
 __all__ = ["Skew"]
 
@@ -32,10 +34,5 @@ class Skew(wiring.Component):
     def elaborate(self, _platform):
         m = Module()
         for lane in range(self.lanes):
-            wave = self.i[lane]
-            for cycle in range(lane):
-                delayed = Signal(self.shape, name=f"lane{lane}_{cycle}", reset_less=True)
-                m.d.sync += delayed.eq(wave)
-                wave = delayed
-            m.d.comb += self.o[lane].eq(wave)
+            m.d.comb += self.o[lane].eq(delay(m, self.i[lane], lane, f"lane{lane}"))
         return m

@@ -4,16 +4,10 @@ from amaranth.hdl import Cat, Signal, signed
 from amaranth.lib import wiring
 
 from hw.matmul.skew import Skew
+from hw.units.pipe import delay
 from hw.units.ports import stationary_members
 
-__all__ = ["StationaryArray", "delayed"]
-
-
-def delayed(m, value, name):
-    """`value` a cycle later, in a register of that name without reset."""
-    register = Signal(value.shape(), name=name, reset_less=True)
-    m.d.sync += register.eq(value)
-    return register
+__all__ = ["StationaryArray"]
 
 
 class StationaryArray(wiring.Component):
@@ -64,5 +58,5 @@ class StationaryArray(wiring.Component):
         wave = [Signal(value.shape(), name=f"{name}0")]
         m.d.comb += wave[0].eq(value)
         for row in range(1, self.rows + 1):
-            wave.append(delayed(m, wave[-1], f"{name}{row}"))
+            wave.append(delay(m, wave[-1], 1, f"{name}{row}"))
         return wave

@@ -1,8 +1,10 @@
 """Wide product on four cascaded DSP multipliers, nothing but registers around them."""
 
-from amaranth.hdl import Cat, Module, Shape, Signal, signed
+from amaranth.hdl import Cat, Module, Shape, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+from hw.units.pipe import delay
 
 __all__ = ["LimbMultiplier"]
 
@@ -49,22 +51,14 @@ class LimbMultiplier(wiring.Component):
         sums = []
         above = 0
         for place, (v, f) in enumerate(((0, 0), (1, 0), (0, 1), (1, 1))):
-            a = self._delay(m, value[v], place + 1, f"value{place}")
-            b = self._delay(m, mult[f], place + 1, f"mult{place}")
-            product = self._delay(m, a * b, 1, f"product{place}")
-            above = self._delay(m, product + above, 1, f"sum{place}")
+            a = delay(m, value[v], place + 1, f"value{place}", step=self.step)
+            b = delay(m, mult[f], place + 1, f"mult{place}", step=self.step)
+            product = delay(m, a * b, 1, f"product{place}", step=self.step)
+            above = delay(m, product + above, 1, f"sum{place}", step=self.step)
             sums.append(above)
             if place != 1:  # the two middle products have the same weight
                 above = above >> limb
-        low = self._delay(m, sums[0][:limb], 3, "low")
-        middle = self._delay(m, sums[2][:limb], 1, "middle")
+        low = delay(m, sums[0][:limb], 3, "low", step=self.step)
+        middle = delay(m, sums[2][:limb], 1, "middle", step=self.step)
         m.d.comb += self.product.eq(Cat(low, middle, sums[3]))
         return m
-
-    def _delay(self, m, value, steps, name):
-        for k in range(steps):
-            register = Signal(value.shape(), name=f"{name}_{k}", reset_less=True)
-            with m.If(self.step):
-                m.d.sync += register.eq(value)
-            value = register
-        return value

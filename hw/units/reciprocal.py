@@ -4,6 +4,8 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.units.pipe import Pipe
+
 __all__ = ["QUOTIENT_BITS", "Reciprocal"]
 
 QUOTIENT_BITS = 31
@@ -46,23 +48,12 @@ class Reciprocal(wiring.Component):
     def elaborate(self, _platform):
         m = Module()
 
-        valid = Signal(self.latency)
-        step = Signal()
-        m.d.comb += [step.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(step), self.o.valid.eq(valid[-1])]
-
-        def registered(value, name, **kwargs):
-            held = Signal(len(value), name=name, **kwargs)
-            with m.If(step):
-                m.d.sync += held.eq(value)
-            return held
-
-        with m.If(step):
-            m.d.sync += valid.eq(Cat(self.i.valid, valid))
-
+        pipe = Pipe(m, self.i, self.o, self.latency)
+        pipe.carry("tag")
         size = len(self.i.p.divisor)
         short = Cat(~self.i.p.divisor[i + 1 :].any() for i in range(size - 1))  # bit i: divisor < 2**(i + 1)
-        divisor = registered(self.i.p.divisor, "divisor0", reset_less=True)
-        short = registered(short, "short0", reset_less=True)
+        divisor = pipe.hold(self.i.p.divisor, "divisor0")
+        short = pipe.hold(short, "short0")
         rest = Const(0, 1)
         quotient = Const(0, 0)
         for i in range(QUOTIENT_BITS):
@@ -70,18 +61,11 @@ class Reciprocal(wiring.Component):
             rest = self._subtract(m, i, rest, divisor, active)
             quotient = Cat(active & ~rest[-1], quotient)
             if (i + 1) % self.bits_per_stage == 0 or i + 1 == QUOTIENT_BITS:
-                rest = registered(rest, f"rest{i}", reset_less=True)
-                divisor = registered(divisor, f"divisor{i + 1}", reset_less=True)
-                short = registered(short, f"short{i + 1}", reset_less=True)
-                quotient = registered(quotient, f"quotient{i}", reset_less=True)
+                rest = pipe.hold(rest, f"rest{i}")
+                divisor = pipe.hold(divisor, f"divisor{i + 1}")
+                short = pipe.hold(short, f"short{i + 1}")
+                quotient = pipe.hold(quotient, f"quotient{i}")
         m.d.comb += self.o.p.quotient.eq(quotient)
-
-        if "tag" in self.i.p.shape().members:
-            tag = Value.cast(self.i.p.tag)
-            for i in range(self.latency):
-                # The reset keeps the ends out of shift registers: chains over 32 do not place everywhere.
-                tag = registered(tag, f"tag{i}", reset_less=0 < i < self.latency - 1)
-            m.d.comb += Value.cast(self.o.p.tag).eq(tag)
 
         return m
 

@@ -1,10 +1,11 @@
 """Scales an integer by a dyadic number and clamps it: what stands between any two layers."""
 
-from amaranth.hdl import Cat, Module, Shape, Signal, signed
+from amaranth.hdl import Module, Shape, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.units.limb_multiplier import LimbMultiplier
+from hw.units.pipe import Pipe
 from hw.units.round_saturate import RoundSaturate
 
 __all__ = ["Requantizer"]
@@ -32,7 +33,6 @@ class Requantizer(wiring.Component):
     latency = LimbMultiplier.latency + RoundSaturate.latency
 
     def __init__(self, *, value_bits, mult_bits, shift_bits=6, out_bits, mult_signed, tag=None, limb_bits=17):
-        self.tag = tag
         self.out_bits = out_bits
         self.limbs = {
             "value_bits": value_bits,
@@ -53,32 +53,15 @@ class Requantizer(wiring.Component):
         m.submodules.rounding = rounding = RoundSaturate(
             value_bits=multiplier.product_bits, shift_bits=len(self.i.p.shift), out_bits=self.out_bits
         )
-        step = Signal()
-        valid = Signal(self.latency)
+        pipe = Pipe(m, self.i, self.o, self.latency)
+        pipe.carry("tag")
         m.d.comb += [
-            self.o.valid.eq(valid[-1]),
-            step.eq(self.o.ready | ~self.o.valid),
-            self.i.ready.eq(step),
-            multiplier.step.eq(step),
+            multiplier.step.eq(pipe.step),
             multiplier.value.eq(self.i.p.value),
             multiplier.mult.eq(self.i.p.mult),
-            rounding.step.eq(step),
+            rounding.step.eq(pipe.step),
             rounding.i.eq(multiplier.product),
-            rounding.shift.eq(self._delay(m, step, self.i.p.shift, multiplier.latency, "shift")),
+            rounding.shift.eq(pipe.hold(self.i.p.shift, "shift", steps=multiplier.latency)),
             self.o.p.value.eq(rounding.o),
         ]
-        with m.If(step):
-            m.d.sync += valid.eq(Cat(self.i.valid, valid))
-        if self.tag is not None:
-            tag = self._delay(m, step, self.i.p.tag, self.latency, "tag")
-            m.d.comb += self.o.p.tag.eq(tag)
         return m
-
-    @staticmethod
-    def _delay(m, step, value, steps, name):
-        for k in range(steps):
-            register = Signal.like(value, name=f"{name}_{k}", reset_less=True)
-            with m.If(step):
-                m.d.sync += register.eq(value)
-            value = register
-        return value

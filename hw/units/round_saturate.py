@@ -4,6 +4,8 @@ from amaranth.hdl import Cat, Const, Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.units.pipe import delay
+
 __all__ = ["RoundSaturate"]
 
 
@@ -87,10 +89,4 @@ class RoundSaturate(wiring.Component):
         return kept, sticky | lost, overflow | excess
 
     def _register(self, m, name, *values):
-        registers = []
-        for k, value in enumerate(values):
-            register = Signal(value.shape(), name=f"{name}{k}", reset_less=True)
-            with m.If(self.step):
-                m.d.sync += register.eq(value)
-            registers.append(register)
-        return registers
+        return [delay(m, value, 1, f"{name}{k}", step=self.step) for k, value in enumerate(values)]

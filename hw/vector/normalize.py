@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.units.pipe import Pipe
 from hw.units.ports import lanes_of
 
 __all__ = ["Normalize"]
@@ -52,14 +53,9 @@ class Normalize(wiring.Component):
     def elaborate(self, _platform):
         m = Module()
 
-        valid = Signal(self.latency)
-        step = Signal()
-        m.d.comb += [step.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(step), self.o.valid.eq(valid[-1])]
-
-        factor = Signal(25, reset_less=True)
-        with m.If(step):
-            m.d.sync += [valid.eq(Cat(self.i.valid, valid)), factor.eq(self.i.p.factor)]
-
+        pipe = Pipe(m, self.i, self.o, self.latency)
+        pipe.carry("tag")
+        factor = pipe.hold(self.i.p.factor, "factor")
         for lane in range(self.lanes):
             difference = Signal(signed(17), name=f"difference{lane}", reset_less=True)
             bias = Signal(signed(34), name=f"bias{lane}", reset_less=True)
@@ -68,7 +64,7 @@ class Normalize(wiring.Component):
             addend = [Signal(signed(Z_BITS), name=f"addend{lane}_{k}", reset_less=True) for k in range(2)]
             product = Signal(signed(41), name=f"product{lane}", reset_less=True)
             z = Signal(signed(Z_BITS), name=f"z{lane}", reset_less=True)
-            with m.If(step):
+            with m.If(pipe.step):
                 m.d.sync += [
                     difference.eq(self.i.p.x[lane] - self.i.p.mean),
                     bias.eq(self.i.p.bias[lane]),
@@ -80,14 +76,5 @@ class Normalize(wiring.Component):
                     z.eq(product + addend[1]),
                 ]
             m.d.comb += self.o.p.z[lane].eq(z)
-
-        if "tag" in self.i.p.shape().members:
-            tag = Value.cast(self.i.p.tag)
-            for k in range(self.latency):
-                later = Signal(len(tag), name=f"tag{k}", reset_less=True)
-                with m.If(step):
-                    m.d.sync += later.eq(tag)
-                tag = later
-            m.d.comb += Value.cast(self.o.p.tag).eq(tag)
 
         return m

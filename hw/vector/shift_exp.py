@@ -4,6 +4,8 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.units.pipe import Pipe
+
 __all__ = ["ShiftExp"]
 
 P_BITS = 9  # -p is at most 367, for d = -255
@@ -44,22 +46,11 @@ class ShiftExp(wiring.Component):
     def elaborate(self, _platform):
         m = Module()
 
-        valid = Signal(self.latency)
-        step = Signal()
-        m.d.comb += [step.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(step), self.o.valid.eq(valid[-1])]
-
-        def registered(value, name):
-            held = Signal(len(value), name=name, reset_less=True)
-            with m.If(step):
-                m.d.sync += held.eq(value)
-            return held
-
-        with m.If(step):
-            m.d.sync += valid.eq(Cat(self.i.valid, valid))
-
+        pipe = Pipe(m, self.i, self.o, self.latency)
+        pipe.carry("tag")
         d = self.i.p.d
-        n = registered((-d - (d >> 1) + (d >> 4))[:P_BITS], "n")
-        i0 = registered(self.i.p.i0, "i0")
+        n = pipe.hold((-d - (d >> 1) + (d >> 4))[:P_BITS], "n")
+        i0 = pipe.hold(self.i.p.i0, "i0")
         q = Const(0, 0)
         for bit in reversed(range(self.terms.bit_length())):
             width = P_BITS - bit
@@ -69,22 +60,16 @@ class ShiftExp(wiring.Component):
                 difference.eq(n[bit:] - i0[:width]),
                 fits.eq(~difference[-1] & ~i0[width:].any()),
             ]
-            n = registered(Cat(n[:bit], Mux(fits, difference[:width], n[bit:])), f"n{bit}")
-            q = registered(Cat(fits, q), f"q{bit}")
-            i0 = registered(i0, f"i0_{bit}")
+            n = pipe.hold(Cat(n[:bit], Mux(fits, difference[:width], n[bit:])), f"n{bit}")
+            q = pipe.hold(Cat(fits, q), f"q{bit}")
+            i0 = pipe.hold(i0, f"i0_{bit}")
 
         full = Signal()
         m.d.comb += full.eq(q >= self.terms)
         mantissa = Cat(Const(0, 1), i0) - Mux(full, 0, n)
         m.d.comb += [
-            self.o.p.mantissa.eq(registered(mantissa[:11], "mantissa")),
-            self.o.p.q.eq(registered(Mux(full, self.terms, q), "q_out")),
+            self.o.p.mantissa.eq(pipe.hold(mantissa[:11], "mantissa")),
+            self.o.p.q.eq(pipe.hold(Mux(full, self.terms, q), "q_out")),
         ]
-
-        if "tag" in self.i.p.shape().members:
-            tag = Value.cast(self.i.p.tag)
-            for i in range(self.latency):
-                tag = registered(tag, f"tag{i}")
-            m.d.comb += Value.cast(self.o.p.tag).eq(tag)
 
         return m

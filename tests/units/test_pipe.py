@@ -1,0 +1,75 @@
+# amaranth: UnusedElaboratable=no
+"""A pipe keeps its items and their order, closes the bubble at its end, and forgets them at a reset."""
+
+import pytest
+from amaranth.hdl import Module, ResetInserter, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.units.pipe import Pipe
+from tests.support.streams import PRESSURES, run_stream, simulate
+
+ITEM = data.StructLayout({"x": 8, "tag": 6})
+
+
+class Adder(wiring.Component):
+    """x + 1, `stages` later, with its tag."""
+
+    def __init__(self, stages, item=ITEM):
+        self.stages = stages
+        super().__init__({"i": In(stream.Signature(item)), "o": Out(stream.Signature(item))})
+
+    def elaborate(self, _platform):
+        m = Module()
+        pipe = Pipe(m, self.i, self.o, self.stages)
+        pipe.carry()
+        m.d.comb += self.o.p.x.eq(pipe.hold(self.i.p.x + 1, "x", steps=self.stages))
+        return m
+
+
+@pytest.mark.parametrize("pressure", PRESSURES)
+@pytest.mark.parametrize("stages", [1, 2, 5, 33])  # 33: more than a shift register holds
+def test_items_leave_in_order_after_their_stages(stages, pressure):
+    items = [{"x": k, "tag": k ^ 5 & 63} for k in range(60)]
+    results, cycles = run_stream(Adder(stages), items, pressure=pressure)
+    assert results == [{"x": k + 1, "tag": k ^ 5 & 63} for k in range(60)]
+    if not pressure:
+        assert cycles == [stages + k for k in range(60)]
+
+
+def test_carries_only_what_is_there():
+    results, _ = run_stream(Adder(2, data.StructLayout({"x": 8})), [{"x": 3}])
+    assert results == [{"x": 4}]
+
+
+def test_moves_until_an_item_waits_at_its_end():
+    dut = Adder(3)
+
+    async def bench(ctx):
+        moves = []
+        for cycle in range(8):  # nobody takes the only item
+            ctx.set(dut.i.valid, cycle == 1)
+            moves.append((int(ctx.get(dut.i.ready)), int(ctx.get(dut.o.valid))))
+            await ctx.tick()
+        assert moves == [(1, 0)] * 4 + [(0, 1)] * 4
+
+    simulate(dut, bench)
+
+
+def test_reset_in_mid_operation_forgets_every_item():
+    reset, dut = Signal(), Adder(4)
+
+    async def bench(ctx):
+        ctx.set(dut.i.valid, 1)
+        await ctx.tick().repeat(6)
+        assert ctx.get(dut.o.valid)
+        ctx.set(dut.i.valid, 0)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        ctx.set(dut.o.ready, 1)
+        for _ in range(6):
+            assert not ctx.get(dut.o.valid)
+            await ctx.tick()
+
+    simulate(ResetInserter(reset)(dut), bench)
