@@ -1,0 +1,1 @@
+"""Board name to Verilog, constraints, reports and bitstream: ``python -m hw.build``."""
