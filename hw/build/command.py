@@ -14,20 +14,20 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hw.build import sram, yosys
+from hw.axi.narrower import BURST_BEATS
 from hw.boards.board import Board
 from hw.boards.registry import BOARDS
 from hw.boards.shell import IP_ADDRESS, ShellError
-from hw.link.uart import uart_divisor
+from hw.build import sram, yosys
 from hw.build.project import TOP_CELLS, write_project
 from hw.build.report import add_routed, make_report, unit_table
+from hw.build.synthesis import LIBRARY, liberty, synthesise
+from hw.build.toolchains import TOOLCHAINS, Toolchain, ToolchainError, program
+from hw.build.verilog import CORE, write_core
+from hw.link.uart import uart_divisor
 from hw.soc import LINKS
 from hw.spec.config import Config, ConfigError, override, parse_settings
 from hw.spec.link import BAUD
-from hw.build.synthesis import LIBRARY, liberty, synthesise
-from hw.build.toolchains import TOOLCHAINS, Toolchain, ToolchainError, program
-from hw.axi.narrower import BURST_BEATS
-from hw.build.verilog import CORE, write_core
 
 __all__ = ["BuildError", "is_unit", "main"]
 
@@ -286,4 +286,3 @@ def _step(console: Console, what: str) -> Generator[yosys.Watch, None, None]:
         return
     with console.status(what) as status:
         yield lambda seconds, name: status.update(f"{what}: {seconds:.0f} s, {name.lower()}")
-

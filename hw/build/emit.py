@@ -181,7 +181,8 @@ def files() -> dict[str, str]:
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Writes the files; with --check, says which ones differ and returns 1."""
-    parser = argparse.ArgumentParser(prog="python -m hw.build.emit", description="write every file generated from hw.spec")
+    about = "write every file generated from hw.spec"
+    parser = argparse.ArgumentParser(prog="python -m hw.build.emit", description=about)
     parser.add_argument("--check", action="store_true", help="write nothing, fail if a file differs")
     check = parser.parse_args(arguments).check
     stale = []

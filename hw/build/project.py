@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from amaranth.lib.wiring import In
 
-from hw.build import toolchains
 from hw.boards import shell
 from hw.boards.board import Board
-from hw.soc import System, core_members
+from hw.build import toolchains
 from hw.build.verilog import CORE
+from hw.soc import System, core_members
 
 __all__ = ["TOP_CELLS", "Project", "empty_module", "write_project"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
-from hw.build import yosys
 from hw.boards.board import Board
+from hw.build import yosys
 from hw.build.synthesis import Counts, Family, Unit
 
 __all__ = ["add_routed", "make_report", "unit_table"]

@@ -10,9 +10,9 @@ from typing import Any
 
 from amaranth.back import rtlil
 
-from hw.build import sram, yosys
 from hw.accelerator import Accelerator
 from hw.boards.board import Board
+from hw.build import sram, yosys
 
 __all__ = ["CORE", "write_core"]
 
