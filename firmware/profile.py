@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from firmware.compiler.program import Program
+from firmware.planner.program import Program
 from hw.spec.isa import Engine
 
 __all__ = ["EngineProfile", "LayerProfile", "Profile", "combined", "covered", "layer_profiles"]

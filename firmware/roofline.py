@@ -16,7 +16,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from firmware.compiler.program import Program
+from firmware.planner.program import Program
 from firmware.profile import LayerProfile
 from hw.spec.isa import Engine, Instruction, Op, engine_of
 from hw.spec.memory import tiles

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware.compiler.program import Program
 from firmware.files import replacing
+from firmware.planner.program import Program
 from firmware.profile import Interval
 from hw.spec.isa import Engine, engine_of
 

@@ -5,7 +5,7 @@ factor, I0 and bias equals the official one bit for bit. Activation scales come 
 ranges, which official checkpoints do not store, are not needed.
 """
 
-from firmware.ivit.constants import dyadic, gelu_i0, norm_bias, norm_scale, softmax_i0
+from firmware.graph.constants import dyadic, gelu_i0, norm_bias, norm_scale, softmax_i0
 from firmware.ivit.convert import model_from_state
 
 __all__ = ["dyadic", "gelu_i0", "model_from_state", "norm_bias", "norm_scale", "softmax_i0"]

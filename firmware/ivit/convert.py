@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from firmware.families.swin.graph import swin
 from firmware.families.vit.graph import vit
-from firmware.ivit.builder import Builder
+from firmware.graph.builder import Builder
 from hw.spec.model import Model, ModelError, validate
 
 __all__ = ["assemble", "depths_of", "model_from_state", "network"]

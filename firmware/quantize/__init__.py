@@ -2,9 +2,9 @@
 
 Weights are per output channel, symmetric, 8 bit; activations per tensor, 8 or 16 bit as I-ViT assigns them. Scales are
 found operator by operator: each quantizer's range is taken from what the already quantized operators before it compute
-on the calibration images, in exact integers. The graph is the importer's own: `Calibration` is `firmware.ivit.Builder`
-choosing the scales that an official state would hold, so a model that is quantized here and a checkpoint that is
-imported take the same road, in both families.
+on the calibration images, in exact integers. The graph is the importer's own: `Calibration` is
+`firmware.graph.builder.Builder` choosing the scales that an official state would hold, so a model that is quantized
+here and a checkpoint that is imported take the same road, in every family.
 """
 
 from firmware.quantize.convert import official_state, quantize

@@ -1,4 +1,4 @@
-"""A float network on its way to integers: builds the graph of `firmware.ivit` and runs it while it is built."""
+"""A float network on its way to integers: builds the importer's graph and runs it while it is built."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware.ivit.builder import Builder
-from firmware.ivit.constants import norm_bias, norm_bias_fits, norm_scale, quantized
+from firmware.graph.builder import Builder
+from firmware.graph.constants import norm_bias, norm_bias_fits, norm_scale, quantized
 from firmware.quantize.equalise import exponents, reader_of
 from firmware.quantize.measure import Measurement
 from firmware.quantize.ranges import choose_scale

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware.ivit.constants import quantized
+from firmware.graph.constants import quantized
 from firmware.quantize.ranges import symmetric_scale
 
 __all__ = ["exponents", "reader_of"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware.ivit.constants import gelu_i0, quantized, softmax_i0
+from firmware.graph.constants import gelu_i0, quantized, softmax_i0
 from firmware.quantize.reference import gelu, softmax
 from hw.spec import arith
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firmware.compiler.program import Program
 from firmware.layout import place
+from firmware.planner.program import Program
 from firmware.profile import LayerProfile, layer_profiles
 from hw.spec.isa import Engine
 from sim.cycles.machine import Machine

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from firmware.compiler import CompileError, Layer, compile_model
-from firmware.compiler.scheduler import Item, Scheduler
 from firmware.families.swin.constants import constants
 from firmware.families.swin.ends import divisor
 from firmware.families.swin.grid import Area, Grid, cut
@@ -15,6 +14,7 @@ from firmware.families.swin.plan import Plan
 from firmware.families.swin.relative import shift_mask
 from firmware.families.swin.windows import mask, rectangles
 from firmware.families.swin.worker import parts
+from firmware.planner.scheduler import Item, Scheduler
 from hw.spec import arith, isa
 from hw.spec.config import PRESETS, Config
 from hw.spec.model import Node

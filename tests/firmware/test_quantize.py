@@ -9,8 +9,8 @@ from safetensors.numpy import load_file
 
 from firmware.__main__ import main
 from firmware.architectures import architecture
+from firmware.graph.constants import quantized
 from firmware.ivit import dyadic, gelu_i0, model_from_state, softmax_i0
-from firmware.ivit.constants import quantized
 from firmware.ivit.convert import network
 from firmware.make_model import float_weights
 from firmware.make_model import images as architecture_images

@@ -5,15 +5,15 @@ from __future__ import annotations
 from math import lcm
 from typing import TYPE_CHECKING
 
-from firmware.compiler.allocator import Buffer
-from firmware.compiler.dependencies import Access
-from firmware.compiler.scheduler import Stream, Task
-from firmware.compiler.tasks import Pattern
 from firmware.families.swin.constants import bias_name
 from firmware.families.swin.grid import Area
 from firmware.families.swin.pattern import Block, Stage
 from firmware.families.swin.windows import Rectangle
 from firmware.families.swin.worker import Steps, Worker, parts
+from firmware.planner.allocator import Buffer
+from firmware.planner.dependencies import Access
+from firmware.planner.scheduler import Stream, Task
+from firmware.planner.tasks import Pattern
 from hw.spec.isa import Kind, Region
 from hw.spec.memory import align, tiles
 

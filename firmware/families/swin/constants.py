@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware.compiler.image import ModelImage
 from firmware.families.swin.pattern import Block, Stage, SwinTransformer
 from firmware.families.swin.windows import Rectangle, rectangles
+from firmware.planner.image import ModelImage
 from hw.spec.config import Config
 from hw.spec.memory import align
 from hw.spec.model import Model

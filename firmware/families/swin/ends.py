@@ -6,11 +6,11 @@ from math import lcm
 
 import numpy as np
 
-from firmware.compiler.allocator import Buffer
-from firmware.compiler.program import CompileError
 from firmware.families.swin.grid import Area, Grid, cut
 from firmware.families.swin.pattern import Stage
 from firmware.families.swin.worker import Steps, Worker, parts
+from firmware.planner.allocator import Buffer
+from firmware.planner.program import CompileError
 from hw.spec import arith
 from hw.spec.isa import Kind, Region
 from hw.spec.memory import align

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware.families.swin.relative import gathered, relative_position_index, shift_mask, shift_of
-from firmware.ivit.builder import Builder
-from firmware.ivit.constants import softmax_i0
+from firmware.graph.builder import Builder
+from firmware.graph.constants import softmax_i0
 from hw.spec.arith import SOFTMAX_TERMS
 from hw.spec.model import ModelError
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from firmware.compiler.program import CompileError
 from firmware.families.swin.windows import mask
+from firmware.planner.program import CompileError
 from hw.spec.model import Model, Node
 
 __all__ = ["Block", "Merge", "Stage", "SwinTransformer", "recognise"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from firmware.compiler.placed import Layers, Placed
-from firmware.compiler.program import CompileError
-from firmware.compiler.scheduler import Item, most_slots
 from firmware.families.swin.constants import constants
 from firmware.families.swin.pattern import SwinTransformer, recognise
 from firmware.families.swin.plan import Plan
+from firmware.planner.placed import Layers, Placed
+from firmware.planner.program import CompileError
+from firmware.planner.scheduler import Item, most_slots
 from hw.spec.config import Config
 from hw.spec.memory import align
 from hw.spec.model import Model

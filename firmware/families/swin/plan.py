@@ -14,11 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware.compiler.allocator import Arena
-from firmware.compiler.image import ModelImage
-from firmware.compiler.program import Checkpoint, Layer
-from firmware.compiler.scheduler import Item, Scheduler, most_slots
-from firmware.compiler.tasks import Tasks
 from firmware.families.swin.block import BlockSteps
 from firmware.families.swin.ends import EndSteps
 from firmware.families.swin.grid import Area, cut
@@ -26,6 +21,11 @@ from firmware.families.swin.layout import Layout
 from firmware.families.swin.pattern import SwinTransformer
 from firmware.families.swin.windows import Rectangle
 from firmware.families.swin.worker import Steps, parts
+from firmware.planner.allocator import Arena
+from firmware.planner.image import ModelImage
+from firmware.planner.program import Checkpoint, Layer
+from firmware.planner.scheduler import Item, Scheduler, most_slots
+from firmware.planner.tasks import Tasks
 from hw.spec.config import Config
 from hw.spec.memory import align, param_words
 from hw.spec.model import Model

@@ -6,9 +6,9 @@ from collections.abc import Callable, Generator, Iterable
 from math import lcm
 from typing import TYPE_CHECKING
 
-from firmware.compiler.allocator import Buffer
-from firmware.compiler.scheduler import Task
 from firmware.families.swin.grid import Area, Grid, cut
+from firmware.planner.allocator import Buffer
+from firmware.planner.scheduler import Task
 from hw.spec.isa import Kind, Region
 from hw.spec.model import Node
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from firmware.compiler.image import ModelImage
 from firmware.families.vit.pattern import VisionTransformer
+from firmware.planner.image import ModelImage
 from hw.spec import arith, memory
 from hw.spec.config import Config
 from hw.spec.model import Model

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware.ivit.builder import Builder
+from firmware.graph.builder import Builder
 from hw.spec.model import ModelError
 
 __all__ = ["vit"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firmware.compiler.program import CompileError
+from firmware.planner.program import CompileError
 from hw.spec.model import Model, Node
 
 __all__ = ["Block", "VisionTransformer", "recognise"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from math import lcm
 
-from firmware.compiler.placed import Layers, Placed
-from firmware.compiler.program import CompileError
-from firmware.compiler.scheduler import Scheduler, most_slots
 from firmware.families.vit.constants import constants
 from firmware.families.vit.pattern import VisionTransformer, recognise
 from firmware.families.vit.plan import Plan
+from firmware.planner.placed import Layers, Placed
+from firmware.planner.program import CompileError
+from firmware.planner.scheduler import Scheduler, most_slots
 from hw.spec.config import Config
 from hw.spec.memory import align
 from hw.spec.model import Model

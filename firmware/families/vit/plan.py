@@ -12,14 +12,14 @@ from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate, pairwise, product
 
-from firmware.compiler.allocator import Arena
-from firmware.compiler.image import ModelImage
-from firmware.compiler.program import Checkpoint, CompileError
-from firmware.compiler.scheduler import Item
-from firmware.compiler.tasks import Tasks
 from firmware.families.vit.constants import attention_words
 from firmware.families.vit.pattern import VisionTransformer
 from firmware.families.vit.super_tile import Steps, SuperTile
+from firmware.planner.allocator import Arena
+from firmware.planner.image import ModelImage
+from firmware.planner.program import Checkpoint, CompileError
+from firmware.planner.scheduler import Item
+from firmware.planner.tasks import Tasks
 from hw.spec.config import Config
 from hw.spec.memory import align
 from hw.spec.model import Model

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from firmware.compiler.allocator import Buffer
-from firmware.compiler.dependencies import Access
-from firmware.compiler.scheduler import Stream, Task
-from firmware.compiler.tasks import Pattern
 from firmware.families.vit.pattern import Block
+from firmware.planner.allocator import Buffer
+from firmware.planner.dependencies import Access
+from firmware.planner.scheduler import Stream, Task
+from firmware.planner.tasks import Pattern
 from hw.spec.isa import Kind, Region
 from hw.spec.memory import align
 from hw.spec.model import Node

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware.ivit.constants import dyadic, gelu_i0, norm_bias, norm_scale, quantized, softmax_i0
-from firmware.ivit.state import State
+from firmware.graph.constants import dyadic, gelu_i0, norm_bias, norm_scale, quantized, softmax_i0
+from firmware.graph.state import State
 from hw.spec.arith import GELU_TERMS, SOFTMAX_TERMS
 from hw.spec.model import ModelError, Node
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 
-from firmware.compiler.costs import ISSUE, STREAM_LATENCY, stream_cost
-from firmware.compiler.dependencies import Access, Tracker, pages
-from firmware.compiler.program import CompileError, Layer
+from firmware.planner.costs import ISSUE, STREAM_LATENCY, stream_cost
+from firmware.planner.dependencies import Access, Tracker, pages
+from firmware.planner.program import CompileError, Layer
 from hw.spec import isa
 from hw.spec.config import Config
 from hw.spec.isa import Engine, Op

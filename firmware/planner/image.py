@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware.compiler.program import CompileError
+from firmware.planner.program import CompileError
 from hw.spec import memory
 from hw.spec.config import Config
 from hw.spec.model import Model, Node

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firmware.compiler.dependencies import Access
-from firmware.compiler.program import CompileError
+from firmware.planner.dependencies import Access
+from firmware.planner.program import CompileError
 
 __all__ = ["Arena", "Buffer"]
 

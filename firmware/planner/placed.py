@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from firmware.compiler.image import ModelImage
-from firmware.compiler.program import Checkpoint, Layer
-from firmware.compiler.scheduler import Scheduler
+from firmware.planner.image import ModelImage
+from firmware.planner.program import Checkpoint, Layer
+from firmware.planner.scheduler import Scheduler
 
 __all__ = ["Layers", "Placed"]
 

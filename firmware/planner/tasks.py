@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from firmware.compiler.allocator import Buffer
-from firmware.compiler.costs import matmul_cost, transfer_cost, vector_cost
-from firmware.compiler.dependencies import Access
-from firmware.compiler.image import ModelImage
-from firmware.compiler.program import CompileError
-from firmware.compiler.scheduler import Stream, Task
+from firmware.planner.allocator import Buffer
+from firmware.planner.costs import matmul_cost, transfer_cost, vector_cost
+from firmware.planner.dependencies import Access
+from firmware.planner.image import ModelImage
+from firmware.planner.program import CompileError
+from firmware.planner.scheduler import Stream, Task
 from hw.spec.config import Config
 from hw.spec.isa import Kind, Op, Region
 from hw.spec.memory import param_words

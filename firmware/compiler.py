@@ -1,13 +1,13 @@
-"""`compile_model`: recognises a model's family and assembles what the family's planner makes of it."""
+"""From an integer model to a device program: assembles what the planner of the model's family makes of it."""
 
 from __future__ import annotations
 
-from firmware.compiler.program import CompileError, Layer, Program
 from firmware.families import swin, vit
+from firmware.planner.program import Checkpoint, CompileError, Layer, Program
 from hw.spec.config import Config
 from hw.spec.model import Model
 
-__all__ = ["compile_model"]
+__all__ = ["Checkpoint", "CompileError", "Layer", "Program", "compile_model"]
 
 
 def compile_model(model: Model, config: Config, *, batch: int = 1) -> Program:

@@ -1,0 +1,1 @@
+"""Integer graphs under construction: operators that take scales and float constants and leave integers."""

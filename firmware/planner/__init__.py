@@ -1,0 +1,1 @@
+"""What plans are made of: tasks, scratchpad and constants of a program, and the scheduler that interleaves them."""
