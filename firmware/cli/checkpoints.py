@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -118,10 +119,18 @@ def _read_labels(path: str | None, classes: int) -> tuple[str, ...]:
     return names
 
 
+def _load(path: str) -> dict[str, NDArray[Any]]:
+    """A checkpoint's tensors; what was chosen is said."""
+    tensors, taken = load_checkpoint(path)
+    if taken:
+        print(f"{path}: took {taken}", file=sys.stderr)
+    return tensors
+
+
 def import_command(arguments: argparse.Namespace) -> int:
     """Checkpoint of the official I-ViT training -> integer model file, its integers unchanged."""
     _check_folders(arguments.output)
-    state = load_checkpoint(arguments.checkpoint)
+    state = _load(arguments.checkpoint)
     if not is_official(state):
         raise UserError(f"{arguments.checkpoint} holds no integer weights: it is a float checkpoint, use quantize")
     shape = _identify(arguments, state)
@@ -151,7 +160,7 @@ def _check_folders(*paths: str | None) -> None:
 def quantize_command(arguments: argparse.Namespace) -> int:
     """Float checkpoint + calibration images -> integer model file, and what every quantizer costs."""
     _check_folders(arguments.output, arguments.report)
-    weights = load_checkpoint(arguments.checkpoint)
+    weights = _load(arguments.checkpoint)
     if is_official(weights):
         raise UserError(f"{arguments.checkpoint} holds integer weights: it is an I-ViT checkpoint, use import-ivit")
     shape = _preprocessing(arguments, _identify(arguments, weights))

@@ -1,7 +1,7 @@
 """Checkpoints of the official training become the integer model they are, or are refused in one sentence."""
 
 import argparse
-import importlib
+import json
 import os
 import pickle
 import sys
@@ -87,7 +87,7 @@ def test_official_files(name, wrapped, tmp_path):
 def test_old_file_format(tmp_path):
     torch = optional("torch")
     torch.save({"a": torch.arange(3.0).half()}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    (array,) = load_checkpoint(tmp_path / "old.pth").values()
+    (array,) = load_checkpoint(tmp_path / "old.pth").tensors.values()
     assert array.dtype == np.float32
     assert array.tolist() == [0, 1, 2]
 
@@ -325,15 +325,60 @@ def test_bad_files_are_refused(make, message, tmp_path, capsys):
     assert_refused(make(tmp_path), tmp_path, capsys, message)
 
 
-def test_bfloat16(tmp_path):
-    """PyTorch reads it; NumPy, and so safetensors without PyTorch, cannot."""
+def header_and(tensors):
+    """A safetensors file of {name: (type, shape, bytes)}."""
+    header, data = {}, b""
+    for name, (kind, shape, raw) in tensors.items():
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def test_floats_of_16_bits_and_of_8(tmp_path):
+    """safetensors, without PyTorch: bfloat16 and half are read, 8-bit floats named."""
+    path = tmp_path / "x.safetensors"
+    values = np.array([1.5, -2], np.float32)
+    halves = {"a": ("BF16", [2], (values.view(np.uint32) >> 16).astype("<u2").tobytes()),
+              "b": ("F16", [2, 1], values.astype("<f2").tobytes())}  # fmt: skip
+    path.write_bytes(header_and(halves))
+    tensors, taken = load_checkpoint(path)
+    assert (tensors["a"].tolist(), tensors["b"].tolist(), taken) == ([1.5, -2], [[1.5], [-2]], "")
+    assert {array.dtype for array in tensors.values()} == {np.dtype(np.float32)}
+    path.write_bytes(header_and({"w": ("F8_E4M3", [2], b"ab")}))
+    with pytest.raises(UserError, match=r"tensor w of .*x\.safetensors is of type F8_E4M3, which is not supported"):
+        load_checkpoint(path)
+
+
+def test_prefixes_are_left_out_and_said(tmp_path):
+    path = tmp_path / "x.safetensors"
+    one = ("F32", [1], bytes(4))
+
+    def names(*given):
+        path.write_bytes(header_and(dict.fromkeys(given, one)))
+        tensors, taken = load_checkpoint(path)
+        return sorted(tensors), taken
+
+    assert names("module._orig_mod.a", "module._orig_mod.b") == (
+        ["a", "b"],
+        "names without their prefix 'module._orig_mod.'",
+    )
+    assert names("backbone.a", "head.weight") == (["a", "head.weight"], "names without their prefix 'backbone.'")
+    assert names("model.a", "b") == (["b", "model.a"], "")
+    assert names("head.weight") == (["head.weight"], "")
+
+
+def test_what_training_scripts_store(tmp_path):
+    """bfloat16, Parameters, NumPy's numbers, averaged weights beside raw ones: read, and the choice is said."""
     torch = optional("torch")
-    tensors = {"a": torch.tensor([1.5, -2]).bfloat16()}
-    torch.save(tensors, tmp_path / "x.pth")
-    assert load_checkpoint(tmp_path / "x.pth")["a"].tolist() == [1.5, -2]
-    (tmp_path / "x.safetensors").write_bytes(importlib.import_module("safetensors.torch").save(tensors))
-    with pytest.raises(UserError, match=r"x\.safetensors must hold .* that NumPy has: .*bfloat16"):
-        load_checkpoint(tmp_path / "x.safetensors")
+    state = {"a": torch.nn.Parameter(torch.tensor([1.5, -2]).bfloat16()), "n": np.int64(3), "m": np.ones(2)}
+    beside = {"epoch": np.float64(3), "args": argparse.Namespace(lr=np.float32(1)), "optimizer": {"state": {}}}
+    torch.save({"state_dict": {"a": torch.zeros(2)}, "state_dict_ema": state, **beside}, tmp_path / "x.pth")
+    tensors, taken = load_checkpoint(tmp_path / "x.pth")
+    assert (tensors["a"].tolist(), int(tensors["n"]), tensors["m"].tolist()) == ([1.5, -2], 3, [1, 1])
+    assert taken == "state_dict_ema of state_dict_ema, state_dict"
+    torch.save({"model": {"state_dict": {"module.a": torch.ones(2)}}, **beside}, tmp_path / "x.pth")
+    assert load_checkpoint(tmp_path / "x.pth")[0]["a"].tolist() == [1, 1]
 
 
 def test_objects_are_refused(tmp_path):
@@ -342,7 +387,9 @@ def test_objects_are_refused(tmp_path):
         ([1, 2], "must hold a state_dict, not a list"),
         ({"a": 3}, "must hold plain tensors only, but a is a int"),
         ({"a": torch.zeros(2).to_sparse()}, "must hold plain tensors only"),
-        ({"a": torch.zeros(2, dtype=torch.complex64)}, "must be real, not torch.complex64"),
+        ({"a": torch.zeros(2, dtype=torch.complex64)}, "must be real and of 16 to 64 bits, not torch.complex64"),
+        ({"a": torch.zeros(2).to(torch.float8_e4m3fn)}, "must be real and of 16 to 64 bits, not torch.float8_e4m3fn"),
+        ({"a": np.array(["x"])}, "refers to|must hold plain tensors only, but a is a ndarray"),
         ({}, "holds no tensors"),
     ):
         torch.save(value, tmp_path / "x.pth")

@@ -26,7 +26,11 @@ STATISTICS = {"mean": (0, 0, 0), "std": (1, 1, 1)}
 
 def stored(name):
     with np.load(DATA / f"{name}.npz") as arrays:
-        return load_checkpoint(DATA / f"{name}.safetensors"), arrays["images"].astype(np.float32), arrays["logits"]
+        return (
+            load_checkpoint(DATA / f"{name}.safetensors").tensors,
+            arrays["images"].astype(np.float32),
+            arrays["logits"],
+        )
 
 
 def measured(weights, images, **options):
@@ -176,7 +180,7 @@ def edited(name, index, value):
     ],
 )  # fmt: skip
 def test_bad_float_checkpoints_are_refused(name, edit, message, tmp_path, capsys):
-    weights = load_checkpoint(DATA / f"{name}.safetensors")
+    weights = load_checkpoint(DATA / f"{name}.safetensors").tensors
     edit(weights)
     save_file({key: np.ascontiguousarray(value) for key, value in weights.items()}, tmp_path / "bad.safetensors")
     size = OPTIONS[name][OPTIONS[name].index("--img-size") + 1]
