@@ -14,6 +14,7 @@ from firmware.compiler import Program, compile_model
 from firmware.layout import Layout, place
 from firmware.preprocess import to_int8
 from firmware.profile import EngineProfile, Profile, combined, layer_profiles
+from firmware.registers import Registers, RunWatch
 from firmware.transport import (
     DeviceError,
     DeviceTimeoutError,
@@ -34,6 +35,7 @@ from hw.spec.regs import MAGIC, Control, State, address
 __all__ = ["Accelerator", "DeviceError", "DeviceFaultError", "StrangerError", "describe"]
 
 PATIENCE = 1_000_000  # cycles without any progress after which a run is given up
+_SLACK = 100  # times the compiler's estimate that a run may take, on the slowest memory
 Progress = Callable[[int], None]
 
 
@@ -70,6 +72,7 @@ class Accelerator:
         self.program: Program | None = None
         self._layout: Layout | None = None
         self._profile: Profile | None = None
+        self._registers = Registers(transport)
         self._identify()
 
     @classmethod
@@ -150,7 +153,7 @@ class Accelerator:
 
     def reset(self) -> None:
         """Aborts whatever runs and returns the machine to IDLE; the loaded model stays."""
-        self._write("control", Control.RESET)
+        self._registers.write("control", Control.RESET)
         for _ in range(1000):
             if self.state is State.IDLE:
                 return
@@ -158,7 +161,7 @@ class Accelerator:
 
     @property
     def state(self) -> State:
-        return State(self._read("status"))
+        return self._registers.state
 
     def close(self) -> None:
         self.transport.close()
@@ -171,21 +174,9 @@ class Accelerator:
     ) -> None:
         self.close()
 
-    def _read(self, name: str) -> int:
-        return self.transport.read32(address(name))
-
-    def _read64(self, name: str) -> int:
-        while True:
-            high, low = self._read(f"{name}_high"), self._read(name)
-            if self._read(f"{name}_high") == high:
-                return high << 32 | low
-
-    def _write(self, name: str, value: int) -> None:
-        self.transport.write32(address(name), int(value))
-
     def _identify(self) -> None:
         _check_magic(self.transport)
-        found, expected = self._read("fingerprint"), self.config.fingerprint
+        found, expected = self._registers.read("fingerprint"), self.config.fingerprint
         if found != expected:
             raise StrangerError(
                 f"expected fingerprint {expected:#010x}, found {found:#010x}; the device is built from another "
@@ -205,18 +196,18 @@ class Accelerator:
         packed = np.concatenate([program.pack_images(batch) for batch in batches])
         self.transport.write(layout.bases[Region.INPUT], packed)
         for name, value in layout.registers(program, len(batches)).items():
-            self._write(name, value)
+            self._registers.write(name, value)
         if isinstance(self.transport, Traced):
             self.transport.clear_trace()
-        self._write("control", Control.START)
-        self._finish(program, progress, patience)
+        self._registers.write("control", Control.START)
+        self._finish(program, len(batches), progress, patience)
         raw = self.transport.read(layout.bases[Region.OUTPUT], len(batches) * program.output_bytes)
         return np.concatenate([program.unpack_logits(run) for run in raw.reshape(len(batches), -1)])
 
-    def _finish(self, program: Program, progress: Progress | None, patience: int) -> None:
-        """Waits for DONE; a retired instruction, an array beat or a busy engine is progress, time passing is not."""
-        seen: tuple[int, ...] = ()
-        since = idle_waits = 0
+    def _finish(self, program: Program, runs: int, progress: Progress | None, patience: int) -> None:
+        """Waits for DONE; see RunWatch."""
+        limit = _SLACK * runs * program.estimated_cycles + 3 * patience
+        watch = RunWatch(self._registers, runs * program.instructions, limit, patience)
         while True:
             self.transport.wait()
             state = self.state
@@ -224,51 +215,33 @@ class Accelerator:
                 return
             if state is State.FAULT:
                 raise self._fault(program)
-            cycles = self._read64("cycles")
+            cycles = watch.look(state)
             if progress is not None:
                 progress(cycles)
-            moved = tuple(self._read(name) for name in ("instructions", "beats", *_BUSY))
-            if moved != seen:
-                seen, since, idle_waits = moved, cycles, 0
-                continue
-            idle_waits += 1
-            if cycles - since >= patience or (idle_waits >= 3 and cycles == since):
-                raise self._stuck(state, cycles, since)
 
     def _fault(self, program: Program) -> DeviceFaultError:
-        code, number, index = (self._read(name) for name in ("fault_code", "fault_engine", "fault_index"))
-        fault = Fault(code)
-        engine = Engine(number).name if number < len(Engine) else "the sequencer"
+        fault, engine, index = self._registers.fault
         text = f"{engine} stopped with {fault.name} at instruction {index}: {describe(program.code, index)}"
         return DeviceFaultError(text, fault, engine, index)
 
-    def _stuck(self, state: State, cycles: int, since: int) -> DeviceTimeoutError:
-        return DeviceTimeoutError(
-            f"no progress for {cycles - since} cycles (status {state.name}, cycle {cycles}, "
-            f"{self._read('instructions')} instructions retired)"
-        )
-
     def _measure(self, images: int, runs: int, program: Program) -> Profile:
         """The counters of the START that just finished."""
-        engines = tuple(
-            EngineProfile(engine.name, *(self._read(f"{engine.name.lower()}_{part}") for part in _PARTS))
-            for engine in Engine
-        )
+        registers = self._registers
+        cycles, beats = registers.read64("cycles"), registers.read64("beats")
+        if not beats <= cycles or not cycles:
+            raise DeviceError(f"the device says DONE after {cycles} cycles and {beats} array beats")
+        engines = tuple(EngineProfile(engine.name, *registers.engine(engine, cycles)) for engine in Engine)
         trace = self.transport.intervals() if isinstance(self.transport, Traced) else None
         return Profile(
             images=images,
-            cycles=self._read64("cycles"),
-            instructions=self._read("instructions"),
-            beats=self._read64("beats"),
+            cycles=cycles,
+            instructions=registers.read("instructions"),
+            beats=beats,
             macs=images * program.model.macs,
             macs_per_cycle=self.config.macs_per_cycle,
             engines=engines,
             layers=layer_profiles(program, runs, trace) if trace else (),
         )
-
-
-_PARTS = ("busy", "wait_in", "wait_out")
-_BUSY = tuple(f"{engine.name.lower()}_busy" for engine in Engine)
 
 
 def _report(progress: Progress, before: int, cycles: int) -> None:

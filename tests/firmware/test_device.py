@@ -11,6 +11,7 @@ from firmware.device import Accelerator, DeviceFaultError, StrangerError, descri
 from firmware.errors import UserError
 from firmware.layout import MAX_RUNS, PAGE, place
 from firmware.transport import DeviceError, DeviceTimeoutError
+from hw.csr import COUNTERS
 from hw.spec import isa
 from hw.spec.config import PRESETS
 from hw.spec.isa import Engine, Fault, Op, Region
@@ -34,7 +35,7 @@ def program(**changes):
     layers = [Layer("embed", "patch_embed", 1000, {Engine.MATMUL: [0], Engine.LOAD: [0]})]
     fields = {
         "config": CONFIG, "model": model, "code": CODE, "images": BATCH, "work_bytes": 64, "layers": layers,
-        "model_image": np.arange(100, dtype=np.uint8), "estimated_cycles": 1, "tiles": (5,), "slots": 1,
+        "model_image": np.arange(100, dtype=np.uint8), "estimated_cycles": 1000, "tiles": (5,), "slots": 1,
         "counts": {**dict.fromkeys(Engine, 0), Engine.LOAD: 1, Engine.MATMUL: 1},
     }  # fmt: skip
     return Program(**{**fields, **changes})
@@ -62,7 +63,7 @@ class Machine:
         elif value == Control.START:
             assert self.registers["status"] in (State.IDLE, State.DONE)
             self.starts.append(dict(self.registers))
-            self.registers |= {"status": State.RUNNING, "cycles": 0, "instructions": 0}
+            self.registers |= dict.fromkeys((reg.name for reg in COUNTERS), 0) | {"status": State.RUNNING}
         elif not self.deaf:
             self.registers["status"] = State.IDLE
 
@@ -81,11 +82,15 @@ class Machine:
             self.registers |= {"status": State.DONE, "beats": 50, "matmul_busy": 60}
         elif step == "moved":
             self.registers["instructions"] += 1
+        elif step == "works":
+            self.registers["load_busy"] += 1
         elif step == "dead":
             self.registers["cycles"] = 0
         elif isinstance(step, dict):
             self.registers |= {"status": State.FAULT, **step}
-        return step not in ("moved", "still", "dead")
+        elif callable(step):
+            step(self)
+        return self.registers["status"] in (State.DONE, State.FAULT)
 
     def _compute(self):
         r = self.registers
@@ -219,9 +224,77 @@ def test_hangs_are_noticed_and_slowness_is_not():
     accelerator = loaded(script=["dead"] * 9)
     with pytest.raises(DeviceTimeoutError, match="no progress for 0 cycles"):
         accelerator.run(images(1))
-    accelerator, seen = loaded(script=["moved", "still"] * 9 + ["done"]), []
+    accelerator, seen = loaded(script=["works", "still"] * 9 + ["done"]), []
     accelerator.run(images(1), patience=1500, progress=seen.append)
     assert seen == [600 * (i + 1) for i in range(18)]
+
+
+class Liar(Machine):
+    """Says `value` when register `name` is read; a function gets the reads so far. `script` has no end."""
+
+    def __init__(self, name, value, **options):
+        super().__init__(**options)
+        self.name, self.value, self.reads, self.waits, self.lies = name, value, 0, 0, False
+        self.script = [self.script[0]] * 100_000
+
+    def read32(self, where):
+        name = REGS[where // 4].name
+        if not self.lies or name != self.name:
+            return super().read32(where)
+        self.reads += 1
+        return self.value(self.reads) if callable(self.value) else self.value
+
+
+LIES = [
+    ("status", 7, "done", "the device says status 7, which has 2 bits: it does not work right"),
+    ("status", State.IDLE, "works", "the device is IDLE in the middle of a run: was it reset, or does another host"),
+    ("fault_code", 13, {"fault_engine": 1}, "the device stopped with fault code 13, which none has"),
+    ("fault_engine", 99, {"fault_code": 1}, "the device says fault_engine 99, which has 3 bits"),
+    ("cycles_high", lambda reads: reads, "works", "cycles_high of the device changes whenever it is read"),
+    ("cycles_high", -1, "works", "the device says cycles_high -1, which has 32 bits"),
+    ("cycles", lambda reads: 5000 - reads, "works", "cycles of the device went back from 4999 to 4998 in the middle"),
+    ("cycles", lambda reads: reads // 2, "works", "only 302 cycles in 604 waits (status RUNNING, cycle 302, 0 instr"),
+    ("cycles", 7, "works", "no progress for 0 cycles (status RUNNING, cycle 7"),
+    ("instructions", 4, "works", "the device has retired 4 instructions of a program of 3"),
+    ("instructions", lambda reads: 3 - reads, "works", "instructions of the device went back from 2 to 1"),
+    ("beats", lambda reads: reads, "still", "the run should have ended long before cycle 3100000 (status RUNNING"),
+    ("beats", 601, "done", "the device says DONE after 600 cycles and 601 array beats"),
+    ("cycles", 0, "done", "the device says DONE after 0 cycles and 50 array beats"),
+    ("vector_wait_in", 601, "done", "the device counts 601 cycles of VECTOR in a run of 600"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "step", "sentence"), LIES)
+def test_a_device_that_lies_is_told_and_every_run_ends(name, value, step, sentence):
+    """Whatever a register says for ever; and when it tells the truth again, so do the logits."""
+    machine = Liar(name, value, script=[step])
+    accelerator = Accelerator(machine, CONFIG)
+    accelerator.load(program())
+    machine.lies = True
+    with pytest.raises(DeviceError) as caught:
+        accelerator.run(images(2))
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+    machine.lies, machine.script = False, ["done"]
+    assert np.array_equal(accelerator.run(images(2)), expected(images(2)))
+
+
+def test_no_register_word_is_a_traceback():
+    """Each register of a device in turn answers noise, 400 times over: logits, or a sentence."""
+    rng = np.random.default_rng(5)
+    told = []
+    for trial in range(400):
+        name = REGS[trial % len(REGS)].name
+        machine = Liar(name, lambda _reads: int(rng.integers(1 << 32)), script=[("works", "done")[trial // 200]])
+        try:
+            accelerator = Accelerator(machine, CONFIG)
+            accelerator.load(program())
+            machine.lies = True
+            assert np.array_equal(accelerator.run(images(2), patience=20_000), expected(images(2)))
+        except DeviceError as error:
+            told.append(str(error))
+    assert len(told) > 200
+    assert not [text for text in told if "\n" in text or len(text) > 250]
 
 
 def test_a_reset_that_does_nothing_is_told():
