@@ -6,6 +6,7 @@ from amaranth.lib import wiring
 from hw.matmul.array_dsp48 import ArrayDSP48
 from hw.matmul.array_ecp5 import ArrayECP5
 from hw.matmul.array_portable import ArrayPortable
+from hw.matmul.stationary_array import StationaryArray
 from hw.units.ports import stationary_members
 
 __all__ = ["Array"]
@@ -40,6 +41,8 @@ class Array(wiring.Component):
             raise ValueError(f"mapping must be {', '.join(map(repr, _VENDORS))} or 'portable', not {mapping!r}")
         self.mapping = mapping
         super().__init__(stationary_members(**shape))
+
+    timing = staticmethod(StationaryArray.timing)  # whatever the mapping
 
     @property
     def latency(self):

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Signal, signed
 from amaranth.lib import wiring
 
 from hw.matmul.skew import Skew
+from hw.spec.timing import Timing
 from hw.units.pipe import delay
 from hw.units.ports import stationary_members
 
@@ -30,10 +31,15 @@ class StationaryArray(wiring.Component):
         self.sum_bits = sum_bits
         super().__init__(stationary_members(rows=rows, cols=cols, sum_bits=sum_bits))
 
+    @staticmethod
+    def timing(*, rows):
+        """From a token to its sums: down the rows, and four cycles from the operand of the last row to its sum."""
+        return Timing(latency=rows + 4)
+
     @property
     def latency(self):
-        """Cycles from a token to its sums: down the rows, and four from the operand of the last row to its sum."""
-        return self.rows + 4
+        """Cycles from a token to its sums."""
+        return self.timing(rows=self.rows).latency
 
     def waves(self, m):
         """Delays everything that enters, and ``valid`` to where it leaves.

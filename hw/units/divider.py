@@ -4,6 +4,8 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.spec.timing import Timing
+
 __all__ = ["Divider"]
 
 
@@ -28,13 +30,19 @@ class Divider(wiring.Component):
     def __init__(self, *, dividend_bits, divisor_bits, quotient_bits, bits_per_cycle=1):
         if min(dividend_bits, divisor_bits, quotient_bits, bits_per_cycle) < 1:
             raise ValueError("a divider's widths must be positive")
-        self.steps = -(-quotient_bits // bits_per_cycle)
+        self.latency = self.timing(quotient_bits=quotient_bits, bits_per_cycle=bits_per_cycle).latency
+        self.steps = self.latency - 1
         self.bits_per_cycle = bits_per_cycle
-        self.latency = self.steps + 1
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({"dividend": dividend_bits, "divisor": divisor_bits}))),
             "o": Out(stream.Signature(data.StructLayout({"quotient": quotient_bits, "remainder": divisor_bits}))),
         })
+
+    @staticmethod
+    def timing(*, quotient_bits, bits_per_cycle=1):
+        """A step per group of quotient bits, and the cycle in which the result is offered."""
+        steps = -(-quotient_bits // bits_per_cycle)
+        return Timing(latency=steps + 1, interval=steps + 2)
 
     def elaborate(self, _platform):
         m = Module()

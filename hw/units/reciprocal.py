@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.spec.timing import Timing
 from hw.units.pipe import Pipe
 
 __all__ = ["QUOTIENT_BITS", "Reciprocal"]
@@ -38,12 +39,17 @@ class Reciprocal(wiring.Component):
         if not 1 <= divisor_bits <= QUOTIENT_BITS:
             raise ValueError(f"divisor_bits must be 1..{QUOTIENT_BITS}, not {divisor_bits}")
         self.bits_per_stage = bits_per_stage
-        self.latency = 1 + -(-QUOTIENT_BITS // bits_per_stage)
+        self.latency = self.timing(bits_per_stage=bits_per_stage).latency
         tags = {} if tag is None else {"tag": tag}
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({"divisor": divisor_bits, **tags}))),
             "o": Out(stream.Signature(data.StructLayout({"quotient": QUOTIENT_BITS, **tags}))),
         })
+
+    @staticmethod
+    def timing(*, bits_per_stage=1):
+        """A stage per group of quotient bits, behind the one that holds the divisor."""
+        return Timing(latency=1 + -(-QUOTIENT_BITS // bits_per_stage))
 
     def elaborate(self, _platform):
         m = Module()

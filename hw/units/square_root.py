@@ -4,6 +4,8 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.spec.timing import Timing
+
 __all__ = ["FACTOR_BITS", "SquareRoot"]
 
 FACTOR_BITS = 25  # the root is at least 65536 >> 10 = 64
@@ -38,13 +40,24 @@ class SquareRoot(wiring.Component):
         self.value_bits = value_bits
         self.root_bits = value_bits - 16  # (2**16 + 2**(value_bits - 16)) >> 1 is below that power
         self.bits_per_cycle = bits_per_cycle
-        self.root_steps = -(-(value_bits // 2 + 1) // bits_per_cycle)
-        self.factor_steps = -(-FACTOR_BITS // bits_per_cycle)
-        self.latency = 1 + ROUNDS + (ROUNDS - 1) * self.root_steps + self.factor_steps
+        self.root_steps, self.factor_steps = self._steps(value_bits, bits_per_cycle)
+        self.latency = self.timing(value_bits=value_bits, bits_per_cycle=bits_per_cycle).latency
         super().__init__({
             "i": In(stream.Signature(unsigned(value_bits))),
             "o": Out(stream.Signature(data.StructLayout({"root": self.root_bits, "factor": FACTOR_BITS}))),
         })
+
+    @staticmethod
+    def _steps(value_bits, bits_per_cycle):
+        """Cycles of a division of a round, and of the one for the factor."""
+        return -(-(value_bits // 2 + 1) // bits_per_cycle), -(-FACTOR_BITS // bits_per_cycle)
+
+    @staticmethod
+    def timing(*, value_bits=42, bits_per_cycle=2):
+        """An update before every division; the first round has none."""
+        root, factor = SquareRoot._steps(value_bits, bits_per_cycle)
+        latency = 1 + ROUNDS + (ROUNDS - 1) * root + factor
+        return Timing(latency=latency, interval=latency + 1)
 
     def elaborate(self, _platform):
         m = Module()

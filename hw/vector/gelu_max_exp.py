@@ -27,6 +27,7 @@ class GeluMaxExp(wiring.Component):
     """
 
     latency = 4 + SHIFT_MAX - TERMS + SHIFT_MAX
+    positive = 4 + TERMS  # cycles of a maximum that is not negative: subtractions and shifts are one for each term
 
     def __init__(self):
         row = {"row_max": signed(8), "i0": 10}

@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from hw.spec.timing import Timing
 from hw.units.divider import Divider
 from hw.units.ports import lanes_of
 from hw.units.square_root import FACTOR_BITS, SquareRoot
@@ -48,11 +49,11 @@ class Moments(wiring.Component):
         self.max_row = max_row
         row_bits = ceil_log2(max_row)
         self._sum_bits = X_BITS + row_bits
-        self._value_bits = max(34, 30 + row_bits + row_bits % 2)
+        self._value_bits = self._square_bits(max_row)
         self._root = SquareRoot(value_bits=self._value_bits, bits_per_cycle=bits_per_cycle)
         self._divider = Divider(dividend_bits=self._sum_bits, divisor_bits=row_bits + 1, quotient_bits=X_BITS)
-        self.row_cycles = self._root.latency + 1
-        self.latency = 4 + self._divider.latency + 3 + X_BITS + self._root.latency
+        timing = self.timing(max_row=max_row, bits_per_cycle=bits_per_cycle)
+        self.latency, self.row_cycles = timing.latency, timing.interval
         row = data.StructLayout({"length": 13})
         element = data.StructLayout({"x": lanes_of(lanes, signed(X_BITS)), "mask": lanes, "last": 1})
         self._join = RowJoin(row=row, element=element)
@@ -61,6 +62,19 @@ class Moments(wiring.Component):
             "i": In(stream.Signature(element)),
             "o": Out(stream.Signature(data.StructLayout({"mean": signed(16), "factor": FACTOR_BITS}))),
         })
+
+    @staticmethod
+    def _square_bits(max_row):
+        """Of V, even."""
+        row_bits = ceil_log2(max_row)
+        return max(34, 30 + row_bits + row_bits % 2)
+
+    @staticmethod
+    def timing(*, max_row=4096, bits_per_cycle=2):
+        """Sums, mean, remainder and V of a row, then its root, which the next row's waits for."""
+        root = SquareRoot.timing(value_bits=Moments._square_bits(max_row), bits_per_cycle=bits_per_cycle)
+        mean = Divider.timing(quotient_bits=X_BITS)
+        return Timing(latency=4 + mean.latency + 3 + X_BITS + root.latency, interval=root.interval)
 
     def elaborate(self, _platform):
         m = Module()

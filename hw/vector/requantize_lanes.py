@@ -36,6 +36,8 @@ class RequantizeLanes(wiring.Component):
     o : Out(stream of result_layout)
     """
 
+    latency = Requantizer.latency + ResultClamp.latency
+
     def __init__(self, *, lanes):
         self.lanes = lanes
         values = max(2, lanes)
@@ -51,7 +53,6 @@ class RequantizeLanes(wiring.Component):
             )
             for lane in range(values)
         ]
-        self.latency = self._units[0].latency + ResultClamp.latency
         beat = data.StructLayout({
             "value": lanes_of(values, signed(VALUE_BITS)),
             "mult": lanes_of(values, signed(MULT_BITS)),

@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.spec.timing import Timing
 from hw.units.pipe import Pipe
 
 __all__ = ["ShiftExp"]
@@ -36,12 +37,17 @@ class ShiftExp(wiring.Component):
         if not 1 <= terms <= 31:
             raise ValueError(f"terms must be 1..31, not {terms}")
         self.terms = terms
-        self.latency = terms.bit_length() + 2
+        self.latency = self.timing(terms=terms).latency
         tags = {} if tag is None else {"tag": tag}
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({"d": signed(10), "i0": 10, **tags}))),
             "o": Out(stream.Signature(data.StructLayout({"mantissa": 11, "q": 5, **tags}))),
         })
+
+    @staticmethod
+    def timing(*, terms):
+        """A stage per quotient bit, one for n before them and one for the mantissa behind."""
+        return Timing(latency=terms.bit_length() + 2)
 
     def elaborate(self, _platform):
         m = Module()

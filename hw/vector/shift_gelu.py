@@ -6,6 +6,7 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.spec.timing import Timing
 from hw.units.reciprocal import Reciprocal
 from hw.vector.gelu_max_exp import GeluMaxExp
 from hw.vector.row_join import RowJoin
@@ -44,13 +45,23 @@ class ShiftGelu(wiring.Component):
         self._exp = ShiftExp(terms=TERMS, tag=self._join.i.p.shape())
         self._side = data.StructLayout({"mantissa": 11, "q": 5, "x": signed(8), "last": 1})
         self._reciprocal = Reciprocal(tag=self._side)
-        self.row_cycles = self._exp.latency + 2 + self._max_exp.latency + 1
-        self.latency = self._exp.latency + 4 + self._reciprocal.latency + 7
+        self.row_cycles = self.timing().interval + GeluMaxExp.latency - GeluMaxExp.positive
+        self.latency = self.timing().latency
         super().__init__({
             "rows": In(stream.Signature(data.StructLayout({"row_max": signed(8), "i0": 10}))),
             "i": In(stream.Signature(data.StructLayout({"x": signed(8), "last": 1}))),
             "o": Out(stream.Signature(data.StructLayout({"y": signed(18), "last": 1}))),
         })
+
+    @staticmethod
+    def timing():
+        """Of rows whose maximum is not negative; see ``row_cycles`` for the longest."""
+        exp = ShiftExp.timing(terms=TERMS).latency
+        return Timing(
+            latency=exp + 4 + Reciprocal.timing().latency + 7,
+            interval=exp + 2 + GeluMaxExp.positive + 1,
+            lead=GeluMaxExp.positive - 4,
+        )
 
     def elaborate(self, _platform):
         m = Module()

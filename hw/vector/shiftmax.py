@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.spec.timing import Timing
 from hw.units.ports import lanes_of
 from hw.vector.row_join import RowJoin
 from hw.vector.shift_exp import ShiftExp
@@ -39,7 +40,7 @@ class Shiftmax(wiring.Component):
         self.lanes = lanes
         self._side = data.StructLayout({"factor": 16, "wide": 1, "mask": lanes, "last": 1})
         self._exps = [ShiftExp(terms=TERMS, tag=self._side if lane == 0 else None) for lane in range(lanes)]
-        self.latency = self._exps[0].latency + 5
+        self.latency = self.timing().latency
         row = data.StructLayout({"row_max": signed(8), "i0": 10, "factor": 16, "wide": 1})
         element = data.StructLayout({"x": lanes_of(lanes, signed(8)), "mask": lanes, "last": 1})
         self._join = RowJoin(row=row, element=element)
@@ -48,6 +49,11 @@ class Shiftmax(wiring.Component):
             "i": In(stream.Signature(element)),
             "o": Out(stream.Signature(data.StructLayout({"p": lanes_of(lanes, 16), "mask": lanes, "last": 1}))),
         })
+
+    @staticmethod
+    def timing():
+        """The exponential; product, two shifts, mask."""
+        return Timing(latency=ShiftExp.timing(terms=TERMS).latency + 5)
 
     def elaborate(self, _platform):
         m = Module()

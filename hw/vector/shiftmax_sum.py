@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.spec.timing import Timing
 from hw.units.divider import Divider
 from hw.units.ports import lanes_of
 from hw.vector.row_join import RowJoin
@@ -14,6 +15,7 @@ __all__ = ["ShiftmaxSum"]
 TERMS = 15
 EXP_BITS = TERMS + 10  # E <= i0 << 15
 TOTAL_BITS = 31
+FACTOR_BITS = 16
 START_BITS = 22  # 4095 masked elements of I0 <= 1023
 
 
@@ -48,9 +50,8 @@ class ShiftmaxSum(wiring.Component):
         self.max_row = max_row
         tags = [data.StructLayout({"mask": 1, "last": 1})] + [data.StructLayout({"mask": 1})] * (lanes - 1)
         self._exps = [ShiftExp(terms=TERMS, tag=tag) for tag in tags]
-        self._divider = Divider(dividend_bits=TOTAL_BITS, divisor_bits=TOTAL_BITS, quotient_bits=16)
-        self.row_cycles = self._divider.latency + 1
-        self.latency = self._exps[0].latency + 3 + self._divider.latency
+        self._divider = Divider(dividend_bits=TOTAL_BITS, divisor_bits=TOTAL_BITS, quotient_bits=FACTOR_BITS)
+        self.latency, self.row_cycles = self.timing().latency, self.timing().interval
         row = data.StructLayout({"row_max": signed(8), "i0": 10})
         element = data.StructLayout({"x": lanes_of(lanes, signed(8)), "mask": lanes, "last": 1})
         self._join = RowJoin(row=row, element=element)
@@ -58,8 +59,15 @@ class ShiftmaxSum(wiring.Component):
             "start": In(START_BITS),
             "rows": In(stream.Signature(row)),
             "i": In(stream.Signature(element)),
-            "o": Out(stream.Signature(unsigned(16))),
+            "o": Out(stream.Signature(unsigned(FACTOR_BITS))),
         })
+
+    @staticmethod
+    def timing():
+        """Exponential, sum and total of the last elements, then the division, which the next row's waits for."""
+        division = Divider.timing(quotient_bits=FACTOR_BITS)
+        latency = ShiftExp.timing(terms=TERMS).latency + 3 + division.latency
+        return Timing(latency=latency, interval=division.latency + 1)
 
     def elaborate(self, _platform):
         m = Module()

@@ -15,7 +15,6 @@ from hw.spec.memory import param_words, tiles
 from hw.units.requantizer import Requantizer
 from hw.units.scratchpad import Scratchpad
 from sim.cycles.scratch import Conflicts, matmul_share
-from sim.cycles.units import asked
 
 if TYPE_CHECKING:
     from sim.cycles.machine import Machine
@@ -38,8 +37,7 @@ class Matmul:
     def __init__(self, machine: Machine) -> None:
         config = machine.config
         self._machine, self._config = machine, config
-        array = asked(Array(rows=config.rows, cols=config.cols, mapping=config.array))
-        self._to_drain = 1 + array.latency + Accumulator.latency + _COLLECT - 1
+        self._to_drain = 1 + Array.timing(rows=config.rows).latency + Accumulator.latency + _COLLECT - 1
         self._to_retire = Requantizer.latency + _WRITE
         self._ahead = 1 << ceil_log2(Scratchpad.latency + 8)  # words that the streamer reads ahead
         self.ready: int | None = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 
 from hw.spec.config import Config
 from hw.spec.isa import Op
@@ -19,23 +18,12 @@ from hw.vector.shift_gelu import ShiftGelu
 from hw.vector.shiftmax import Shiftmax
 from hw.vector.shiftmax_sum import ShiftmaxSum
 from hw.vector.source import QUEUE_SLACK
-from sim.cycles.units import asked
 
 __all__ = ["VectorTiming"]
 
 _FILL = Scratchpad.latency + 5  # first beat: latency + 5 after the start cycle (VectorSource)
 _QUEUE = Scratchpad.latency + QUEUE_SLACK  # words of a read queue
 _OUT = CreditQueue.latency + Packer.latency + RowWriter.latency
-_MAX_EXP = 27  # cycles of GeluMaxExp when the row's maximum is not negative: 23 shifts and 4
-
-
-@lru_cache(maxsize=64)
-def _units(lanes: int, max_row: int) -> tuple[Moments, ShiftmaxSum, Shiftmax, ShiftGelu, RequantizeLanes]:
-    units = (
-        Moments(lanes=lanes, max_row=max_row), ShiftmaxSum(lanes=lanes, max_row=max_row), Shiftmax(lanes=lanes),
-        ShiftGelu(), RequantizeLanes(lanes=lanes),
-    )  # fmt: skip
-    return asked(units)
 
 
 class VectorTiming:
@@ -43,26 +31,25 @@ class VectorTiming:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._moments, self._sum, self._shiftmax, self._gelu, self._requantize = _units(config.lanes, config.max_row)
+        self._moments, self._sum = Moments.timing(max_row=config.max_row), ShiftmaxSum.timing()
+        self._shiftmax, self._gelu, self._requantize = Shiftmax.timing(), ShiftGelu.timing(), RequantizeLanes
 
     def cycles(self, op: Op, o: Mapping[str, int]) -> int:
         """From ``started`` to ``retired``."""
         row = -(-o["length"] // self._config.lanes)
         match op:
             case Op.SHIFTMAX_SUM:
-                return _FILL + self._rows(o["rows"], row, self._sum.row_cycles) + self._sum.latency
+                return _FILL + self._rows(o["rows"], row, self._sum.interval) + self._sum.latency
             case Op.MOMENTS:
-                return _FILL + self._rows(o["rows"], row, self._moments.row_cycles) + self._moments.latency
+                return _FILL + self._rows(o["rows"], row, self._moments.interval) + self._moments.latency
             case Op.SHIFTMAX:
                 beats = o["rows"] * (row + self._late(o["length"], self._config.lanes, 0, o["wide"]))
                 return _FILL + beats + self._shiftmax.latency + _OUT + o["wide"]
             case Op.LAYER_NORM:
                 return self._layer_norm(o, row)
             case Op.SHIFT_GELU:
-                wait = self._gelu.row_cycles - self._gelu._max_exp.latency + _MAX_EXP
-                beats = self._rows(o["rows"], o["length"] + self._late(o["length"], 1, 0), wait)
-                first = _MAX_EXP - 4  # the first row's elements wait for the exponential of its maximum
-                return _FILL + beats + first + self._gelu.latency + self._requantize.latency + _OUT
+                beats = self._rows(o["rows"], o["length"] + self._late(o["length"], 1, 0), self._gelu.interval)
+                return _FILL + self._gelu.lead + beats + self._gelu.latency + self._requantize.latency + _OUT
             case Op.ADD | Op.ADD_MAX:
                 words = -(-(o["length"] << o.get("wide_identity", 0)) // self._config.rows) * o["rows"]
                 beats = o["rows"] * (o["length"] + self._late(o["length"], 1, o.get("wide_dest", 0)))
