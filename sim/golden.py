@@ -12,16 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.spec.laws import evaluate
 from hw.spec.model import Model, Node
+from hw.spec.operators import OPERATORS, Requantize, evaluate
 from sim.fast import FastLaws, FusedLaws, fast_laws
 
 __all__ = ["run"]
 
 Array = NDArray[Any]
 Laws = Any  # hw.spec.arith, or what computes the same
-_PER_CHANNEL = {"linear", "patch_embed", "layer_norm"}  # whose last axis is that of their law's result
-_FUSED = {*_PER_CHANNEL, "scores", "context", "shift_gelu"}
 _PIECE = 4  # images whose activations fit a processor's second-level cache
 
 
@@ -57,10 +55,8 @@ def _run(laws: Laws, model: Model, images: Array, trace: dict[str, Array] | None
     for index, node in enumerate(model.nodes):
         if node.name in values:
             continue  # came with its input
-        inputs = [values[name] for name in node.inputs]
-        if node.op == "input":
-            values[node.name] = images
-        elif node.name in fused:
+        inputs = [images] if OPERATORS[node.op].image else [values[name] for name in node.inputs]
+        if node.name in fused:
             then = fused[node.name]
             mult, shift = model.tensor(then, "mult"), model.tensor(then, "shift")
             laws_then = FusedLaws(laws, mult, shift, then.attributes["bits"])
@@ -83,8 +79,8 @@ def _fused(model: Model) -> dict[str, Node]:
     found = {}
     for node in model.nodes:
         (then, *others) = readers.get(node.name, [node])
-        if then.op == "requantize" and not others and node.op in _FUSED:
-            per_channel = model.tensor(then, "mult").size > 1
-            if not per_channel or node.op in _PER_CHANNEL:
-                found[node.name] = then
+        operator = OPERATORS[node.op]
+        fits = then.op == Requantize.name and not others and operator.law in FusedLaws.LAWS
+        if fits and (operator.law_channels or model.tensor(then, "mult").size == 1):
+            found[node.name] = then
     return found

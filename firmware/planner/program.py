@@ -12,6 +12,7 @@ from hw.spec import isa
 from hw.spec.config import Config
 from hw.spec.memory import align
 from hw.spec.model import Model
+from hw.spec.operators.patch_embed import patches
 
 __all__ = ["Checkpoint", "CompileError", "Layer", "Program"]
 
@@ -102,9 +103,7 @@ class Program:
             raise ValueError(
                 f"images must be int8 [n, {channels}, {height}, {width}], not {images.dtype} {images.shape}"
             )
-        p = self.model.patch
-        rows = images.reshape(len(images), channels, height // p, p, width // p, p).transpose(0, 2, 4, 1, 3, 5)
-        rows = rows.reshape(len(images), self.patches, channels * p * p)
+        rows = patches(images, self.model.patch)
         padded = np.zeros((*rows.shape[:2], self.patch_bytes), np.int8)
         padded[..., : rows.shape[2]] = rows
         return padded.reshape(-1).view(np.uint8)

@@ -13,15 +13,13 @@ from firmware.graph.constants import norm_bias, norm_bias_fits, norm_scale, quan
 from firmware.quantize.equalise import exponents, reader_of
 from firmware.quantize.measure import Measurement
 from firmware.quantize.ranges import choose_scale
-from hw.spec.laws import evaluate
-from hw.spec.model import ModelError, Node
+from hw.spec.operators import OPERATORS, Add, LayerNorm, ModelError, Node, Value, evaluate, operation
 
 __all__ = ["Calibration"]
 
 Array = NDArray[Any]
 f32 = np.float32
 _BATCH = 16  # images per step of the laws, which need many times the memory of their result
-_BITS = dict.fromkeys(("linear", "patch_embed", "scores", "context", "shift_gelu"), 32)  # where no attribute, or 64
 
 
 class Calibration(Builder):
@@ -44,6 +42,7 @@ class Calibration(Builder):
         self.made = {name: self._float(name) for name in weights if name.endswith(whole)}
         super().__init__(self.made)
         self._values: dict[str, Array] = {}
+        self._known: dict[str, Value] = {}  # of all nodes
 
     def _float(self, name: str) -> Array:
         if name not in self.weights:
@@ -86,23 +85,25 @@ class Calibration(Builder):
     def node(self, name: str, op: str, *inputs: str, **attributes: int) -> None:
         super().node(name, op, *inputs, **attributes)
         node = self.nodes[-1]
-        if op == "input":
+        self._known[name] = operation(node, self.tensors).value(self._known, Value(self.images.shape[1:], 8))
+        if OPERATORS[op].image:
             value = quantized(self.images, self.state.scale(name), 8).astype(np.int8)
         else:
-            value = self._evaluate(node, attributes.get("bits", _BITS.get(op, 64)))
+            value = self._evaluate(node, self._known[name].bits)
         if self.measure is not None:
             self.measure.node(node, self.tensors, value)
-        if op == "add" and attributes["bits"] == 16:
+        if op == Add.name and attributes["bits"] == 16:
             self._values.clear()  # the residual stream: nothing before it is read again
         self._values[name] = value
 
     def _evaluate(self, node: Node, bits: int) -> Array:
         """What `node` computes, for a few images at a time; constants are the same for all."""
         inputs = [self._values[source] for source in node.inputs]
+        kind = f"int{next(size for size in (8, 16, 32, 64) if size >= bits)}"
         if not inputs:
             return evaluate(self.tensors, node, [])
         return np.concatenate([
-            evaluate(self.tensors, node, [x if len(x) == 1 else x[i : i + _BATCH] for x in inputs]).astype(f"int{bits}")
+            evaluate(self.tensors, node, [x if len(x) == 1 else x[i : i + _BATCH] for x in inputs]).astype(kind)
             for i in range(0, len(self.images), _BATCH)
         ])  # fmt: skip
 
@@ -180,6 +181,6 @@ class Calibration(Builder):
         if not (gamma.shape == beta.shape == self._values[source].shape[-1:] == weight.shape[1:]):
             return  # refused where they are used
         self.hold(name, bias=norm_bias(name, gamma, beta))
-        real = self._evaluate(Node(name, "layer_norm", (source,)), 64) * norm_scale(gamma).astype(np.float64)
+        real = self._evaluate(Node(name, LayerNorm.name, (source,)), 64) * norm_scale(gamma).astype(np.float64)
         factor = np.exp2(exponents(real, weight)).astype(f32)
         self.weights.update({f"{name}.weight": gamma / factor, f"{name}.bias": beta / factor, reader: weight * factor})

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from firmware.quantize.reference import Reference
-from hw.spec.model import Node
+from hw.spec.operators import OPERATORS, Add, Node
 
 __all__ = ["Measurement", "Row", "sqnr"]
 
@@ -77,11 +77,11 @@ class Measurement:
         """`node` gave the integers `value`."""
         assert self._reference is not None
         expected = self._reference.step(node, tensors)
-        if node.op == "add" and node.attributes["bits"] == 16:
+        if node.op == Add.name and node.attributes["bits"] == 16:
             self._reference.values = {node.name: expected}  # the residual stream: nothing before it is read again
         pending, self._pending = self._pending, None
         self.progress(node.name)
-        if pending is None or node.op not in {"input", "requantize", "add"}:
+        if pending is None or not OPERATORS[node.op].quantizes:
             return
         real, scale, bits = pending
         found = value * float(scale)

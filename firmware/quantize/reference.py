@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware.families.swin.relative import gathered
-from hw.spec.laws import evaluate
-from hw.spec.model import Node
+from hw.spec.operators import OPERATORS, Constant, Node, evaluate
+from hw.spec.operators.attention import split
+from hw.spec.operators.patch_embed import patches
 
 __all__ = ["Reference", "gelu", "softmax"]
 
 Array = NDArray[Any]
 f32 = np.float32
-_STRUCTURE = {"class_token", "window_partition", "window_reverse", "merge"}  # the laws move elements, of any type
 _MASK = f32(-100)
 _X = np.linspace(-8, 8, (1 << 16) + 1)
 _PHI = np.array([math.erfc(-x / math.sqrt(2)) / 2 for x in _X])  # linear between points is within 2e-9
@@ -51,11 +51,11 @@ class Reference:
     def step(self, node: Node, tensors: Mapping[str, Array]) -> Array:
         """Computes `node`; `tensors` are those of the integer graph, of which only masks are used."""
         inputs = [self.values[name] for name in node.inputs]
-        if node.op in _STRUCTURE:
+        if OPERATORS[node.op].moves:
             value = evaluate(tensors, node, inputs)
-        elif node.op == "constant":
+        elif node.op == Constant.name:
             value = self._constant(node.name, tensors)
-        elif node.op == "input":
+        elif OPERATORS[node.op].image:
             value = self.images.astype(f32)
         else:
             value = getattr(self, f"_{node.op}")(node, *inputs)
@@ -77,10 +77,7 @@ class Reference:
         return y + self._tensor(f"{name}.bias") if f"{name}.bias" in self.weights else y
 
     def _patch_embed(self, node: Node, x: Array) -> Array:
-        patch = node.attributes["patch"]
-        n, channels, height, width = x.shape
-        x = x.reshape(n, channels, height // patch, patch, width // patch, patch).transpose(0, 2, 4, 1, 3, 5)
-        return self._affine(node.name, x.reshape(n, -1, channels * patch * patch))
+        return self._affine(node.name, patches(x, node.attributes["patch"]))
 
     def _concat_cls(self, _node: Node, x: Array) -> Array:
         cls = np.broadcast_to(self._tensor("cls_token"), (len(x), 1, x.shape[2]))
@@ -100,19 +97,12 @@ class Reference:
         deviation = np.sqrt(np.square(centred).mean(-1, keepdims=True) + self.epsilon)
         return centred / deviation * self._tensor(f"{node.name}.weight") + self._tensor(f"{node.name}.bias")
 
-    def _split(self, node: Node, qkv: Array) -> Array:
-        """[B, windows*n, 3*dim] -> [3, B, (windows,) heads, n, dim/heads]."""
-        heads = node.attributes["heads"]
-        leading = (node.attributes["windows"],) if "windows" in node.attributes else ()
-        parts = qkv.reshape(len(qkv), *leading, -1, 3, heads, qkv.shape[2] // (3 * heads))
-        return np.moveaxis(parts, (-3, -2), (0, -3))
-
     def _scores(self, node: Node, qkv: Array) -> Array:
-        query, key, _ = self._split(node, qkv)
+        query, key, _ = split(qkv, **node.attributes)
         return query @ key.swapaxes(-1, -2) * f32(query.shape[-1] ** -0.5)
 
     def _context(self, node: Node, probabilities: Array, qkv: Array) -> Array:
-        value = self._split(node, qkv)[2]
+        value = split(qkv, **node.attributes)[2]
         return (probabilities @ value).swapaxes(-2, -3).reshape(*qkv.shape[:2], -1)
 
     def _shiftmax(self, _node: Node, x: Array, mask: Array | None = None) -> Array:

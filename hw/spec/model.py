@@ -9,21 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.spec import shapes
-from hw.spec.operators import ATTRIBUTES, OPERATORS, TENSORS, ModelError, Node, Operator, Value
+from hw.spec.operators import OPERATORS, ModelError, Node, PatchEmbed, Value, operation
 
-__all__ = [
-    "ATTRIBUTES",
-    "OPERATORS",
-    "TENSORS",
-    "Model",
-    "ModelError",
-    "Node",
-    "Operator",
-    "Value",
-    "validate",
-    "values",
-]
+__all__ = ["Model", "ModelError", "Node", "Value", "validate", "values"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,18 +40,15 @@ class Model:
     def patch(self) -> int:
         """Side of a patch: the image enters the accelerator as rows of patches. Raises ModelError without patches."""
         for node in self.nodes:
-            if node.op == "patch_embed":
+            if node.op == PatchEmbed.name:
                 return node.attributes["patch"]
-        raise ModelError(f"model {self.name} has no patch_embed")
+        raise ModelError(f"model {self.name} has no {PatchEmbed.name}")
 
     @cached_property
     def layer_macs(self) -> Mapping[str, int]:
         """Multiply-accumulates of one image, by node. Raises ModelError like `values`."""
-        known = values(self)
-        return {
-            node.name: shapes.macs(self.tensors, node, tuple(known[name] for name in node.inputs), known[node.name])
-            for node in self.nodes
-        }
+        known, image = values(self), Value(self.image, 8)
+        return {node.name: operation(node, self.tensors).count(known, image) for node in self.nodes}
 
     @property
     def macs(self) -> int:
@@ -72,13 +57,13 @@ class Model:
 
     def tensor(self, node: Node, name: str) -> NDArray[np.generic]:
         """Constant `name` of `node`. Raises ModelError if the model lacks it."""
-        return shapes.constant(self.tensors, node, name)
+        return operation(node, self.tensors).tensor(name)
 
 
 def validate(model: Model) -> None:
     """Checks that `model` is well formed. Raises ModelError, in one sentence, for the first thing that is not."""
     values(model)
-    known = {f"{node.name}.{name}" for node in model.nodes for name in OPERATORS[node.op].tensors}
+    known = {f"{node.name}.{tensor.name}" for node in model.nodes for tensor in OPERATORS[node.op].constants}
     for name in model.tensors:
         if name not in known:
             raise ModelError(f"tensor {name} belongs to no node")
@@ -101,8 +86,8 @@ def values(model: Model) -> dict[str, Value]:
     """
     known: dict[str, Value] = {}
     for node in model.nodes:
-        known[node.name] = shapes.infer(model.tensors, node, known, model.image)
-    if not model.nodes or model.nodes[0].op != "input":
+        known[node.name] = operation(node, model.tensors).value(known, Value(model.image, 8))
+    if not model.nodes or not OPERATORS[model.nodes[0].op].image:
         raise ModelError("the first node must be the input")
     last = known[model.nodes[-1].name]
     if last != Value((model.classes,), 32):

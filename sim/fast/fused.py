@@ -24,6 +24,8 @@ class FusedLaws:
     and requantization follow each other.
     """
 
+    LAWS = frozenset({"linear", "matmul", "layer_norm", "shift_gelu"})
+
     def __init__(self, plain: FastLaws, mult: Array, shift: Array, bits: int) -> None:
         self._plain, self._mult, self._shift, self._bits = plain, mult, shift, bits
         self._kind = f"i{bits}"

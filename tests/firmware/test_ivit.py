@@ -155,7 +155,7 @@ def with_node(name, **changes):
         (with_node("qact2", op="relu"), "node qact2 has the unknown operator 'relu'"),
         (with_node("qact2", inputs=("nowhere",)), "reads nowhere, which no earlier node computes"),
         (with_node("qact2", inputs=()), "must have 1 inputs, not 0"),
-        (with_node("qact2", attributes={"bits": 9}), "bits of qact2 must be from 8 to 16, not 9"),
+        (with_node("qact2", attributes={"bits": 9}), "bits of qact2 must be 8 or 16, not 9"),
         (with_node("qact2", attributes={}), "must have attributes"),
         (with_node("qact2", attributes={"bits": 16}), "linear head needs rank 1, at most 8 bits"),
         (with_node("blocks.0.attn.int_softmax", attributes={"i0": 0, "bits": 16, "terms": 15}), "i0 of .* not 0"),

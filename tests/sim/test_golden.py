@@ -7,8 +7,7 @@ import pytest
 
 from firmware.ivit import model_from_state
 from hw.spec import arith
-from hw.spec.laws import evaluate
-from hw.spec.model import Node
+from hw.spec.operators import Node, evaluate
 from sim import golden
 
 DATA = Path(__file__).parents[1] / "data"
