@@ -173,8 +173,8 @@ def operator_manual() -> str:
     return (
         f"# Operators\n\n<!-- {_SOURCE} -->\n\n"
         "The operators of a model's graph. Shapes are without the batch; `[n, C]` are tokens by channels. Widths are\n"
-        "two's complement; tensors may be stored in any integer type that holds their elements. RNE rounds half to even.\n"
-        "docs/models.md says which nodes a family has.\n"
+        "two's complement; tensors may be stored in any integer type that holds their elements. RNE rounds half to\n"
+        "even. docs/models.md says which nodes a family has.\n"
         + "".join(_operator(operator) for operator in OPERATORS.values())
     )  # fmt: skip
 
