@@ -12,9 +12,9 @@ __all__ = ["main"]
 _BENCHES = (deit, swin, golden, link, memory, clock)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m bench") -> int:
     """Runs one benchmark; 1 if a result is not exact or a bar that the benchmark enforces is missed."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description="the gateware and the host in figures")
+    parser = argparse.ArgumentParser(prog=prog, description="the gateware and the host in figures")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for bench in _BENCHES:
         bench.register(commands)

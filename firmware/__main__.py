@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 
 from firmware.cli import checkpoints, compile, dram, evaluate, models, run
 from firmware.compiler import CompileError
@@ -15,18 +16,20 @@ from hw.spec.model import ModelError
 __all__ = ["main", "parser"]
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line's grammar."""
-    top = argparse.ArgumentParser(prog="python -m firmware", description="integer Vision Transformers on the device")
+def parser(prog: str = "python -m firmware", others: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
+    """The command line's grammar; `others` are verbs, with their help, that somebody else executes."""
+    top = argparse.ArgumentParser(prog=prog, description="integer Vision Transformers on the device")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (checkpoints, models, compile, run, evaluate, dram):
         module.register(commands)
+    for name, text in (others or {}).items():
+        commands.add_parser(name, help=text)
     return top
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, grammar: argparse.ArgumentParser | None = None) -> int:
     """Runs one command; bad input gives one sentence on stderr and status 2."""
-    parsed = parser().parse_args(arguments)
+    parsed = (grammar or parser()).parse_args(arguments)
     try:
         status: int = parsed.function(parsed)
     except (CompileError, ConfigError, DeviceError, ModelError, UserError) as error:

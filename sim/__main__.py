@@ -17,8 +17,8 @@ from sim.verilated import BuildError, Simulation
 __all__ = ["main"]
 
 
-def _parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m sim", description="the gateware, compiled, as other programs see it")
+def _parser(prog: str) -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog=prog, description="the gateware, compiled, as other programs see it")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     board = commands.add_parser("board", help="serve a simulated board until interrupted")
     board.add_argument("preset", help=f"one of {', '.join(PRESETS)}")
@@ -52,9 +52,9 @@ def _open(config: Config, parsed: argparse.Namespace) -> Simulation:
     return open_with_shell(config, link, parsed.litedram, memory_size=size, divisor=parsed.divisor)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m sim") -> int:
     """Serves until interrupted; the first line printed is the device as `python -m firmware --device` takes it."""
-    parsed = _parser().parse_args(arguments)
+    parsed = _parser(prog).parse_args(arguments)
     try:
         config = _config(parsed)
         simulation = _open(config, parsed)

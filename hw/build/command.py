@@ -45,10 +45,10 @@ def is_unit(module: str) -> bool:
     return len(parts) <= 2 or (len(parts) == 3 and parts[1] in _DIVIDED)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m hw.build") -> int:
     """Runs one build. Status 1: a tool failed or the design does not fit; 2: bad input, and nothing was written."""
     console = Console(markup=False, highlight=False)
-    options = _parser().parse_args(arguments)
+    options = _parser(prog).parse_args(arguments)
     if options.list:
         console.print(_list())
         return 0
@@ -73,8 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m hw.build", description="board name -> gateware and reports")
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="board name -> gateware and reports")
     parser.add_argument("--board", help="board to build for; see --list")
     parser.add_argument("--list", action="store_true", help="list the boards and stop")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a Config field")

@@ -1,0 +1,64 @@
+"""The console command, from the wheel, in a folder that has a user's own modules of our names."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DIGITS = ROOT / "examples" / "digits"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """Where the wheel, not the tree, is installed; its dependencies are those of the tests."""
+    folder = tmp_path_factory.mktemp("installed")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "--no-deps", "--target", folder / "lib", ROOT], check=True)
+    return folder / "lib"
+
+
+@pytest.fixture
+def shiftwork(installed, tmp_path):
+    """Runs the command where a `sim.py` and an `hw` of the user's lie."""
+    (tmp_path / "sim.py").write_text("raise SystemExit('the user\\'s sim')\n")
+    (tmp_path / "hw").mkdir()
+    (tmp_path / "hw" / "__init__.py").write_text("raise SystemExit('the user\\'s hw')\n")
+
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, installed / "bin" / "shiftwork", *map(str, arguments)], cwd=tmp_path, check=False,
+            env={**os.environ, "PYTHONPATH": str(installed)}, capture_output=True, text=True,
+        )  # fmt: skip
+
+    return run
+
+
+def test_one_help_has_every_verb(shiftwork):
+    done = shiftwork("--help")
+    assert done.returncode == 0, done.stderr
+    verbs = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("    ") and line[4] != " "}
+    assert {"quantize", "import-ivit", "run", "profile", "compile", "eval", "build", "board", "bench"} <= verbs
+    assert shiftwork("build", "--help").stdout.startswith("usage: shiftwork build ")
+    assert shiftwork("run", "--help").stdout.startswith("usage: shiftwork run ")
+
+
+def test_verbs_work_from_the_wheel(shiftwork, tmp_path):
+    """The golden model, a build and a simulated board, none of which takes the user's modules for ours."""
+    model = DIGITS / "digits.safetensors"
+    np.save(tmp_path / "few.npy", np.load(DIGITS / "images.npy")[:2])
+    done = shiftwork("run", model, "--images", "few.npy", "--device", "golden", "--logits", "logits.npy")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert np.load(tmp_path / "logits.npy").shape == (2, 10)
+    done = shiftwork("build", "--board", "verilog", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "wrote nothing" in done.stdout
+    done = shiftwork("run", model, "--images", "few.npy", "--device", "sim:nowhere")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    done = shiftwork("board", "nowhere", "--pty")
+    assert (done.returncode, done.stderr.startswith("error: ")) == (2, True)
