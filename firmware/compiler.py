@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firmware.families import swin, vit
+from firmware.families import family_of_model
 from firmware.planner.program import Checkpoint, CompileError, Layer, Program
 from hw.spec.config import Config
 from hw.spec.model import Model
@@ -22,8 +22,7 @@ def compile_model(model: Model, config: Config, *, batch: int = 1) -> Program:
     def layers() -> dict[str, Layer]:
         return {node.name: Layer(node.name, node.op, model.layer_macs[node.name] * batch) for node in model.nodes}
 
-    family = swin if any(node.op == "window_partition" for node in model.nodes) else vit
-    placed = family.place(model, config, batch, layers)
+    placed = family_of_model(model).place(model, config, batch, layers)
     scheduler = placed.scheduler
     return Program(
         config=config,

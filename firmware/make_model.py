@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware.architectures import Architecture
+from firmware.families import FAMILIES, Architecture
+from firmware.families.weights import Weights
 from firmware.preprocess import normalise
 from firmware.quantize import quantize
 from hw.spec.model import Model
@@ -35,85 +36,11 @@ def images(shape: Architecture, count: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.clip(np.rint(brightness + 48 * noise[:, :1] + 20 * noise[:, 1:]), 0, 255).astype(np.uint8)
 
 
-class _Weights:
-    """Random tensors under their timm names."""
-
-    def __init__(self, shape: Architecture, seed: int) -> None:
-        self.shape, self.rng = shape, np.random.default_rng([seed, 0])
-        self.tensors: dict[str, Array] = {}
-
-    def normal(self, size: tuple[int, ...], deviation: float | Array) -> Array:
-        """Normal numbers cut at two deviations, as timm's trunc_normal; 0.88 is the deviation that is left."""
-        return (np.clip(self.rng.standard_normal(size), -2, 2) / 0.88 * deviation).astype(np.float32)
-
-    def linear(
-        self, name: str, outputs: int, size: tuple[int, ...], power: float, target: float | Array, *, bias: bool = True
-    ) -> None:
-        """Weights that take inputs of total `power` (sum of squares) to outputs of deviation `target`."""
-        spread = self.rng.lognormal(0, 0.2, (outputs, 1))
-        gain = np.reshape(target, (-1, 1)) * spread / np.sqrt(power)
-        weight = self.normal((outputs, int(np.prod(size))), gain)
-        self.tensors[f"{name}.weight"] = weight.reshape(outputs, *size)
-        if bias:
-            self.tensors[f"{name}.bias"] = self.normal((outputs,), 0.1)
-
-    def norm(self, name: str, dim: int) -> float:
-        """Gains and offsets; returns the power of a normalised row."""
-        gamma = np.clip(self.rng.normal(0.8, 0.25, dim), 0.02, 1.4)
-        gamma[self.rng.random(dim) < 0.02] *= -1
-        beta = self.normal((dim,), 0.2)
-        self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"] = gamma.astype(np.float32), beta
-        return float(np.sum(gamma**2) + np.sum(beta.astype(np.float64) ** 2))
-
-    def patch_embed(self, target: float) -> None:
-        patch = self.shape.patch
-        self.linear("patch_embed.proj", self.shape.dim, (3, patch, patch), 1.2 * 3 * patch**2, target)
-
-    def block(self, at: str, dim: int, averaged: float) -> None:
-        """One block; attention leaves the share `averaged` of V's variance."""
-        # Scores are sums over d of q*k, divided by sqrt(d): their deviation is the product of q's and k's.
-        target = np.repeat([2**0.5, 2**0.5, 1.0], dim)
-        self.linear(f"{at}.attn.qkv", 3 * dim, (dim,), self.norm(f"{at}.norm1", dim), target)
-        self.linear(f"{at}.attn.proj", dim, (dim,), averaged * dim, 0.4)
-        self.linear(f"{at}.mlp.fc1", 4 * dim, (dim,), self.norm(f"{at}.norm2", dim), 1.0)
-        self.linear(f"{at}.mlp.fc2", dim, (4 * dim,), 0.42 * 4 * dim, 0.5)  # mean square of GELU(unit normal): 0.42
-
-    def vit(self) -> None:
-        shape, dim = self.shape, self.shape.dim
-        self.patch_embed(0.3)
-        self.tensors["cls_token"] = self.normal((1, 1, dim), 0.4)
-        self.tensors["pos_embed"] = self.normal((1, shape.tokens, dim), 0.3)
-        for index in range(shape.depths[0]):
-            self.block(f"blocks.{index}", dim, 0.15)
-        self.linear("head", shape.classes, (dim,), self.norm("norm", dim), 1.0)
-
-    def swin(self) -> None:
-        shape, dim = self.shape, self.shape.dim
-        self.patch_embed(1.0)
-        self.norm("patch_embed.norm", dim)
-        for stage, (depth, heads) in enumerate(zip(shape.depths, shape.heads, strict=True)):
-            at, side = f"layers.{stage}", min(shape.window, shape.grid >> stage)
-            if stage:
-                power = self.norm(f"{at}.downsample.norm", 4 * dim)
-                self.linear(f"{at}.downsample.reduction", 2 * dim, (4 * dim,), power, 0.8, bias=False)
-                dim *= 2
-            for index in range(depth):
-                self.block(f"{at}.blocks.{index}", dim, 0.2)
-                table = self.normal(((2 * side - 1) ** 2, heads), 0.8)
-                self.tensors[f"{at}.blocks.{index}.attn.relative_position_bias_table"] = table
-        power = self.norm("norm", dim)
-        # Random weights make the rows of a grid alike, and their mean as large as each.
-        self.linear("head.fc", shape.classes, (dim,), power, 1.0)
-
-
 def float_weights(shape: Architecture, seed: int = 0) -> dict[str, Array]:
     """A float checkpoint with timm's tensor names."""
-    made = _Weights(shape, seed)
-    if shape.window:
-        made.swin()
-    else:
-        made.vit()
-    return made.tensors
+    make = Weights(seed)
+    FAMILIES[shape.family].random_weights(shape, make)
+    return make.tensors
 
 
 def make_model(
@@ -127,7 +54,7 @@ def make_model(
         normalise(images(shape, calibration, seed), mean, std),
         name=name or shape.name,
         patch=shape.patch,
-        heads=None if shape.window else shape.heads[0],
+        heads=shape.heads[0] if shape.heads else None,
         mean=mean,
         std=std,
         attention_bits=attention_bits,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,10 @@ from rich.table import Table
 from firmware.architectures import ARCHITECTURES, architecture
 from firmware.cli.checkpoints import save
 from firmware.errors import UserError
+from firmware.families import family_of_model
 from firmware.make_model import images, make_model
 from firmware.model_file import load_model
-from hw.spec.model import Model, Node, values
+from hw.spec.model import Model
 
 __all__ = ["inspect_command", "make_model_command", "register"]
 
@@ -89,19 +89,7 @@ def _stages(model: Model) -> Table:
     table = Table(title=f"{model.name}: image {list(model.image)}, patch {model.patch}", box=box.SIMPLE, padding=0)
     for heading in ("stage", "blocks", "tokens", "width", "heads", "hidden", "window", "shifted", "MACs"):
         table.add_column(heading, justify="right")
-    known = values(model)
-    blocks: dict[str, dict[str, list[Node]]] = {}
-    for node in model.nodes:
-        if found := re.match(r"((?:layers\.(\d+)\.)?blocks\.\d+)\.", node.name):
-            blocks.setdefault(found[2] or "0", {}).setdefault(found[1], []).append(node)
-    for stage, members in blocks.items():
-        name, nodes = next(iter(members.items()))
-        attributes = {key: value for node in nodes for key, value in node.attributes.items()}
-        tokens, width = known[f"{name}.qact4"].shape
-        hidden = known[f"{name}.mlp.fc1"].shape[-1]
-        shifted = sum(any(node.attributes.get("shift") for node in nodes) for nodes in members.values())
-        macs = sum(model.layer_macs[node.name] for nodes in members.values() for node in nodes)
-        window = attributes.get("window", "-")
-        row = (stage, len(members), tokens, width, attributes["heads"], hidden, window, shifted)
-        table.add_row(*map(str, row), f"{macs:,}")
+    for number, stage in enumerate(family_of_model(model).stages(model)):
+        row = (number, stage.blocks, stage.tokens, stage.width, stage.heads, stage.hidden)
+        table.add_row(*map(str, row), str(stage.window or "-"), str(stage.shifted), f"{stage.macs:,}")
     return table

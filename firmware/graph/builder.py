@@ -1,4 +1,4 @@
-"""Nodes and tensors under construction: the operators that ViT and Swin share, from scales to integers."""
+"""Nodes and tensors under construction: the operators that families share, from scales to integers."""
 
 from __future__ import annotations
 
@@ -44,14 +44,21 @@ class Builder:
             )
         return mult, shift.astype(np.int8)
 
-    def requantize(self, name: str, source: str, s_in: Array, bits: int = 8) -> Array:
+    def requantize(self, name: str, source: str, s_in: Array, bits: int = 8, *, use: str = "values") -> Array:
+        """A quantizer; `use` is who gets its integers: "values", "shiftmax" or "gelu", for one who chooses scales."""
+        del use
         s_out = self.state.scale(name)
         mult, shift = self.factors(name, s_in, s_out)
         self.hold(name, mult=mult, shift=shift)
         self.node(name, "requantize", source, bits=bits)
         return s_out
 
-    def add(self, name: str, source: str, s_in: Array, identity: str, s_identity: Array, bits: int = 16) -> Array:
+    def add(
+        self, name: str, source: str, s_in: Array, identity: str, s_identity: Array, bits: int = 16, *,
+        use: str = "values",
+    ) -> Array:  # fmt: skip
+        """An addition and its quantizer, `use` as of `requantize`."""
+        del use
         s_out = self.state.scale(name)
         mult, shift = self.factors(name, s_in, s_out)
         mult_identity, shift_identity = self.factors(name, s_identity, s_out)
@@ -109,13 +116,18 @@ class Builder:
         self.hold(name, value=value)
         self.node(name, "constant")
 
-    def scores(self, at: str, source: str, s_in: Array, dim: int, heads: int, **windows: int) -> tuple[Array, Array]:
-        """Attention `at` from int8 tokens to int8 scores `qact_attn1`. Returns the scales of qkv and of the scores."""
+    def scores(
+        self, at: str, source: str, s_in: Array, dim: int, heads: int, *, use: str = "values", **windows: int
+    ) -> tuple[Array, Array]:
+        """Attention `at` from int8 tokens to int8 scores `qact_attn1`, for `use` as of `requantize`.
+
+        Returns the scales of qkv and of the scores.
+        """
         scale = self.linear(f"{at}.qkv", source, s_in, dim, 3 * dim)
         s_qkv = self.requantize(f"{at}.qact1", f"{at}.qkv", scale)
         self.node(f"{at}.matmul_1", "scores", f"{at}.qact1", heads=heads, **windows)
         scale = (s_qkv * s_qkv) * f32((dim // heads) ** -0.5)
-        return s_qkv, self.requantize(f"{at}.qact_attn1", f"{at}.matmul_1", scale)
+        return s_qkv, self.requantize(f"{at}.qact_attn1", f"{at}.matmul_1", scale, use=use)
 
     def shiftmax(self, name: str, *sources: str, scale: Array, bits: int) -> None:
         """Shiftmax of the first of `sources` with the second, if there is one, as mask."""
@@ -129,7 +141,7 @@ class Builder:
         scale = self.requantize(f"{at}.qact3", f"{at}.norm2", scale)
         scale = self.linear(f"{mlp}.fc1", f"{at}.qact3", scale, dim)
         hidden = len(scale)
-        scale = self.requantize(f"{mlp}.qact_gelu", f"{mlp}.fc1", scale)
+        scale = self.requantize(f"{mlp}.qact_gelu", f"{mlp}.fc1", scale, use="gelu")
         i0 = self.i0(f"{mlp}.act", gelu_i0(scale))
         self.node(f"{mlp}.act", "shift_gelu", f"{mlp}.qact_gelu", i0=i0, terms=GELU_TERMS)
         scale = self.requantize(f"{mlp}.qact1", f"{mlp}.act", scale * f32(2.0**-7))

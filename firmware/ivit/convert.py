@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
-from firmware.families.swin.graph import swin
-from firmware.families.vit.graph import vit
+from firmware.families import Wanted, family_of_tensors
+from firmware.graph.assemble import assemble
 from firmware.graph.builder import Builder
-from hw.spec.model import Model, ModelError, validate
+from hw.spec.model import Model
 
-__all__ = ["assemble", "depths_of", "model_from_state", "network"]
+__all__ = ["model_from_state"]
 
 Array = NDArray[Any]
-
-
-def depths_of(names: Iterable[str]) -> tuple[int, ...]:
-    """Blocks of each stage of a Swin with these tensor names, official or timm's; () if they are no Swin's."""
-    found: dict[int, set[int]] = {}
-    for name in names:
-        match name.split("."):
-            case ["layers", stage, "blocks", block, *_] if stage.isdecimal() and block.isdecimal():
-                found.setdefault(int(stage), set()).add(int(block))
-    if sorted(found) != list(range(len(found))):
-        raise ModelError(f"the stages are {sorted(found)}: some layers are missing")
-    return tuple(len(found[stage]) for stage in range(len(found)))
 
 
 def model_from_state(
@@ -50,43 +38,6 @@ def model_from_state(
     official ViT training, the default for ViT. Raises ModelError, in one sentence, for anything missing or impossible.
     """
     build = Builder(state)
-    logit_scale = network(build, state, image, patch, heads, attention_bits)
+    wanted = Wanted(names=state, image=image, patch=patch, heads=heads, attention_bits=attention_bits)
+    logit_scale = family_of_tensors(state).build(build, wanted)
     return assemble(build, logit_scale, name=name, image=image, mean=mean, std=std, labels=labels)
-
-
-def network(
-    build: Builder, names: Collection[str], image: tuple[int, int, int], patch: int | None, heads: int | None,
-    attention_bits: int | None,
-) -> Array:  # fmt: skip
-    """Builds the whole graph of the family that the tensors' `names` tell. Returns the scales of the logits."""
-    if attention_bits not in {None, 8, 16}:
-        raise ModelError(f"attention_bits must be 8 or 16, not {attention_bits}")
-    if depths := depths_of(names):
-        return swin(build, image, patch, depths, attention_bits or 8)
-    depth = len({name.split(".")[1] for name in names if name.startswith("blocks.")})
-    if not depth:
-        raise ModelError("there is neither blocks.0 nor layers.0: these are no tensors of a ViT or Swin")
-    if heads is None:
-        raise ModelError("the tensors of a ViT do not say how many heads there are: heads must be given")
-    return vit(build, image, patch, heads, depth, attention_bits or 16)
-
-
-def assemble(
-    build: Builder, logit_scale: Array, *, name: str, image: tuple[int, int, int], mean: Sequence[float],
-    std: Sequence[float], labels: Sequence[str],
-) -> Model:  # fmt: skip
-    """The validated model of a finished graph."""
-    model = Model(
-        name=name,
-        image=image,
-        classes=len(logit_scale),
-        nodes=tuple(build.nodes),
-        tensors=build.tensors,
-        input_scale=float(build.state.scale("qact_input")),
-        mean=tuple(mean),
-        std=tuple(std),
-        logit_scale=logit_scale,
-        labels=tuple(labels),
-    )
-    validate(model)
-    return model

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware.families import Family
 from firmware.graph.builder import Builder
 from firmware.graph.constants import norm_bias, norm_bias_fits, norm_scale, quantized
-from firmware.quantize.equalise import exponents, reader_of
+from firmware.quantize.equalise import exponents
 from firmware.quantize.measure import Measurement
 from firmware.quantize.ranges import choose_scale
 from hw.spec.operators import OPERATORS, Add, LayerNorm, ModelError, Node, Value, evaluate, operation
@@ -27,19 +28,19 @@ class Calibration(Builder):
 
     Every node is evaluated on the calibration `images` (float, normalised) as soon as it is there, in exact integers;
     an activation's scale is chosen by the way `ranges` of RANGES from what the integer operators before it computed.
-    `weights` are floats under official names; to `equalise` changes this copy of them. A `measure` is told everything.
+    `weights` are a network of `family`, floats under official names; to `equalise` changes this copy of them. A
+    `measure` is told everything.
     """
 
     def __init__(
-        self, weights: Mapping[str, Array], images: Array, ranges: str, *, equalise: bool = False,
+        self, weights: Mapping[str, Array], images: Array, ranges: str, family: Family, *, equalise: bool = False,
         measure: Measurement | None = None,
     ) -> None:  # fmt: skip
         self.weights, self.images = dict(weights), images
-        self.ranges, self.equalise, self.measure = ranges, equalise, measure
+        self.ranges, self.family, self.equalise, self.measure = ranges, family, equalise, measure
         if measure is not None:
-            measure.start(self.weights, images)
-        whole = ("cls_token", "pos_embed", "relative_position_bias_table")
-        self.made = {name: self._float(name) for name in weights if name.endswith(whole)}
+            measure.start(self.weights, images, family)
+        self.made = {name: self._float(name) for name in weights if name.endswith(family.constants)}
         super().__init__(self.made)
         self._values: dict[str, Array] = {}
         self._known: dict[str, Value] = {}  # of all nodes
@@ -123,19 +124,16 @@ class Calibration(Builder):
         self._observe(name, values, bits)
         return super().quantized(name, values, bits)
 
-    def requantize(self, name: str, source: str, s_in: Array, bits: int = 8) -> Array:
-        use = "values"
-        if name.endswith("mlp.qact_gelu"):
-            use = "gelu"
-        elif name.startswith("blocks.") and name.endswith("qact_attn1"):  # in Swin the relative positions come between
-            use = "shiftmax"
+    def requantize(self, name: str, source: str, s_in: Array, bits: int = 8, *, use: str = "values") -> Array:
         self._observe(name, self._real(source, s_in), bits, use)
-        return super().requantize(name, source, s_in, bits)
+        return super().requantize(name, source, s_in, bits, use=use)
 
-    def add(self, name: str, source: str, s_in: Array, identity: str, s_identity: Array, bits: int = 16) -> Array:
-        real = self._real(source, s_in) + self._real(identity, s_identity)
-        self._observe(name, real, bits, "shiftmax" if bits == 8 else "values")
-        return super().add(name, source, s_in, identity, s_identity, bits)
+    def add(
+        self, name: str, source: str, s_in: Array, identity: str, s_identity: Array, bits: int = 16, *,
+        use: str = "values",
+    ) -> Array:  # fmt: skip
+        self._observe(name, self._real(source, s_in) + self._real(identity, s_identity), bits, use)
+        return super().add(name, source, s_in, identity, s_identity, bits, use=use)
 
     def linear(
         self, name: str, source: str, s_in: Array, inputs: int, outputs: int | None = None, *, bias: bool = True
@@ -144,7 +142,7 @@ class Calibration(Builder):
         return super().linear(name, source, s_in, inputs, outputs, bias=bias)
 
     def layer_norm(self, name: str, source: str, dim: int) -> Array:
-        reader = reader_of(name)
+        reader = self.family.reader(name)
         if reader is not None and f"{reader}.bias" in self.weights:
             self._fold(name, reader)
         if reader is not None and self.equalise:

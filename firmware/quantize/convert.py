@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware.ivit.convert import assemble, network
+from firmware.families import Wanted, family_of_tensors
+from firmware.graph.assemble import assemble
 from firmware.quantize.calibration import Calibration
 from firmware.quantize.measure import Measurement
-from firmware.quantize.names import official_names
 from firmware.quantize.ranges import RANGES
 from hw.spec.model import Model, ModelError
 
@@ -29,10 +29,13 @@ def _calibrate(
         raise ModelError(f"ranges must be one of {', '.join(RANGES)}, not {ranges!r}")
     if images.ndim != 4 or not images.size:
         raise ModelError(f"calibration images must be [n, C, H, W], not {list(images.shape)}")
-    named = official_names(weights)
-    build = Calibration(named, images.astype(np.float64), ranges, equalise=equalise, measure=measure)
+    family = family_of_tensors(weights)
+    named = family.official_names(weights)
+    build = Calibration(named, images.astype(np.float64), ranges, family, equalise=equalise, measure=measure)
     _, channels, height, width = images.shape
-    logit_scale = network(build, named, (channels, height, width), patch, heads, attention_bits)
+    image = (channels, height, width)
+    wanted = Wanted(names=named, image=image, patch=patch, heads=heads, attention_bits=attention_bits)
+    logit_scale = family.build(build, wanted)
     if measure is not None:
         measure.finish(build.result() * logit_scale.astype(np.float64))
     return build, logit_scale

@@ -17,22 +17,11 @@ from numpy.typing import NDArray
 from firmware.graph.constants import quantized
 from firmware.quantize.ranges import symmetric_scale
 
-__all__ = ["exponents", "reader_of"]
+__all__ = ["exponents"]
 
 Array = NDArray[Any]
-_READERS = {"norm1": "attn.qkv", "norm2": "mlp.fc1", "downsample.norm": "downsample.reduction"}
 _ROWS = 1024  # of activations that are tried
 _MOST = 3  # as FQ-ViT
-
-
-def reader_of(norm: str) -> str | None:
-    """The linear that alone reads LayerNorm `norm` through a quantizer; None where the residual stream begins."""
-    if norm == "norm":
-        return "head"
-    for end, reader in _READERS.items():
-        if norm.endswith(f".{end}"):
-            return norm.removesuffix(end) + reader
-    return None
 
 
 def exponents(real: Array, weight: Array) -> Array:

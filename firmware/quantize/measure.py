@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from firmware.families import Family
 from firmware.quantize.reference import Reference
 from hw.spec.operators import OPERATORS, Add, Node
 
@@ -57,9 +58,9 @@ class Measurement:
         self._reference: Reference | None = None
         self._pending: tuple[Array, float, int] | None = None
 
-    def start(self, weights: Mapping[str, Array], images: Array) -> None:
+    def start(self, weights: Mapping[str, Array], images: Array, family: Family) -> None:
         """The float network to compare with."""
-        self._reference = Reference(weights, images)
+        self._reference = Reference(weights, images, family)
 
     def quantizer(self, real: Array, scale: float, bits: int) -> None:
         """The next node quantizes `real`, the true values of its integer inputs."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware.families.swin.relative import gathered
+from firmware.families import Family
 from hw.spec.operators import OPERATORS, Constant, Node, evaluate
 from hw.spec.operators.attention import split
 from hw.spec.operators.patch_embed import patches
@@ -38,11 +38,10 @@ def softmax(x: Array) -> Array:
 
 
 class Reference:
-    """Float values of nodes; `weights` are floats under official names, `images` normalised pixels."""
+    """Float values of nodes; `weights` are a network of `family` under official names, `images` normalised pixels."""
 
-    def __init__(self, weights: Mapping[str, Array], images: Array) -> None:
-        self.weights, self.images = weights, images
-        self.epsilon = f32(1e-5 if any(name.startswith("layers.") for name in weights) else 1e-6)  # timm's Swin and ViT
+    def __init__(self, weights: Mapping[str, Array], images: Array, family: Family) -> None:
+        self.weights, self.images, self.family = weights, images, family
         self.values: dict[str, Array] = {}
 
     def _tensor(self, name: str) -> Array:
@@ -54,22 +53,13 @@ class Reference:
         if OPERATORS[node.op].moves:
             value = evaluate(tensors, node, inputs)
         elif node.op == Constant.name:
-            value = self._constant(node.name, tensors)
+            value = self.family.constant(node.name, self.weights, tensors[f"{node.name}.value"]).astype(f32)
         elif OPERATORS[node.op].image:
             value = self.images.astype(f32)
         else:
             value = getattr(self, f"_{node.op}")(node, *inputs)
         self.values[node.name] = value
         return value
-
-    def _constant(self, name: str, tensors: Mapping[str, Array]) -> Array:
-        value = tensors[f"{name}.value"]
-        if name == "qact_pos":
-            return self._tensor("pos_embed").reshape(1, *value.shape)
-        if name.endswith("qact_table"):
-            table = self._tensor(name.replace("qact_table", "relative_position_bias_table"))
-            return gathered(table, math.isqrt(value.shape[-1]))[None]
-        return value[None].astype(f32)  # a mask of zeros and ones
 
     def _affine(self, name: str, x: Array) -> Array:
         weight = self._tensor(f"{name}.weight")
@@ -94,7 +84,7 @@ class Reference:
 
     def _layer_norm(self, node: Node, x: Array) -> Array:
         centred = x - x.mean(-1, keepdims=True)
-        deviation = np.sqrt(np.square(centred).mean(-1, keepdims=True) + self.epsilon)
+        deviation = np.sqrt(np.square(centred).mean(-1, keepdims=True) + f32(self.family.epsilon))
         return centred / deviation * self._tensor(f"{node.name}.weight") + self._tensor(f"{node.name}.bias")
 
     def _scores(self, node: Node, qkv: Array) -> Array:

@@ -145,7 +145,7 @@ def shapes_of(arch):
     if arch.family == "vit":
         state["pos_embed"] = (1, (arch.img_size // arch.patch) ** 2 + 1, arch.dim)
         state |= {f"blocks.{block}.norm1.weight": (arch.dim,) for block in range(arch.depths[0])}
-    for stage, depth in enumerate(arch.depths if arch.window else ()):
+    for stage, depth in enumerate(arch.depths if arch.family == "swin" else ()):
         for block in range(depth):
             name = f"layers.{stage}.blocks.{block}.attn.relative_position_bias_table"
             state[name] = ((2 * arch.window - 1) ** 2, arch.heads[stage])

@@ -9,9 +9,9 @@ from safetensors.numpy import load_file
 
 from firmware.__main__ import main
 from firmware.architectures import architecture
+from firmware.families import FAMILIES, Wanted
 from firmware.graph.constants import quantized
 from firmware.ivit import dyadic, gelu_i0, model_from_state, softmax_i0
-from firmware.ivit.convert import network
 from firmware.make_model import float_weights
 from firmware.make_model import images as architecture_images
 from firmware.model_file import load_model
@@ -320,8 +320,8 @@ def test_equalised_channels_are_the_same_network(weights, images):
 def test_equalised_models_are_official_states(weights, images):
     """Exponents are whole powers of two of the gains, at most 8, and only where a linear reads the LayerNorm."""
     spread = outlying(weights, 8)
-    build = Calibration(spread, images[:16].astype(np.float64), "ema", equalise=True)
-    network(build, spread, (1, 8, 8), None, 2, None)
+    build = Calibration(spread, images[:16].astype(np.float64), "ema", FAMILIES["vit"], equalise=True)
+    FAMILIES["vit"].build(build, Wanted(names=spread, image=(1, 8, 8), heads=2))
     for name in ("blocks.0.norm1", "blocks.2.norm2", "norm"):
         ratio = spread[f"{name}.weight"] / build.made[f"{name}.weight"]
         assert set(np.log2(ratio).tolist()) <= {0.0, 1.0, 2.0, 3.0}

@@ -82,7 +82,7 @@ def _block(build: Builder, at: str, index: int, tokens: _Tokens, attention_bits:
     s_qkv, scale = build.scores(attn, f"{at}.window_partition", scale, dim, **heads)
     biases, s_table = build.quantized(f"{attn}.qact_table", table, 8)
     build.constant(f"{attn}.qact_table", gathered(biases, window))
-    scale = build.add(f"{attn}.qact2", f"{attn}.qact_attn1", scale, f"{attn}.qact_table", s_table, 8)
+    scale = build.add(f"{attn}.qact2", f"{attn}.qact_attn1", scale, f"{attn}.qact_table", s_table, 8, use="shiftmax")
     mask = _mask(build, at, scale, **grid) if shift else ()
     softmax = f"{attn}.log_int_softmax"
     build.shiftmax(softmax, f"{attn}.qact2", *mask, scale=scale, bits=attention_bits)

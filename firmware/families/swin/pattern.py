@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -53,6 +53,10 @@ class Block:
     fc2: Node
     fc2_quant: Node
     add2: Node
+
+    def nodes(self) -> tuple[Node, ...]:
+        """All of them."""
+        return tuple(getattr(self, field.name) for field in fields(self))
 
     @property
     def side(self) -> int:

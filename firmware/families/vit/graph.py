@@ -56,7 +56,7 @@ def _block(
     attn = f"{at}.attn"
     scale = build.layer_norm(f"{at}.norm1", source, dim)
     scale = build.requantize(f"{at}.qact1", f"{at}.norm1", scale)
-    s_qkv, scale = build.scores(attn, f"{at}.qact1", scale, dim, heads)
+    s_qkv, scale = build.scores(attn, f"{at}.qact1", scale, dim, heads, use="shiftmax")
     build.shiftmax(f"{attn}.int_softmax", f"{attn}.qact_attn1", scale=scale, bits=attention_bits)
     build.node(f"{attn}.matmul_2", "context", f"{attn}.int_softmax", f"{attn}.qact1", heads=heads)
     scale = build.requantize(f"{attn}.qact2", f"{attn}.matmul_2", f32(2.0 ** (1 - attention_bits)) * s_qkv)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from firmware.planner.program import CompileError
 from hw.spec.model import Model, Node
@@ -43,6 +43,10 @@ class Block:
     fc2: Node
     fc2_quant: Node
     add2: Node
+
+    def nodes(self) -> tuple[Node, ...]:
+        """All of them."""
+        return tuple(getattr(self, field.name) for field in fields(self))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,69 @@
+"""Which families there are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from firmware.families.architecture import Architecture
+from firmware.families.family import Family
+from firmware.families.swin.family import Swin
+from firmware.families.vit.family import Vit
+from firmware.planner.program import CompileError
+from hw.spec.model import Model, ModelError
+
+__all__ = ["ARCHITECTURES", "FAMILIES", "family_of_model", "family_of_tensors", "register", "titles", "unregister"]
+
+FAMILIES: dict[str, Family] = {}
+"""By name."""
+
+ARCHITECTURES: dict[str, Architecture] = {}
+"""Those of every family, by name."""
+
+
+def register(family: Family) -> Family:
+    """Makes a family known to compiler, importer and quantizer. Raises ValueError for a name that is taken."""
+    if family.name in FAMILIES:
+        raise ValueError(f"there is already a family {family.name}")
+    taken = [shape.name for shape in family.architectures if shape.name in ARCHITECTURES]
+    if taken:
+        raise ValueError(f"there is already an architecture {taken[0]}")
+    FAMILIES[family.name] = family
+    ARCHITECTURES.update({shape.name: shape for shape in family.architectures})
+    return family
+
+
+def unregister(name: str) -> None:
+    """Forgets a family. Raises KeyError if it was not known."""
+    for shape in FAMILIES.pop(name).architectures:
+        del ARCHITECTURES[shape.name]
+
+
+def _latest() -> Iterator[Family]:
+    """Those registered last are asked first, so that a family may be a special case of another."""
+    return reversed(FAMILIES.values())
+
+
+def family_of_model(model: Model) -> Family:
+    """The family whose graph `model` is, right or wrong. Raises CompileError for a graph of none."""
+    for family in _latest():
+        if family.has_graph(model):
+            return family
+    raise CompileError(f"the graph of {model.name} is that of no {titles()}")
+
+
+def family_of_tensors(names: Collection[str]) -> Family:
+    """The family that checkpoints with tensors of these names are of. Raises ModelError where there is none."""
+    for family in _latest():
+        if family.has_tensors(names):
+            return family
+    raise ModelError(f"there are no blocks that we know: these are no tensors of a {titles()}")
+
+
+def titles() -> str:
+    """All of them, as a person says it: "ViT, DeiT or Swin"."""
+    *most, last = (title for family in FAMILIES.values() for title in family.titles)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+for _family in (Vit(), Swin()):
+    register(_family)

@@ -1,0 +1,133 @@
+"""ViT and DeiT as a family."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from math import isqrt
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware.errors import UserError
+from firmware.families.architecture import HALF, Architecture
+from firmware.families.family import Family, Stage, Wanted
+from firmware.families.tensors import BLOCK, LINEAR, NORM, READERS, examine_ends, shape_of
+from firmware.families.vit.graph import vit
+from firmware.families.vit.pattern import recognise
+from firmware.families.vit.place import place
+from firmware.families.weights import Weights
+from firmware.graph.builder import Builder
+from firmware.planner.placed import Layers, Placed
+from firmware.planner.program import CompileError
+from hw.spec.config import Config
+from hw.spec.model import Model, ModelError
+from hw.spec.operators import ConcatCls
+
+__all__ = ["Vit", "VitShape"]
+
+Array = NDArray[Any]
+_HEAD_SIZE = 64  # of every published ViT and DeiT; their tensors do not say it
+_BLOCK = re.compile(r"blocks\.(\d+)\.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VitShape(Architecture):
+    """Shape of a ViT or DeiT: one stage."""
+
+    family: ClassVar[str] = "vit"
+
+    @property
+    def tokens(self) -> int:
+        """Patches and the class token."""
+        return self.grid**2 + 1
+
+    def check(self) -> None:
+        super().check()
+        self.check_stages(1)
+
+
+def _shape(name: str, dim: int, depth: int, **others: Any) -> VitShape:
+    return VitShape(name=name, dim=dim, depths=(depth,), heads=(dim // _HEAD_SIZE,), **others)
+
+
+def _depth(names: Collection[str]) -> int:
+    return len({match[1] for match in map(_BLOCK.match, names) if match})
+
+
+class Vit(Family):
+    """A class token, one position embedding, and blocks of one size that attend to every token."""
+
+    name = "vit"
+    titles = ("ViT", "DeiT")
+    architectures = (
+        _shape("deit_tiny_patch16_224", 192, 12),
+        _shape("deit_small_patch16_224", 384, 12),
+        _shape("deit_base_patch16_224", 768, 12),
+        _shape("vit_base_patch16_224", 768, 12, statistics=HALF),
+        _shape("vit_large_patch16_224", 1024, 24, statistics=HALF),
+    )
+    tensor = re.compile(
+        r"cls_token|pos_embed|(qact_input|qact_pos|qact[123]|act_out)\.act_scaling_factor|"
+        rf"patch_embed\.(proj\.{LINEAR}|qact\.act_scaling_factor)|norm\.{NORM}|head\.{LINEAR}|blocks\.\d+\.({BLOCK})"
+    )
+    constants = ("cls_token", "pos_embed")
+    epsilon = 1e-6
+
+    def has_graph(self, model: Model) -> bool:
+        return any(node.op == ConcatCls.name for node in model.nodes)
+
+    def place(self, model: Model, config: Config, batch: int, layers: Layers) -> Placed:
+        return place(model, config, batch, layers)
+
+    def stages(self, model: Model) -> Sequence[Stage]:
+        try:
+            roles = recognise(model)
+        except CompileError:
+            return ()
+        macs = sum(model.layer_macs[node.name] for block in roles.blocks for node in block.nodes())
+        return [
+            Stage(blocks=roles.depth, tokens=roles.tokens, width=roles.dim, heads=roles.heads, hidden=roles.hidden,
+                  macs=macs)
+        ]  # fmt: skip
+
+    def has_tensors(self, names: Collection[str]) -> bool:
+        return _depth(names) > 0
+
+    def examine(self, state: Mapping[str, Array]) -> VitShape:
+        ends = examine_ends(state)
+        tokens = shape_of(state, "pos_embed", 3)[1] - 1
+        side = isqrt(tokens)
+        if side * side != tokens:
+            raise UserError(f"tensor pos_embed must be of a class token and a square of patches, not of {tokens + 1}")
+        heads = max(ends["dim"] // _HEAD_SIZE, 1)
+        return VitShape(depths=(_depth(state),), heads=(heads,), img_size=side * ends["patch"], **ends)
+
+    def untold(self, state: Mapping[str, Array]) -> Collection[str]:
+        del state
+        return ("heads",)
+
+    def build(self, build: Builder, wanted: Wanted) -> Array:
+        if wanted.heads is None:
+            raise ModelError("the tensors of a ViT do not say how many heads there are: heads must be given")
+        depth, bits = _depth(wanted.names), wanted.attention_bits or 16
+        return vit(build, wanted.image, wanted.patch, wanted.heads, depth, bits)
+
+    def reader(self, norm: str) -> str | None:
+        at, _, last = norm.rpartition(".")
+        return "head" if norm == "norm" else f"{at}.{READERS[last]}" if last in READERS else None
+
+    def constant(self, name: str, weights: Mapping[str, Array], value: Array) -> Array:
+        del name  # the position embedding is the only one
+        return np.asarray(weights["pos_embed"]).reshape(1, *value.shape)
+
+    def random_weights(self, shape: Architecture, make: Weights) -> None:
+        dim = shape.dim
+        make.patch_embed(dim, shape.patch, 0.3)
+        make.tensors["cls_token"] = make.normal((1, 1, dim), 0.4)
+        make.tensors["pos_embed"] = make.normal((1, shape.tokens, dim), 0.3)
+        for index in range(shape.depths[0]):
+            make.block(f"blocks.{index}", dim, 0.15)
+        make.linear("head", shape.classes, (dim,), make.norm("norm", dim), 1.0)
