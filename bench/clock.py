@@ -12,11 +12,12 @@ from typing import Any
 from amaranth.back import rtlil
 
 from hw.accelerator import Accelerator
+from hw.boards.fabric import SERIES7
+from hw.boards.registry import BOARDS
 from hw.build import yosys
-from hw.build.synthesis import SERIES7
 from hw.build.timing import Path as TimingPath
 from hw.build.timing import longest_paths
-from hw.spec.config import PRESETS, ConfigError, override, parse_settings
+from hw.spec.config import ConfigError, override, parse_settings
 
 __all__ = ["TOP", "core_paths", "describe", "register"]
 
@@ -49,7 +50,7 @@ def register(commands: Any) -> None:
     """Adds the command's grammar to argparse's sub-parsers."""
     clock = commands.add_parser("clock", help="the core's longest paths on the 7 series, estimated without placement")
     clock.set_defaults(function=_command)
-    clock.add_argument("--preset", choices=("arty_a7", "arty_a7_100"), default="arty_a7")
+    clock.add_argument("--board", "--preset", choices=("arty_a7", "arty_a7_100"), default="arty_a7")
     clock.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a Config field")
     clock.add_argument("--paths", type=int, default=5, metavar="N", help="how many (default 5)")
 
@@ -57,8 +58,8 @@ def register(commands: Any) -> None:
 def _command(arguments: argparse.Namespace) -> int:
     """1 if yosys fails, 2 for a bad setting."""
     try:
-        config = override(PRESETS[arguments.preset], parse_settings(arguments.set))
-        print(f"{arguments.preset}: mapping the core flat to the 7 series ...", file=sys.stderr, flush=True)
+        config = override(BOARDS[arguments.board].config, parse_settings(arguments.set))
+        print(f"{arguments.board}: mapping the core flat to the 7 series ...", file=sys.stderr, flush=True)
         paths = core_paths(config, arguments.paths)
     except (ConfigError, yosys.YosysError) as error:
         print(f"error: {error}", file=sys.stderr)

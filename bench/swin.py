@@ -17,7 +17,7 @@ from firmware.compiler import compile_model
 from firmware.device import Accelerator
 from firmware.make_model import images, make_model
 from firmware.preprocess import to_int8
-from hw.spec.config import PRESETS
+from hw.boards.registry import BOARDS
 from hw.spec.isa import Region
 from sim import golden
 from sim.cycles import predict
@@ -115,7 +115,7 @@ def estimate(case: Case, seed: int = 0) -> Estimate:
     """Compiles `case` and asks the cycle model."""
     _, model = model_of(case, seed)
     start = time.perf_counter()
-    program = compile_model(model, PRESETS[BOARD], batch=case.batch)
+    program = compile_model(model, BOARDS[BOARD].config, batch=case.batch)
     seconds = time.perf_counter() - start
     found = predict(program)
     return Estimate(case, found.cycles, found.utilisation, found.occupancy, program.instructions, seconds)

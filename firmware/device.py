@@ -25,8 +25,9 @@ from firmware.transport import (
     open_transport,
     parse_target,
 )
+from hw.boards.registry import installed
 from hw.spec import isa
-from hw.spec.config import PRESETS, Config, ConfigError
+from hw.spec.config import Config, ConfigError
 from hw.spec.isa import Engine, Fault, Region
 from hw.spec.memory import align
 from hw.spec.model import Model
@@ -79,16 +80,16 @@ class Accelerator:
     def open(cls, target: str, config: Config | None = None) -> Self:
         """The device called `target`, for example ``sim:arty_a7``.
 
-        Its Config is `config`, or the preset `target` names, or the preset whose fingerprint it shows.
+        Its Config is `config`, or that of the board `target` names, or of the board whose fingerprint it shows.
         """
         try:
             where = parse_target(target)
-            expected = config or where.config
+            expected = config or (where.board.config if where.board else None)
         except ConfigError as error:
             raise DeviceError(str(error)) from error
         transport = open_transport(where, expected)
         try:
-            return cls(transport, expected or _preset_of(transport, where))
+            return cls(transport, expected or _config_of(transport, where))
         except BaseException:
             transport.close()
             raise
@@ -254,14 +255,14 @@ def _check_magic(transport: Transport) -> None:
         raise StrangerError(f"expected magic {MAGIC:#010x}, found {found:#010x}; this is not our accelerator")
 
 
-def _preset_of(transport: Transport, where: Target) -> Config:
-    """The preset whose fingerprint the device shows."""
+def _config_of(transport: Transport, where: Target) -> Config:
+    """The Config of the board whose fingerprint the device shows."""
     _check_magic(transport)
     found = transport.read32(address("fingerprint"))
-    for config in PRESETS.values():
-        if config.fingerprint == found:
-            return config
+    for board in installed().values():
+        if board.config.fingerprint == found:
+            return board.config
     raise StrangerError(
-        f"fingerprint {found:#010x} of {where.scheme}:{where.name} is none of the presets {', '.join(PRESETS)}; "
+        f"fingerprint {found:#010x} of {where.scheme}:{where.name} is that of no board ({', '.join(installed())}); "
         "give the config it was built from"
     )

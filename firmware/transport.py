@@ -10,7 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.spec.config import PRESETS, Config, override
+from hw.boards.board import Board
+from hw.boards.registry import find
+from hw.spec.config import Config
 
 __all__ = [
     "SCHEMES",
@@ -113,12 +115,15 @@ class Target:
     options: Mapping[str, str]
 
     @property
-    def config(self) -> Config | None:
-        """The preset `name`, with those options applied that are Config fields; None if there is no such preset."""
-        preset = PRESETS.get(self.name)
-        if preset is None:
+    def board(self) -> Board | None:
+        """Of a simulation, the board `name` with those options applied that are Config fields.
+
+        Raises ConfigError if there is no such board, or none with those options.
+        """
+        if self.scheme != "sim":
             return None
-        return override(preset, {key: text for key, text in self.options.items() if key in vars(preset)})
+        board = find(self.name)
+        return board.override({key: text for key, text in self.options.items() if key in vars(board.config)})
 
 
 def parse_target(text: str) -> Target:

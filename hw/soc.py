@@ -43,7 +43,7 @@ def connect_shell(m, shell, ports, core, bridge):
     Parameters
     ----------
     m : Module
-    shell : hw.boards.shell.Shell
+    shell : hw.shell.shell.Shell
     ports, core : Mapping[str, Signal]
         The shell's ports and the accelerator's pins, see :func:`core_members`.
     bridge : Bridge
@@ -64,7 +64,7 @@ class Datagrams(wiring.Component):
 
     Members
     -------
-    ``udp_rx_*``, ``udp_tx_*``: see :meth:`hw.boards.shell.Shell.ports`. ``o``, ``i``, ``length``: the bridge's ``rx``,
+    ``udp_rx_*``, ``udp_tx_*``: see :meth:`hw.shell.shell.Shell.ports`. ``o``, ``i``, ``length``: the bridge's ``rx``,
     ``tx`` and ``tx_length``.
     """
 
@@ -159,7 +159,7 @@ class System(Elaboratable):
 
     def _pads(self, platform):
         """Pins that go to the shell as they are: it has the buffers and expects active-low pins to be so."""
-        if self._board.shell.ddr3:
+        if self._board.shell.kind == "DDR3":
             ddr3 = platform.request("ddr3", dir="-")
             pads = {f"ddram_{ours}": getattr(ddr3, theirs).io for ours, theirs in _DDR3.items()}
             for ours, theirs in (("dqs", ddr3.dqs), ("clk", ddr3.clk)):

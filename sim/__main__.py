@@ -1,4 +1,4 @@
-"""Command line: python -m sim board PRESET --pty | --udp [PORT] [--litedram DIR]."""
+"""Command line: python -m sim board BOARD --pty | --udp [PORT] [--litedram DIR]."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import signal
 import sys
 from pathlib import Path
 
-from hw.boards.shell import ShellError
-from hw.spec.config import PRESETS, Config, ConfigError, override, parse_settings
+from hw.boards.registry import BOARDS, find
+from hw.shell.shell import ShellError
+from hw.spec.config import Config, ConfigError, parse_settings
 from hw.spec.link import UDP_PORT
 from sim.board.board import DIVISOR, Pty, Udp, open_board
 from sim.board.litedram import open_with_shell
@@ -21,7 +22,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog=prog, description="the gateware, compiled, as other programs see it")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     board = commands.add_parser("board", help="serve a simulated board until interrupted")
-    board.add_argument("preset", help=f"one of {', '.join(PRESETS)}")
+    board.add_argument("board", help=f"one of {', '.join(BOARDS)}")
     board.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a Config field")
     line = board.add_mutually_exclusive_group(required=True)
     line.add_argument("--pty", action="store_true", help="UART pins on a pseudo-terminal; prints its path")
@@ -36,13 +37,11 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
 
 def _config(arguments: argparse.Namespace) -> Config:
-    if arguments.preset not in PRESETS:
-        raise ConfigError(f"no preset is called {arguments.preset!r}; presets: {', '.join(PRESETS)}")
     if not 4 <= arguments.divisor < 1 << 16:
         raise ConfigError(f"--divisor must be from 4 to 65535 cycles, not {arguments.divisor}")
     if arguments.memory not in [1 << n for n in range(12)]:
         raise ConfigError(f"--memory must be a power of two from 1 to 2048 MiB, not {arguments.memory}")
-    return override(PRESETS[arguments.preset], parse_settings(arguments.set))
+    return find(arguments.board).override(parse_settings(arguments.set)).config
 
 
 def _open(config: Config, parsed: argparse.Namespace) -> Simulation:

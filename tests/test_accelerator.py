@@ -7,11 +7,11 @@ import pytest
 from amaranth.back import rtlil
 
 from hw.accelerator import Accelerator
-from hw.spec.config import PRESETS
+from hw.boards.registry import BOARDS
 from tests.support.cocotb import run_bench
 from tests.support.programs import random_program
 
-CONFIG = PRESETS["tiny"]
+CONFIG = BOARDS["tiny"].config
 
 
 def test_bench(tmp_path):

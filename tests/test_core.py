@@ -5,14 +5,14 @@ import random
 import numpy as np
 import pytest
 
-from hw.spec.config import PRESETS
+from hw.boards.registry import BOARDS
 from hw.spec.isa import INSTRUCTION_BYTES, Engine, Fault, Op, Region, decode, encode, engine_of
 from hw.spec.regs import Control, State
 from sim.machine import Machine
 from tests.support.device import Rig
 from tests.support.programs import random_program
 
-CONFIG = PRESETS["tiny"]
+CONFIG = BOARDS["tiny"].config
 MEMORIES = {
     "dram": {},
     "fast": {"latency": 1, "write_latency": 1, "row_miss": 0, "turnaround": 0},

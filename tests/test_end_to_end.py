@@ -15,7 +15,7 @@ from firmware.locate import locate
 from firmware.model_file import load_model
 from firmware.preprocess import to_int8
 from firmware.transport import open_transport
-from hw.spec.config import PRESETS
+from hw.boards.registry import BOARDS
 from sim import golden
 
 DIGITS = Path(__file__).parent.parent / "examples" / "digits"
@@ -58,13 +58,13 @@ def test_device_of_another_config_is_refused():
     transport = open_transport("sim:tiny")
     try:
         with pytest.raises(StrangerError, match=r"expected fingerprint 0x\w+, found 0x\w+; the device is built from"):
-            Accelerator(transport, PRESETS["arty_a7"])
+            Accelerator(transport, BOARDS["arty_a7"].config)
     finally:
         transport.close()
 
 
 def test_program_of_another_config_is_refused(model):
-    program = compile_model(model, PRESETS["arty_a7"])
+    program = compile_model(model, BOARDS["arty_a7"].config)
     with Accelerator.open("sim:tiny") as device, pytest.raises(StrangerError, match="the program is for fingerprint"):
         device.load(program)
 

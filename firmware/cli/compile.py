@@ -8,7 +8,8 @@ from typing import Any
 
 from firmware.compiler import Program, compile_model
 from firmware.model_file import load_model
-from hw.spec.config import PRESETS, Config, ConfigError, override, parse_settings
+from hw.boards.registry import find
+from hw.spec.config import Config, parse_settings
 
 __all__ = ["board_config", "compile_command", "register"]
 
@@ -26,9 +27,7 @@ def register(commands: Any) -> None:
 
 def board_config(arguments: argparse.Namespace) -> Config:
     """The Config of ``--board`` with ``--set``. Raises ConfigError."""
-    if arguments.board not in PRESETS:
-        raise ConfigError(f"unknown board {arguments.board!r}; known boards: {', '.join(PRESETS)}")
-    return override(PRESETS[arguments.board], parse_settings(arguments.set))
+    return find(arguments.board).override(parse_settings(arguments.set)).config
 
 
 def compile_command(arguments: argparse.Namespace) -> int:

@@ -1,14 +1,15 @@
-"""What a board is, to the build."""
+"""What a board is: fabric, memory, shell and configuration, each by itself."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hw.boards.shell import Shell
-from hw.build.synthesis import Family
-from hw.spec.config import PRESETS, Config
+from hw.boards.fabric import Fabric
+from hw.boards.memory import Memory
+from hw.shell.shell import Shell
+from hw.spec.config import Config, ConfigError, override
 from hw.spec.link import BAUD
 
 __all__ = ["Board"]
@@ -16,16 +17,20 @@ __all__ = ["Board"]
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """A supported board, or none in particular; its default Config is the preset of the same name."""
+    """A board, or none in particular: data only, importable without gateware and without the boards' platforms.
+
+    A new one is a file of its own: in this folder, or anywhere (`hw.boards.registry`). Raises ConfigError for a Config
+    that the fabric cannot build.
+    """
 
     name: str
     title: str
     clock_hz: int  # of the accelerator
-    family: Family
+    config: Config  # of the accelerator, unless the build says otherwise
+    fabric: Fabric
+    memory: Memory = field(default_factory=Memory)  # behind the accelerator's port, in words of `config`
     part: str = ""
     capacity: Mapping[str, float] = field(default_factory=dict)  # of the part; empty if there is none
-    reserve: Mapping[str, float] = field(default_factory=dict)  # set aside for the shell until that is counted
-    reserve_source: str = ""
     platform: Callable[[], Any] | None = None  # makes the Amaranth platform; None: no pins, only the IP core
     shell: Shell | None = None  # with it
     reset: str = "rst"  # the button that restarts everything
@@ -35,8 +40,29 @@ class Board:
     toolchains: tuple[str, ...] = ()  # that make its bitstream
     seed: int = 1  # with which the placer of nextpnr-ecp5 meets timing
     programmer: str = ""  # openFPGALoader's name of it
-    primitives: bool = False  # the family has the array's multipliers
 
-    @property
-    def config(self) -> Config:
-        return PRESETS[self.name]
+    def __post_init__(self) -> None:
+        if self.config.array not in self.fabric.products:
+            raise ConfigError(
+                f"array must be {' or '.join(self.fabric.products)} on {self.name}, whose fabric is "
+                f"{self.fabric.title}, not {self.config.array}"
+            )
+
+    def configured(self, config: Config) -> Board:
+        """The same board with another accelerator, whose words its memory moves at the rate of its own bus."""
+        memory = self.memory.for_words(config.word_bits, self.config.word_bits)
+        return replace(self, config=config, memory=memory)
+
+    def override(self, settings: Mapping[str, str]) -> Board:
+        """The same board with ``key=value`` texts applied to its Config. Raises ConfigError."""
+        return self.configured(override(self.config, dict(settings)))
+
+    def check_capacity(self) -> None:
+        """Raises ConfigError if already array or scratchpad are more than the part has."""
+        for resource, number in self.fabric.least(self.config).items():
+            if number > self.capacity.get(resource, number):
+                what = "array" if resource == "dsp" else "scratchpad"
+                raise ConfigError(
+                    f"the {what} alone takes {number:g} {self.fabric.columns[resource]}, and {self.name} "
+                    f"({self.part}) has {self.capacity[resource]:g}"
+                )

@@ -2,28 +2,25 @@
 
 from copy import deepcopy
 
-from amaranth_boards.genesys2 import Genesys2Platform
-
 from hw.boards.board import Board
-from hw.boards.shell import Shell
-from hw.build.synthesis import SERIES7
+from hw.boards.fabric import SERIES7
+from hw.shell.shell import Shell
+from hw.spec.config import Config
 
 __all__ = ["GENESYS2"]
 
 _ROWS = 15  # address pins that the board's chips have
 
 
-def _trimmed(resources):
-    """The platform's resources without the address pin that no chip is connected to."""
-    resources = deepcopy(resources)
+def _platform():
+    """amaranth-boards' without the address pin that no chip is connected to."""
+    from amaranth_boards.genesys2 import Genesys2Platform
+
+    resources = deepcopy(Genesys2Platform.resources)
     ddr3 = next(resource for resource in resources if resource.name == "ddr3")
     pins = next(signal for signal in ddr3.ios if signal.name == "a").ios[0]
     pins.names = pins.names[:_ROWS]
-    return resources
-
-
-class _Genesys2(Genesys2Platform):
-    resources = _trimmed(Genesys2Platform.resources)
+    return type("_Genesys2", (Genesys2Platform,), {"resources": resources})()
 
 
 GENESYS2 = Board(
@@ -31,17 +28,15 @@ GENESYS2 = Board(
     title="Digilent Genesys 2",
     part="xc7k325tffg900-2",
     clock_hz=100_000_000,
-    family=SERIES7,
+    config=Config(rows=32, cols=32, tokens=128, drain_lanes=8, lanes=8, banks=8),
+    fabric=SERIES7,
     capacity={"lut": 203_800, "ff": 407_600, "dsp": 840, "bram36": 445},  # Xilinx DS180
-    reserve={"lut": 7_000, "ff": 4_500, "dsp": 0, "bram36": 0},
-    reserve_source="guessed from the Arty's shell, whose memory is half as wide",
-    platform=_Genesys2,
+    platform=_platform,
     shell=Shell(
-        input_hz=200e6, speed_grade=2, phy="K7DDRPHY", module="MT41J256M16", chips=4, rows=_ROWS,
+        input_hz=200e6, speed_grade=2, phy="K7DDRPHY", kind="DDR3", module="MT41J256M16", chips=4, rows=_ROWS,
         memory_bytes=1 << 30, data_bits=256,
     ),
     baud=2_000_000,  # its FT232R makes 3 Mbaud at most, and 100 MHz / 50 is exact
     toolchains=("vivado", "openxc7"),
     programmer="genesys2",
-    primitives=True,
 )  # fmt: skip

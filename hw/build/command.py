@@ -16,8 +16,7 @@ from rich.table import Table
 
 from hw.axi.narrower import BURST_BEATS
 from hw.boards.board import Board
-from hw.boards.registry import BOARDS
-from hw.boards.shell import IP_ADDRESS, ShellError
+from hw.boards.registry import find, installed
 from hw.build import sram, yosys
 from hw.build.project import TOP_CELLS, write_project
 from hw.build.report import add_routed, make_report, unit_table
@@ -25,8 +24,9 @@ from hw.build.synthesis import LIBRARY, liberty, synthesise
 from hw.build.toolchains import TOOLCHAINS, Toolchain, ToolchainError, program
 from hw.build.verilog import CORE, write_core
 from hw.link.uart import uart_divisor
+from hw.shell.shell import IP_ADDRESS, ShellError
 from hw.soc import LINKS
-from hw.spec.config import Config, ConfigError, override, parse_settings
+from hw.spec.config import Config, ConfigError, parse_settings
 from hw.spec.link import BAUD
 
 __all__ = ["BuildError", "is_unit", "main"]
@@ -104,7 +104,7 @@ def _list() -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("name", "board", "part", "MHz", "array", "KiB"):
         table.add_column(heading, no_wrap=True)
-    for board in BOARDS.values():
+    for board in installed().values():
         config = board.config
         table.add_row(
             board.name, board.title, board.part, f"{board.clock_hz / 1e6:g}",
@@ -115,13 +115,11 @@ def _list() -> Table:
 
 def _checked(options: argparse.Namespace) -> tuple[Board, Config, Toolchain | None]:
     """What to build with which tools; None if no toolchain is complete. Fills in the options the board decides."""
-    names = ", ".join(BOARDS)
     if options.board is None:
-        raise BuildError(f"which board? --board takes {names}")
-    if options.board not in BOARDS:
-        raise BuildError(f"unknown board {options.board!r}; known boards: {names}")
-    board = BOARDS[options.board]
-    config = override(board.config, parse_settings(options.set))
+        raise BuildError(f"which board? --board takes {', '.join(installed())}, or a FILE.py with one")
+    board = find(options.board).override(parse_settings(options.set))
+    board.check_capacity()
+    config = board.config
     options.link = options.link or board.link
     options.seed = board.seed if options.seed is None else options.seed
     if options.link != "uart" and not (board.shell and board.shell.mii):
@@ -193,7 +191,7 @@ def _build(
     with _step(console, "writing Verilog"):
         write_core(config, board, out, macros=options.sram == "macro")
         project = write_project(config, board, out, link=options.link, seed=options.seed)
-    family, sources = board.family, [f"{CORE}.v"]
+    family, sources = board.fabric, [f"{CORE}.v"]
     if options.liberty:
         shutil.copyfile(options.liberty, out / LIBRARY)
         family, sources = liberty(sram.NAME.__eq__), [sram.STUB_FILE, *sources]
@@ -205,10 +203,10 @@ def _build(
     around = {}
     if project.top:
         with _step(console, "synthesising the host link") as watch:
-            around["link"] = synthesise([TOP_CELLS, project.top], "top", board.family, out, watch=watch)[0].used
+            around["link"] = synthesise([TOP_CELLS, project.top], "top", board.fabric, out, watch=watch)[0].used
     if project.top and not project.missing:
         with _step(console, "synthesising the memory controller") as watch:
-            around["shell"] = synthesise(["shell.v"], "shell", board.family, out, watch=watch)[0].used
+            around["shell"] = synthesise(["shell.v"], "shell", board.fabric, out, watch=watch)[0].used
     report = make_report(board, config, core, around, project.missing)
     if options.liberty:
         report["library"] = options.liberty.name

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from amaranth.lib.wiring import In
 
-from hw.boards import shell
 from hw.boards.board import Board
 from hw.build import toolchains
 from hw.build.verilog import CORE
+from hw.shell import shell
 from hw.soc import System, core_members
+from hw.spec.config import Config
 
 __all__ = ["TOP_CELLS", "Project", "empty_module", "write_project"]
 
@@ -27,7 +28,7 @@ class Project(NamedTuple):
     missing: str = ""  # in a sentence, what is missing around it, if anything
 
 
-def write_project(config: Any, board: Board, directory: Path, *, link: str, seed: int) -> Project:
+def write_project(config: Config, board: Board, directory: Path, *, link: str, seed: int) -> Project:
     """Writes the board's top, constraints and scripts around the core.
 
     Missing is, without LiteX, the shell; if no memory port is as narrow as the word, everything. The core alone has no
@@ -43,7 +44,7 @@ def write_project(config: Any, board: Board, directory: Path, *, link: str, seed
     ethernet = link != "uart"
     platform = board.platform()
     platform.add_file(f"{CORE}.v", (directory / f"{CORE}.v").read_text())
-    if board.shell.ddr3:
+    if board.fabric.xdc:
         platform.add_file("shell.xdc", shell.CONSTRAINTS + (shell.ETHERNET_CONSTRAINTS if ethernet else ""))
     missing = ""
     if shell.available(ethernet=ethernet):
@@ -72,7 +73,7 @@ def write_project(config: Any, board: Board, directory: Path, *, link: str, seed
     return Project(top=next(name for name in ("top.v", "top.il") if name in files), missing=missing)
 
 
-def _core_ports(config: Any) -> shell.Ports:
+def _core_ports(config: Config) -> shell.Ports:
     pins = {name: ("i" if member.flow is In else "o", member.shape) for name, member in core_members(config).items()}
     return {"clk": ("i", 1), "rst": ("i", 1), **pins}
 

@@ -11,16 +11,17 @@ from rich.table import Table
 from hw.boards.board import Board
 from hw.build import yosys
 from hw.build.synthesis import Counts, Family, Unit
+from hw.spec.config import Config
 
 __all__ = ["add_routed", "make_report", "unit_table"]
 
 
 def make_report(
-    board: Board, config: Any, core: list[Unit], around: Mapping[str, Counts], missing: str
+    board: Board, config: Config, core: list[Unit], around: Mapping[str, Counts], missing: str
 ) -> dict[str, Any]:
     """What was built and what it takes.
 
-    `around` has what the shell and the link take; without the shell, the board's reserve counts for it.
+    `around` has what the shell and the link take; a system without one of them is less than will be on the board.
     """
     report = {
         "board": board.name,
@@ -36,14 +37,11 @@ def make_report(
         "missing": missing,
     }
     if board.capacity:
-        shell = around.get("shell", dict(board.reserve))
-        link = around.get("link", dict.fromkeys(board.capacity, 0))
-        total = {key: core[0].used[key] + shell[key] + link[key] for key in board.capacity}
+        total = {key: core[0].used[key] + sum(used[key] for used in around.values()) for key in board.capacity}
         report |= {
             "available": dict(board.capacity),
             "percent": _percent(core[0].used, board.capacity),
-            "shell": {"used": shell, "source": "synthesised" if "shell" in around else board.reserve_source},
-            "link": {"used": link},
+            **{name: {"used": used} for name, used in around.items()},
             "system": {"used": total, "percent": _percent(total, board.capacity)},
             "fits": all(total[key] <= number for key, number in board.capacity.items()),
         }
@@ -83,10 +81,10 @@ def unit_table(board: Board, report: Mapping[str, Any], family: Family) -> Table
     table.add_section()
     row("accelerator", report["used"])
     if board.capacity:
-        counted = "" if report["shell"]["source"] == "synthesised" else " (reserved)"
-        row(f"shell{counted}", report["shell"]["used"])
-        row("link", report["link"]["used"])
-        row("system", report["system"]["used"])
+        parts = [name for name in ("shell", "link") if name in report]
+        for name in parts:
+            row(name, report[name]["used"])
+        row("system" if "shell" in parts else "system, no shell", report["system"]["used"])
         table.add_row("available", *(f"{board.capacity[key]:g}" for key in family.columns))
     return table
 

@@ -6,13 +6,13 @@ import hashlib
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from amaranth.back import rtlil
 
 from hw.accelerator import Accelerator
 from hw.boards.board import Board
 from hw.build import sram, yosys
+from hw.spec.config import Config
 
 __all__ = ["CORE", "write_core"]
 
@@ -26,7 +26,7 @@ write_verilog -noattr -norename {CORE}.v
 """
 
 
-def write_core(config: Any, board: Board, directory: Path, *, macros: bool = False) -> None:
+def write_core(config: Config, board: Board, directory: Path, *, macros: bool = False) -> None:
     """Writes ``shiftwork.v`` and ``shiftwork.sdc``; equal inputs give equal bytes. Raises YosysError.
 
     With `macros`, large memories are instances of ``shiftwork_sram``, of which ``shiftwork_sram.v`` is the behaviour.
@@ -41,7 +41,7 @@ def write_core(config: Any, board: Board, directory: Path, *, macros: bool = Fal
     if verilog.exists() and key.exists() and key.read_text() == f"{made_from} {_sha256(verilog)}\n":
         return
     key.unlink(missing_ok=True)
-    top = Accelerator(config, primitives=board.primitives)
+    top = Accelerator(config, primitives=board.fabric.primitives)
     platform = sram.SRAMs() if macros else None
     (directory / f"{CORE}.il").write_text(rtlil.convert(top, name=CORE, platform=platform, emit_src=False))
     yosys.run("verilog", _SCRIPT, directory)
@@ -54,8 +54,8 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _digest(config: Any, board: Board, macros: bool) -> str:
+def _digest(config: Config, board: Board, macros: bool) -> str:
     package = Path(__file__).parents[1]
     sources = "".join(f"{path.relative_to(package)}\n{path.read_text()}" for path in sorted(package.rglob("*.py")))
     tools = f"{version('amaranth')} {yosys.tool()} {sys.version}"
-    return hashlib.sha256(f"{config} {board.primitives} {macros} {tools} {sources}".encode()).hexdigest()
+    return hashlib.sha256(f"{config} {board.fabric.primitives} {macros} {tools} {sources}".encode()).hexdigest()

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-__all__ = ["ARRAY_MAPPINGS", "PRESETS", "Config", "ConfigError", "override", "parse_settings"]
+__all__ = ["ARRAY_MAPPINGS", "Config", "ConfigError", "override", "parse_settings"]
 
 ARRAY_MAPPINGS = ("dsp48", "ecp5", "portable")
 
@@ -112,17 +112,6 @@ class Config:
 
         text = json.dumps([asdict(self), isa.describe(), regs.describe()], sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
-
-
-PRESETS: dict[str, Config] = {
-    "arty_a7": Config(),
-    "arty_a7_100": Config(cols=24, tokens=128, drain_lanes=4, lanes=4, banks=8),
-    "genesys2": Config(rows=32, cols=32, tokens=128, drain_lanes=8, lanes=8, banks=8),
-    # Few and long super-tiles: the SDRAM gives 4 bytes a cycle, and weights are read once per super-tile.
-    "ulx3s_85f": Config(tokens=256, bank_words=4096, array="ecp5"),
-    "verilog": Config(array="portable"),
-    "tiny": Config(rows=8, cols=4, tokens=32, bank_words=512, stream_words=128, array="portable"),
-}
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.l2 import ARP, Ether
 
 from firmware.link.client import Identity, Link
-from hw.boards.shell import IP_ADDRESS
+from hw.shell.shell import IP_ADDRESS
 from hw.spec.link import HEADER_BYTES, HELLO_KEY, RECEIVE_BYTES, UDP_PORT, Op, Status, frame, unpack_response
 from sim.bench.network import BOARD_MAC, BYTE_NS, HOST_IP, HOST_MAC, HOST_PORT, Host, Tap, arrived, datagram
 from sim.board.bench import COUNT, FINGERPRINT, MEMORY, SUM

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.axi.pins import axi_pins
-from hw.boards.shell import ETHERNET
+from hw.shell.shell import ETHERNET
 from hw.soc import Datagrams
 from sim.board.bench import LinkTop
 

@@ -12,7 +12,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import ARP, Ether
 from scapy.utils import checksum
 
-from hw.boards.shell import IP_ADDRESS
+from hw.shell.shell import IP_ADDRESS
 from hw.spec.link import UDP_PORT
 
 __all__ = ["BOARD_MAC", "BYTE_NS", "HOST_IP", "HOST_MAC", "HOST_PORT", "Host", "Tap", "arrived", "datagram"]

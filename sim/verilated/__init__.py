@@ -1,6 +1,6 @@
 """The gateware compiled to native code, behind the Transport that boards use.
 
-``sim:PRESET?key=value,...`` opens one. Keys are Config fields (another accelerator), settings of the memory model, and:
+``sim:BOARD?key=value,...`` opens one. Keys are Config fields (another accelerator), settings of the memory model, and:
 ``memory`` (MiB, 256), ``waves`` (a VCD file), ``trace`` (0: no trace pins, a little faster), ``states`` (1: record
 what engines do in every cycle), ``chunk`` (cycles between progress reports), ``cache`` (folder of compiled libraries).
 """

@@ -1,4 +1,4 @@
-"""Opens ``sim:PRESET?key=value,...`` (see the package for the keys)."""
+"""Opens ``sim:BOARD?key=value,...`` (see the package for the keys)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from amaranth.lib import wiring
 
 import hw
 from firmware.transport import DeviceError, Target
-from hw.spec.config import PRESETS, Config
+from hw.spec.config import Config, ConfigError
 from sim.verilated.build import BuildError
 from sim.verilated.pins import PinError
 from sim.verilated.simulation import SETTINGS, Simulation
@@ -45,11 +45,19 @@ def source_key(*parts: object) -> str:
     return " ".join(map(str, (*parts, digest, importlib.metadata.version("amaranth"), sys.version)))
 
 
+def _config(target: Target) -> Config:
+    try:
+        board = target.board
+    except ConfigError as error:
+        raise DeviceError(str(error)) from error
+    if board is None:
+        raise DeviceError(f"a simulation is written sim:BOARD, not {target.scheme}:{target.name}")
+    return board.config
+
+
 def open_transport(target: Target, config: Config | None = None) -> Simulation:
-    """The simulation of `config`, or of the preset `target` names. Raises DeviceError for what it cannot understand."""
-    chosen = config or target.config
-    if chosen is None:
-        raise DeviceError(f"no preset is called {target.name!r}; presets: {', '.join(PRESETS)}")
+    """The simulation of `config`, or of the board `target` names. Raises DeviceError for what it cannot understand."""
+    chosen = config or _config(target)
     unknown = [key for key in target.options if key not in (*_CONFIG, *_OWN, *SETTINGS)]
     if unknown:
         raise DeviceError(f"unknown simulation option {unknown[0]!r}; known options: {', '.join((*_OWN, *SETTINGS))}")

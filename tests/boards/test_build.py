@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from hw.boards.fabric import SERIES7
 from hw.boards.registry import BOARDS
 from hw.build import command, project, synthesis
 from hw.build.yosys import run
@@ -16,7 +17,7 @@ from tests.support.build import CORE, LINK, with_shell, without_litex
 SMALL = {"cols": 2, "tokens": 16, "banks": 2, "bank_words": 64, "lanes": 1, "drain_lanes": 1, "stream_words": 64,
          "queue_depth": 4, "max_row": 64, "burst_beats": 4}  # fmt: skip
 SETTINGS = [f"--set={key}={value}" for key, value in SMALL.items()]
-KNOWN = "arty_a7, arty_a7_100, genesys2, ulx3s_85f, verilog"
+KNOWN = "arty_a7, arty_a7_100, genesys2, ulx3s_85f, verilog, tiny"
 
 
 @pytest.mark.parametrize(
@@ -123,24 +124,23 @@ def test_real_core(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.usefixtures("no_tools")
 def test_project_without_litex(tmp_path, monkeypatch, capsys, quick):
-    """All but the shell is there, and the output says how to get that; its reserve counts instead."""
+    """All but the shell is there, and the output says how to get that; the system is counted without it."""
     without_litex(monkeypatch)
     (tmp_path / "shell.v").write_text("of an earlier build")
     assert command.main(["--board", "arty_a7", "--out", str(tmp_path)]) == 0
     assert quick == [
         (BOARDS["arty_a7"].config, False),
-        (["shiftwork.v"], "shiftwork", synthesis.SERIES7),
-        (["top_cells.v", "top.v"], "top", synthesis.SERIES7),
+        (["shiftwork.v"], "shiftwork", SERIES7),
+        (["top_cells.v", "top.v"], "top", SERIES7),
     ]
     output = capsys.readouterr().out
     assert "needs LiteX: pip install -e .[boards]" in output
     assert "vivado: lacks vivado; install AMD Vivado" in output
     assert "openxc7: lacks nextpnr-himbaechel or nextpnr-xilinx, fasm2frames, xc7frames2bit, the variable" in output
-    assert "shell (reserved)" in output
+    assert "system, no shell" in output
     assert not (tmp_path / "shell.v").exists()
     report = json.loads((tmp_path / "report.json").read_text())
-    reserve = BOARDS["arty_a7"].reserve
-    assert report["system"]["used"] == {key: CORE[key] + reserve[key] + LINK[key] for key in CORE}
+    assert report["system"]["used"] == {key: CORE[key] + LINK[key] for key in CORE}
     assert report["percent"] == {"lut": 62.5, "ff": 33.65, "dsp": 98.89, "bram36": 75.0}
     assert report["available"] == {"lut": 20_800, "ff": 41_600, "dsp": 90, "bram36": 50}
     assert report["fits"]

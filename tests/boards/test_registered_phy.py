@@ -19,7 +19,7 @@ def build(monkeypatch, *, registered):
     from litex.build.io import SDROutput, SDRTristate
     from migen import Module, Record, Signal
 
-    from hw.boards.litex_phy import RegisteredPHY
+    from hw.shell.litex_phy import RegisteredPHY
 
     class Memory(Module):
         def __init__(self):

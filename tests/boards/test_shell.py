@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from hw.boards import shell
 from hw.boards.registry import BOARDS
 from hw.csr import AXILite
 from hw.link.bridge import SHELL_ADDRESS_BITS
-from hw.spec.config import PRESETS
+from hw.shell import shell
 
 HEADER = "module shell (\n{});\n"
 WORDS = {"i": "input  wire", "o": "output wire", "io": "inout  wire"}
@@ -69,10 +68,10 @@ def test_generated_twice(tmp_path):
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
 def test_boards_have_what_the_build_reads(board):
-    assert board.config is PRESETS[board.name]
-    assert (board.config.array != "portable") == board.primitives == bool(board.capacity) == bool(board.shell)
+    assert (board.config.array != "portable") == board.fabric.primitives == bool(board.capacity) == bool(board.shell)
     if board.capacity:
-        assert set(board.capacity) == set(board.reserve) == set(board.family.columns)
+        assert set(board.capacity) == set(board.fabric.columns)
+        assert board.memory.rate == 100 * board.shell.data_bits // board.config.word_bits
         assert board.config.word_bits >= board.shell.data_bits
         assert board.part.lower().startswith(board.platform().device.lower())
         assert board.toolchains

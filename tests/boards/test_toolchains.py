@@ -5,7 +5,6 @@ import os
 
 import pytest
 
-from hw.boards import shell
 from hw.boards.registry import BOARDS
 from hw.build import command
 from hw.build.toolchains import (
@@ -17,6 +16,7 @@ from hw.build.toolchains import (
     openxc7_files,
     yosys_for_amaranth,
 )
+from hw.shell import shell
 from tests.support.build import CORE, LINK, SHELL, install, with_shell
 
 TIMING = """\

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from hw.boards.fabric import ECP5, GENERIC, SERIES7
 from hw.build import synthesis, yosys
-from hw.build.synthesis import ECP5, GENERIC, LIBRARY, SERIES7, Unit, count, liberty, synthesise
+from hw.build.synthesis import LIBRARY, Unit, count, liberty, synthesise
 
 TINY = Path(__file__).parents[1] / "data" / "liberty" / "tiny.lib"
 

@@ -6,8 +6,8 @@ import pytest
 
 from bench import clock
 from bench.__main__ import main
+from hw.boards.fabric import SERIES7
 from hw.build import yosys
-from hw.build.synthesis import SERIES7
 from hw.build.timing import Path, Step, TimingError, longest_paths
 
 

@@ -7,12 +7,14 @@ import pytest
 
 from firmware.compiler import CompileError, compile_model
 from firmware.families.vit.place import cuts
+from hw.boards.registry import BOARDS
 from hw.spec import isa
-from hw.spec.config import PRESETS, Config
+from hw.spec.config import Config
 from sim import golden
 from sim.machine import Machine
 from tests.support.models import random_model
 
+ARTY, TINY = (BOARDS[name].config for name in ("arty_a7", "tiny"))
 WIDE = Config(rows=16, cols=24, tokens=64, lanes=2, array="portable")
 
 
@@ -39,7 +41,9 @@ def images_for(model, count, seed=0):
     return np.random.default_rng(seed).integers(-128, 128, (count, *model.image)).astype(np.int8)
 
 
-@pytest.mark.parametrize("config", [PRESETS["arty_a7"], PRESETS["tiny"], WIDE], ids=["arty_a7", "tiny", "16x24"])
+@pytest.mark.parametrize(
+    "config", [BOARDS["arty_a7"].config, BOARDS["tiny"].config, WIDE], ids=["arty_a7", "tiny", "16x24"]
+)
 @pytest.mark.parametrize(("batch", "bits"), [(1, 16), (2, 8), (3, 16)])
 def test_equals_golden(config, batch, bits):
     model = random_model(seed=batch, bits=bits)

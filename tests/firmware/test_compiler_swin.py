@@ -15,8 +15,9 @@ from firmware.families.swin.relative import shift_mask
 from firmware.families.swin.windows import mask, rectangles
 from firmware.families.swin.worker import parts
 from firmware.planner.scheduler import Item, Scheduler
+from hw.boards.registry import BOARDS
 from hw.spec import arith, isa
-from hw.spec.config import PRESETS, Config
+from hw.spec.config import Config
 from hw.spec.model import Node
 from sim import golden
 from sim.machine import Machine
@@ -93,7 +94,7 @@ def test_merging_is_a_gather():
     assert [found[k] for k in range(24)] == expected
 
 
-@pytest.mark.parametrize("config", [PRESETS["arty_a7"], WIDE], ids=["arty_a7", "16x24"])
+@pytest.mark.parametrize("config", [BOARDS["arty_a7"].config, WIDE], ids=["arty_a7", "16x24"])
 def test_official_swin_equals_golden(config):
     model = imported("small_swin_a")
     images = load("small_swin_a", "images")["images"][:1]
@@ -104,9 +105,9 @@ def test_official_swin_equals_golden(config):
 @pytest.mark.parametrize(
     ("config", "batch", "bits", "shape"),
     [
-        (PRESETS["tiny"], 1, 8, {}),
-        (PRESETS["tiny"], 3, 16, {"heads": (2, 4)}),
-        (replace(PRESETS["tiny"], banks=2, bank_words=256), 2, 8, {}),
+        (BOARDS["tiny"].config, 1, 8, {}),
+        (BOARDS["tiny"].config, 3, 16, {"heads": (2, 4)}),
+        (replace(BOARDS["tiny"].config, banks=2, bank_words=256), 2, 8, {}),
         (Config(), 2, 8, {"dim": 48, "heads": (1, 3), "image": (3, 32, 64)}),
         (replace(Config(), rows=32, cols=6), 1, 16, {"dim": 64, "depths": (2, 1, 1), "heads": (1, 2, 4)}),
     ],
@@ -168,7 +169,7 @@ def test_checkpoints_hold_the_residual_stream():
 
 def test_same_inputs_same_program():
     model = random_swin(seed=5)
-    assert compile_model(model, PRESETS["tiny"]).code == compile_model(model, PRESETS["tiny"]).code
+    assert compile_model(model, BOARDS["tiny"].config).code == compile_model(model, BOARDS["tiny"].config).code
 
 
 def test_every_layer_with_macs_is_executed():
@@ -195,8 +196,8 @@ def test_divisor_refuses_ties_and_sums_beyond_int16(count):
     [
         ({"dim": 48, "heads": (2, 4)}, Config(), r"head size dim/heads of stage 0 .* rows \(16\), not 24"),
         ({"dim": 40, "heads": (1, 2)}, Config(), r"dim of stage 0 must be a multiple of rows \(16\), not 40"),
-        ({"image": (3, 64, 64), "window": 8}, PRESETS["tiny"], r"8 x 8 window of .* exceeds tokens \(32\)"),
-        ({}, replace(PRESETS["tiny"], max_row=64), "a row of 128 elements exceeds max_row"),
+        ({"image": (3, 64, 64), "window": 8}, BOARDS["tiny"].config, r"8 x 8 window of .* exceeds tokens \(32\)"),
+        ({}, replace(BOARDS["tiny"].config, max_row=64), "a row of 128 elements exceeds max_row"),
         ({}, replace(Config(), bank_words=64), "wants .* scratchpad words, but only"),
         ({"image": (3, 48, 48), "window": 6}, Config(), "takes the mean of 36 tokens"),
     ],
@@ -229,7 +230,7 @@ def test_wrong_graph(drop, message):
 
 def test_machine_model_would_see_a_missing_threshold():
     """The hazard check is not blind to what Swin programs do: without thresholds it finds something."""
-    model, config = random_swin(seed=2), PRESETS["tiny"]
+    model, config = random_swin(seed=2), BOARDS["tiny"].config
     program, images = compile_model(model, config), images_for(random_swin(seed=2), 1)
     code = b"".join(
         isa.encode(i.op, {} if i.op is isa.Op.ADD_MAX else i.waits, **i.operands) for i in program.disassemble()

@@ -11,14 +11,14 @@ from firmware.device import Accelerator, DeviceFaultError, StrangerError, descri
 from firmware.errors import UserError
 from firmware.layout import MAX_RUNS, PAGE, place
 from firmware.transport import DeviceError, DeviceTimeoutError
+from hw.boards.registry import BOARDS
 from hw.csr import COUNTERS
 from hw.spec import isa
-from hw.spec.config import PRESETS
 from hw.spec.isa import Engine, Fault, Op, Region
 from hw.spec.memory import align
 from hw.spec.regs import MAGIC, REGS, Access, Control, State, address
 
-CONFIG = PRESETS["tiny"]
+CONFIG = BOARDS["tiny"].config
 IMAGE, PATCH, CLASSES, BATCH = (2, 4, 4), 2, 3, 2
 CODE = b"".join([
     isa.encode(Op.LOAD, region=Region.INPUT, offset=7, run=3),
@@ -175,8 +175,10 @@ def test_strangers_are_refused():
         Accelerator(Machine(magic=0xFFFFFFFF), CONFIG)
     with pytest.raises(StrangerError, match=f"expected fingerprint {CONFIG.fingerprint:#010x}, found 0x00000001"):
         Accelerator(Machine(fingerprint=1), CONFIG)
-    with pytest.raises(StrangerError, match=f"the program is for fingerprint {PRESETS['arty_a7'].fingerprint:#010x}"):
-        loaded().load(program(config=PRESETS["arty_a7"]))
+    with pytest.raises(
+        StrangerError, match=f"the program is for fingerprint {BOARDS['arty_a7'].config.fingerprint:#010x}"
+    ):
+        loaded().load(program(config=BOARDS["arty_a7"].config))
 
 
 def test_open_finds_the_preset_and_closes_strangers(monkeypatch):
@@ -187,7 +189,7 @@ def test_open_finds_the_preset_and_closes_strangers(monkeypatch):
     assert machine.closed
     machine = Machine(fingerprint=1)
     with pytest.raises(
-        StrangerError, match=rf"0x00000001 of serial:port is none of the presets {', '.join(PRESETS)}; give"
+        StrangerError, match=rf"0x00000001 of serial:port is that of no board \({', '.join(BOARDS)}\); give"
     ):
         Accelerator.open("serial:port")
     assert machine.closed

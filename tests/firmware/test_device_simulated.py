@@ -8,12 +8,12 @@ import pytest
 from firmware.compiler import Layer, Program
 from firmware.device import Accelerator, DeviceFaultError, StrangerError
 from firmware.transport import DeviceTimeoutError
+from hw.boards.registry import BOARDS
 from hw.spec import isa
-from hw.spec.config import PRESETS
 from hw.spec.isa import Engine, Fault, Op, Region
 from hw.spec.regs import State
 
-CONFIG = PRESETS["tiny"]
+CONFIG = BOARDS["tiny"].config
 WORD = CONFIG.word_bytes
 IMAGE = (4, 8, 4)  # 128 bytes, four patches of 64
 LOAD = {"region": Region.INPUT, "run": 128 // WORD, "scratch0": 1}
@@ -81,7 +81,7 @@ def test_a_second_opening_needs_no_compiler(accelerator, monkeypatch, tmp_path):
 
 def test_another_config_is_a_stranger(accelerator):
     with pytest.raises(StrangerError, match=r"expected fingerprint 0x[0-9a-f]{8}, found 0x[0-9a-f]{8}; the device"):
-        Accelerator(accelerator.transport, PRESETS["arty_a7"])
+        Accelerator(accelerator.transport, BOARDS["arty_a7"].config)
 
 
 def test_faults_name_the_instruction(accelerator):

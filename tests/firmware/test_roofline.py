@@ -13,10 +13,10 @@ from firmware.families.vit.pattern import recognise
 from firmware.make_model import make_model
 from firmware.profile import LayerProfile
 from firmware.roofline import EFFICIENCY, Point, as_json, merged, print_roofline, roofline, svg, total
-from hw.spec.config import PRESETS
+from hw.boards.registry import BOARDS
 from hw.spec.memory import align
 
-CONFIG = PRESETS["arty_a7"]
+CONFIG = BOARDS["arty_a7"].config
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from firmware.device import Accelerator
 from firmware.make_model import images, make_model
 from firmware.model_file import save_model
 from firmware.trace import STATES, build_trace, busy_share, waits, write_trace
+from hw.boards.registry import BOARDS
 from hw.spec import isa
-from hw.spec.config import PRESETS
 from hw.spec.isa import Engine, Op
 
 BUSY, WAIT_IN, WAIT_OUT, IDLE = range(4)
@@ -28,7 +28,7 @@ def states(*rows):
 def program(*code, layers=()):
     instructions = [isa.decode(raw) for raw in code]
     return SimpleNamespace(
-        model=SimpleNamespace(name="toy"), config=PRESETS["tiny"], images=1, layers=layers,
+        model=SimpleNamespace(name="toy"), config=BOARDS["tiny"].config, images=1, layers=layers,
         disassemble=lambda: iter(instructions),
     )  # fmt: skip
 

@@ -14,14 +14,14 @@ from firmware.device import Accelerator, StrangerError
 from firmware.link.channel import LinkError
 from firmware.model_file import load_model
 from firmware.preprocess import to_int8
-from hw.spec.config import PRESETS
+from hw.boards.registry import BOARDS
 from hw.spec.link import Window
 from sim import golden
 from sim.__main__ import main
 from sim.board.board import Pty, Udp, open_board
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
-CONFIG = PRESETS["tiny"]
+CONFIG = BOARDS["tiny"].config
 
 
 class Served:
@@ -76,7 +76,7 @@ def test_a_stranger_is_refused_with_one_sentence(board):
     with pytest.raises(
         StrangerError, match=r"expected fingerprint 0x[0-9a-f]{8}, found 0x[0-9a-f]{8} on .*; the device is built from"
     ):
-        Accelerator.open(board.device, PRESETS["arty_a7"])
+        Accelerator.open(board.device, BOARDS["arty_a7"].config)
 
 
 def test_the_shells_registers_are_not_there(board):
@@ -107,7 +107,7 @@ def test_the_command(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["arty_b7", "--pty"], "no preset is called 'arty_b7'; presets: arty_a7, "),
+        (["arty_b7", "--pty"], "unknown board 'arty_b7'; known boards: arty_a7, "),
         (["tiny", "--pty", "--divisor", "3"], "--divisor must be from 4 to 65535 cycles, not 3"),
         (["tiny", "--udp", "--memory", "3"], "--memory must be a power of two from 1 to 2048 MiB, not 3"),
         (["tiny", "--pty", "--litedram", "x"], "rows must be a multiple of 16, the bytes of LiteDRAM's port, not 8"),

@@ -2,8 +2,8 @@
 
 import pytest
 
-from hw.boards import shell
-from hw.boards.shell import ShellError, generate_ethernet
+from hw.shell import shell
+from hw.shell.shell import ShellError, generate_ethernet
 from sim.bench.ethernet_top import EthernetTop
 from tests.support.cocotb import run_bench
 

@@ -10,7 +10,8 @@ from firmware.device import Accelerator
 from firmware.dram import _SEEDS, Eye, _Training, load_controller, start
 from firmware.link.client import Link
 from firmware.link.transport import LinkTransport
-from hw.spec.config import PRESETS, override
+from hw.boards.registry import BOARDS
+from hw.spec.config import override
 from hw.spec.link import Window
 from hw.spec.regs import MAGIC
 from sim import golden
@@ -18,7 +19,7 @@ from sim.board.channel import UDP_PACE, SimulatedChannel
 from sim.board.litedram import open_with_shell
 from tests.support.models import random_model
 
-CONFIG = override(PRESETS["tiny"], {"rows": "16"})  # words as wide as the memory port
+CONFIG = override(BOARDS["tiny"].config, {"rows": "16"})  # words as wide as the memory port
 MEMORY = 1 << 20
 EYES = [Eye(0, bitslip=3, first=9, last=20), Eye(1, bitslip=4, first=5, last=16)]  # of pins 41 and 61 taps late
 

@@ -14,7 +14,7 @@ from firmware.link.channel import LinkError
 from firmware.link.transport import LinkTransport
 from firmware.preprocess import to_int8
 from firmware.transport import DeviceError
-from hw.spec.config import PRESETS
+from hw.boards.registry import BOARDS
 from hw.spec.link import HELLO_KEY, Op, frame
 from hw.spec.regs import State
 from sim import golden
@@ -23,7 +23,7 @@ from sim.board.channel import UDP_PACE, SimulatedChannel
 from tests.support.link import FaultyChannel
 from tests.support.models import random_model
 
-CONFIG = PRESETS["tiny"]
+CONFIG = BOARDS["tiny"].config
 PATIENCE = 5e-4  # seconds: 50,000 cycles, and the bridge forgets half a frame after 32,768
 IMAGES = np.random.default_rng(1).integers(0, 256, (6, 1, 16, 16)).astype(np.uint8)
 DEADLINE = 60 * PATIENCE  # of seven silences, each twice as long as the one before, up to eight times

@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hw.boards.registry import BOARDS
 from hw.matmul.engine import MatmulEngine
-from hw.spec.config import PRESETS
 from hw.spec.isa import Fault, Op
 from tests.support.cocotb import run_bench
 from tests.support.matmul import Machine, issue_bits, program, run_engine
 from tests.support.streams import PRESSURES
 
-SMALL = replace(PRESETS["tiny"], rows=8, cols=4, tokens=16, banks=2, bank_words=512)
+SMALL = replace(BOARDS["tiny"].config, rows=8, cols=4, tokens=16, banks=2, bank_words=512)
 
 
 def engine(config, latency=3):
@@ -171,7 +171,7 @@ def test_halt_stops_accesses():
     assert 5 <= len(log["writes"]) <= 6
 
 
-ARTY = replace(PRESETS["arty_a7"], bank_words=512)
+ARTY = replace(BOARDS["arty_a7"].config, bank_words=512)
 DEIT = [
     # A head's Q K^T: the drain just keeps up. Attention x V: two byte planes. A layer: parameters in the stream.
     {"passes": 4, "outputs": 197, "dest_row": 208, "per_channel": 0, "row_max": 2},

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hw.boards.registry import BOARDS
 from hw.matmul.feeder import Feeder
-from hw.spec.config import PRESETS
 from hw.spec.memory import channel_params, pack_stream
 from tests.support.streams import PRESSURES, simulate
 
@@ -47,7 +47,7 @@ def instructions(config, rng, count, seed):
 @pytest.mark.parametrize("rows", [8, 16])
 @pytest.mark.parametrize("pressure", PRESSURES)
 def test_everything_in_its_place(rows, pressure):
-    config = replace(PRESETS["tiny"], rows=rows)
+    config = replace(BOARDS["tiny"].config, rows=rows)
     slots, rng = 3, random.Random(rows)
     dut = Feeder(rows=rows, cols=config.cols, slots=slots)
     operands, words, tiles = instructions(config, rng, 8, rows)

@@ -11,14 +11,14 @@ import sim.verilated
 from firmware.compiler import compile_model
 from firmware.device import Accelerator
 from firmware.model_file import load_model
-from hw.spec.config import PRESETS
+from hw.boards.registry import BOARDS
 from hw.spec.isa import Engine, Kind, Op, Region, encode
 from hw.spec.regs import Control, State, address
 from sim.cycles import MemoryModel, predict
 from sim.cycles.machine import Machine
 from tests.support.models import random_model
 
-CONFIG = PRESETS["tiny"]
+CONFIG = BOARDS["tiny"].config
 DIGITS = Path(__file__).parents[2] / "examples/digits/digits.safetensors"
 BASES = {region: (1 + region) << 20 for region in Region}
 SIZE = 1 << 20

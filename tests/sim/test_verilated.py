@@ -242,7 +242,7 @@ def test_concurrent_builds_share_the_cache(tmp_path):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("sim:arty_b7", "no preset is called 'arty_b7'; presets: arty_a7, "),
+        ("sim:arty_b7", "unknown board 'arty_b7'; known boards: arty_a7, "),
         ("sim:tiny?speed=1", "unknown simulation option 'speed'; known options: memory, waves"),
         ("sim:tiny?latency=fast", "simulation option latency must be an integer, not 'fast'"),
         ("sim:tiny?latency", "options are key=value, separated by commas, not 'latency'"),

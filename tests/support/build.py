@@ -2,8 +2,8 @@
 
 import stat
 
-from hw.boards import shell
 from hw.build import project
+from hw.shell import shell
 
 __all__ = ["CORE", "LINK", "SHELL", "install", "with_shell", "without_litex"]
 

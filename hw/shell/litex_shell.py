@@ -1,8 +1,7 @@
-"""Writes a board's shell with LiteX: ``python -m hw.boards.litex_shell DIRECTORY BOARD [OPTION]``, see `write`."""
+"""Writes a board's shell with LiteX: ``python -m hw.shell.litex_shell DIRECTORY DESCRIPTION``, see `write`."""
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import litedram.modules
@@ -21,9 +20,8 @@ from litex.soc.integration.soc_core import SoCMini
 from litex.soc.interconnect.axi import AXILiteInterface
 from migen import ClockDomain, ClockSignal, ResetSignal, Signal
 
-from hw.boards.litex_phy import RegisteredPHY, SimulatedPHY
-from hw.boards.registry import BOARDS
-from hw.boards.shell import CSR_ADDRESS_BITS, ID_BITS, MEMORY_PORTS
+from hw.shell.litex_phy import RegisteredPHY, SimulatedPHY
+from hw.shell.shell import CSR_ADDRESS_BITS, ID_BITS, MEMORY_PORTS, Shell
 
 __all__ = ["ClocksECP5", "ClocksSeries7", "ClocksSimulated", "Generated", "write"]
 
@@ -82,39 +80,42 @@ class ClocksSimulated(LiteXModule):
         self.comb += [self.cd_sys.clk.eq(platform.request("clk")), self.cd_sys.rst.eq(platform.request("rst"))]
 
 
-class Generated(SoCMini):
-    """`hw.boards.shell.Shell.ports` around LiteDRAM and LiteEth."""
+_PLATFORMS = {
+    "series7": lambda part: XilinxPlatform(part, io=_IOS, toolchain="vivado"),
+    "ecp5": lambda part: LatticePlatform(part, io=_IOS, toolchain="trellis"),
+}
+_CLOCKS = {("series7", "DDR3"): ClocksSeries7, ("ecp5", "SDR"): ClocksECP5}
 
-    def __init__(self, board, *, ethernet):
-        shell = board.shell
-        self._sdr = not shell.ddr3
-        series7 = shell.ddr3
-        platform = (
-            XilinxPlatform(board.part, io=_IOS, toolchain="vivado")
-            if series7
-            else LatticePlatform(board.part, io=_IOS, toolchain="trellis")
-        )
+
+class Generated(SoCMini):
+    """`hw.shell.shell.Shell.ports` around LiteDRAM and LiteEth."""
+
+    def __init__(self, part, clock_hz, fabric, shell, *, ethernet):
+        self._sdr = shell.kind == "SDR"
+        if not shell.simulated and (fabric, shell.kind) not in _CLOCKS:
+            raise ValueError(f"no clocks for a {shell.kind} memory on {fabric}")
+        platform = _PLATFORMS[fabric](part)
         self._dram(platform, shell)
         if ethernet:
-            from hw.boards.litex_ethernet import MII, Ethernet  # a shell without it does not need LiteEth
+            from hw.shell.litex_ethernet import MII, Ethernet  # a shell without it does not need LiteEth
 
             platform.add_extension(MII)
         self.csr_map = {"ddrctrl": 0, "ddrphy": 1, "sdram": 2, "ethernet": 3}
         super().__init__(
-            platform, board.clock_hz, ident="", with_ctrl=False, csr_data_width=32, bus_standard="axi-lite"
+            platform, clock_hz, ident="", with_ctrl=False, csr_data_width=32, bus_standard="axi-lite"
         )  # fmt: skip
-        clocks = ClocksSimulated if shell.simulated else ClocksSeries7 if series7 else ClocksECP5
-        self.crg = clocks(platform, shell, board.clock_hz, ethernet)
+        clocks = ClocksSimulated if shell.simulated else _CLOCKS[fabric, shell.kind]
+        self.crg = clocks(platform, shell, clock_hz, ethernet)
         self.comb += [
             platform.request("user_clk").eq(ClockSignal()),
             platform.request("user_rst").eq(ResetSignal()),
         ]
-        self._add_memory(platform, shell, board.clock_hz)
+        self._add_memory(platform, shell, clock_hz)
         self._add_csr(platform)
         for name in MEMORY_PORTS:
             self._add_port(platform, name)
         if ethernet:
-            self.ethernet = Ethernet(platform, board.clock_hz)
+            self.ethernet = Ethernet(platform, clock_hz)
 
     def _dram(self, platform, shell):
         if shell.simulated:
@@ -164,7 +165,7 @@ def _phy_model(module, shell, clock_hz):
 
     `module` loses rows, not address pins: one of them chooses between precharging one bank and all.
     """
-    if not shell.ddr3:
+    if shell.kind != "DDR3":
         raise ValueError(f"LiteDRAM's model of a memory does not stand in for {shell.phy}")
     geometry = module.geom_settings
     geometry.rowbits = (shell.memory_bytes // shell.chips - 1).bit_length() - geometry.bankbits - geometry.colbits
@@ -200,16 +201,14 @@ def _description(soc):
     }
 
 
-def write(directory: str, name: str, *options: str) -> None:
+def write(directory: str, description: str) -> None:
     """Puts LiteX's output, ``gateware/shell.v`` and ``csr.json``, and ``dram.json`` into `directory`.
 
-    Options: ``ethernet``, and ``simulated=BYTES`` for `hw.boards.shell.Shell.simulation`.
+    `description` is JSON: part, clock_hz, fabric (its name), shell (`hw.shell.shell.Shell`'s fields), ethernet.
     """
-    board = BOARDS[name]
-    for option in options:
-        if option.startswith("simulated="):
-            board = replace(board, shell=board.shell.simulation(int(option.partition("=")[2])))
-    soc = Generated(board, ethernet="ethernet" in options)
+    wanted = json.loads(description)
+    shell = Shell(**wanted["shell"])
+    soc = Generated(wanted["part"], wanted["clock_hz"], wanted["fabric"], shell, ethernet=wanted["ethernet"])
     builder = Builder(
         soc, output_dir=directory, compile_software=False, compile_gateware=False, csr_json=f"{directory}/csr.json"
     )

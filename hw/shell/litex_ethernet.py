@@ -1,4 +1,4 @@
-"""LiteEth from an MII to one UDP port; alone as Verilog: ``python -m hw.boards.litex_ethernet FILE CLOCK_HZ``."""
+"""LiteEth from an MII to one UDP port; alone as Verilog: ``python -m hw.shell.litex_ethernet FILE CLOCK_HZ``."""
 
 import sys
 
@@ -11,7 +11,7 @@ from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
 from migen import ClockDomain, ClockDomainsRenamer, If, Signal
 
-from hw.boards.shell import IP_ADDRESS
+from hw.shell.shell import IP_ADDRESS
 from hw.spec.link import UDP_PORT
 
 __all__ = ["MII", "Ethernet", "write"]

@@ -6,13 +6,14 @@ It has no processor and no bus master: whoever trains the memory controller does
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ class Shell:
     input_hz: float  # of the board's oscillator
     speed_grade: int
     phy: str  # LiteDRAM's
+    kind: str  # "DDR3", with four memory clocks in one of the system, or "SDR", with two
     module: str  # LiteDRAM's memory module
     chips: int  # bytes of data pins
     rows: int  # address pins
@@ -74,10 +76,9 @@ class Shell:
     mii: bool = False  # has 100 Mb Ethernet behind an MII
     simulated: bool = False  # LiteDRAM's model in place of PHY and memory
 
-    @property
-    def ddr3(self) -> bool:
-        """DDR3 with a PHY of the 7-series, else SDRAM."""
-        return self.phy in {"A7DDRPHY", "K7DDRPHY"}
+    def __post_init__(self) -> None:
+        if self.kind not in {"DDR3", "SDR"}:
+            raise ValueError(f"a shell's memory must be of kind DDR3 or SDR, not {self.kind}")
 
     def simulation(self, memory_bytes: int) -> Shell:
         """The same without pins, for a simulator: ``clk`` is the clock of everything, and of the memory's rows there
@@ -89,7 +90,7 @@ class Shell:
     def dram(self) -> Ports:
         if self.simulated:
             return {}
-        pins = ddr3_pins if self.ddr3 else sdram_pins
+        pins = ddr3_pins if self.kind == "DDR3" else sdram_pins
         return pins(rows=self.rows, chips=self.chips)
 
     def ports(self, *, ethernet: bool = False) -> dict[str, tuple[str, int]]:
@@ -118,7 +119,7 @@ class Shell:
                 "ar": full,
                 "r": {"data": self.data_bits, "resp": 2, "id": ID_BITS, "last": 1, "user": 1},
             })  # fmt: skip
-        return ports | (_ETHERNET if ethernet else {})
+        return {**ports, **(_ETHERNET if ethernet else {})}
 
 
 def _subordinate(prefix: str, channels: dict[str, dict[str, int]]) -> dict[str, tuple[str, int]]:
@@ -191,20 +192,21 @@ def generate(board: Any, directory: Path, *, ethernet: bool = False) -> None:
     commands of the start.
     Equal inputs give equal bytes. Raises ShellError.
     """
-    options = ["ethernet"] if ethernet else []
-    if board.shell.simulated:
-        options.append(f"simulated={board.shell.memory_bytes}")
+    described = {
+        "part": board.part, "clock_hz": board.clock_hz, "fabric": board.fabric.name, "shell": asdict(board.shell),
+        "ethernet": ethernet,
+    }  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
-        _litex("litex_shell", name, board.name, *options)
+        _litex("litex_shell", name, json.dumps(described))
         verilog = (Path(name) / "gateware" / "shell.v").read_text()
-        described = {file: (Path(name) / file).read_text() for file in ("csr.json", "dram.json")}
+        found = {file: (Path(name) / file).read_text() for file in ("csr.json", "dram.json")}
     verilog = _COMMENT.sub("", verilog)  # with the date, and a tree that is printed in another order every time
     ports = board.shell.ports(ethernet=ethernet)
     for name, (way, _) in ports.items():
         if way == "io":  # LiteX takes a bus whose every bit has a Lattice pad of its own for an input
             verilog = re.sub(rf"^( *)input( +wire[^,]* {name}\b)", r"\1inout\2", verilog, count=1, flags=re.MULTILINE)
     _check(verilog, "shell", ports)
-    for name, text in {"shell.v": verilog, **described}.items():
+    for name, text in {"shell.v": verilog, **found}.items():
         (directory / name).write_text(text)
 
 

@@ -1,0 +1,1 @@
+"""What LiteX makes around the accelerator: clocks, memory controller, Ethernet."""
