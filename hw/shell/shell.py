@@ -225,7 +225,7 @@ def generate_ethernet(clock_hz: float) -> str:
 
 def _litex(module: str, *arguments: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-P", "-m", f"hw.boards.{module}", *arguments],
+        [sys.executable, "-P", "-m", f"hw.shell.{module}", *arguments],
         env={**os.environ, "PYTHONHASHSEED": "0"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:

@@ -29,6 +29,13 @@ KNOWN = "arty_a7, arty_a7_100, genesys2, ulx3s_85f, verilog, tiny"
         (["--board", "arty_a7", "--set", "rows"], "--set wants key=value, not 'rows'"),
         (["--board", "arty_a7", "--set", "rows=many"], "rows must be an integer, not 'many'"),
         (["--board", "arty_a7", "--set", "rows=12"], "rows must be a power of two from 8 to 32, not 12"),
+        (
+            ["--board", "arty_a7", "--set", "array=ecp5"],
+            "dsp48 or portable on arty_a7, whose fabric is 7-series, not",
+        ),
+        (["--board", "ulx3s_85f", "--set", "array=dsp48"], "array must be ecp5 or portable on ulx3s_85f"),
+        (["--board", "arty_a7", "--set", "cols=16"], "the array alone takes 128 DSP48E1, and arty_a7 (xc7a35ti"),
+        (["--board", "arty_a7", "--set", "banks=8"], "the scratchpad alone takes 56.8889 BRAM36, and arty_a7 (xc7"),
         (["--board", "arty_a7", "--toolchain", "vivado"], "toolchain vivado lacks vivado; install AMD Vivado"),
         (["--board", "arty_a7", "--toolchain", "openxc7"], "lacks nextpnr-himbaechel or nextpnr-xilinx, fasm2frames, "),
         (["--board", "ulx3s_85f", "--toolchain", "nextpnr-ecp5"], "or yowasp-ecppack; pip install -e .[boards]"),
@@ -180,7 +187,7 @@ def test_no_memory_port_of_that_width(tmp_path, capsys):
 @pytest.mark.usefixtures("no_tools", "quick")
 def test_what_does_not_fit_fails(tmp_path, monkeypatch, capsys):
     without_litex(monkeypatch)
-    monkeypatch.setitem(CORE, "lut", 17_000)
+    monkeypatch.setitem(CORE, "lut", 20_500)
     assert command.main(["--board", "arty_a7", "--out", str(tmp_path)]) == 1
     assert "does not fit the xc7a35ticsg324-1L" in capsys.readouterr().out
     report = json.loads((tmp_path / "report.json").read_text())
