@@ -61,7 +61,9 @@ class Core(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.csr = csr = Csr(fingerprint=config.fingerprint)
-        m.submodules.sequencer = sequencer = Sequencer(word_bits=config.word_bits, queue_depth=config.queue_depth)
+        m.submodules.sequencer = sequencer = Sequencer(
+            word_bits=config.word_bits, queue_depth=config.queue_depth, burst=config.program_burst
+        )
         engines = self._engines()
         for engine, component in engines.items():
             m.submodules[engine.name.lower()] = ResetInserter(sequencer.clear)(component)

@@ -64,7 +64,7 @@ class Instructions:
         self._at = (index, engine_number(instruction))
         if self._illegal(instruction):
             raise self._fault(Fault.ILLEGAL_OPERAND)
-        return instruction.op != Op.MATMUL or self.stream_words >= self._needs(instruction.operands)
+        return instruction.op != Op.MATMUL or self.stream_words >= self.needs(instruction.operands)
 
     def execute(self, instruction: Instruction, ordinal: int) -> None:
         """Executes the instruction begun last, number `ordinal` of its engine. A faulting one changes nothing."""
@@ -75,7 +75,7 @@ class Instructions:
             _EXECUTE[instruction.op](self, instruction.operands)
         self.executed += 1
 
-    def _needs(self, o: Mapping[str, int]) -> int:
+    def needs(self, o: Mapping[str, int]) -> int:
         """Stream words of a MATMUL."""
         parameters = memory.param_words(self.config) if o["per_channel"] else 0
         return memory.tiles(o["outputs"], self.config) * self.config.cols * (o["passes"] + parameters)
@@ -206,7 +206,7 @@ class Instructions:
         x = self._read(self._bytes(words)).reshape(o["rows"], -1).view(np.int8).astype(np.int64)
         if o["two_planes"]:
             x = (x << 8) + self._read(self._bytes(words + o["source_plane"])).reshape(o["rows"], -1)
-        stream = self._take(self._needs(o)).reshape(tiles, -1, config.word_bytes)
+        stream = self._take(self.needs(o)).reshape(tiles, -1, config.word_bytes)
         entry_words = memory.param_words(config) * config.cols if o["per_channel"] else 0
         weight = stream[:, entry_words:].reshape(tiles, passes, config.cols, config.rows).transpose(0, 2, 1, 3)
         weight = weight.reshape(tiles * config.cols, -1).view(np.int8)[:outputs]

@@ -16,6 +16,7 @@ from sim.instructions import SEQUENCER, Instructions, MachineFault, engine_numbe
 __all__ = ["SEQUENCER", "Machine", "MachineFault"]
 
 Array = NDArray[Any]
+_BEGUN = {Engine.FETCH: 1, Engine.MATMUL: 2}  # most instructions that have begun and wait; others wait for nothing
 
 
 class Machine(Instructions):
@@ -24,7 +25,12 @@ class Machine(Instructions):
     Of the instructions whose thresholds (and, for MATMUL, stream words) are there, the one earliest in the program
     executes next, whole; a program without hazards has the same result in every order the hardware may choose.
     An instruction reads everything before it writes; a faulting one writes nothing, though hardware may have
-    written a part. All state persists from one `run` to the next, as the hardware's does.
+    written a part. Memories keep their contents from one `run` to the next, as the hardware's do; the weight stream is
+    empty at the start of each.
+
+    Where nothing can go on, the fault is DEADLOCK, at the first instruction of the program that has not retired. The
+    hardware's is the same one: that state does not depend on the order in which it is reached. It does on how far the
+    program is read: while every engine has fewer than ``queue_depth`` - ``program_burst`` + 1 waiting behind its first.
 
     Parameters
     ----------
@@ -47,54 +53,100 @@ class Machine(Instructions):
     def hazards(self) -> list[Hazard]:
         return self._tracker.found if self._tracker else []
 
-    def run(self, program: bytes) -> None:
-        """Executes `program` up to its HALT. Raises MachineFault."""
+    def run(self, program: bytes, base: int = 0) -> None:
+        """Executes `program`, which lies at byte address `base`, up to its HALT. Raises MachineFault."""
+        self.stream.clear()
         pending: list[tuple[int, Instruction]] = []
         for index in range(len(program) // INSTRUCTION_BYTES):
             try:
                 instruction = decode(program[index * INSTRUCTION_BYTES : (index + 1) * INSTRUCTION_BYTES])
             except ValueError:
-                self._drain(pending)
+                self._drain(pending, base)
                 raise MachineFault(Fault.ILLEGAL_OPCODE, SEQUENCER, index) from None
             if engine_of(instruction.op) is not None:
                 pending.append((index, instruction))
                 continue
-            self._drain(pending)
+            self._drain(pending, base)
             pending = []
             if instruction.op == Op.HALT:
                 return
-        self._drain(pending)
+        self._drain(pending, base)
         raise MachineFault(Fault.PROGRAM_END, SEQUENCER, len(program) // INSTRUCTION_BYTES)
 
-    def _drain(self, pending: list[tuple[int, Instruction]]) -> None:
-        """Executes everything between two barriers, through queues as deep as the hardware's."""
-        queues: dict[Engine, deque[tuple[int, Instruction]]] = {engine: deque() for engine in Engine}
-        retired = dict.fromkeys(Engine, 0)
+    def _drain(self, pending: list[tuple[int, Instruction]], base: int) -> None:
+        """Executes everything between two barriers. What can go on does so in any order to the same end."""
+        self._queues: dict[Engine, deque[tuple[int, Instruction]]] = {engine: deque() for engine in Engine}
+        self._begun = dict.fromkeys(Engine, 0)  # instructions at a queue's front
+        self._retired = dict.fromkeys(Engine, 0)
         self.stream = deque((words, -1) for words, _ in self.stream)
         if self._tracker:
             self._tracker.barrier()
         waiting = deque(pending)
-        while waiting or any(queues.values()):
-            while waiting and len(queues[engine_number(waiting[0][1])]) < self.config.queue_depth:
-                queues[engine_number(waiting[0][1])].append(waiting.popleft())
-            heads = sorted((queue[0] for queue in queues.values() if queue), key=lambda head: head[0])
-            for index, instruction in heads:
-                if self._ready(index, instruction, retired):
-                    engine = engine_number(instruction)
-                    self._execute(index, instruction, retired[engine])
-                    queues[engine].popleft()
-                    retired[engine] += 1
-                    break
-            else:
-                raise MachineFault(Fault.DEADLOCK, SEQUENCER, heads[0][0])
+        while True:
+            self._read_program(waiting, base)
+            heads = sorted(queue[0][0] for queue in self._queues.values() if queue)
+            if not heads:
+                return
+            if not self._step():
+                raise MachineFault(Fault.DEADLOCK, SEQUENCER, heads[0])
 
-    def _ready(self, index: int, instruction: Instruction, retired: Mapping[Engine, int]) -> bool:
-        if any(retired[engine] < count for engine, count in instruction.waits.items()):
-            return False
-        return self.begin(index, instruction)
+    def _read_program(self, waiting: deque[tuple[int, Instruction]], base: int) -> None:
+        """Bursts, which end at multiples of their size, while every queue has room for one behind its head."""
+        burst = self.config.program_burst
+        while waiting and all(
+            len(queue) - self._begun[engine] - 1 <= self.config.queue_depth - burst
+            for engine, queue in self._queues.items()
+        ):
+            for _ in range(burst - (base // INSTRUCTION_BYTES + waiting[0][0]) % burst):
+                if waiting:
+                    self._queues[engine_number(waiting[0][1])].append(waiting.popleft())
 
-    def _execute(self, index: int, instruction: Instruction, ordinal: int) -> None:
-        self.execute(instruction, ordinal)
+    def _step(self) -> bool:
+        """The one earliest in the program that can begins, or retires; False if none can.
+
+        FETCH and MATMUL begin when their thresholds are met, and retire later: a FETCH when the stream has room for
+        all its words, a MATMUL when its words are there. Behind a MATMUL that waits for words one more begins.
+        """
+        stages = [
+            (*queue[place], place < self._begun[engine])
+            for engine, queue in self._queues.items()
+            for place in {0, self._begun[engine]}
+            if place < min(len(queue), _BEGUN.get(engine, 1))
+        ]
+        for index, instruction, begun in sorted(stages, key=lambda stage: stage[0]):
+            engine = engine_number(instruction)
+            if begun:
+                if engine is Engine.FETCH and self._stream_room():
+                    self._retire(engine)
+                    return True
+                if engine is Engine.MATMUL and self.begin(index, instruction):
+                    self._execute(index, instruction)
+                    self._retire(engine)
+                    return True
+            elif all(self._retired[other] >= count for other, count in instruction.waits.items()):
+                self.begin(index, instruction)
+                self._begun[engine] += 1
+                if engine is not Engine.MATMUL:
+                    self._execute(index, instruction)
+                if engine not in _BEGUN:
+                    self._retire(engine)
+                return True
+        return False
+
+    def _retire(self, engine: Engine) -> None:
+        self._queues[engine].popleft()
+        self._begun[engine] -= 1
+        self._retired[engine] += 1
+
+    def _stream_room(self) -> bool:
+        """Whether the weight stream holds what the MATMUL at its end leaves in it."""
+        words = self.stream_words
+        if self._begun[Engine.MATMUL]:
+            words -= self.needs(self._queues[Engine.MATMUL][0][1].operands)
+        return words <= self.config.stream_words
+
+    def _execute(self, index: int, instruction: Instruction) -> None:
+        self.execute(instruction, self._retired[engine_number(instruction)])
         if self._tracker:
             assert self.accesses is not None
             fetches, fetched = self.fetches

@@ -1,16 +1,20 @@
 """The whole machine, as compiled gateware: random programs equal the machine model, whatever the memory does."""
 
 import random
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from hw.boards.registry import BOARDS
-from hw.spec.isa import INSTRUCTION_BYTES, Engine, Fault, Op, Region, decode, encode, engine_of
+from hw.sequencer import Sequencer
+from hw.spec.isa import INSTRUCTION_BYTES, OPERANDS, WAITED, Engine, Fault, Op, Region, decode, encode, engine_of
 from hw.spec.regs import Control, State
-from sim.machine import Machine
-from tests.support.device import Rig
+from sim.machine import Machine, MachineFault
+from tests.support.device import PROGRAM, Rig
 from tests.support.programs import random_program
+from tests.support.streams import simulate
 
 CONFIG = BOARDS["tiny"].config
 MEMORIES = {
@@ -69,6 +73,29 @@ def test_random_programs(memory, first):
         memory.load(generated.program, generated.before)
         assert memory.start() is State.DONE, (seed, memory.fault())
         equal(memory, generated)
+
+
+@pytest.mark.parametrize("settings", [
+    {"queue_depth": 8, "burst_beats": 4}, {"queue_depth": 16, "burst_beats": 8}, {"rows": 16, "burst_beats": 4},
+    {"rows": 32, "burst_beats": 4}, {"queue_depth": 4, "burst_beats": 4}, {"burst_beats": 256},
+], ids=str)  # fmt: skip
+def test_the_programs_bursts_are_as_long_as_the_config_allows(settings):
+    config = replace(CONFIG, **settings)
+    sequencer = Sequencer(word_bits=config.word_bits, queue_depth=config.queue_depth, burst=config.program_burst)
+    longest = []
+
+    async def bench(ctx):
+        ctx.set(sequencer.program_length, 64)
+        ctx.set(sequencer.start, 1)
+        ctx.set(sequencer.bus.ar.ready, 1)
+        for engine in sequencer.engines:
+            ctx.set(engine.quiet, 1)
+        (request,) = await ctx.tick().sample(sequencer.bus.ar.p).until(sequencer.bus.ar.valid)
+        longest.append(int(request.last) + 1)
+
+    simulate(sequencer, bench)
+    assert longest == [config.program_burst * INSTRUCTION_BYTES // config.word_bytes]
+    assert longest[0] <= config.burst_beats
 
 
 def test_counters(rig):
@@ -145,8 +172,7 @@ def test_faults_stop_the_machine_and_it_recovers(rig, what):
     rig.load(program, generated.before)
     assert rig.start() is State.FAULT
     code, who, where = rig.fault()
-    assert (code, who) == (fault, engine)
-    assert where == index or (fault is Fault.DEADLOCK and where == index + 1)
+    assert (code, who, where) == (fault, engine, index)
     rig.load(generated.program, generated.before)
     assert rig.start() is State.DONE
     equal(rig, generated)
@@ -208,3 +234,43 @@ def test_any_words_end(rig, seed):
     rig.load(generated.program, generated.before)
     assert rig.start() is State.DONE
     equal(rig, generated)
+
+
+def _tangle(rng, often):
+    """Small transfers and products whose thresholds and stream words may never come, or not in the room there is."""
+    words = CONFIG.stream_words
+    op = rng.choice((Op.FETCH, Op.FETCH, Op.MATMUL, Op.MATMUL, Op.LOAD, Op.STORE, Op.ADD, Op.MOMENTS, Op.SYNC))
+    if op is Op.SYNC:
+        return encode(Op.SYNC) if rng.random() < 0.3 else bytes(32) if rng.random() < 0.1 else _tangle(rng, often)
+    waits = {other: rng.randrange(1, 4) for other in WAITED if rng.random() < often}
+    operands = {field.name: int(field.count) for field in OPERANDS[op]}
+    for name in ("source", "dest", "identity", "scratch"):
+        if name in operands:
+            operands[name] = rng.randrange(256) * (CONFIG.word_bytes if (op, name) == (Op.MATMUL, "dest") else 1)
+    if op is Op.FETCH:
+        operands |= {"words": rng.choice((4, 8, 12, rng.randrange(1, 2 * words)))}
+    if op is Op.MATMUL:
+        operands |= {"outputs": rng.randrange(1, 9), "passes": rng.randrange(1, 9), "mult": 1}
+    return encode(op, waits, **operands)
+
+
+def test_deadlocks_are_the_machine_models(rig):
+    """The same end, and of a fault the same code, engine and instruction: the first one that has not retired."""
+    content = {region: np.zeros((200, CONFIG.word_bytes), np.uint8) for region in Region}
+    found = Counter()
+    for seed in range(90):
+        rng = random.Random(seed)
+        size, often = rng.choice((3, 8, 90)), rng.choice((0.0, 0.02, 0.2))
+        program = b"".join(_tangle(rng, often) for _ in range(size)) + encode(Op.HALT) * (seed % 3 > 0)
+        expected = (State.DONE, Fault.NONE)
+        try:
+            Machine(CONFIG, {region: words.copy() for region, words in content.items()}).run(program, PROGRAM)
+        except MachineFault as fault:
+            engine = Engine(fault.engine).name if fault.engine < len(Engine) else "sequencer"
+            expected = (State.FAULT, fault.fault, engine, fault.index)
+        rig.load(program, content)
+        state = rig.start(1_000_000)
+        assert (state, *(rig.fault() if state is State.FAULT else (Fault.NONE,))) == expected, seed
+        found[expected[1]] += 1
+    assert found[Fault.DEADLOCK] > 20
+    assert min(found[kind] for kind in (Fault.NONE, Fault.PROGRAM_END, Fault.REGION_ADDRESS)) > 0, found

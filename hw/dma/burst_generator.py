@@ -21,6 +21,7 @@ class BurstGenerator(Component):
 
     A burst is as long as the run, `burst_beats` and the next 4 KiB boundary allow, and is checked against the region
     before it is shown: one that would leave it pulses ``outside`` instead and ends the generator's life until reset.
+    A single run is checked as a whole: nothing of it is shown if its end is outside, whatever room there is for it.
     A burst takes four cycles (Size, Compare, Check, Send), the first of a later run one more.
 
     Word addresses are absolute, with one bit more than 32-bit byte addresses need: every sum of a checked
@@ -140,7 +141,8 @@ class BurstGenerator(Component):
                 m.d.sync += [run_ends.eq(left <= room), last.eq(Mux(left <= room, left, room)), space.eq(limit - word)]
                 m.next = "Compare"
             with m.State("Compare"):
-                short = ~space[len(last) :].any() & (space[: len(last)] <= last)
+                need = last if self.levels else left
+                short = ~space[len(need) :].any() & (space[: len(need)] <= need)
                 m.d.sync += beyond.eq(space[-1] | short | word[word_bits:].any())
                 m.next = "Check"
             with m.State("Check"):

@@ -157,7 +157,7 @@ class MatmulEngine(wiring.Component):
         with m.If(accept):
             m.d.sync += first.eq(self.issue.payload)
             m.d.sync += [waiting[name].eq(~illegal) for name in ("feeder", "streamer", "second")]
-        self._faults(m, stopped, accept & illegal)
+        self._faults(m, stopped, accept, accept & illegal)
         return first_taken
 
     def _illegal(self, op, operands):
@@ -175,14 +175,18 @@ class MatmulEngine(wiring.Component):
             | (operands.row_max >= self.row_max_banks)
         )
 
-    def _faults(self, m, stopped, illegal):
+    def _faults(self, m, stopped, accept, illegal):
         """One fault ends everything: the first one, and of several in one cycle the oldest instruction's."""
         code = Signal(self.fault.shape())
         index = Signal(INDEX_BITS, reset_less=True)
         m.d.comb += [self.fault.eq(code), self.fault_index.eq(index)]
         m.d.sync += code.eq(Fault.NONE)
         address = self._writer.fault | self._streamer.fault
-        later = Mux(self._streamer.fault, self._streamer.index, self.issue.p.index)
-        m.d.sync += index.eq(Mux(self._writer.fault, self._writer.index, later))
+        with m.If(~stopped):  # without a fault it is the oldest instruction's
+            m.d.sync += index.eq(self._writer.index)
+            with m.If(~self._writer.fault & self._streamer.fault):
+                m.d.sync += index.eq(self._streamer.index)
+            with m.Elif(~self._writer.fault & accept):
+                m.d.sync += index.eq(self.issue.p.index)
         with m.If((address | illegal) & ~stopped & ~self.halt):
             m.d.sync += [stopped.eq(1), code.eq(Mux(address, Fault.SCRATCH_ADDRESS, Fault.ILLEGAL_OPERAND))]

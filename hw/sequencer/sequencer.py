@@ -3,10 +3,11 @@
 import functools
 import operator
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, Signature
 
+from hw.sequencer.earliest import Earliest
 from hw.sequencer.instruction_queue import InstructionQueue
 from hw.sequencer.program_reader import ProgramReader
 from hw.sequencer.run_base import RunBase
@@ -28,7 +29,7 @@ class Sequencer(wiring.Component):
     Program faults (illegal opcode, end of program, read error) are raised when everything before them has retired;
     engines' faults at once, the first one wins, of several in one cycle the lowest engine's. If for 2**`patience`
     cycles no engine is busy, no bus transfer is outstanding and nothing is issued or retired, the machine stops
-    with DEADLOCK: whatever the program, it ends.
+    with DEADLOCK, at the first instruction that has not retired: whatever the program, it ends.
 
     Parameters
     ----------
@@ -36,7 +37,9 @@ class Sequencer(wiring.Component):
         Bits of an AXI beat.
     queue_depth : int
         Instructions waiting per engine, beside the one prefetched. The program is read while each queue has room
-        for a burst (a quarter of it, at most 4 instructions).
+        for a burst.
+    burst : int
+        Most instructions of a burst, a power of two.
     patience : int
         Logarithm of the cycles without progress that make a deadlock.
 
@@ -49,9 +52,8 @@ class Sequencer(wiring.Component):
     ``blocked``: engine e has an instruction that waits for others. ``halt``, ``clear``: to all engines.
     """
 
-    def __init__(self, *, word_bits, queue_depth, patience=16):
-        self.word_bits, self.queue_depth, self.patience = word_bits, queue_depth, patience
-        self.burst = max(1, min(4, queue_depth // 4))
+    def __init__(self, *, word_bits, queue_depth, burst, patience=16):
+        self.word_bits, self.queue_depth, self.burst, self.patience = word_bits, queue_depth, burst, patience
         super().__init__({
             "start": In(1),
             "reset": In(1),
@@ -85,6 +87,8 @@ class Sequencer(wiring.Component):
         self._prepare = Signal()
         self._quiet = Signal()
         self._stuck = Signal()
+        self._unretired = Signal(len(isa.Engine))  # issued instructions on the way, an engine each
+        self._locate = Signal()
         self._position = Signal(5)
         self._run = Signal(16)
         wiring.connect(m, wiring.flipped(self.bus), self._reader.bus)
@@ -111,7 +115,6 @@ class Sequencer(wiring.Component):
         reached = Signal(len(isa.WAITED))
         for bit, count, wait in zip(reached, counts, self._queue.newest.waits, strict=True):
             m.d.comb += bit.eq(count >= wait)
-        settled = []
         for number, (engine, head) in enumerate(zip(self.engines, self._queue.heads, strict=True)):
             word = head.payload.word
             fire = Signal(name=f"fire_{number}")
@@ -133,8 +136,8 @@ class Sequencer(wiring.Component):
                 m.d.sync += in_flight.eq(in_flight + 1)
             with m.Elif(~fire & engine.retired):
                 m.d.sync += in_flight.eq(in_flight - 1)
-            settled.append(~in_flight.any())
-        m.d.comb += self._drained.eq(self._queue.empty & self._reader.idle & Cat(settled).all())
+            m.d.comb += self._unretired[number].eq(in_flight.any())
+        m.d.comb += self._drained.eq(self._queue.empty & self._reader.idle & ~self._unretired.any())
 
     def _thresholds(self, m, number, head, counts, reached):
         """A bit per waited engine: compared once, when the head is new; from then on a count can only pass by."""
@@ -183,11 +186,15 @@ class Sequencer(wiring.Component):
                 base.position.eq(self._position),
                 getattr(self, name).eq(base.value),
             ]
-        with m.If(self._prepare):
+        with m.If(self._prepare | self._locate):
             m.d.sync += self._position.eq(self._position + 1)
 
-    def _faults(self, m):
-        """Whose fault it is now, if anyone's: (there is one, its code, who, its index)."""
+    def _faults(self, m, capture, forget):
+        """Whose fault it is now, if anyone's: (there is one, its code, who). Its index is found after `capture`.
+
+        A fault's instruction stays at its engine's ``fault_index``, a program fault's at the reader. What a deadlock
+        holds up waits at the head of its queue or has begun: the engine's ``fault_index`` then is its oldest.
+        """
         reader = self._reader
         bad = reader.stopped & ~reader.at_halt & ~reader.at_sync
         stops = Signal()
@@ -197,20 +204,34 @@ class Sequencer(wiring.Component):
         first = Signal.like(raised)
         m.d.comb += first.eq(raised & -raised)
         own = ~raised.any()
-        sources = [(own, SEQUENCER, Mux(bad, reader.fault, isa.Fault.DEADLOCK), reader.index)]
-        sources += [(first[n], n, engine.fault, engine.fault_index) for n, engine in enumerate(self.engines)]
-        who, code, index = Signal(3), Signal(4), Signal(INDEX_BITS)
-        for target, place in ((who, 1), (code, 2), (index, 3)):
+        sources = [(own, SEQUENCER, Mux(self._stuck, isa.Fault.DEADLOCK, reader.fault))]
+        sources += [(first[n], n, engine.fault) for n, engine in enumerate(self.engines)]
+        who, code = Signal(3), Signal(4)
+        for target, place in ((who, 1), (code, 2)):
             masked = [Mux(source[0], source[place], 0) for source in sources]
             m.d.comb += target.eq(functools.reduce(operator.or_, masked))
-        return stops | raised.any(), code, who, index
+
+        heads = self._queue.heads
+        m.submodules.earliest = earliest = Earliest(count=1 + 2 * len(self.engines))
+        indices = [reader.index, *(e.fault_index for e in self.engines), *(head.p.index for head in heads)]
+        waiting = Cat(Const(0, 1), self._unretired, (head.valid for head in heads))
+        m.d.comb += [
+            *(place.eq(index) for place, index in zip(earliest.indices, indices, strict=True)),
+            earliest.chosen.eq(Mux(own & self._stuck, waiting, Cat(own, first))),
+            earliest.choose.eq(capture),
+            earliest.scan.eq(self._locate),
+            earliest.position.eq(self._position),
+            earliest.clear.eq(forget),
+            self.fault_index.eq(earliest.index),
+        ]
+        return stops | raised.any(), code, who
 
     def _control(self, m):
         outcome = Signal(State)  # of the run that is being stopped
         ending = Signal()
         wait = Signal(range(_QUIET_CYCLES))
-        faulted, code, who, index = self._faults(m)
-        forget = Signal()
+        capture, forget = Signal(), Signal()
+        faulted, code, who = self._faults(m, capture, forget)
         halting, clearing = Signal(), Signal()  # halt and clear reach far, so they are registers beside the state
         m.d.comb += halting.eq(self.halt)
         m.d.sync += [self.halt.eq(halting), self.clear.eq(clearing)]
@@ -219,13 +240,13 @@ class Sequencer(wiring.Component):
             m.d.comb += clearing.eq(1)
             m.next = "Clear"
 
-        def stop(final):
+        def stop(final, *, first="Stop"):
             m.d.comb += [halting.eq(1), clearing.eq(0)]
             m.d.sync += outcome.eq(final)
-            m.next = "Stop"
+            m.next = first
 
         with m.If(forget):
-            m.d.sync += [self.fault_code.eq(isa.Fault.NONE), self.fault_engine.eq(0), self.fault_index.eq(0)]
+            m.d.sync += [self.fault_code.eq(isa.Fault.NONE), self.fault_engine.eq(0)]
         with m.FSM():
             with m.State("Idle"):
                 with m.If(self.reset):
@@ -257,9 +278,17 @@ class Sequencer(wiring.Component):
                 m.d.comb += self._reader.go.eq(1)
                 self._finish(m, clear)
                 with m.If(faulted):
-                    m.d.sync += [self.fault_code.eq(code), self.fault_engine.eq(who), self.fault_index.eq(index)]
-                    stop(State.FAULT)
+                    m.d.comb += capture.eq(1)
+                    m.d.sync += [self.fault_code.eq(code), self.fault_engine.eq(who)]
+                    stop(State.FAULT, first="Locate")
                 with m.If(self.reset):
+                    stop(State.IDLE)
+            with m.State("Locate"):
+                m.d.comb += self._locate.eq(1)
+                with m.If(self._position.all()):
+                    m.next = "Stop"
+                with m.If(self.reset):
+                    m.d.sync += self._position.eq(0)
                     stop(State.IDLE)
             with m.State("Stop"):
                 m.d.sync += [ending.eq(1), wait.eq(wait + 1)]

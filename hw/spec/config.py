@@ -96,14 +96,11 @@ class Config:
         return self.rows * self.cols
 
     @property
-    def sum_bits(self) -> int:
-        """Column sum of one pass, exact: ``rows`` products of a 9-bit and an 8-bit signed number."""
-        return 16 + self.rows.bit_length()
+    def program_burst(self) -> int:
+        """Instructions of the program reader's bursts: a quarter of a queue, at most 4, and what a burst may have."""
+        from hw.spec import isa
 
-    @property
-    def acc_bits(self) -> int:
-        """Accumulators are int32, the width I-ViT's bias and raw logits have; the compiler proves no wrap."""
-        return 32
+        return max(1, min(4, self.queue_depth // 4, self.burst_beats * self.word_bytes // isa.INSTRUCTION_BYTES))
 
     @property
     def fingerprint(self) -> int:

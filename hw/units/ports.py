@@ -98,7 +98,8 @@ def engine_members():
     ``issue``: the next instruction of this engine; its dependencies are satisfied.
     ``started``/``retired``: one-cycle pulses, each once per instruction, in program order.
     ``busy``/``wait_in``/``wait_out``: at most one is high in a cycle; the performance counters count them.
-    ``fault``: nonzero (an ``isa.Fault``) for one cycle, with ``fault_index``, the instruction's index.
+    ``fault``: nonzero (an ``isa.Fault``) for one cycle, with ``fault_index``, the instruction's index, until it is
+    cleared; without a fault, while nothing moves, that of the oldest instruction that has started and not retired.
     ``halt``: from the cycle after any fault; start no new scratchpad access or burst, finish begun bursts.
     ``quiet``: no bus transfer of this engine is outstanding.
     """

@@ -59,7 +59,7 @@ class Machine:
         self._base = [0] * len(Engine)  # issued before the last SYNC
         self._fired = [0] * len(Engine)  # the last issue
         self._planned = [False] * len(Engine)
-        self._burst = max(1, min(4, config.queue_depth // 4))
+        self._burst = config.program_burst
         self._head = INSTRUCTION_BYTES // config.word_bytes + _HEAD
         self._index = 0
         self._reading = False

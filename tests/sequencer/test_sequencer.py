@@ -18,7 +18,9 @@ class World:
     """A sequencer, a memory that holds its program, and five engines that take random times."""
 
     def __init__(self, program, *, word_bits=64, depth=8, seed=0, runs=1, patience=8, slow=12, faults=None, errors=()):
-        self.dut = Sequencer(word_bits=word_bits, queue_depth=depth, patience=patience)
+        self.dut = Sequencer(
+            word_bits=word_bits, queue_depth=depth, burst=max(1, min(4, depth // 4)), patience=patience
+        )
         self.program, self.rng, self.runs, self.slow = b"".join(program), random.Random(seed), runs, slow
         self.faults = faults or {}  # index -> fault raised instead of retiring
         self.errors = errors  # beats of the program that answer an error
@@ -91,7 +93,8 @@ class World:
             fault = self.faults.get(index, 0) if done else 0
             ctx.set(engine.retired, done and not fault)
             ctx.set(engine.fault, fault)
-            ctx.set(engine.fault_index, index if fault else 0)
+            if fault:
+                ctx.set(engine.fault_index, index)
             ctx.set(engine.busy, bool(queue))
             if done:
                 queue.popleft()
@@ -285,18 +288,26 @@ def test_of_two_faults_in_one_cycle_the_lowest_engine_wins():
     assert (result["fault_code"], result["fault_engine"], result["fault_index"]) == (Fault.BUS_READ, Engine.LOAD, 2)
 
 
-@pytest.mark.parametrize(
-    "program",
-    [
-        [instruction(random.Random(0), Op.ADD, {Engine.LOAD: 1}), encode(Op.HALT)],
-        [instruction(random.Random(0), Op.LOAD, {Engine.STORE: 65535}), encode(Op.SYNC), encode(Op.HALT)],
-        [instruction(random.Random(0), Op.ADD, {Engine.VECTOR: 1})] * 20 + [encode(Op.HALT)],
-    ],
-)
-def test_a_threshold_that_never_comes_is_a_deadlock(program):
+def stuck(op, waits):
+    return instruction(random.Random(0), op, waits)
+
+
+HALT = encode(Op.HALT)
+
+
+@pytest.mark.parametrize(("program", "index"), [
+    ([stuck(Op.ADD, {Engine.LOAD: 1}), HALT], 0),
+    ([stuck(Op.LOAD, {Engine.STORE: 65535}), encode(Op.SYNC), HALT], 0),
+    ([stuck(Op.ADD, {Engine.VECTOR: 1})] * 20 + [HALT], 0),
+    ([stuck(Op.STORE, {}), stuck(Op.LOAD, {}), stuck(Op.STORE, {Engine.LOAD: 2}), stuck(Op.FETCH, {Engine.STORE: 9}),
+      HALT], 2),
+    ([stuck(Op.LOAD, {}), stuck(Op.ADD, {Engine.LOAD: 2}), stuck(Op.LOAD, {Engine.VECTOR: 1}), bytes(32)], 1),
+    ([stuck(Op.LOAD, {}), encode(Op.SYNC), stuck(Op.STORE, {}), stuck(Op.LOAD, {Engine.LOAD: 1})], 3),  # no HALT
+])  # fmt: skip
+def test_a_threshold_that_never_comes_is_a_deadlock_at_the_first_that_does_not_retire(program, index):
     result = World(program, patience=6).start()
     assert (result["status"], result["fault_code"]) == (State.FAULT, Fault.DEADLOCK)
-    assert result["fault_engine"] == SEQUENCER
+    assert (result["fault_engine"], result["fault_index"]) == (SEQUENCER, index)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -355,7 +355,7 @@ def test_faults(fault, operands):
 )
 def test_the_last_word_is_no_fault(operands):
     code = encode(operands["op"], **{key: value for key, value in operands.items() if key != "op"})
-    assert run(machine(), encode(Op.FETCH, words=64), code).executed == 2
+    assert run(machine(), encode(Op.FETCH, words=32), code).executed == 2
 
 
 def test_program_faults_come_after_everything_before_them():
@@ -416,12 +416,27 @@ def test_sync_waits_and_restarts_the_counters():
     assert (caught.value.fault, caught.value.index) == (Fault.DEADLOCK, 2)
 
 
-def test_state_persists_between_runs():
+def test_memories_persist_between_runs_and_the_stream_does_not():
     m = machine()
-    run(m, encode(Op.FETCH, words=5))
+    before = m.scratch.copy()
+    run(m, encode(Op.FETCH, words=5), encode(Op.LOAD, scratch=1))
     assert m.stream_words == 5
-    run(m, encode(Op.MATMUL, mult=1))
-    assert (m.stream_words, m.executed) == (1, 2)
+    run(m)
+    assert m.stream_words == 0
+    assert (m.scratch[2:] == before[2:]).all()
+    assert (m.scratch[1] == m.regions[Region(0)][0]).all()
+
+
+def test_a_fetch_retires_when_the_stream_has_room():
+    """The stream holds 64 words; a MATMUL that waits takes its four of them."""
+    fetch, more, after = encode(Op.FETCH, words=60), encode(Op.FETCH, words=8), encode(Op.LOAD, scratch=1)
+    assert run(machine(), fetch, more, encode(Op.MATMUL, mult=1), after).executed == 4
+    with pytest.raises(MachineFault) as caught:  # the second FETCH waits for the MATMUL, which waits for the STORE
+        run(machine(), fetch, more, encode(Op.MATMUL, {STORE: 1}, mult=1), after)
+    assert (caught.value.fault, caught.value.index) == (Fault.DEADLOCK, 1)
+    with pytest.raises(MachineFault) as caught:  # nothing of it is read
+        run(machine(), fetch, encode(Op.FETCH, offset=200, words=57))
+    assert (caught.value.fault, caught.value.engine, caught.value.index) == (Fault.REGION_ADDRESS, Engine.FETCH, 1)
 
 
 # --- hazards ---
