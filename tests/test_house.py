@@ -60,6 +60,42 @@ def test_imports_point_down(path):
         assert any(module == target or module.startswith(f"{target}.") for target in allowed), module
 
 
+def needs(name, path, modules):
+    """Those of `modules` that must be imported before `path` is, the module `name`: wherever in it an import stands.
+
+    A package comes before its modules; what its own modules need of it is only its name.
+    """
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{name} imports relatively"
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        parents = (parts[:end] for parts in (n.split(".") for n in names) for end in range(1, len(parts) + 1))
+        found |= {".".join(parent) for parent in parents} & modules.keys()
+    return {other for other in found if not f"{name}.".startswith(f"{other}.")}
+
+
+def test_no_import_cycles():
+    """Neither at run time nor for type checkers only (TYPE_CHECKING), nor put off into a function."""
+    modules = {}
+    for top in ("hw", "firmware", "sim", "bench"):
+        for path in (ROOT / top).rglob("*.py"):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            modules[name.removesuffix(".__init__")] = path
+    left = {name: needs(name, path, modules) for name, path in modules.items()}
+    while free := [name for name, others in left.items() if not others & left.keys()]:
+        for name in free:
+            del left[name]
+    while leading := left.keys() - set().union(*left.values()):  # these need a cycle, but are in none
+        for name in leading:
+            del left[name]
+    assert not left, f"these need one another: {', '.join(sorted(left))}"
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_stay_readable(path):
     assert len(path.read_text().splitlines()) <= 400

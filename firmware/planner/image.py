@@ -68,6 +68,11 @@ class ModelImage:
         params = memory.channel_params(bias, mult, shift, self._config)
         self.add(node.name + suffix, memory.pack_stream(weight, self._config, params))
 
+    def qkv(self, node: Node, quant: Node) -> None:
+        """Three weight streams: `node` + "q", "k" and "v"."""
+        for part, suffix in enumerate("qkv"):
+            self.linear(node, quant, suffix, part)
+
     def norm(self, node: Node, quant: Node) -> None:
         """A table of norm parameters."""
         bias = np.asarray(self._model.tensor(node, "bias"), np.int64)

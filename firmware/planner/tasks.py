@@ -63,7 +63,8 @@ class Tasks:
     """Makes tasks for one model on one configuration."""
 
     def __init__(self, model: Model, config: Config, image: ModelImage) -> None:
-        self._model, self._config, self._image = model, config, image
+        self.config, self.blobs = config, image.blobs
+        self._model = model
         self._word = config.word_bytes
 
     # LOAD and STORE
@@ -114,13 +115,13 @@ class Tasks:
 
         `outputs` of them from output `first` on, a multiple of cols; fewer than all of the rest must be whole tiles.
         """
-        blob, cols = self._image.blobs[node.name + part], self._config.cols
+        blob, cols = self.blobs[node.name + part], self.config.cols
         operands = {
             "source": source.start, "source_row": source.row, "rows": rows, "passes": source.row, "outputs": outputs,
             "dest": dest.start * self._word, "dest_row": 1 if transpose else dest.row * self._word,
             "dest_col": transpose, "transpose": int(transpose > 0), "kind": kind, "per_channel": 1,
         }  # fmt: skip
-        tile = cols * (source.row + param_words(self._config))
+        tile = cols * (source.row + param_words(self.config))
         stream = Stream(Region.MODEL, blob.offset + first // cols * tile, -(-outputs // cols) * tile)
         return self._matmul(node, operands, (source.access(),), dest, stream, row_max)
 
@@ -157,7 +158,7 @@ class Tasks:
         if row_max is not None:
             operands |= {"track_max": 1, "row_max": row_max}
             writes += (_bank("row_max", row_max),)
-        cost = matmul_cost(operands, self._config)
+        cost = matmul_cost(operands, self.config)
         return Task(Op.MATMUL, operands, *cost, node.name, reads, writes, stream)
 
     # VECTOR
@@ -268,7 +269,7 @@ class Tasks:
     def _vector(
         self, op: Op, operands: dict[str, int], node: Node, reads: tuple[Access, ...], writes: tuple[Access, ...]
     ) -> Task:
-        return Task(op, operands, *vector_cost(op, operands, self._config), node.name, reads, writes)
+        return Task(op, operands, *vector_cost(op, operands, self.config), node.name, reads, writes)
 
     def _dyadic(self, node: Node, suffix: str = "") -> dict[str, int]:
         return {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from amaranth.utils import ceil_log2
 
@@ -15,9 +14,7 @@ from hw.spec.memory import param_words, tiles
 from hw.units.requantizer import Requantizer
 from hw.units.scratchpad import Scratchpad
 from sim.cycles.scratch import Conflicts, matmul_share
-
-if TYPE_CHECKING:
-    from sim.cycles.machine import Machine
+from sim.cycles.surroundings import Surroundings
 
 __all__ = ["Matmul"]
 
@@ -34,7 +31,7 @@ class Matmul:
     meanwhile), its own weights loaded, and, if it ends a tile, room for the results in the queue of sums.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Surroundings) -> None:
         config = machine.config
         self._machine, self._config = machine, config
         self._to_drain = 1 + Array.timing(rows=config.rows).latency + Accumulator.latency + _COLLECT - 1

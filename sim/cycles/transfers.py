@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from hw.dma.fetch import OUTSTANDING
 from hw.spec.config import Config
 from hw.spec.isa import Engine
 from hw.units.stream_fifo import StreamFIFO
 from sim.cycles.scratch import store_share
-
-if TYPE_CHECKING:
-    from sim.cycles.machine import Machine
+from sim.cycles.surroundings import Surroundings
 
 __all__ = ["ACCEPTED", "Fetch", "Load", "Store", "bursts"]
 
@@ -43,7 +40,7 @@ def bursts(config: Config, base: int, o: Mapping[str, int]) -> Iterator[tuple[in
 class Fetch:
     """Words arrive in chunks: bursts, or while nothing else uses the memory, what is left of a page."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Surroundings) -> None:
         self._machine, self._config = machine, machine.config
         self.ready: int | None = 0  # from when the next instruction is taken; None while that is not known
         self.requested = 0  # words of the stream
@@ -107,7 +104,7 @@ class Fetch:
 class Load:
     """Two halves: one requests what the FIFO has room for, the other writes a word per cycle."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Surroundings) -> None:
         self._machine, self._config = machine, machine.config
         self.ready: int | None = 0
         self.active_until = 0
@@ -168,7 +165,7 @@ class Load:
 class Store:
     """A burst is announced when its words have been read; the next instruction waits for the last response."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Surroundings) -> None:
         self._machine, self._config = machine, machine.config
         self.ready: int | None = 0
         self.active_until = 0

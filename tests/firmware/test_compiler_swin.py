@@ -11,10 +11,9 @@ from firmware.families.swin.ends import divisor
 from firmware.families.swin.grid import Area, Grid, cut
 from firmware.families.swin.pattern import recognise
 from firmware.families.swin.plan import Plan
-from firmware.families.swin.relative import shift_mask
 from firmware.families.swin.windows import mask, rectangles
-from firmware.families.swin.worker import parts
 from firmware.planner.scheduler import Item, Scheduler
+from firmware.planner.steps import parts
 from hw.boards.registry import BOARDS
 from hw.spec import arith, isa
 from hw.spec.config import Config
@@ -23,7 +22,7 @@ from sim import golden
 from sim.machine import Machine
 from tests.firmware.test_compiler import execute, images_for, run_machine
 from tests.sim.test_golden import imported, load
-from tests.support.swin import random_swin
+from tests.support.swin import random_swin, shift_mask
 
 WIDE = Config(rows=16, cols=24, tokens=64, lanes=2, array="portable")
 GRIDS = [(56, 56, 7, 3), (56, 56, 7, 0), (14, 28, 7, 3), (8, 8, 4, 2), (12, 8, 4, 1), (9, 6, 3, 2), (7, 7, 7, 0)]

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from firmware.families.swin.graph import mask_excludes
-from firmware.families.swin.relative import relative_position_index, shift_mask
+from firmware.families.swin.relative import relative_position_index
 from firmware.ivit import model_from_state
 from firmware.model_file import load_model, save_model
 from hw.spec.model import ModelError, Node, validate, values
 from sim import golden
-from tests.support.swin import SHAPES, random_swin, swin_state
+from tests.support.swin import SHAPES, random_swin, shift_mask, swin_state
 
 DATA = Path(__file__).parents[1] / "data" / "small_swin_a"
 OURS = {"m": "mult", "e": "shift", "m_identity": "mult_identity", "e_identity": "shift_identity"}

@@ -4,7 +4,7 @@ import numpy as np
 
 from firmware.ivit import model_from_state
 
-__all__ = ["SHAPES", "random_swin", "swin_state"]
+__all__ = ["SHAPES", "random_swin", "shift_mask", "swin_state"]
 
 SHAPES = {
     "swin_tiny": {"dim": 96, "depths": (2, 2, 6, 2), "heads": (3, 6, 12, 24)},
@@ -86,3 +86,18 @@ def random_swin(seed=0, *, image=(3, 32, 32), patch=4, attention_bits=8, **shape
         state, name=f"swin-{seed}", image=image, mean=(0.5,) * image[0], std=(0.25,) * image[0],
         attention_bits=attention_bits,
     )  # fmt: skip
+
+
+def shift_mask(height, width, window, shift):
+    """Mask [windows, n, n] (int8): 1 where two tokens of a window were no neighbours before the cyclic shift.
+
+    As the official code makes it, unlike ours: the rolled grid has up to three bands along each axis: whole windows,
+    and the two parts of the last window, of which
+    the second came from the other edge. Tokens see each other within a band of both axes.
+    """
+    rows, columns = (
+        np.searchsorted([size - window, size - shift], np.arange(size), "right") for size in (height, width)
+    )
+    region = 3 * rows[:, None] + columns
+    region = region.reshape(height // window, window, width // window, window).swapaxes(1, 2).reshape(-1, window**2)
+    return (region[:, :, None] != region[:, None, :]).astype(np.int8)

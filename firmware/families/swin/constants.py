@@ -28,8 +28,7 @@ def constants(model: Model, roles: SwinTransformer, config: Config) -> ModelImag
     for stage in roles.stages:
         for block in stage.blocks:
             image.norm(block.norm1, block.norm1_quant)
-            for part, name in enumerate("qkv"):
-                image.linear(block.qkv, block.qkv_quant, name, part)
+            image.qkv(block.qkv, block.qkv_quant)
             _bias(model, stage, block, image, config)
             image.linear(block.proj, block.proj_quant)
             image.norm(block.norm2, block.norm2_quant)

@@ -7,14 +7,16 @@ from math import lcm
 import numpy as np
 
 from firmware.families.swin.grid import Area, Grid, cut
-from firmware.families.swin.pattern import Stage
-from firmware.families.swin.worker import Steps, Worker, parts
+from firmware.families.swin.pattern import Stage, SwinTransformer
+from firmware.families.swin.worker import GridWorker
 from firmware.planner.allocator import Buffer
 from firmware.planner.program import CompileError
+from firmware.planner.steps import Slot, Steps, parts
+from firmware.planner.tasks import Tasks
 from hw.spec import arith
 from hw.spec.isa import Kind, Region
 from hw.spec.memory import align
-from hw.spec.model import Node
+from hw.spec.model import Model, Node
 
 __all__ = ["EndSteps", "divisor"]
 
@@ -38,12 +40,16 @@ def divisor(node: Node, count: int) -> dict[str, int]:
     return {"mult": mult, "shift": shift}
 
 
-class EndSteps(Worker):
+class EndSteps(GridWorker):
     """Everything that belongs to no block, in one slot."""
+
+    def __init__(self, tasks: Tasks, slot: Slot, model: Model, roles: SwinTransformer) -> None:
+        super().__init__(tasks, slot)
+        self.model, self.roles = model, roles
 
     def embed(self, image: int, area: Area, after: Grid) -> Steps:
         """Patches to the residual stream of the first stage, of which `area` is a part of the only line."""
-        roles, model, tokens = self.plan.roles, self.plan.model, area.tokens
+        roles, model, tokens = self.roles, self.model, area.tokens
         stage = roles.stages[0]
         row = align(model.image[0] * model.patch**2, self.word) // self.word
         patches = self.arena.allocate("patches", tokens, row)
@@ -52,14 +58,9 @@ class EndSteps(Worker):
         embedded = self.rows("embedded", tokens, stage.dim, high=True)
         yield self.tasks.linear(roles.embed, patches, tokens, embedded, stage.dim, Kind.INT8)
         self.arena.free(patches)
-        blob = self.plan.blobs[roles.embed_norm.name]
-        params = self.arena.allocate("norm parameters", 1, blob.words)
-        yield self.tasks.load(roles.embed_norm, Region.MODEL, blob.offset, params, 1, ())
+        params = yield from self.parameters(roles.embed_norm)
         stream = self.rows("tokens", tokens, stage.dim, wide=1, high=True)
-        yield self.tasks.moments(roles.embed_norm, embedded, tokens, stage.dim, self.stats, wide=0)
-        yield self.tasks.layer_norm(
-            roles.embed_norm, embedded, tokens, stage.dim, self.stats, params, stream, wide=0, wide_dest=1
-        )
+        yield from self.normalise(roles.embed_norm, embedded, tokens, stage.dim, stream, params, wide=0, wide_dest=1)
         self.arena.free(embedded, params)
         yield self.tasks.requantize(roles.enter, stream, stream, tokens, stage.dim, wide=(1, 1))
         yield self.tasks.scatter(roles.enter, stream, after.pattern(area, stream.start))
@@ -86,16 +87,16 @@ class EndSteps(Worker):
 
     def head(self, image: int, before: Grid) -> Steps:
         """Norm and mean of all tokens, and the logits."""
-        roles, model, stage = self.plan.roles, self.plan.model, self.plan.roles.stages[-1]
+        roles, model, stage = self.roles, self.model, self.roles.stages[-1]
         factor = divisor(roles.mean, stage.tokens)
         total = self.rows("total", 1, stage.dim, wide=1, high=True)
-        blob, row = self.plan.blobs[roles.norm.name], stage.dim // self.word
+        blob, row = self.blobs[roles.norm.name], stage.dim // self.word
         most = (self.arena.room - blob.words) // (3 * row)  # normalised and being summed, or normalised and not yet
         for number, piece in enumerate(cut(Area(0, 0, stage.height, stage.width), most)):
             normal = yield from self.norm(
                 roles.norm, piece, stage.dim, lambda part, rows: self.gather(roles.norm, before, part, rows)
             )
-            yield from self._sum(normal, piece.tokens, total, first=number == 0)
+            yield from self._sum_up(normal, piece.tokens, total, first=number == 0)
             self.arena.free(normal)
         pooled = self.rows("pooled", 1, stage.dim)
         yield self.tasks.requantize(roles.mean, total, pooled, 1, stage.dim, wide=(1, 0), factors=factor)
@@ -106,9 +107,9 @@ class EndSteps(Worker):
         yield self.tasks.store(roles.head, Region.OUTPUT, image * size, logits, 1, ())
         self.arena.free(total, pooled, logits)
 
-    def _sum(self, x: Buffer, count: int, total: Buffer, *, first: bool) -> Steps:
+    def _sum_up(self, x: Buffer, count: int, total: Buffer, *, first: bool) -> Steps:
         """total (+)= the sum of `count` int8 rows, halves added to halves."""
-        node, dim = self.plan.roles.mean, self.plan.roles.stages[-1].dim
+        node, dim = self.roles.mean, self.roles.stages[-1].dim
         half = count // 2
         sums = self.rows("sums", max(1, half), dim, wide=1)
 

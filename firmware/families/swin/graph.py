@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware.families.swin.relative import gathered, relative_position_index, shift_mask, shift_of
+from firmware.families.swin.relative import gathered, relative_position_index, shift_of
+from firmware.families.swin.windows import mask as window_mask
 from firmware.graph.builder import Builder
 from firmware.graph.constants import softmax_i0
 from hw.spec.arith import SOFTMAX_TERMS
@@ -117,7 +118,7 @@ def _table(build: Builder, attn: str, dim: int) -> tuple[int, Array]:
 def _mask(build: Builder, at: str, scale: Array, *, height: int, width: int, window: int, shift: int) -> tuple[str]:
     """Appends the mask of a shifted block, proven to mean what the official one does. Returns its node."""
     name = f"{at}.attn_mask"
-    mask = shift_mask(height, width, window, shift)
+    mask = window_mask(height, width, window, shift)
     if name in build.state.state and not np.array_equal(build.state.array(name), _MASK * mask):
         raise ModelError(f"tensor {name} is not the mask of {_MASK:g} of a shift by {shift}")
     if not mask_excludes(scale):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from firmware.families.swin.grid import Grid
 from firmware.families.swin.pattern import Stage, SwinTransformer
 from firmware.families.swin.windows import Rectangle, rectangles
-from hw.spec import memory
+from firmware.planner.key_values import KeyValues
 from hw.spec.config import Config
 
 __all__ = ["Attention", "Layout", "StageLayout"]
@@ -15,13 +15,10 @@ __all__ = ["Attention", "Layout", "StageLayout"]
 
 @dataclass(frozen=True)
 class Attention:
-    """A rectangle's Q, row by row, and of each head K and V in weight-stream order."""
+    """A rectangle's Q, row by row, and its K and V."""
 
     query: int
-    keys: int
-    values: int
-    keys_words: int  # per head
-    values_words: int
+    key_values: KeyValues
 
 
 class StageLayout:
@@ -66,14 +63,14 @@ class StageLayout:
 
     def _place(self, found: list[Rectangle], at: int) -> tuple[dict[Rectangle, Attention], int]:
         stage, places = self._stage, {}
-        head = stage.dim // stage.heads
         for rectangle in found:
-            keys = memory.stream_words(rectangle.tokens, head, self._config, params=False)
-            values = memory.stream_words(head, rectangle.tokens, self._config, params=False)
             query = at
             at += rectangle.tokens * stage.dim // self._config.word_bytes
-            places[rectangle] = Attention(query, at, at + stage.heads * keys, keys, values)
-            at += stage.heads * (keys + values)
+            there = KeyValues(
+                config=self._config, start=at, tokens=rectangle.tokens, heads=stage.heads, head=stage.dim // stage.heads
+            )
+            places[rectangle] = Attention(query, there)
+            at += there.words
         return places, at
 
 

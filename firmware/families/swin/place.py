@@ -8,11 +8,11 @@ from functools import partial
 from firmware.families.swin.constants import constants
 from firmware.families.swin.pattern import SwinTransformer, recognise
 from firmware.families.swin.plan import Plan
+from firmware.planner.limits import check_patch, check_row, check_whole_words
 from firmware.planner.placed import Layers, Placed
 from firmware.planner.program import CompileError
 from firmware.planner.scheduler import Item, most_slots
 from hw.spec.config import Config
-from hw.spec.memory import align
 from hw.spec.model import Model
 
 __all__ = ["place"]
@@ -60,15 +60,11 @@ def _check(model: Model, roles: SwinTransformer, config: Config) -> None:
     for number, stage in enumerate(roles.stages):
         sizes = {"dim": stage.dim, "hidden size": stage.hidden, "head size dim/heads": stage.dim // stage.heads}
         for what, value in sizes.items():
-            if value % config.rows:
-                raise CompileError(f"{what} of stage {number} must be a multiple of rows ({config.rows}), not {value}")
-        longest = max(4 * stage.dim if stage.merge else stage.dim, stage.hidden)
-        if longest > config.max_row:
-            raise CompileError(f"a row of {longest} elements exceeds max_row ({config.max_row})")
+            check_whole_words(f"{what} of stage {number}", value, config)
+        check_row(max(4 * stage.dim if stage.merge else stage.dim, stage.hidden), config)
         for block in stage.blocks:
             if block.side**2 > config.tokens:
                 raise CompileError(
                     f"a {block.side} x {block.side} window of {block.partition.name} exceeds tokens ({config.tokens})"
                 )
-    if align(model.image[0] * model.patch**2, config.rows) // config.rows > 512:
-        raise CompileError(f"a patch of {model.patch} x {model.patch} is deeper than 512 array passes")
+    check_patch(model, config)

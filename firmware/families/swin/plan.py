@@ -8,6 +8,7 @@ tokens, and items of one block, and of the next, interleave.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,11 +21,11 @@ from firmware.families.swin.grid import Area, cut
 from firmware.families.swin.layout import Layout
 from firmware.families.swin.pattern import SwinTransformer
 from firmware.families.swin.windows import Rectangle
-from firmware.families.swin.worker import Steps, parts
 from firmware.planner.allocator import Arena
 from firmware.planner.image import ModelImage
 from firmware.planner.program import Checkpoint, Layer
 from firmware.planner.scheduler import Item, Scheduler, most_slots
+from firmware.planner.steps import Slot, Steps, parts
 from firmware.planner.tasks import Tasks
 from hw.spec.config import Config
 from hw.spec.memory import align, param_words
@@ -35,14 +36,14 @@ __all__ = ["Plan"]
 Writers = NDArray[np.object_]  # of each token of a grid, the item that writes it
 
 
-class _Slot:
-    """Scratchpad words [start, stop), a bank of statistics and two of row maxima."""
+@dataclass(frozen=True)
+class _Part(Slot):
+    """A slot that is scratchpad words [start, stop)."""
 
-    def __init__(self, start: int, stop: int, bank: int) -> None:
-        self.start, self.stop, self.bank = start, stop, bank
-        self.arena = Arena(start, stop)
+    start: int
+    stop: int
 
-    def rivals(self, other: _Slot) -> bool:
+    def rivals(self, other: _Part) -> bool:
         """Whether they have something in common."""
         return self.bank == other.bank or (self.start < other.stop and other.start < self.stop)
 
@@ -57,17 +58,19 @@ class Plan:
         self, model: Model, roles: SwinTransformer, image: ModelImage, config: Config, images: int,
         slots: Sequence[int], merging: Sequence[int],
     ) -> None:  # fmt: skip
-        self.model, self.roles, self.blobs, self.config = model, roles, image.blobs, config
+        self.model, self.roles, self.config = model, roles, config
         self.images, self.slots, self.merging = images, tuple(slots), tuple(merging)
         self.tasks = Tasks(model, config, image)
         self.layout = Layout(roles, config, images)
-        self.arenas: list[_Slot] = []
+        self.parts: list[_Part] = []
         self._numbers: dict[int, frozenset[int]] = {}
         self._words: dict[int, int] = {}
         for count in sorted({*slots, *merging}):
-            first, size = len(self.arenas), config.scratch_words // count
-            self.arenas += [_Slot(k * size, (k + 1) * size, k * most_slots(config) // count) for k in range(count)]
-            self._numbers[count], self._words[count] = frozenset(range(first, len(self.arenas))), size
+            first, size = len(self.parts), config.scratch_words // count
+            for k in range(count):
+                start, stop = k * size, (k + 1) * size
+                self.parts.append(_Part(Arena(start, stop), k * most_slots(config) // count, start, stop))
+            self._numbers[count], self._words[count] = frozenset(range(first, len(self.parts))), size
 
     @property
     def work_bytes(self) -> int:
@@ -77,10 +80,10 @@ class Plan:
     def scheduler(self, layers: dict[str, Layer]) -> Scheduler:
         """One for these slots."""
         rivals = {
-            number: frozenset(k for k, other in enumerate(self.arenas) if k != number and slot.rivals(other))
-            for number, slot in enumerate(self.arenas)
+            number: frozenset(k for k, other in enumerate(self.parts) if k != number and slot.rivals(other))
+            for number, slot in enumerate(self.parts)
         }
-        return Scheduler(len(self.arenas), layers, rivals)
+        return Scheduler(len(self.parts), layers, rivals)
 
     def items(self) -> list[Item]:
         """All items, in the order in which they are to start if they can."""
@@ -129,9 +132,12 @@ class Plan:
         before = self.layout.stages[image][last].leaves(len(self.roles.stages[last].blocks) - 1)
 
         def head(slot: int) -> Steps:
-            return EndSteps(self, slot).head(image, before)
+            return self._ends(slot).head(image, before)
 
         return Item((image, "head"), _after(writers), self._in(last), head)
+
+    def _ends(self, slot: int) -> EndSteps:
+        return EndSteps(self.tasks, self.parts[slot], self.model, self.roles)
 
     def _in(self, stage: int) -> frozenset[int]:
         return self._numbers[self.slots[stage]]
@@ -145,7 +151,7 @@ class Plan:
         after = self.layout.stages[image][0].entry.line(stage.tokens)
 
         def embed(area: Area, slot: int) -> Steps:
-            return EndSteps(self, slot).embed(image, area, after)
+            return self._ends(slot).embed(image, area, after)
 
         for first, count in parts(stage.tokens, min(self.config.tokens, most), 1):
             key, area = (image, "embed", first), Area(0, first, 1, count)
@@ -160,7 +166,7 @@ class Plan:
         room = self._words[self.merging[number]] - 4 * stage.dim * param_words(self.config) - 8 * stage.dim // word
 
         def merge(area: Area, slot: int) -> Steps:
-            return EndSteps(self, slot).merge(stage, before, after, area)
+            return self._ends(slot).merge(stage, before, after, area)
 
         whole = Area(0, 0, stage.height // 2, stage.width // 2)
         grid = writers.reshape(whole.height, 2, whole.width, 2)
@@ -179,13 +185,13 @@ class Plan:
         runs = self.runs(number)
 
         def project(rectangle: Rectangle, slot: int) -> Steps:
-            return BlockSteps(self, slot, stage, places, index).project(rectangle)
+            return BlockSteps(self.tasks, self.parts[slot], stage, places, index).project(rectangle)
 
         def attend(rectangle: Rectangle, slot: int) -> Steps:
-            return BlockSteps(self, slot, stage, places, index).attend(rectangle)
+            return BlockSteps(self.tasks, self.parts[slot], stage, places, index).attend(rectangle)
 
         def mlp(area: Area, slot: int) -> Steps:
-            return BlockSteps(self, slot, stage, places, index).mlp(area)
+            return BlockSteps(self.tasks, self.parts[slot], stage, places, index).mlp(area)
 
         where = (image, number, index)
         for rectangle in places.rectangles[index]:

@@ -13,6 +13,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware.families.swin.grid import Area
+
 __all__ = ["Rectangle", "mask", "rectangles"]
 
 
@@ -31,6 +33,11 @@ class Rectangle:
     @property
     def tokens(self) -> int:
         return self.height * self.width
+
+    @property
+    def area(self) -> Area:
+        """Its place in the grid."""
+        return Area(self.y, self.x, self.height, self.width)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -6,19 +6,11 @@ import numpy as np
 
 from firmware.families.vit.pattern import VisionTransformer
 from firmware.planner.image import ModelImage
-from hw.spec import arith, memory
+from hw.spec import arith
 from hw.spec.config import Config
 from hw.spec.model import Model
 
-__all__ = ["attention_words", "constants"]
-
-
-def attention_words(roles: VisionTransformer, config: Config) -> tuple[int, int]:
-    """Words per head of K and of V in stream order."""
-    head = roles.dim // roles.heads
-    keys = memory.stream_words(roles.tokens, head, config, params=False)
-    values = memory.stream_words(head, roles.tokens, config, params=False)
-    return keys, values
+__all__ = ["constants"]
 
 
 def constants(model: Model, roles: VisionTransformer, config: Config) -> ModelImage:
@@ -28,8 +20,7 @@ def constants(model: Model, roles: VisionTransformer, config: Config) -> ModelIm
     _position(model, roles, image)
     for block in roles.blocks:
         image.norm(block.norm1, block.norm1_quant)
-        for part, name in enumerate("qkv"):
-            image.linear(block.qkv, block.qkv_quant, name, part)
+        image.qkv(block.qkv, block.qkv_quant)
         image.linear(block.proj, block.proj_quant)
         image.norm(block.norm2, block.norm2_quant)
         image.linear(block.fc1, block.fc1_quant)

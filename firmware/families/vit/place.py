@@ -7,11 +7,11 @@ from math import lcm
 from firmware.families.vit.constants import constants
 from firmware.families.vit.pattern import VisionTransformer, recognise
 from firmware.families.vit.plan import Plan
+from firmware.planner.limits import check_patch, check_row, check_whole_words
 from firmware.planner.placed import Layers, Placed
 from firmware.planner.program import CompileError
 from firmware.planner.scheduler import Scheduler, most_slots
 from hw.spec.config import Config
-from hw.spec.memory import align
 from hw.spec.model import Model
 
 __all__ = ["cuts", "place"]
@@ -39,7 +39,7 @@ def place(model: Model, config: Config, batch: int, layers: Layers) -> Placed:
         raise refused
     scheduler, plan = best
     checkpoints = plan.checkpoints(scheduler.emitted)
-    return Placed(scheduler, image, plan.work_bytes, tuple(plan.tiles), plan.slots, checkpoints)
+    return Placed(scheduler, image, plan.work_bytes, tuple(plan.tiles), len(plan.slots), checkpoints)
 
 
 def cuts(tokens: int, config: Config) -> list[tuple[int, ...]]:
@@ -79,10 +79,6 @@ def _arenas(config: Config, items: int) -> list[tuple[int, ...]]:
 def _check(model: Model, roles: VisionTransformer, config: Config) -> None:
     head_dim = roles.dim // roles.heads
     for what, value in (("dim", roles.dim), ("hidden", roles.hidden), ("head size dim/heads", head_dim)):
-        if value % config.rows:
-            raise CompileError(f"{what} must be a multiple of rows ({config.rows}), not {value}")
-    longest = max(roles.tokens, roles.dim, roles.hidden)
-    if longest > config.max_row:
-        raise CompileError(f"a row of {longest} elements exceeds max_row ({config.max_row})")
-    if align(model.image[0] * model.patch**2, config.rows) // config.rows > 512:
-        raise CompileError(f"a patch of {model.patch} x {model.patch} is deeper than 512 array passes")
+        check_whole_words(what, value, config)
+    check_row(max(roles.tokens, roles.dim, roles.hidden), config)
+    check_patch(model, config)

@@ -1,0 +1,41 @@
+"""Where a ViT's tensors wait in the WORK region between items.
+
+Per image: the residual stream, Q, and the K and V of all heads. K and V have two places, by parity of the block: while
+one block's are read, the next block's are written.
+"""
+
+from __future__ import annotations
+
+from firmware.families.vit.pattern import VisionTransformer
+from firmware.planner.key_values import KeyValues
+from hw.spec.config import Config
+
+__all__ = ["Layout"]
+
+
+class Layout:
+    """Places of every image's tensors, in words."""
+
+    def __init__(self, roles: VisionTransformer, config: Config, images: int) -> None:
+        self._roles, self._config = roles, config
+        self.dim_words = roles.dim // config.word_bytes  # of a row of Q
+        self.residual_words = 2 * self.dim_words  # of a row of the residual stream
+        self._image_words = roles.tokens * (self.residual_words + self.dim_words) + 2 * self._key_values(0).words
+        self.words = images * self._image_words
+
+    def residual(self, image: int, token: int) -> int:
+        """A row of the residual stream."""
+        return image * self._image_words + token * self.residual_words
+
+    def query(self, image: int, token: int) -> int:
+        """A row of Q."""
+        return self.residual(image, self._roles.tokens) + token * self.dim_words
+
+    def attention(self, image: int, block: int) -> KeyValues:
+        """K and V of a block."""
+        return self._key_values(self.query(image, self._roles.tokens) + block % 2 * self._key_values(0).words)
+
+    def _key_values(self, start: int) -> KeyValues:
+        roles = self._roles
+        head = roles.dim // roles.heads
+        return KeyValues(config=self._config, start=start, tokens=roles.tokens, heads=roles.heads, head=head)

@@ -1,0 +1,152 @@
+"""Steps that encoder blocks of every family take, in the arena of one slot.
+
+Steps allocate and free scratchpad buffers as they go; accesses stay ordered by the tracker, so memory is reused at
+once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from math import lcm
+
+from firmware.planner.allocator import Arena, Buffer
+from firmware.planner.key_values import KeyValues
+from firmware.planner.scheduler import Task
+from firmware.planner.tasks import Tasks
+from hw.spec.isa import Kind, Region
+from hw.spec.memory import align, tiles
+from hw.spec.model import Node
+
+__all__ = ["Slot", "Steps", "Worker", "parts"]
+
+Steps = Generator[Task, None, None]
+
+
+def parts(total: int, most: int, unit: int) -> list[tuple[int, int]]:
+    """[(first, count)] of equal multiples of `unit`, at most `most` (at least one unit) each, but for the last."""
+    units, fit = -(-total // unit), max(1, most // unit)
+    size = -(-units // -(-units // fit)) * unit
+    return [(first, min(size, total - first)) for first in range(0, total, size)]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What one item at a time has for itself: scratchpad, a bank of statistics and two of row maxima."""
+
+    arena: Arena
+    bank: int
+
+    @property
+    def row_max(self) -> int:
+        """The first bank of row maxima; the next is the slot's, too."""
+        return 2 * self.bank
+
+
+class Worker:
+    """Takes steps in `slot` with tasks that `tasks` makes."""
+
+    def __init__(self, tasks: Tasks, slot: Slot) -> None:
+        self.tasks, self.config, self.blobs = tasks, tasks.config, tasks.blobs
+        self.arena, self.stats, self.row_max = slot.arena, slot.bank, slot.row_max
+        self.word = tasks.config.word_bytes
+
+    def rows(self, name: str, tokens: int, channels: int, *, wide: int = 0, high: bool = False) -> Buffer:
+        """A buffer for int8 or int16 rows of whole words."""
+        return self.arena.allocate(name, tokens, channels * (1 + wide) // self.word, high=high)
+
+    # I-LayerNorm
+
+    def parameters(self, node: Node, *, high: bool = False) -> Generator[Task, None, Buffer]:
+        """The parameters of norm `node`."""
+        blob = self.blobs[node.name]
+        params = self.arena.allocate("norm parameters", 1, blob.words, high=high)
+        yield self.tasks.load(node, Region.MODEL, blob.offset, params, 1, ())
+        return params
+
+    def normalise(
+        self, node: Node, source: Buffer, rows: int, channels: int, target: Buffer, params: Buffer | None, *,
+        wide: int = 1, wide_dest: int = 0,
+    ) -> Generator[Task, None, Buffer]:  # fmt: skip
+        """target = norm of `rows` rows of `source`. Returns the parameters, which it loads unless they are there."""
+        yield self.tasks.moments(node, source, rows, channels, self.stats, wide=wide)
+        table = params or (yield from self.parameters(node, high=True))
+        yield self.tasks.layer_norm(
+            node, source, rows, channels, self.stats, table, target, wide=wide, wide_dest=wide_dest
+        )
+        return table
+
+    # Attention
+
+    def keys(self, node: Node, normal: Buffer, first: int, tokens: int, to: KeyValues, *, high: bool = False) -> Steps:
+        """K of `tokens` tokens from number `first` on, by as many heads at a time as there is room for."""
+        cols, passes = self.config.cols, to.head // self.word
+        count = tiles(tokens, self.config) * cols
+        for head, heads in parts(to.heads, self.arena.room // (count * passes), self.whole_heads(to.head)):
+            keys = self.rows("keys", count, heads * to.head, high=high)
+            yield self._project(node, normal, tokens, keys, "k", head, heads, to)
+            for each in range(heads):
+                pattern = to.store_keys(head + each, keys.column(each * passes), first, tokens)
+                yield self.tasks.scatter(node, keys, pattern)
+            self.arena.free(keys)
+
+    def values(
+        self, node: Node, normal: Buffer, first: int, tokens: int, to: KeyValues, *, high: bool = False
+    ) -> Steps:
+        """V of the same, transposed."""
+        span = align(tokens, self.word) // self.word
+        beyond = align(to.head, self.config.cols) - to.head  # rows of the last tile that no channel fills
+        for head, heads in parts(to.heads, (self.arena.room // span - beyond) // to.head, self.whole_heads(to.head)):
+            values = self.arena.allocate("values", heads * to.head + beyond, span, high=high)
+            yield self._project(node, normal, tokens, values, "v", head, heads, to, transpose=span * self.word)
+            for each in range(heads):
+                pattern = to.store_values(head + each, values.part(each * to.head, to.head + beyond), first)
+                yield self.tasks.scatter(node, values, pattern)
+            self.arena.free(values)
+
+    def alternate(
+        self, heads: Iterable[int], scores: Callable[[int], Steps], probabilities: Callable[[int], Steps],
+        context: Callable[[int], Task],
+    ) -> Steps:  # fmt: skip
+        """Heads alternate: the array computes the scores of one while Shiftmax works on the one before."""
+        before: int | None = None
+        for head in heads:
+            yield from scores(head)
+            if before is not None:
+                yield context(before)
+            yield from probabilities(head)
+            before = head
+        if before is not None:
+            yield context(before)
+
+    def whole_heads(self, channels: int) -> int:
+        """Heads of so many channels after which a tile of weights begins."""
+        return lcm(self.config.cols, channels) // channels
+
+    def _project(
+        self, node: Node, normal: Buffer, tokens: int, dest: Buffer, part: str, head: int, heads: int, to: KeyValues, *,
+        transpose: int = 0,
+    ) -> Task:  # fmt: skip
+        return self.tasks.linear(
+            node, normal, tokens, dest, heads * to.head, Kind.INT8, part=part, first=head * to.head, transpose=transpose
+        )
+
+    # MLP and residual stream
+
+    def expand(self, fc1: Node, gelu: Node, quant: Node, normal: Buffer, rows: int, hidden: Buffer) -> Steps:
+        """hidden = ShiftGELU(fc1(normal)); `normal` is given back."""
+        width = hidden.row * self.word
+        yield self.tasks.linear(fc1, normal, rows, hidden, width, Kind.INT8, row_max=self.row_max)
+        self.arena.free(normal)
+        yield self.tasks.gelu(gelu, quant, hidden, rows, width, self.row_max)
+
+    def residual(
+        self, linear: Node, source: Buffer, branch: Buffer, add: Node, identity: Buffer, dest: Buffer, rows: int,
+        channels: int, *, first: int = 0, wide: int = 1,
+    ) -> Steps:  # fmt: skip
+        """dest = linear(source) + identity in int16, by way of `branch`, of `channels` channels from `first` on.
+
+        `wide` is whether the identity is int16, too.
+        """
+        yield self.tasks.linear(linear, source, rows, branch, channels, Kind.INT16, first=first)
+        yield self.tasks.add(add, branch, identity, dest, rows, channels, wide=(1, wide, 1))
