@@ -91,9 +91,9 @@ def random_swin(seed=0, *, image=(3, 32, 32), patch=4, attention_bits=8, **shape
 def shift_mask(height, width, window, shift):
     """Mask [windows, n, n] (int8): 1 where two tokens of a window were no neighbours before the cyclic shift.
 
-    As the official code makes it, unlike ours: the rolled grid has up to three bands along each axis: whole windows,
-    and the two parts of the last window, of which
-    the second came from the other edge. Tokens see each other within a band of both axes.
+    As the official code makes it, unlike ours: the rolled grid has up to three bands along each axis, whole windows and
+    the two parts of the last window, of which the second came from the other edge. Tokens see each other within a band
+    of both axes.
     """
     rows, columns = (
         np.searchsorted([size - window, size - shift], np.arange(size), "right") for size in (height, width)
