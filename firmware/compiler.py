@@ -13,14 +13,15 @@ __all__ = ["Checkpoint", "CompileError", "Layer", "Program", "compile_model"]
 def compile_model(model: Model, config: Config, *, batch: int = 1) -> Program:
     """The device program that runs `batch` images of `model` on `config` per start.
 
-    Raises CompileError, in one sentence, when the model cannot run there: a dimension the machine does not have, or a
-    buffer larger than the scratchpad has room for.
+    Raises ModelError for a model that is not valid; CompileError, in one sentence, for one that cannot run there: a
+    graph that no family has, a dimension the machine does not have, or a buffer larger than the scratchpad has room for.
     """
+    macs = model.layer_macs
     if not 1 <= batch <= 64:
         raise CompileError(f"batch must be from 1 to 64, not {batch}")
 
     def layers() -> dict[str, Layer]:
-        return {node.name: Layer(node.name, node.op, model.layer_macs[node.name] * batch) for node in model.nodes}
+        return {node.name: Layer(node.name, node.op, macs[node.name] * batch) for node in model.nodes}
 
     placed = family_of_model(model).place(model, config, batch, layers)
     scheduler = placed.scheduler

@@ -60,11 +60,8 @@ class ModelImage:
         if part is not None:
             third = slice(part * len(weight) // 3, (part + 1) * len(weight) // 3)
             weight, bias, mult, shift = weight[third], bias[third], mult[third], shift[third]
-        bound = int((np.abs(weight.astype(np.int64)).sum(1) * 128 + np.abs(bias)).max())
-        if bound >= 1 << 31:
-            raise CompileError(f"{node.name} can reach {bound}, but accumulators and biases are int32")
-        if mult.min() < 0:
-            raise CompileError(f"{quant.name if quant else node.name} has a negative mantissa after a linear layer")
+        if quant and mult.min() < 0:
+            raise CompileError(f"mult of {quant.name} must not be negative, as {mult.min()} is: only a norm's may be")
         params = memory.channel_params(bias, mult, shift, self._config)
         self.add(node.name + suffix, memory.pack_stream(weight, self._config, params))
 

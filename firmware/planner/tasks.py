@@ -272,7 +272,10 @@ class Tasks:
         return Task(op, operands, *vector_cost(op, operands, self.config), node.name, reads, writes)
 
     def _dyadic(self, node: Node, suffix: str = "") -> dict[str, int]:
-        return {
-            f"{name}{suffix}": int(self._model.tensor(node, f"{name}{suffix}").reshape(-1)[0])
-            for name in ("mult", "shift")
-        }
+        """The node's one factor. Raises CompileError if it has several, or a negative one."""
+        mult, shift = (self._model.tensor(node, f"{name}{suffix}") for name in ("mult", "shift"))
+        if mult.size != 1:
+            raise CompileError(f"{node.name} must have one factor, not {mult.size}: no table is read where it stands")
+        if int(mult[0]) < 0:
+            raise CompileError(f"mult of {node.name} must not be negative, as {int(mult[0])} is: only a norm's may be")
+        return {f"mult{suffix}": int(mult[0]), f"shift{suffix}": int(shift[0])}

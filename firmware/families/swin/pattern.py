@@ -7,21 +7,68 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from firmware.families.swin.windows import mask
+from firmware.planner.pattern import READ, Nodes, role
 from firmware.planner.program import CompileError
 from hw.spec.model import Model, Node
 
 __all__ = ["Block", "Merge", "Stage", "SwinTransformer", "recognise"]
 
-_FRONT = ("input", "patch_embed", "requantize", "layer_norm", "requantize", "requantize")
+_FRONT = (
+    role("input", "input"),
+    role("embed", "patch_embed", "input", patch=READ),
+    role("embed_quant", "requantize", "embed", bits=8),
+    role("embed_norm", "layer_norm", "embed_quant"),
+    role("embed_norm_quant", "requantize", "embed_norm", bits=16),
+    role("enter", "requantize", "embed_norm_quant", bits=16),
+)
+_GRID = {"height": "height", "width": "width"}
+_WINDOWS = (
+    role("norm1", "layer_norm", "x"),
+    role("norm1_quant", "requantize", "norm1", bits=8),
+    role("partition", "window_partition", "norm1_quant", **_GRID, window=READ, shift=READ),
+)
 _BIASED = (
-    "layer_norm", "requantize", "window_partition", "linear", "requantize", "scores", "requantize", "constant", "add",
-)  # fmt: skip
+    role("qkv", "linear", "partition"),
+    role("qkv_quant", "requantize", "qkv", bits=8),
+    role("scores", "scores", "qkv_quant", heads=READ, windows="windows"),
+    role("scores_quant", "requantize", "scores", bits=8),
+    role("bias", "constant"),
+    role("bias_add", "add", "scores_quant", "bias", bits=8),
+)
+_MASK = (role("mask", "constant"),)
+_SOFTMAX = role("softmax", "shiftmax", "bias_add", i0=READ, bits=READ)
+_MASKED = role("softmax", "shiftmax", "bias_add", "mask", i0=READ, bits=READ)
 _REST = (
-    "shiftmax", "context", "requantize", "linear", "requantize", "window_reverse", "add", "layer_norm", "requantize",
-    "linear", "requantize", "shift_gelu", "requantize", "linear", "requantize", "add",
-)  # fmt: skip
-_MERGE = ("merge", "layer_norm", "requantize", "linear", "requantize")
-_BACK = ("layer_norm", "requantize", "mean", "requantize", "linear")
+    role("context", "context", "softmax", "qkv_quant", heads=READ, windows="windows"),
+    role("context_quant", "requantize", "context", bits=8),
+    role("proj", "linear", "context_quant"),
+    role("proj_quant", "requantize", "proj", bits=16),
+    role("reverse", "window_reverse", "proj_quant", **_GRID, window="window", shift="shift"),
+    role("add1", "add", "reverse", "x", bits=16),
+    role("norm2", "layer_norm", "add1"),
+    role("norm2_quant", "requantize", "norm2", bits=8),
+    role("fc1", "linear", "norm2_quant"),
+    role("fc1_quant", "requantize", "fc1", bits=8),
+    role("gelu", "shift_gelu", "fc1_quant", i0=READ),
+    role("gelu_quant", "requantize", "gelu", bits=8),
+    role("fc2", "linear", "gelu_quant"),
+    role("fc2_quant", "requantize", "fc2", bits=16),
+    role("add2", "add", "fc2_quant", "add1", bits=16),
+)
+_MERGE = (
+    role("merge", "merge", "x", **_GRID),
+    role("norm", "layer_norm", "merge"),
+    role("norm_quant", "requantize", "norm", bits=8),
+    role("reduction", "linear", "norm_quant"),
+    role("reduction_quant", "requantize", "reduction", bits=8),
+)
+_BACK = (
+    role("norm", "layer_norm", "x"),
+    role("norm_quant", "requantize", "norm", bits=8),
+    role("mean", "mean", "norm_quant"),
+    role("mean_quant", "requantize", "mean", bits=8),
+    role("head", "linear", "mean_quant"),
+)
 
 
 @dataclass(frozen=True)
@@ -112,52 +159,30 @@ class SwinTransformer:
     head: Node
 
 
-class _Nodes:
-    """A model's nodes, taken one after the other."""
-
-    def __init__(self, model: Model) -> None:
-        self._nodes, self._next = model.nodes, 0
-
-    def peek(self, ahead: int = 0) -> str:
-        """The operator of the next node, or of one behind it; empty at the end."""
-        place = self._next + ahead
-        return self._nodes[place].op if place < len(self._nodes) else ""
-
-    def take(self, *ops: str) -> list[Node]:
-        """The next nodes. Raises CompileError, with the name of the first, unless they are `ops`."""
-        for op in ops:
-            if not self.peek():
-                raise CompileError(f"the graph ends after {self._next} nodes where a Swin has {op}")
-            node = self._nodes[self._next]
-            if node.op != op:
-                raise CompileError(f"node {node.name} is {node.op} where a Swin has {op}")
-            self._next += 1
-        return list(self._nodes[self._next - len(ops) : self._next])
-
-
 def recognise(model: Model) -> SwinTransformer:
     """The roles of `model`'s nodes. Raises CompileError naming the first node that is not where a Swin has it."""
-    nodes = _Nodes(model)
-    _, embed, embed_quant, embed_norm, embed_norm_quant, enter = nodes.take(*_FRONT)
+    nodes = Nodes(model, "a Swin")
+    front = nodes.take(_FRONT)
+    del front["input"]
     _, height, width = model.image
-    height, width = height // model.patch, width // model.patch
+    height, width, x = height // model.patch, width // model.patch, front["enter"]
     stages: list[Stage] = []
     while nodes.peek() == "layer_norm" and not (stages and stages[-1].merge is None):
-        stages.append(_stage(model, nodes, height, width))
+        stages.append(_stage(model, nodes, height, width, x))
         height, width = height // 2, width // 2
-    norm, norm_quant, mean, mean_quant, head = nodes.take(*_BACK)
-    if nodes.peek():
-        raise CompileError(f"a Swin ends with its head, but a {nodes.peek()} follows")
-    return SwinTransformer(
-        embed, embed_quant, embed_norm, embed_norm_quant, enter, tuple(stages), norm, norm_quant, mean, mean_quant, head
-    )  # fmt: skip
+        x = stages[-1].merge.reduction_quant if stages[-1].merge else stages[-1].blocks[-1].add2
+    back = nodes.take(_BACK, x=x)
+    nodes.end()
+    return SwinTransformer(stages=tuple(stages), **front, **back)
 
 
-def _stage(model: Model, nodes: _Nodes, height: int, width: int) -> Stage:
+def _stage(model: Model, nodes: Nodes, height: int, width: int, x: Node) -> Stage:
     blocks: list[Block] = []
     while nodes.peek() == "layer_norm" and (not blocks or nodes.peek(2) == "window_partition"):
-        blocks.append(_block(model, nodes))
-    merge = Merge(*nodes.take(*_MERGE)) if nodes.peek() == "merge" else None
+        blocks.append(_block(model, nodes, height, width, x))
+        x = blocks[-1].add2
+    grid = {"height": height, "width": width}
+    merge = Merge(**nodes.take(_MERGE, grid, x=x)) if nodes.peek() == "merge" else None
     sizes = {
         (len(model.tensor(b.proj, "weight")), b.scores.attributes["heads"], len(model.tensor(b.fc1, "weight")))
         for b in blocks
@@ -167,15 +192,28 @@ def _stage(model: Model, nodes: _Nodes, height: int, width: int) -> Stage:
     return Stage(height, width, *sizes.pop(), tuple(blocks), merge)
 
 
-def _block(model: Model, nodes: _Nodes) -> Block:
-    found = nodes.take(*_BIASED)
-    masks = nodes.take("constant") if nodes.peek() == "constant" else []
-    block = Block(*found, *nodes.take(*_REST))
-    grid = block.partition.attributes
-    if block.reverse.attributes != grid:
-        raise CompileError(f"{block.reverse.name} must undo {block.partition.name}, but their windows differ")
-    expected = mask(grid["height"], grid["width"], block.side, block.shift)
-    present = np.asarray(model.tensor(masks[0], "value")) if masks else np.zeros_like(expected)
+def _block(model: Model, nodes: Nodes, height: int, width: int, x: Node) -> Block:
+    sizes = {"height": height, "width": width}
+    found = nodes.take(_WINDOWS, sizes, x=x)
+    grid = found["partition"].attributes
+    sizes |= {name: grid[name] for name in ("window", "shift")}
+    sizes["windows"] = height * width // grid["window"] ** 2
+    found |= nodes.take(_BIASED, sizes, **found)
+    masks = nodes.take(_MASK) if nodes.peek() == "constant" else {}
+    block = Block(**found, **nodes.take((_MASKED if masks else _SOFTMAX, *_REST), sizes, x=x, **found, **masks))
+    _check_constants(model, block, height, width, masks.get("mask"))
+    return block
+
+
+def _check_constants(model: Model, block: Block, height: int, width: int, found: Node | None) -> None:
+    """The bias is the same in every window, int8; the mask is that of the shift."""
+    bias = np.asarray(model.tensor(block.bias, "value"))
+    if bias.ndim != 3 or not -128 <= bias.min() <= bias.max() <= 127:
+        raise CompileError(
+            f"{block.bias.name} must be an int8 bias [heads, n, n], not {list(bias.shape)} from {bias.min()} to "
+            f"{bias.max()}"
+        )
+    expected = mask(height, width, block.side, block.shift)
+    present = np.zeros_like(expected) if found is None else np.asarray(model.tensor(found, "value"))
     if present.shape != expected.shape or np.any(present != expected):
         raise CompileError(f"the mask of {block.softmax.name} must be that of windows shifted by {block.shift}")
-    return block

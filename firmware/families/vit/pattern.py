@@ -4,18 +4,49 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from firmware.planner.pattern import READ, Nodes, role
 from firmware.planner.program import CompileError
 from hw.spec.model import Model, Node
 
 __all__ = ["Block", "VisionTransformer", "recognise"]
 
-_FRONT = ("input", "patch_embed", "requantize", "concat_cls", "constant", "add")
+_FRONT = (
+    role("input", "input"),
+    role("embed", "patch_embed", "input", patch=READ),
+    role("embed_quant", "requantize", "embed", bits=16),
+    role("cls", "concat_cls", "embed_quant"),
+    role("position", "constant"),
+    role("add", "add", "cls", "position", bits=16),
+)
 _BLOCK = (
-    "layer_norm", "requantize", "linear", "requantize", "scores", "requantize", "shiftmax", "context", "requantize",
-    "linear", "requantize", "add", "layer_norm", "requantize", "linear", "requantize", "shift_gelu", "requantize",
-    "linear", "requantize", "add",
-)  # fmt: skip
-_BACK = ("layer_norm", "class_token", "requantize", "linear")
+    role("norm1", "layer_norm", "x"),
+    role("norm1_quant", "requantize", "norm1", bits=8),
+    role("qkv", "linear", "norm1_quant"),
+    role("qkv_quant", "requantize", "qkv", bits=8),
+    role("scores", "scores", "qkv_quant", heads=READ),
+    role("scores_quant", "requantize", "scores", bits=8),
+    role("softmax", "shiftmax", "scores_quant", i0=READ, bits=READ),
+    role("context", "context", "softmax", "qkv_quant", heads=READ),
+    role("context_quant", "requantize", "context", bits=8),
+    role("proj", "linear", "context_quant"),
+    role("proj_quant", "requantize", "proj", bits=16),
+    role("add1", "add", "proj_quant", "x", bits=16),
+    role("norm2", "layer_norm", "add1"),
+    role("norm2_quant", "requantize", "norm2", bits=8),
+    role("fc1", "linear", "norm2_quant"),
+    role("fc1_quant", "requantize", "fc1", bits=8),
+    role("gelu", "shift_gelu", "fc1_quant", i0=READ),
+    role("gelu_quant", "requantize", "gelu", bits=8),
+    role("fc2", "linear", "gelu_quant"),
+    role("fc2_quant", "requantize", "fc2", bits=16),
+    role("add2", "add", "fc2_quant", "add1", bits=16),
+)
+_BACK = (
+    role("norm", "layer_norm", "x"),
+    role("class_token", "class_token", "norm"),
+    role("norm_quant", "requantize", "class_token", bits=8),
+    role("head", "linear", "norm_quant"),
+)
 
 
 @dataclass(frozen=True)
@@ -74,26 +105,20 @@ class VisionTransformer:
 
 def recognise(model: Model) -> VisionTransformer:
     """The roles of `model`'s nodes. Raises CompileError naming the first node that is not where a ViT has it."""
-    found = [node.op for node in model.nodes]
-    depth = found.count("shiftmax")
-    expected = [*_FRONT, *_BLOCK * depth, *_BACK]
-    for position, op in enumerate(expected):
-        if position >= len(found):
-            raise CompileError(f"the graph ends after {len(found)} nodes where a ViT has {op}")
-        if found[position] != op:
-            raise CompileError(f"node {model.nodes[position].name} is {found[position]} where a ViT has {op}")
-    if len(found) != len(expected):
-        raise CompileError(f"the graph has {len(found)} nodes where a ViT of depth {depth} has {len(expected)}")
-    front, back = model.nodes[: len(_FRONT)], model.nodes[-len(_BACK) :]
-    body = model.nodes[len(_FRONT) : len(found) - len(_BACK)]
-    blocks = tuple(Block(*body[i : i + len(_BLOCK)]) for i in range(0, len(body), len(_BLOCK)))
-    embed, embed_quant, cls, embedding, add = front[1:]
-    norm, _, norm_quant, head = back
-    tokens, dim = model.tensor(embedding, "value").shape
+    nodes = Nodes(model, "a ViT")
+    front = nodes.take(_FRONT)
+    x, blocks = front["add"], []
+    while nodes.peek(1) == "requantize":
+        blocks.append(Block(**nodes.take(_BLOCK, x=x)))
+        x = blocks[-1].add2
+    back = nodes.take(_BACK, x=x)
+    nodes.end()
+    tokens, dim = model.tensor(front["position"], "value").shape
     sizes = {(block.scores.attributes["heads"], len(model.tensor(block.fc1, "weight"))) for block in blocks}
     if len(sizes) != 1:
         raise CompileError(f"all blocks must have the same heads and hidden size, not {sorted(sizes)}")
     heads, hidden = sizes.pop()
     return VisionTransformer(
-        tokens, dim, heads, hidden, embed, embed_quant, cls, embedding, add, blocks, norm, norm_quant, head
-    )
+        tokens, dim, heads, hidden, front["embed"], front["embed_quant"], front["cls"], front["position"],
+        front["add"], tuple(blocks), back["norm"], back["norm_quant"], back["head"],
+    )  # fmt: skip
