@@ -14,7 +14,7 @@ def compile_model(model: Model, config: Config, *, batch: int = 1) -> Program:
     """The device program that runs `batch` images of `model` on `config` per start.
 
     Raises ModelError for a model that is not valid; CompileError, in one sentence, for one that cannot run there: a
-    graph that no family has, a dimension the machine does not have, or a buffer larger than the scratchpad has room for.
+    graph of no family, a dimension that the machine does not have, a buffer larger than the scratchpad has room for.
     """
     macs = model.layer_macs
     if not 1 <= batch <= 64:

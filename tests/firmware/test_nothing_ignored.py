@@ -12,16 +12,15 @@ import pytest
 
 from firmware.compiler import CompileError, compile_model
 from firmware.model_file import load_model
-from hw.spec.config import PRESETS, Config
+from hw.spec.config import Config
 from hw.spec.model import ModelError, values
 from hw.spec.operators import OPERATORS
 from sim import golden
-from tests.firmware.test_compiler import execute, images_for
+from tests.firmware.test_compiler import TINY, execute, images_for
 from tests.sim.test_golden import imported
 from tests.support.models import random_model
 from tests.support.swin import random_swin
 
-TINY = PRESETS["tiny"]
 CASES = {
     "digits": (lambda: load_model("examples/digits/digits.safetensors"), TINY),
     "small_vit_a": (lambda: imported("small_vit_a"), TINY),
