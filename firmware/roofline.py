@@ -20,11 +20,11 @@ from firmware.planner.program import Program
 from firmware.profile import LayerProfile
 from hw.spec.isa import Engine, Instruction, Op, engine_of
 from hw.spec.memory import tiles
+from hw.spec.vector import row_of
 
 __all__ = ["EFFICIENCY", "Point", "as_json", "merged", "print_roofline", "roofline", "svg", "total"]
 
 EFFICIENCY = 0.885  # sequential bursts on the simulator's memory model, which imitates LiteDRAM (docs/simulation.md)
-_SERIAL = (Op.SHIFT_GELU, Op.ADD, Op.ADD_MAX)  # one element per cycle whatever `lanes`
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ def _point(program: Program, name: str, macs: int, instructions: Sequence[Instru
             words += use["run"] * use["count1"] * use["count2"]
         elif op is Op.MATMUL:
             beats += tiles(use["outputs"], config) * use["passes"] * (1 + use["two_planes"]) * use["rows"]
-        else:
+        elif (row := row_of(op)) is not None:
             size = use["rows"] * use["length"]
             elements += size
-            vector += size / (1 if op in _SERIAL else config.lanes)
+            vector += size / row.elements(config.lanes)
     return Point(
         name, macs, words * config.word_bytes, elements, macs / config.macs_per_cycle, beats, words / EFFICIENCY,
         vector, cycles,

@@ -12,6 +12,7 @@ from hw.matmul.engine import MatmulEngine
 from hw.sequencer.sequencer import Sequencer
 from hw.spec.isa import Engine, Region
 from hw.spec.regs import Control, State
+from hw.spec.vector import opcodes
 from hw.units.counter_bank import CounterBank
 from hw.units.ports import AXIRead, AXIWrite, engine_members
 from hw.units.scratchpad import Scratchpad
@@ -62,7 +63,10 @@ class Core(wiring.Component):
         config = self.config
         m.submodules.csr = csr = Csr(fingerprint=config.fingerprint)
         m.submodules.sequencer = sequencer = Sequencer(
-            word_bits=config.word_bits, queue_depth=config.queue_depth, burst=config.program_burst
+            word_bits=config.word_bits,
+            queue_depth=config.queue_depth,
+            burst=config.program_burst,
+            ops=opcodes(config.vector),
         )
         engines = self._engines()
         for engine, component in engines.items():
@@ -103,7 +107,7 @@ class Core(wiring.Component):
                 **shared,
             ),
             Engine.VECTOR: VectorEngine(
-                lanes=config.lanes, stat_banks=config.stat_banks, max_row=config.max_row, **shared
+                lanes=config.lanes, stat_banks=config.stat_banks, max_row=config.max_row, vector=config.vector, **shared
             ),
             Engine.STORE: StoreEngine(scratch_words=config.scratch_words, **moved),
         }

@@ -16,6 +16,7 @@ __all__ = ["Access", "Hazard", "HazardTracker"]
 
 Array = NDArray[Any]
 _SERIAL = {Engine.LOAD, Engine.VECTOR, Engine.STORE}  # one instruction at a time
+_ORDERED = {Engine.LOAD, Engine.STORE}  # an instruction writes word after word in the order the manual gives
 
 
 class Access(NamedTuple):
@@ -24,19 +25,23 @@ class Access(NamedTuple):
     space: str
     addresses: Array
     write: bool
+    in_place: bool = False  # a read: of each address, before the instruction itself writes it
 
 
 class Hazard(NamedTuple):
     """Two instructions (program indices) whose order nothing guarantees, and the lowest address they share."""
 
-    kind: str  # "read after write", "write after read", "write after write", "overlap" (with itself)
+    kind: str  # "read after write", "write after read", "write after write"; of an instruction with itself, see there
     first: int
     second: int
     space: str
     address: int
 
     def __str__(self) -> str:
-        return f"{self.kind}: instruction {self.second} does not wait for {self.first} at {self.space} {self.address}"
+        where = f"at {self.space} {self.address}"
+        if self.first == self.second:
+            return f"{self.kind}: instruction {self.first} meets itself {where}"
+        return f"{self.kind}: instruction {self.second} does not wait for {self.first} {where}"
 
 
 @dataclass
@@ -56,6 +61,9 @@ class HazardTracker:
     the predecessor itself. A MATMUL has retired only after the FETCHes it took words from, and those after
     their thresholds. Within MATMUL, reads and writes each go in program order and a write follows its own reads, so
     only a read after a write needs a threshold there.
+
+    An instruction by itself is a hazard where it reads what it writes ("overlap"), unless the read is in place, and
+    where it writes twice ("twice"), for engines that promise no order of their writes: LOAD and STORE do.
     """
 
     def __init__(self, sizes: Mapping[str, int]):
@@ -72,10 +80,10 @@ class HazardTracker:
 
     def record(
         self, index: int, engine: Engine, waits: Mapping[Engine, int], accesses: Iterable[Access],
-        *, fetches: Iterable[int] = (), fetched: int = 0, in_place: bool = False,
+        *, fetches: Iterable[int] = (), fetched: int = 0,
     ) -> None:  # fmt: skip
         """The next executed instruction. `fetches`: ordinals of the FETCHes it took words from, `fetched`: how many
-        FETCHes are used up then. `in_place`: it may read what it writes."""
+        FETCHes are used up then."""
         queue = self._engines[engine]
         start = np.zeros(len(Engine), np.int64)
         for other, count in waits.items():
@@ -91,8 +99,7 @@ class HazardTracker:
         merged = list(_merge(accesses))
         for access in merged:
             self._check(node, access)
-        if not in_place:
-            self._check_itself(node, merged)
+        self._check_itself(node, merged)
         self._remember(node, merged)
 
     def _check(self, node: _Node, access: Access) -> None:
@@ -116,20 +123,27 @@ class HazardTracker:
                 self.found.append(Hazard(kind, other.index, node.index, access.space, address))
 
     def _check_itself(self, node: _Node, accesses: list[Access]) -> None:
-        spaces: defaultdict[tuple[str, bool], Array] = defaultdict(lambda: np.zeros(0, np.int64))
-        spaces.update({(access.space, access.write): access.addresses for access in accesses})
         for space in {access.space for access in accesses}:
+            mine = [access for access in accesses if access.space == space]
+            written = np.concatenate([access.addresses for access in mine if access.write] or [np.zeros(0, np.int64)])
             read = np.zeros(self._sizes[space], bool)
-            read[spaces[space, False]] = True
-            shared = spaces[space, True][read[spaces[space, True]]]
-            if shared.size:
-                self.found.append(Hazard("overlap", node.index, node.index, space, int(shared.min())))
+            for access in mine:
+                if not (access.write or access.in_place):
+                    read[access.addresses] = True
+            self._report("overlap", node, space, written[read[written]])
+            if node.engine not in _ORDERED:
+                times = np.bincount(written, minlength=1)
+                self._report("twice", node, space, np.flatnonzero(times > 1))
+
+    def _report(self, kind: str, node: _Node, space: str, addresses: Array) -> None:
+        if addresses.size:
+            self.found.append(Hazard(kind, node.index, node.index, space, int(addresses.min())))
 
     def _remember(self, node: _Node, accesses: list[Access]) -> None:
         number = len(self._nodes)
         self._nodes.append(node)
         self._engines[node.engine].append(node)
-        for space, addresses, write in accesses:
+        for space, addresses, write, _ in accesses:
             if write:
                 self._writer[space][addresses] = number
             else:
@@ -140,9 +154,9 @@ class HazardTracker:
 
 
 def _merge(accesses: Iterable[Access]) -> Iterable[Access]:
-    """One access per space and direction."""
-    groups: defaultdict[tuple[str, bool], list[Array]] = defaultdict(list)
+    """One access per space, direction and whether it is in place."""
+    groups: defaultdict[tuple[str, bool, bool], list[Array]] = defaultdict(list)
     for access in accesses:
-        groups[access.space, access.write].append(np.ravel(access.addresses))
-    for (space, write), parts in groups.items():
-        yield Access(space, parts[0] if len(parts) == 1 else np.concatenate(parts), write)
+        groups[access.space, access.write, access.in_place].append(np.ravel(access.addresses))
+    for (space, write, in_place), parts in groups.items():
+        yield Access(space, parts[0] if len(parts) == 1 else np.concatenate(parts), write, in_place)

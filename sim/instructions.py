@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.spec import arith, memory
+from hw.spec import arith, memory, vector
 from hw.spec.config import Config
-from hw.spec.isa import Engine, Fault, Instruction, Kind, Op, Region, engine_of
+from hw.spec.isa import OPERANDS, Engine, Fault, Instruction, Kind, Op, Region, engine_of
+from hw.spec.vector import Given, Second, VectorOp
 from sim.hazards import Access
 
 __all__ = ["SEQUENCER", "Instructions", "MachineFault", "engine_number"]
@@ -50,6 +51,7 @@ class Instructions:
         self.factor = np.zeros((config.stat_banks, config.tokens), np.int64)
         self.stream: deque[tuple[Array, int]] = deque()  # runs of words and the ordinal of their FETCH
         self.executed = 0
+        self.unreached: list[int] = []  # instructions with a row whose largest element is not what they have as that
         self.accesses: list[Access] | None = [] if check else None
         self.fetches: tuple[list[int], int] = ([], 0)  # FETCHes it took words from, and how many are used up
         self._at = (0, SEQUENCER)  # the present instruction and its engine
@@ -69,7 +71,10 @@ class Instructions:
     def execute(self, instruction: Instruction, ordinal: int) -> None:
         """Executes the instruction begun last, number `ordinal` of its engine. A faulting one changes nothing."""
         self.accesses, self.fetches = None if self.accesses is None else [], ([], 0)
-        if instruction.op == Op.FETCH:
+        row = vector.row_of(instruction.op)
+        if row is not None:
+            self._vector(row, instruction.operands)
+        elif instruction.op == Op.FETCH:
             self._fetch(instruction.operands, ordinal)
         else:
             _EXECUTE[instruction.op](self, instruction.operands)
@@ -82,17 +87,17 @@ class Instructions:
 
     def _illegal(self, instruction: Instruction) -> bool:
         """Operands that this Config does not have, or that make no sense together."""
-        o, config = instruction.operands, self.config
-        if instruction.op == Op.MATMUL:
-            kind = o["kind"]
-            return (
-                kind == 3 or o["rows"] > config.tokens or o["row_max"] >= config.row_max_banks
-                or (kind != Kind.INT8 and bool(o["transpose"] or o["track_max"]))
-                or (o["dest"] | o["dest_row"]) % (1 << kind) != 0
-            )  # fmt: skip
+        o = instruction.operands
+        for field in OPERANDS[instruction.op]:
+            value, limit = o[field.name], getattr(self.config, field.limit) if field.limit else None
+            if (limit is not None and value >= limit + field.count) or (field.nonzero and not value):
+                return True
+        if instruction.op != Op.MATMUL:
+            return False
+        kind = o["kind"]
         return (
-            o.get("rows", 0) > config.tokens or o.get("length", 0) > config.max_row or o.get("i0") == 0
-            or o.get("row_max", 0) >= config.row_max_banks or o.get("stats", 0) >= config.stat_banks
+            kind == 3 or (kind != Kind.INT8 and bool(o["transpose"] or o["track_max"]))
+            or (o["dest"] | o["dest_row"]) % (1 << kind) != 0
         )  # fmt: skip
 
     # --- state ---
@@ -100,18 +105,18 @@ class Instructions:
     def _fault(self, fault: Fault) -> MachineFault:
         return MachineFault(fault, self._at[1], self._at[0])
 
-    def _touch(self, space: str, addresses: Any, *, write: bool) -> None:
+    def _touch(self, space: str, addresses: Any, *, write: bool, in_place: bool = False) -> None:
         if self.accesses is not None:
-            self.accesses.append(Access(space, np.atleast_1d(addresses), write))
+            self.accesses.append(Access(space, np.atleast_1d(addresses), write, in_place))
 
     def _inside(self, addresses: Array, size: int, fault: Fault) -> None:
         if int(addresses.max()) >= size:
             raise self._fault(fault)
 
-    def _read(self, addresses: Array) -> Array:
-        """Scratchpad bytes at byte addresses."""
+    def _read(self, addresses: Array, *, in_place: bool = False) -> Array:
+        """Scratchpad bytes at byte addresses. `in_place`: each is read before the instruction writes it."""
         self._inside(addresses, self.config.scratch_bytes, Fault.SCRATCH_ADDRESS)
-        self._touch("scratch", addresses, write=False)
+        self._touch("scratch", addresses, write=False, in_place=in_place)
         return self.scratch.reshape(-1)[addresses]
 
     def _write(self, addresses: Array, values: Array) -> None:
@@ -129,30 +134,18 @@ class Instructions:
         words = o[base] + np.arange(o["rows"]) * o[f"{base}_row"]
         return words[:, None] * self.config.word_bytes + np.arange(o["length"] * size)
 
-    def _rows(self, o: Mapping[str, int], base: str, wide: int) -> Array:
-        """Elements [rows, length] of a VECTOR operand."""
-        raw = self._read(self._row_bytes(o, base, 1 + wide))
+    def _rows(self, o: Mapping[str, int], base: str) -> Array:
+        """Elements [rows, length] of a VECTOR operand; results may take the very place of each."""
+        wide = o.get(f"wide_{base}", 0)
+        place = o[base], o[f"{base}_row"], wide
+        in_place = place == (o.get("dest"), o.get("dest_row"), o.get("wide_dest", 0))
+        raw = self._read(self._row_bytes(o, base, 1 + wide), in_place=in_place)
         return raw.view("<i2" if wide else "i1").astype(np.int64)
 
-    def _put_rows(self, o: Mapping[str, int], values: Array, wide: int) -> None:
-        raw = np.ascontiguousarray(values.astype("<i2" if wide else "i1")).view(np.uint8)
-        self._write(self._row_bytes(o, "dest", 1 + wide), raw)
-
-    def _rows_and_maxima(self, o: Mapping[str, int]) -> tuple[Array, Array]:
-        """int8 rows and their maxima, which must be those or more: else the laws have no meaning."""
-        x = self._rows(o, "source", 0)
-        if o.get("own_max", 0):
-            maxima = arith.wrap(self._statistics(o)[0], 8)
-        else:
-            self._touch("row_max", o["row_max"], write=False)
-            maxima = self.row_max[o["row_max"], : o["rows"]].astype(np.int64)
-        if np.any(x.max(axis=1) > maxima):
-            raise ValueError(f"instruction {self._at[0]} uses a row maximum that is below an element of the row")
-        return x, maxima
-
     def _statistics(self, o: Mapping[str, int]) -> tuple[Array, Array]:
-        self._touch("stats", o["stats"], write=False)
-        return self.mean[o["stats"], : o["rows"]], self.factor[o["stats"], : o["rows"]]
+        """Mean and factor [rows, 1]. A row's are read before they are written, so an instruction may do both."""
+        self._touch("stats", o["stats"], write=False, in_place=True)
+        return self.mean[o["stats"], : o["rows"], None], self.factor[o["stats"], : o["rows"], None]
 
     # --- FETCH, LOAD, STORE ---
 
@@ -235,57 +228,52 @@ class Instructions:
 
     # --- VECTOR ---
 
-    def _shiftmax_sum(self, o: Mapping[str, int]) -> None:
-        factor = arith.shiftmax_sum(*self._rows_and_maxima(o), o["i0"], start=o["start"])
-        self._touch("stats", o["stats"], write=True)
-        self.factor[o["stats"], : o["rows"]] = factor
+    def _vector(self, row: VectorOp, o: Mapping[str, int]) -> None:
+        """What the table says of an opcode: reads it, applies its law, writes it."""
+        outcome = row.law(self._given(row, o))
+        if outcome.results is not None:
+            self._put_rows(row, o, outcome.results)
+        if row.writes:
+            self._touch("stats", o["stats"], write=True)
+        for name, values in (("mean", outcome.mean), ("factor", outcome.factor)):
+            if name in row.writes:
+                getattr(self, name)[o["stats"], : o["rows"]] = values
 
-    def _shiftmax(self, o: Mapping[str, int]) -> None:
-        _, factor = self._statistics(o)
-        x, row_max = self._rows_and_maxima(o)
-        p = arith.shiftmax_apply(x, row_max[:, None], factor[:, None], o["i0"], 16 if o["wide"] else 8)
-        padded = {**o, "length": memory.align(o["length"], self.config.word_bytes)}
-        p = np.pad(p, ((0, 0), (0, padded["length"] - o["length"])))
-        at, values = self._row_bytes(padded, "dest", 1), [p]
-        if o["wide"]:
-            at = np.stack([at, at + o["dest_plane"] * self.config.word_bytes])
-            values = list(arith.planes(p))
-        self._write(at, np.stack(values).astype(np.uint8))
-
-    def _moments(self, o: Mapping[str, int]) -> None:
-        mean, factor = arith.moments(self._rows(o, "source", o["wide_source"]))
-        self._touch("stats", o["stats"], write=True)
-        self.mean[o["stats"], : o["rows"]], self.factor[o["stats"], : o["rows"]] = mean, factor
-
-    def _layer_norm(self, o: Mapping[str, int]) -> None:
-        entry = memory.param_words(self.config)
-        entries = self._read(self._bytes(o["params"] + np.arange(o["length"] * entry)))
-        bias, mult, shift = memory.read_norm_params(entries.reshape(o["length"], -1))
-        mean, factor = self._statistics(o)
-        z = arith.normalize(self._rows(o, "source", o["wide_source"]), mean[:, None], factor[:, None], bias)
-        self._put_rows(o, arith.requantize(z, mult, shift, 8 << o["wide_dest"]), o["wide_dest"])
-
-    def _shift_gelu(self, o: Mapping[str, int]) -> None:
-        x, row_max = self._rows_and_maxima(o)
-        y = x * arith.gelu_sigma(x, row_max[:, None], o["i0"])
-        self._put_rows(o, arith.requantize(y, o["mult"], o["shift"], 8), 0)
-
-    def _sum(self, o: Mapping[str, int]) -> Array:
-        """The result of an addition; widths that the opcode lacks are int8."""
-        return arith.requantize(
-            self._rows(o, "source", o.get("wide_source", 0)), o["mult"], o["shift"], 8 << o.get("wide_dest", 0),
-            identity=self._rows(o, "identity", o.get("wide_identity", 0)),
-            mult_identity=o["mult_identity"], shift_identity=o["shift_identity"],
+    def _given(self, row: VectorOp, o: Mapping[str, int]) -> Given:
+        x = self._rows(o, "source")
+        own = bool(o.get("own_max", 0))
+        mean, factor = self._statistics(o) if row.reads or own else (None, None)
+        maxima = None
+        if own and mean is not None:
+            maxima = arith.wrap(mean, 8)
+        elif row.operand("row_max"):
+            self._touch("row_max", o["row_max"], write=False)
+            maxima = self.row_max[o["row_max"], : o["rows"], None].astype(np.int64)
+        if maxima is not None and np.any(x.max(axis=1, keepdims=True) != maxima):
+            self.unreached.append(self._at[0])
+        return Given(
+            x=x, operands=o, row_max=maxima, mean=mean, factor=factor,
+            identity=self._rows(o, "identity") if row.second is Second.IDENTITY else None,
+            parameters=self._parameters(o) if row.second is Second.PARAMETERS else None,
         )  # fmt: skip
 
-    def _add(self, o: Mapping[str, int]) -> None:
-        self._put_rows(o, self._sum(o), o["wide_dest"])
+    def _parameters(self, o: Mapping[str, int]) -> tuple[Array, Array, Array]:
+        words = o["params"] + np.arange(o["length"] * memory.param_words(self.config))
+        return memory.read_norm_params(self._read(self._bytes(words)).reshape(o["length"], -1))
 
-    def _add_max(self, o: Mapping[str, int]) -> None:
-        total = self._sum(o)
-        self._touch("stats", o["stats"], write=True)
-        self.mean[o["stats"], : o["rows"]] = total.max(axis=1)
-        self._put_rows(o, total, 0)
+    def _put_rows(self, row: VectorOp, o: Mapping[str, int], results: Array) -> None:
+        """int8 or int16 elements, or two byte planes; of a padded row whole words."""
+        wide = o.get("wide_dest", 0)
+        if row.padded:
+            length = memory.align(o["length"], self.config.word_bytes >> wide)
+            results = np.pad(results, ((0, 0), (0, length - o["length"])))
+            o = {**o, "length": length}
+        at = self._row_bytes(o, "dest", 1 + wide)
+        if o.get("wide", 0):
+            planes = np.stack(arith.planes(results)).astype(np.uint8)
+            self._write(np.stack([at, at + o["dest_plane"] * self.config.word_bytes]), planes)
+        else:
+            self._write(at, np.ascontiguousarray(results.astype("<i2" if wide else "i1")).view(np.uint8))
 
 
 def engine_number(instruction: Instruction) -> Engine:
@@ -299,11 +287,4 @@ _EXECUTE: dict[Op, Callable[[Instructions, Mapping[str, int]], None]] = {
     Op.LOAD: Instructions._load,
     Op.STORE: Instructions._store,
     Op.MATMUL: Instructions._matmul,
-    Op.SHIFTMAX_SUM: Instructions._shiftmax_sum,
-    Op.SHIFTMAX: Instructions._shiftmax,
-    Op.MOMENTS: Instructions._moments,
-    Op.LAYER_NORM: Instructions._layer_norm,
-    Op.SHIFT_GELU: Instructions._shift_gelu,
-    Op.ADD: Instructions._add,
-    Op.ADD_MAX: Instructions._add_max,
 }

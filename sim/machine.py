@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hw.spec.config import Config
 from hw.spec.isa import INSTRUCTION_BYTES, Engine, Fault, Instruction, Op, Region, decode, engine_of
+from hw.spec.vector import opcodes
 from sim.hazards import Hazard, HazardTracker
 from sim.instructions import SEQUENCER, Instructions, MachineFault, engine_number
 
@@ -48,6 +49,7 @@ class Machine(Instructions):
         sizes = {region.name: len(words) for region, words in self.regions.items()}
         sizes |= {"scratch": config.scratch_bytes, "row_max": config.row_max_banks, "stats": config.stat_banks}
         self._tracker = HazardTracker(sizes) if check else None
+        self._opcodes = frozenset(opcodes(config.vector))
 
     @property
     def hazards(self) -> list[Hazard]:
@@ -58,11 +60,10 @@ class Machine(Instructions):
         self.stream.clear()
         pending: list[tuple[int, Instruction]] = []
         for index in range(len(program) // INSTRUCTION_BYTES):
-            try:
-                instruction = decode(program[index * INSTRUCTION_BYTES : (index + 1) * INSTRUCTION_BYTES])
-            except ValueError:
+            instruction = self._decode(program[index * INSTRUCTION_BYTES : (index + 1) * INSTRUCTION_BYTES])
+            if instruction is None:
                 self._drain(pending, base)
-                raise MachineFault(Fault.ILLEGAL_OPCODE, SEQUENCER, index) from None
+                raise MachineFault(Fault.ILLEGAL_OPCODE, SEQUENCER, index)
             if engine_of(instruction.op) is not None:
                 pending.append((index, instruction))
                 continue
@@ -72,6 +73,14 @@ class Machine(Instructions):
                 return
         self._drain(pending, base)
         raise MachineFault(Fault.PROGRAM_END, SEQUENCER, len(program) // INSTRUCTION_BYTES)
+
+    def _decode(self, code: bytes) -> Instruction | None:
+        """None for an opcode that the machine does not have."""
+        try:
+            instruction = decode(code)
+        except ValueError:
+            return None
+        return instruction if instruction.op in self._opcodes else None
 
     def _drain(self, pending: list[tuple[int, Instruction]], base: int) -> None:
         """Executes everything between two barriers. What can go on does so in any order to the same end."""
@@ -152,19 +161,5 @@ class Machine(Instructions):
             fetches, fetched = self.fetches
             self._tracker.record(
                 index, engine_number(instruction), instruction.waits, self.accesses,
-                fetches=fetches, fetched=fetched, in_place=_in_place(instruction),
+                fetches=fetches, fetched=fetched,
             )  # fmt: skip
-
-
-def _in_place(instruction: Instruction) -> bool:
-    """Every element is written where it, and nothing later, was read. SHIFTMAX_SUM reads means and writes factors."""
-    o = instruction.operands
-    if instruction.op == Op.SHIFTMAX_SUM:
-        return True
-    if engine_of(instruction.op) != Engine.VECTOR or "dest" not in o:
-        return False
-    return any(
-        (o["dest"], o["dest_row"], o.get("wide_dest", 0)) == (o[name], o[f"{name}_row"], o.get(f"wide_{name}", 0))
-        for name in ("source", "identity")
-        if name in o
-    )

@@ -9,20 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hw.spec.config import Config
-from hw.spec.isa import Op
 from hw.spec.memory import param_words, tiles
+from hw.spec.vector import VectorOp
 
 __all__ = ["ISSUE", "STREAM_LATENCY", "matmul_cost", "stream_cost", "transfer_cost", "vector_cost"]
 
 ISSUE = 5  # from a retirement to the start that waits for it
 STREAM_LATENCY = 80  # from a FETCH's start to the first tile in the array
-_ROOT = 124  # cycles per row of I-LayerNorm's root and reciprocal
-_SUM = 18  # cycles per row of Shiftmax's reciprocal
-_GELU_ROW = 36  # cycles per row of ShiftGELU's row constant
-_OVERHEAD = {
-    Op.SHIFTMAX_SUM: 33, Op.SHIFTMAX: 21, Op.MOMENTS: 170, Op.LAYER_NORM: 49, Op.SHIFT_GELU: 93, Op.ADD: 29,
-    Op.ADD_MAX: 29,
-}  # fmt: skip
 
 
 def stream_cost(words: int) -> int:
@@ -45,17 +38,7 @@ def matmul_cost(operands: Mapping[str, int], config: Config) -> tuple[int, int]:
     return max(beats, count * rows * per_token, words + words // 6), 48 + rows * (per_token - 1)
 
 
-def vector_cost(op: Op, operands: Mapping[str, int], config: Config) -> tuple[int, int]:
+def vector_cost(row: VectorOp, operands: Mapping[str, int], config: Config) -> tuple[int, int]:
     """Elements through the lanes, or the slowest per-row unit."""
-    rows, length = operands["rows"], operands["length"]
-    beats = -(-length // config.lanes)
-    per_row = {
-        Op.SHIFTMAX_SUM: max(beats, _SUM),
-        Op.SHIFTMAX: beats,
-        Op.MOMENTS: max(beats, _ROOT),
-        Op.LAYER_NORM: beats,
-        Op.SHIFT_GELU: max(length, _GELU_ROW),
-        Op.ADD: length,
-        Op.ADD_MAX: length,
-    }[op]
-    return rows * per_row + _OVERHEAD[op], 0
+    per_row = max(row.beats(operands["length"], config.lanes), row.row_cycles)
+    return operands["rows"] * per_row + row.overhead, 0

@@ -15,10 +15,13 @@ from hw.spec.config import Config
 from hw.spec.isa import Kind, Op, Region
 from hw.spec.memory import param_words
 from hw.spec.model import Model, Node
+from hw.spec.vector import row_of
+from hw.spec.vector_ops import ADDEND_BITS
 
 __all__ = ["Pattern", "Tasks"]
 
-_MOST_GAIN = (1 << 18, 1 << 10)  # int8 times less than 2^18, int16 times less than 2^10, rounded: within 27 bits
+# int8 times less than 2^18, int16 times less than 2^10, rounded, do not saturate an addition's operand
+_MOST_GAIN = tuple(1 << ADDEND_BITS - 1 - bits for bits in (8, 16))
 _MAX_RUN = 1 << 12  # words of a LOAD or STORE run: the operand's width
 
 
@@ -264,12 +267,21 @@ class Tasks:
     def _check_gain(node: Node, factors: Mapping[str, int], wide: tuple[int, int, int]) -> None:
         for suffix, most in (("", _MOST_GAIN[wide[0]]), ("_identity", _MOST_GAIN[wide[1]])):
             if factors[f"mult{suffix}"] >> factors[f"shift{suffix}"] >= most:
-                raise CompileError(f"{node.name} scales an operand by {most} or more, beyond the adder's 27 bits")
+                raise CompileError(
+                    f"{node.name} scales an operand by {most} or more, beyond the adder's {ADDEND_BITS} bits"
+                )
 
     def _vector(
         self, op: Op, operands: dict[str, int], node: Node, reads: tuple[Access, ...], writes: tuple[Access, ...]
     ) -> Task:
-        return Task(op, operands, *vector_cost(op, operands, self.config), node.name, reads, writes)
+        row = row_of(op)
+        assert row is not None
+        if row.unit not in self.config.vector:
+            raise CompileError(
+                f"model {self._model.name} needs the unit {row.unit} (node {node.name}), and this configuration has "
+                f"{', '.join(self.config.vector)}"
+            )
+        return Task(op, operands, *vector_cost(row, operands, self.config), node.name, reads, writes)
 
     def _dyadic(self, node: Node, suffix: str = "") -> dict[str, int]:
         """The node's one factor. Raises CompileError if it has several, or a negative one."""

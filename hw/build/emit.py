@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from hw.spec import isa, link, regs
+from hw.spec import isa, link, regs, vector
 from hw.spec.config import Config
 from hw.spec.isa import OPERANDS, WAITED, Engine, Fault, Field, Kind, Op, Region
 from hw.spec.operators import OPERATORS, Operator
@@ -75,6 +75,9 @@ def _instruction(op: Op) -> str:
     engine = isa.engine_of(op)
     who = f"executed by {engine.name}" if engine is not None else "executed by the sequencer"
     text = f"\n## {op.name} ({op.value})\n\n{_sentence(who)}."
+    row = vector.row_of(op)
+    if row is not None:
+        text = f"{text[:-1]}; illegal where Config.vector lacks `{row.unit}`.\n\n{row.doc}"
     if not OPERANDS[op]:
         return text + " No operands.\n"
     rows = (
@@ -91,7 +94,8 @@ def isa_manual() -> str:
         f"# Instructions\n\n<!-- {_SOURCE} -->\n\n"
         f"An instruction has {isa.INSTRUCTION_BITS} bits, little-endian. It starts when each engine named below has\n"
         "retired at least as many instructions, since the program or the last SYNC began, as its `wait` field says.\n"
-        "Unused bits are zero. docs/architecture.md says what the instructions do.\n\n"
+        "Unused bits are zero. docs/architecture.md says what the instructions do, docs/numerics.md what ShiftExp and\n"
+        "ShiftGELU's sigma are.\n\n"
         + _table(("bits", "field"), head)
         + "\nRegions: " + ", ".join(f"{region.value} {region.name}" for region in Region)
         + ". Kinds: " + ", ".join(f"{kind.value} {kind.name}" for kind in Kind) + ".\n"

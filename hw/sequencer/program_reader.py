@@ -26,6 +26,8 @@ class ProgramReader(wiring.Component):
         Bits of an AXI beat, a divisor of 256.
     burst : int
         Most instructions of a burst.
+    ops : collection of Op
+        Legal opcodes.
     bus_id : int
         AXI id of its reads.
 
@@ -37,7 +39,8 @@ class ProgramReader(wiring.Component):
     ``at_halt``, ``at_sync`` or else ``fault`` says. ``idle``: no burst is outstanding.
     """
 
-    def __init__(self, *, word_bits, burst, bus_id=0):
+    def __init__(self, *, word_bits, burst, ops=tuple(isa.Op), bus_id=0):
+        self.ops = ops
         self.word_bits, self.burst, self.bus_id = word_bits, burst, bus_id
         self.beats = isa.INSTRUCTION_BITS // word_bits
         super().__init__({
@@ -148,7 +151,7 @@ class ProgramReader(wiring.Component):
     def _kinds(self):
         """What each opcode is for: an engine's number or one of the three stops."""
         kinds = [_ILLEGAL] * (1 << isa.OPCODE_BITS)
-        for op in isa.Op:
+        for op in self.ops:
             engine = isa.engine_of(op)
             kinds[op] = engine if engine is not None else {isa.Op.HALT: _HALT, isa.Op.SYNC: _SYNC}[op]
         return Array(kinds)

@@ -40,6 +40,8 @@ class Sequencer(wiring.Component):
         for a burst.
     burst : int
         Most instructions of a burst, a power of two.
+    ops : collection of Op
+        Legal opcodes.
     patience : int
         Logarithm of the cycles without progress that make a deadlock.
 
@@ -52,8 +54,9 @@ class Sequencer(wiring.Component):
     ``blocked``: engine e has an instruction that waits for others. ``halt``, ``clear``: to all engines.
     """
 
-    def __init__(self, *, word_bits, queue_depth, burst, patience=16):
+    def __init__(self, *, word_bits, queue_depth, burst, ops=tuple(isa.Op), patience=16):
         self.word_bits, self.queue_depth, self.burst, self.patience = word_bits, queue_depth, burst, patience
+        self.ops = ops
         super().__init__({
             "start": In(1),
             "reset": In(1),
@@ -78,7 +81,7 @@ class Sequencer(wiring.Component):
 
     def elaborate(self, _platform):
         m = Module()
-        m.submodules.reader = self._reader = ProgramReader(word_bits=self.word_bits, burst=self.burst)
+        m.submodules.reader = self._reader = ProgramReader(word_bits=self.word_bits, burst=self.burst, ops=self.ops)
         m.submodules.queue = self._queue = InstructionQueue(
             engines=len(isa.Engine), depth=self.queue_depth, word_bits=self.word_bits, burst=self.burst
         )

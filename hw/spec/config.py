@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from hw.spec import vector
+from hw.spec.vector_ops import UNITS
+
 __all__ = ["ARRAY_MAPPINGS", "Config", "ConfigError", "override", "parse_settings"]
 
 ARRAY_MAPPINGS = ("dsp48", "ecp5", "portable")
@@ -42,6 +45,7 @@ class Config:
     stat_banks: int = 4  # row-statistics vectors (Shiftmax, I-LayerNorm), `tokens` entries each
     max_row: int = 4096  # longest VECTOR row, elements
     burst_beats: int = 16  # longest AXI burst
+    vector: tuple[str, ...] = UNITS  # units of the VECTOR engine; the opcodes of others are illegal
     array: str = "dsp48"  # multipliers: "dsp48" (two products per DSP48E1), "ecp5" (one per MULT18X18D), "portable"
 
     def __post_init__(self) -> None:
@@ -72,6 +76,11 @@ class Config:
             raise ConfigError(f"banks x bank_words must be at most 65536 words, not {self.scratch_words}")
         if self.stream_words < 4 * self.cols:
             raise ConfigError(f"stream_words must hold four tiles ({4 * self.cols}), not {self.stream_words}")
+        known = vector.unit_names()
+        strange = [name for name in self.vector if name not in known]
+        if strange or not self.vector:
+            raise ConfigError(f"vector must list units of {', '.join(known)}, not {', '.join(strange) or 'none'}")
+        object.__setattr__(self, "vector", tuple(name for name in known if name in self.vector))
         if self.array not in ARRAY_MAPPINGS:
             raise ConfigError(f"array must be one of {', '.join(ARRAY_MAPPINGS)}, not {self.array!r}")
 
@@ -107,7 +116,7 @@ class Config:
         """32 bits that change with the config, the ISA or the register map."""
         from hw.spec import isa, regs
 
-        text = json.dumps([asdict(self), isa.describe(), regs.describe()], sort_keys=True)
+        text = json.dumps([asdict(self), isa.describe(self.vector), regs.describe()], sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
 
@@ -125,13 +134,17 @@ def parse_settings(texts: Iterable[str]) -> dict[str, str]:
 def override(config: Config, settings: dict[str, str]) -> Config:
     """`config` with ``key=value`` texts applied.
 
-    Raises ConfigError for an unknown key, a value that is not a number, or an impossible result.
+    A value that is a list has its items between commas. Raises ConfigError for an unknown key, a value that is not a
+    number, or an impossible result.
     """
     known: dict[str, Any] = asdict(config)
     changes: dict[str, Any] = {}
     for key, text in settings.items():
         if key not in known:
             raise ConfigError(f"unknown config key {key!r}; known keys: {', '.join(known)}")
+        if isinstance(known[key], tuple):
+            changes[key] = tuple(text.split(",")) if text else ()
+            continue
         try:
             changes[key] = text if isinstance(known[key], str) else int(text, 0)
         except ValueError:

@@ -10,12 +10,15 @@ before an earlier one has retired, so a dependency inside one engine is a thresh
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from amaranth.hdl import unsigned
 from amaranth.lib import data
+
+from hw.spec import vector, vector_ops
+from hw.spec.opcodes import OPCODE_BITS, OPERAND_BITS, OPERANDS, Field, Op, add_opcode
 
 __all__ = [
     "INSTRUCTION_BITS", "INSTRUCTION_BYTES", "OPCODE_BITS", "OPERANDS", "OPERAND_BITS", "WAITED", "WAIT_BITS", "Engine",
@@ -25,9 +28,7 @@ __all__ = [
 
 INSTRUCTION_BITS = 256
 INSTRUCTION_BYTES = INSTRUCTION_BITS // 8
-OPCODE_BITS = 5
 WAIT_BITS = 16
-OPERAND_BITS = 187
 
 
 class Engine(enum.IntEnum):
@@ -41,24 +42,6 @@ class Engine(enum.IntEnum):
 
 
 WAITED = (Engine.LOAD, Engine.MATMUL, Engine.VECTOR, Engine.STORE)  # FETCH is ordered by the stream itself
-
-
-class Op(enum.IntEnum):
-    """Opcodes. Every value not listed is illegal; all-zero memory is illegal on purpose."""
-
-    HALT = 1
-    SYNC = 2
-    FETCH = 4
-    LOAD = 5
-    STORE = 6
-    MATMUL = 8
-    SHIFTMAX_SUM = 16
-    SHIFTMAX = 17
-    MOMENTS = 18
-    LAYER_NORM = 19
-    SHIFT_GELU = 20
-    ADD = 21
-    ADD_MAX = 22
 
 
 class Region(enum.IntEnum):
@@ -92,42 +75,6 @@ class Fault(enum.IntEnum):
     DEADLOCK = 8  # nothing can go on: a threshold or a stream word that never comes
 
 
-@dataclass(frozen=True)
-class Field:
-    """One operand. A `count` is stored minus one, so that zero cannot be written."""
-
-    name: str
-    bits: int
-    doc: str
-    count: bool = False
-
-
-_SOURCE = (
-    Field("source", 16, "scratchpad word of row 0"),
-    Field("source_row", 12, "words from one row to the next"),
-)
-_DEST = (
-    Field("dest", 16, "scratchpad word of row 0 of the result"),
-    Field("dest_row", 12, "words from one result row to the next"),
-)
-_SHAPE = (
-    Field("rows", 8, "rows processed, at most Config.tokens", count=True),
-    Field("length", 12, "elements in a row, at most Config.max_row", count=True),
-)
-_ROW_MAX = (Field("row_max", 4, "row-maximum bank"),)
-_STATS = (Field("stats", 4, "row-statistics bank"),)
-_OWN_MAX = (Field("own_max", 1, "row maxima are those of the statistics bank (ADD_MAX), not of row_max"),)
-_I0 = (Field("i0", 10, "I0 of ShiftExp: ceil(1/scale), 1..1023"),)
-_DYADIC = (
-    Field("mult", 32, "mantissa m, 0..2^31"),
-    Field("shift", 6, "exponent e of m/2^e"),
-)
-_IDENTITY = (
-    Field("identity", 16, "scratchpad word of row 0 of the identity operand"),
-    Field("identity_row", 12, "words from one identity row to the next"),
-    Field("mult_identity", 32, "mantissa of the identity operand"),
-    Field("shift_identity", 6, "exponent of the identity operand"),
-)
 _TRANSFER = (
     Field("region", 2, "memory region"),
     Field("offset", 28, "first memory word, relative to the region"),
@@ -141,60 +88,40 @@ _TRANSFER = (
     Field("offset2", 20, "memory words from one group to the next"),
     Field("scratch2", 16, "scratchpad words from one group to the next"),
 )
+_FETCH = (
+    Field("region", 2, "memory region"),
+    Field("offset", 28, "first memory word, relative to the region"),
+    Field("words", 24, "consecutive words appended to the weight stream", count=True),
+)
+_MATMUL = (
+    Field("source", 16, "scratchpad word of token 0, pass 0"),
+    Field("source_row", 12, "words from one token to the next"),
+    Field("source_plane", 16, "words from the high byte plane to the low one, with two_planes"),
+    Field("rows", 8, "tokens, at most Config.tokens", count=True, limit="tokens"),
+    Field("passes", 9, "words of a token: reduction depth / Config.rows", count=True),
+    Field("outputs", 13, "output channels written; the last tile may be partial", count=True),
+    Field("two_planes", 1, "activations are 16 bit: signed high plane x 256 + unsigned low plane"),
+    Field("dest", 21, "scratchpad byte of token 0, output 0"),
+    Field("dest_row", 16, "bytes from one token to the next"),
+    Field("dest_col", 16, "bytes from one output to the next, with transpose (int8 only)"),
+    Field("kind", 2, "element type of the result: 0 int8, 1 int16, 2 int32 raw"),
+    Field("transpose", 1, "write each output to dest + token*dest_row + output*dest_col"),
+    Field("per_channel", 1, "bias, mult and shift of each output come first in the weight stream"),
+    Field("mult", 32, "mantissa m, 0..2^31"),
+    Field("shift", 6, "exponent e of m/2^e"),
+    Field("track_max", 1, "keep the maximum of each token's results in row_max"),
+    Field("row_max", 4, "row-maximum bank", limit="row_max_banks"),
+)
 
-OPERANDS: dict[Op, tuple[Field, ...]] = {
-    Op.HALT: (),
-    Op.SYNC: (),
-    Op.FETCH: (
-        Field("region", 2, "memory region"),
-        Field("offset", 28, "first memory word, relative to the region"),
-        Field("words", 24, "consecutive words appended to the weight stream", count=True),
-    ),
-    Op.LOAD: _TRANSFER,
-    Op.STORE: _TRANSFER,
-    Op.MATMUL: (
-        Field("source", 16, "scratchpad word of token 0, pass 0"),
-        Field("source_row", 12, "words from one token to the next"),
-        Field("source_plane", 16, "words from the high byte plane to the low one, with two_planes"),
-        Field("rows", 8, "tokens, at most Config.tokens", count=True),
-        Field("passes", 9, "words of a token: reduction depth / Config.rows", count=True),
-        Field("outputs", 13, "output channels written; the last tile may be partial", count=True),
-        Field("two_planes", 1, "activations are 16 bit: signed high plane x 256 + unsigned low plane"),
-        Field("dest", 21, "scratchpad byte of token 0, output 0"),
-        Field("dest_row", 16, "bytes from one token to the next"),
-        Field("dest_col", 16, "bytes from one output to the next, with transpose (int8 only)"),
-        Field("kind", 2, "element type of the result: 0 int8, 1 int16, 2 int32 raw"),
-        Field("transpose", 1, "write each output to dest + token*dest_row + output*dest_col"),
-        Field("per_channel", 1, "bias, mult and shift of each output come first in the weight stream"),
-        *_DYADIC,
-        Field("track_max", 1, "keep the maximum of each token's results in row_max"),
-        *_ROW_MAX,
-    ),
-    Op.SHIFTMAX_SUM: (
-        *_SOURCE, *_SHAPE, *_I0, *_ROW_MAX, *_STATS, *_OWN_MAX,
-        Field("start", 22, "what the sum of each row begins with: I0 for every element that is masked"),
-    ),
-    Op.SHIFTMAX: (
-        *_SOURCE, *_DEST, *_SHAPE, *_I0, *_ROW_MAX, *_STATS, *_OWN_MAX,
-        Field("wide", 1, "1: 16-bit probabilities in two byte planes; 0: 8-bit"),
-        Field("dest_plane", 16, "words from the high byte plane to the low one"),
-    ),
-    Op.MOMENTS: (*_SOURCE, *_SHAPE, *_STATS, Field("wide_source", 1, "1: int16 elements; 0: int8")),
-    Op.LAYER_NORM: (
-        *_SOURCE, *_DEST, *_SHAPE, *_STATS,
-        Field("wide_source", 1, "1: int16 elements; 0: int8"),
-        Field("wide_dest", 1, "1: int16 results; 0: int8"),
-        Field("params", 16, "scratchpad word of the first channel's norm parameters"),
-    ),
-    Op.SHIFT_GELU: (*_SOURCE, *_DEST, *_SHAPE, *_I0, *_ROW_MAX, *_DYADIC),
-    Op.ADD: (
-        *_SOURCE, *_DEST, *_SHAPE, *_DYADIC, *_IDENTITY,
-        Field("wide_source", 1, "1: int16 elements; 0: int8"),
-        Field("wide_identity", 1, "1: int16 elements; 0: int8"),
-        Field("wide_dest", 1, "1: int16 results; 0: int8"),
-    ),
-    Op.ADD_MAX: (*_SOURCE, *_DEST, *_SHAPE, *_DYADIC, *_IDENTITY, *_STATS),  # where ADD has them: fewer gates
-}  # fmt: skip
+for _name, _number, _operands in (
+    ("HALT", 1, ()),
+    ("SYNC", 2, ()),
+    ("FETCH", 4, _FETCH),
+    ("LOAD", 5, _TRANSFER),
+    ("STORE", 6, _TRANSFER),
+    ("MATMUL", 8, _MATMUL),
+):
+    add_opcode(_name, _number, _operands)
 
 _ENGINES = {Op.FETCH: Engine.FETCH, Op.LOAD: Engine.LOAD, Op.STORE: Engine.STORE, Op.MATMUL: Engine.MATMUL}
 
@@ -254,7 +181,7 @@ def _fit(what: str, value: int, bits: int, offset: int = 0) -> int:
 
 
 def decode(code: bytes) -> Instruction:
-    """The instruction in 32 bytes. Raises ValueError for an illegal opcode."""
+    """The instruction in 32 bytes. Raises ValueError for an opcode that no machine has."""
     word = int.from_bytes(code, "little")
     number = word & ((1 << OPCODE_BITS) - 1)
     try:
@@ -271,10 +198,11 @@ def decode(code: bytes) -> Instruction:
     return Instruction(op, operands, {engine: count for engine, count in waits.items() if count})
 
 
-def describe() -> list[Any]:
-    """Everything a fingerprint must change with."""
+def describe(units: Collection[str] = vector_ops.UNITS) -> list[Any]:
+    """Everything a fingerprint must change with, where those VECTOR units are built."""
+    ops = vector.opcodes(units)
     return [
         INSTRUCTION_BITS, OPCODE_BITS, WAIT_BITS,
-        [[op.name, int(op), [[f.name, f.bits, f.count] for f in fields]] for op, fields in OPERANDS.items()],
+        [[op.name, int(op), [[f.name, f.bits, f.count] for f in OPERANDS[op]]] for op in ops],
         [[e.name, int(e)] for kind in (Engine, Region, Kind, Fault) for e in kind],
     ]  # fmt: skip

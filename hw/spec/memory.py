@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from hw.spec import arith
 from hw.spec.config import Config
 
 __all__ = [
-    "PARAM_BYTES", "align", "channel_params", "norm_params", "pack_stream", "param_words",
+    "BIAS_BITS", "MULT_BITS", "PARAM_BYTES", "align", "channel_params", "norm_params", "pack_stream", "param_words",
     "read_channel_params", "read_norm_params", "stream_words", "tiles",
 ]  # fmt: skip
 
 PARAM_BYTES = 16  # one output channel's parameters, in the weight stream or in a norm table
+BIAS_BITS, MULT_BITS = 34, 33  # of a norm parameter entry, signed
 
 
 def align(value: int, unit: int) -> int:
@@ -92,10 +94,10 @@ def norm_params(
 def read_norm_params(
     entries: NDArray[np.uint8],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Inverse of `norm_params`."""
+    """Inverse of `norm_params`, and of any other bytes what the device takes them for: bits beyond are ignored."""
     return (
-        _get(entries, 0, 5, signed=True),
-        _get(entries, 5, 5, signed=True),
+        arith.wrap(_get(entries, 0, 5, signed=True), BIAS_BITS),
+        arith.wrap(_get(entries, 5, 5, signed=True), MULT_BITS),
         _get(entries, 10, 1, signed=False) & 63,
     )
 

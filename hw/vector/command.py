@@ -5,82 +5,109 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hw.spec.isa import OPCODE_BITS, OPERAND_BITS, OPERANDS, Engine, Op, engine_of, layout
+from hw.spec.isa import OPCODE_BITS, OPERAND_BITS, layout
+from hw.spec.vector import Second, rows
+from hw.spec.vector_ops import UNITS
 
-__all__ = ["COMMAND", "VectorCommand"]
+__all__ = ["FLAGS", "VectorCommand", "command_layout", "flag"]
 
-COMMAND = data.StructLayout({
-    "shiftmax_sum": 1, "shiftmax": 1, "moments": 1, "layer_norm": 1, "shift_gelu": 1, "add": 1, "add_max": 1,
-    "source": 16, "source_row": 12, "dest": 16, "dest_row": 12, "dest_plane": 16, "rows": 8, "length": 12,
-    "i0": 10, "row_max": 4, "stats": 4, "mult": 32, "shift": 6,
-    "other": 16, "other_row": 12, "mult_other": 32, "shift_other": 6,
-    "wide_source": 1, "wide_other": 1, "wide_dest": 1, "planes": 1, "own_max": 1,
-})  # fmt: skip
+FLAGS = {
+    "single": lambda row: row.single,
+    "grouped": lambda row: row.grouped,
+    "identity": lambda row: row.second is Second.IDENTITY,
+    "parameters": lambda row: row.second is Second.PARAMETERS,
+    "padded": lambda row: row.padded,
+    "adds": lambda row: row.adds,
+}
+"""What the table says of an opcode, as a bit of the command."""
 
-# Operand name in the instruction set -> field above, where they differ.
-_RENAMED = {
-    "wide": "planes", "params": "other", "identity": "other", "identity_row": "other_row",
-    "mult_identity": "mult_other", "shift_identity": "shift_other", "wide_identity": "wide_other", "start": "mult",
-}  # fmt: skip
+
+def flag(row):
+    """The command's bit that is high for the opcode of `row`."""
+    return f"is_{row.name.lower()}"
+
+
+def command_layout(table):
+    """A bit per opcode of the rows `table`, `FLAGS`, and the operands by their slots.
+
+    The slots of the machine's own opcodes are always there, so that the engine need not ask; they are constant where
+    no opcode of `table` has them.
+    """
+    slots = {}
+    own = [row for row in rows() if row.unit in UNITS]
+    for row in (*own, *table):
+        for field in row.operands:
+            slots[field.slot] = max(field.bits, slots.get(field.slot, 0))
+    return data.StructLayout({**{flag(row): 1 for row in table}, **dict.fromkeys(FLAGS, 1), **slots})
 
 
 class VectorCommand(wiring.Component):
     """Holds one instruction and says whether this engine can execute it.
 
     In the cycle after ``load``, ``command`` has the operands and ``illegal`` is valid. Counts stay minus one. One of
-    the opcode bits is high, of ADD_MAX ``add`` too; ``wide_*``, ``planes`` and ``own_max`` are low where the opcode has
-    none; other fields that the opcode does not have keep old values.
+    the opcodes' bits is high; operands of one bit are low where the opcode has none, others keep old values then.
 
     Parameters
     ----------
+    table : sequence of VectorOp
+        The opcodes that are built; no other comes.
     tokens, max_row, row_max_banks, stat_banks : int
         Limits of rows, length and bank numbers; powers of two.
 
     Members
     -------
     load : In(1), op, operands : In
-    command : Out(COMMAND)
+    command : Out(command_layout)
     illegal : Out(1)
-        More rows or elements than built, a bank that is not there, or I0 = 0.
+        More rows or elements than built, a bank that is not there, or 0 where that has no meaning (I0).
     """
 
-    def __init__(self, *, tokens, max_row, row_max_banks, stat_banks):
-        self.tokens = tokens
-        self.max_row = max_row
-        self.row_max_banks = row_max_banks
-        self.stat_banks = stat_banks
+    def __init__(self, *, table, tokens, max_row, row_max_banks, stat_banks):
+        self.table = table
+        self.limits = {
+            "tokens": tokens, "max_row": max_row, "row_max_banks": row_max_banks, "stat_banks": stat_banks,
+        }  # fmt: skip
         super().__init__({
             "load": In(1),
             "op": In(OPCODE_BITS),
             "operands": In(OPERAND_BITS),
-            "command": Out(COMMAND),
+            "command": Out(command_layout(table)),
             "illegal": Out(1),
         })
 
     def elaborate(self, _platform):
         m = Module()
-        held = Signal(COMMAND, reset_less=True)
+        held = Signal.like(self.command, reset_less=True)
         m.d.comb += self.command.eq(held)
-        ops = [op for op in Op if engine_of(op) is Engine.VECTOR]
-        flags = ("wide_source", "wide_other", "wide_dest", "planes", "own_max")
         with m.If(self.load):
-            m.d.sync += [held[name].eq(0) for name in (*flags, *(op.name.lower() for op in ops))]
+            m.d.sync += [held[name].eq(0) for name, field in held.shape() if field.width == 1]
             with m.Switch(self.op):
-                for op in ops:
-                    with m.Case(op):
-                        view = data.View(layout(op), self.operands[: layout(op).size])
-                        m.d.sync += held[op.name.lower()].eq(1)
-                        if op is Op.ADD_MAX:
-                            m.d.sync += held.add.eq(1)
-                        for field in OPERANDS[op]:
-                            m.d.sync += held[_RENAMED.get(field.name, field.name)].eq(view[field.name])
-
-        uses_row_max = held.shiftmax_sum | held.shiftmax | held.shift_gelu
-        uses_stats = held.shiftmax_sum | held.shiftmax | held.moments | held.layer_norm | held.add_max
-        m.d.comb += self.illegal.eq(
-            held.rows[exact_log2(self.tokens) :].any()
-            | held.length[exact_log2(self.max_row) :].any()
-            | (uses_row_max & (held.row_max[exact_log2(self.row_max_banks) :].any() | (held.i0 == 0)))
-            | (uses_stats & held.stats[exact_log2(self.stat_banks) :].any())
-        )
+                for row in self.table:
+                    with m.Case(row.number):
+                        view = data.View(layout(row.op), self.operands[: layout(row.op).size])
+                        m.d.sync += held[flag(row)].eq(1)
+                        m.d.sync += [held[name].eq(1) for name, says in FLAGS.items() if says(row)]
+                        m.d.sync += [held[field.slot].eq(view[field.name]) for field in row.operands]
+        m.d.comb += self.illegal.eq(self._illegal(held))
         return m
+
+    def _illegal(self, held):
+        """Every operand that has a limit or must not be zero, where an opcode has it."""
+        checked = {}  # (slot, limit, nonzero) -> rows that have it so
+        for row in self.table:
+            for field in row.operands:
+                if field.limit or field.nonzero:
+                    checked.setdefault((field.slot, field.limit, field.nonzero), []).append(row)
+        illegal = 0
+        for (slot, limit, nonzero), having in checked.items():
+            value = held[slot]
+            wrong = value[exact_log2(self.limits[limit]) :].any() if limit else 0
+            if nonzero:
+                wrong |= value == 0
+            used = 1
+            if len(having) < len(self.table):
+                used = 0
+                for row in having:
+                    used |= held[flag(row)]
+            illegal |= used & wrong
+        return illegal

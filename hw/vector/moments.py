@@ -1,22 +1,21 @@
 """First pass of I-LayerNorm: mean and factor of each row."""
 
 from amaranth import *
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import wiring
 from amaranth.utils import ceil_log2
 
 from hw.spec.timing import Timing
 from hw.units.divider import Divider
-from hw.units.ports import lanes_of
 from hw.units.square_root import FACTOR_BITS, SquareRoot
 from hw.vector.row_join import RowJoin
+from hw.vector.row_unit import RowUnit
 
 __all__ = ["Moments"]
 
 X_BITS = 16
 
 
-class Moments(wiring.Component):
+class Moments(RowUnit):
     """Computes :func:`arith.moments` of each row, `lanes` elements per cycle, in one pass.
 
     Mean and V = sum (x - mean)**2 do not mind an offset of x, so everything is computed on u = x + 2**15 >= 0. With
@@ -43,25 +42,21 @@ class Moments(wiring.Component):
     """
 
     def __init__(self, *, lanes, max_row=4096, bits_per_cycle=2):
-        if lanes < 1 or not 1 <= max_row <= 4096:
-            raise ValueError(f"lanes must be positive and max_row 1..4096, not {lanes} and {max_row}")
-        self.lanes = lanes
-        self.max_row = max_row
+        if not 1 <= max_row <= 4096:
+            raise ValueError(f"max_row must be 1..4096, not {max_row}")
+        super().__init__(
+            lanes=lanes,
+            x=signed(X_BITS),
+            timing=self.timing(max_row=max_row, bits_per_cycle=bits_per_cycle),
+            rows={"length": 13},
+            statistics={"mean": signed(16), "factor": FACTOR_BITS},
+        )
         row_bits = ceil_log2(max_row)
         self._sum_bits = X_BITS + row_bits
         self._value_bits = self._square_bits(max_row)
         self._root = SquareRoot(value_bits=self._value_bits, bits_per_cycle=bits_per_cycle)
         self._divider = Divider(dividend_bits=self._sum_bits, divisor_bits=row_bits + 1, quotient_bits=X_BITS)
-        timing = self.timing(max_row=max_row, bits_per_cycle=bits_per_cycle)
-        self.latency, self.row_cycles = timing.latency, timing.interval
-        row = data.StructLayout({"length": 13})
-        element = data.StructLayout({"x": lanes_of(lanes, signed(X_BITS)), "mask": lanes, "last": 1})
-        self._join = RowJoin(row=row, element=element)
-        super().__init__({
-            "rows": In(stream.Signature(row)),
-            "i": In(stream.Signature(element)),
-            "o": Out(stream.Signature(data.StructLayout({"mean": signed(16), "factor": FACTOR_BITS}))),
-        })
+        self._join = RowJoin(row=self.rows.p.shape(), element=self.i.p.shape())
 
     @staticmethod
     def _square_bits(max_row):

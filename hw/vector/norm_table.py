@@ -5,12 +5,12 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.spec.memory import BIAS_BITS, MULT_BITS
 from hw.units.ports import lanes_of
 
-__all__ = ["BIAS_BITS", "DYADIC", "NormTable"]
+__all__ = ["DYADIC", "NormTable"]
 
-BIAS_BITS = 34
-DYADIC = data.StructLayout({"mult": signed(33), "shift": unsigned(6)})
+DYADIC = data.StructLayout({"mult": signed(MULT_BITS), "shift": unsigned(6)})
 
 
 class NormTable(wiring.Component):
@@ -101,7 +101,7 @@ class NormTable(wiring.Component):
         for lane in range(lanes):
             here = entry_end & (channel[:lane_bits] == lane)
             bias = Cat(entry[:BIAS_BITS]).as_signed()
-            factor = Cat(entry[40:73], entry[80:86])
+            factor = Cat(entry[40 : 40 + MULT_BITS], entry[80:86])
             for name, value, index, port in (
                 ("bias", bias, self.bias_index, self.bias[lane]),
                 ("factor", factor, self.factor_index, self.factors[lane].as_value()),

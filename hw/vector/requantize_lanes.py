@@ -4,6 +4,7 @@ from amaranth.hdl import Module, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.spec.vector_ops import ADDEND_BITS
 from hw.units.ports import lanes_of
 from hw.units.requantizer import Requantizer
 from hw.vector.packer import result_layout
@@ -13,9 +14,9 @@ __all__ = ["RequantizeLanes"]
 
 VALUE_BITS, MULT_BITS, SHIFT_BITS = 35, 33, 6  # of I-LayerNorm, the widest user
 
-# A requantized value saturates here. The sum of two is then right after the clamp to int16, provided that not both
-# saturate; x * m/2^e of an int16 x does not while m/2^e < 2^11.
-RESULT_BITS = 27
+# A requantized value saturates here: its clamp to int16 is right, and so is the clamp of the sum of two, provided that
+# not both saturate; x * m/2^e of an int16 x does not while m/2^e < 2^11.
+RESULT_BITS = ADDEND_BITS
 
 
 class RequantizeLanes(wiring.Component):
@@ -26,7 +27,9 @@ class RequantizeLanes(wiring.Component):
     Parameters
     ----------
     lanes : int
-        Results of a beat. There are at least two values, for ``add``.
+        Results of a beat.
+    adds : bool
+        There are at least two values, for ``add``.
 
     Members
     -------
@@ -38,9 +41,9 @@ class RequantizeLanes(wiring.Component):
 
     latency = Requantizer.latency + ResultClamp.latency
 
-    def __init__(self, *, lanes):
+    def __init__(self, *, lanes, adds=True):
         self.lanes = lanes
-        values = max(2, lanes)
+        values = max(2, lanes) if adds else lanes
         self._ends = data.StructLayout({"mask": lanes, "last": 1})
         self._units = [
             Requantizer(
@@ -70,7 +73,7 @@ class RequantizeLanes(wiring.Component):
     def elaborate(self, _platform):
         m = Module()
         beat = self.i.payload
-        m.submodules.clamp = clamp = ResultClamp(bits=RESULT_BITS, lanes=self.lanes)
+        m.submodules.clamp = clamp = ResultClamp(bits=RESULT_BITS, lanes=self.lanes, values=len(self._units))
         for lane, unit in enumerate(self._units):
             m.submodules[f"unit{lane}"] = unit
             m.d.comb += [

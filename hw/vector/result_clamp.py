@@ -19,8 +19,8 @@ class ResultClamp(wiring.Component):
     ----------
     bits : int
         Bits of a value, signed; more than 16.
-    lanes : int
-        Results of a beat. Values come in at least two lanes, of which ``add`` uses both.
+    lanes, values : int
+        Results of a beat, and values that they come from: with ``add`` at least two.
 
     Members
     -------
@@ -31,14 +31,15 @@ class ResultClamp(wiring.Component):
 
     latency = 2
 
-    def __init__(self, *, bits, lanes):
+    def __init__(self, *, bits, lanes, values):
         self.bits = bits
         self.lanes = lanes
-        values = data.StructLayout({"value": lanes_of(max(2, lanes), signed(bits)), "mask": lanes, "last": 1})
+        self.values = values
+        beat = data.StructLayout({"value": lanes_of(values, signed(bits)), "mask": lanes, "last": 1})
         super().__init__({
             "wide": In(1),
             "add": In(1),
-            "i": In(stream.Signature(values)),
+            "i": In(stream.Signature(beat)),
             "o": Out(stream.Signature(result_layout(lanes=lanes))),
         })
 
@@ -62,7 +63,7 @@ class ResultClamp(wiring.Component):
             ]
             value = self.i.payload.value
             for lane, total in enumerate(sums):
-                other = Mux(self.add, value[1], 0) if lane == 0 else 0
+                other = Mux(self.add, value[1], 0) if lane == 0 and self.values > 1 else 0
                 m.d.sync += [total.eq(value[lane] + other), out.x[lane].eq(self._clamp(m, lane, total))]
         return m
 

@@ -5,9 +5,11 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-__all__ = ["STATISTICS", "RowStatistics"]
+__all__ = ["KNOWN", "STATISTICS", "WRITTEN", "RowStatistics"]
 
 STATISTICS = data.StructLayout({"mean": signed(17), "factor": unsigned(25)})  # of I-LayerNorm; Shiftmax: factor only
+KNOWN = data.StructLayout({"row_max": signed(8), **STATISTICS.members})
+WRITTEN = data.StructLayout({"valid": 1, "mean": 1, "factor": 1, "value": STATISTICS})
 
 
 class RowStatistics(wiring.Component):
@@ -30,8 +32,8 @@ class RowStatistics(wiring.Component):
         Stable from ``start`` on.
     row_max_address : Out, row_max_data : In(signed(8))
         Address bank*tokens + row.
-    o : Out(stream of {"row_max", "factor"})
-    write : In({"valid", "mean", "factor", "value"})
+    o : Out(stream of KNOWN)
+    write : In(WRITTEN)
         Statistics of the next row: the mean, the factor or both of them.
     done : Out(1)
         The last row's statistics are being written.
@@ -54,8 +56,8 @@ class RowStatistics(wiring.Component):
             "row_max_address": Out(exact_log2(row_max_banks * tokens)),
             "row_max_data": In(signed(8)),
             "own_max": In(1),
-            "o": Out(stream.Signature(data.StructLayout({"row_max": signed(8), "factor": 25}))),
-            "write": In(data.StructLayout({"valid": 1, "mean": 1, "factor": 1, "value": STATISTICS})),
+            "o": Out(stream.Signature(KNOWN)),
+            "write": In(WRITTEN),
             "done": Out(1),
             "lookup": In(1),
             "row": In(8),
@@ -77,6 +79,7 @@ class RowStatistics(wiring.Component):
             self.found.mean.eq(mean_read.data),
             self.found.factor.eq(factor_read.data),
             self.o.payload.row_max.eq(Mux(self.own_max, mean_read.data[:8].as_signed(), self.row_max_data)),
+            self.o.payload.mean.eq(mean_read.data),
             self.o.payload.factor.eq(factor_read.data),
         ]
         for read in (mean_read, factor_read):

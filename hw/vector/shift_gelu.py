@@ -3,13 +3,13 @@
 from itertools import pairwise
 
 from amaranth import *
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import data, wiring
 
 from hw.spec.timing import Timing
 from hw.units.reciprocal import Reciprocal
 from hw.vector.gelu_max_exp import GeluMaxExp
 from hw.vector.row_join import RowJoin
+from hw.vector.row_unit import RowUnit
 from hw.vector.shift_exp import ShiftExp
 
 __all__ = ["ShiftGelu"]
@@ -20,23 +20,32 @@ FACTOR_BITS = 30  # both exponentials are at least i0 >= 1, so the divisor is at
 LOW_BITS = 17  # of the factor, in the first of two products
 
 
-class ShiftGelu(wiring.Component):
+class ShiftGelu(RowUnit):
     """Computes :func:`arith.shift_gelu` of rows whose maximum is known, one element per cycle.
 
     sigma = (E*F) >> 24 is (mantissa*F) >> (2 + q), by the argument of `Shiftmax`; F is the reciprocal of
     E + EM, saturated. A row's EM is computed from when the first element of the row before has reached its sum:
-    rows of at least ``row_cycles`` elements follow each other without a gap. Results leave ``latency`` cycles after
-    their elements enter; a stalled output stalls the pipe.
+    rows of at least ``row_cycles`` elements follow each other without a gap, unless a maximum is negative. Results
+    leave ``latency`` cycles after their elements enter; a stalled output stalls the pipe.
 
     Members
     -------
     rows : {"row_max", "i0"}
         Taken ahead of the row, as soon as the previous row's is in use.
-    i : {"x", "last"}
-    o : {"y", "last"}
+    i : {"x", "mask", "last"}
+    o : {"x": x * sigma, "mask", "last"}
     """
 
-    def __init__(self):
+    def __init__(self, *, lanes=1, max_row=4096):
+        if lanes != 1:
+            raise ValueError(f"ShiftGelu takes one element per cycle, not {lanes}")
+        super().__init__(
+            lanes=1,
+            x=signed(8),
+            timing=self.timing(max_row=max_row),
+            rows={"row_max": signed(8), "i0": 10},
+            results=signed(18),
+        )
         self._max_exp = GeluMaxExp()
         self._join = RowJoin(
             row=data.StructLayout({"row_max": signed(8), "i0": 10}),
@@ -45,17 +54,10 @@ class ShiftGelu(wiring.Component):
         self._exp = ShiftExp(terms=TERMS, tag=self._join.i.p.shape())
         self._side = data.StructLayout({"mantissa": 11, "q": 5, "x": signed(8), "last": 1})
         self._reciprocal = Reciprocal(tag=self._side)
-        self.row_cycles = self.timing().interval + GeluMaxExp.latency - GeluMaxExp.positive
-        self.latency = self.timing().latency
-        super().__init__({
-            "rows": In(stream.Signature(data.StructLayout({"row_max": signed(8), "i0": 10}))),
-            "i": In(stream.Signature(data.StructLayout({"x": signed(8), "last": 1}))),
-            "o": Out(stream.Signature(data.StructLayout({"y": signed(18), "last": 1}))),
-        })
 
     @staticmethod
-    def timing():
-        """Of rows whose maximum is not negative; see ``row_cycles`` for the longest."""
+    def timing(**_sizes):
+        """Of rows whose maximum is not negative; others may take longer, see `GeluMaxExp`."""
         exp = ShiftExp.timing(terms=TERMS).latency
         return Timing(
             latency=exp + 4 + Reciprocal.timing().latency + 7,
@@ -85,7 +87,7 @@ class ShiftGelu(wiring.Component):
             join.rows.p.row_max.eq(row.p.row_max),
             join.rows.p.i0.eq(row.p.i0),
             join.i.valid.eq(self.i.valid),
-            join.i.p.x.eq(self.i.p.x),
+            join.i.p.x.eq(self.i.p.x[0]),
             join.i.p.first.eq(first),
             join.i.p.last.eq(self.i.p.last),
             self.i.ready.eq(join.i.ready),
@@ -163,7 +165,8 @@ class ShiftGelu(wiring.Component):
             step.eq(self.o.ready | ~self.o.valid),
             reciprocal.ready.eq(step),
             self.o.valid.eq(valid[-1]),
-            self.o.p.y.eq(y[1]),
+            self.o.p.x[0].eq(y[1]),
+            self.o.p.mask.eq(1),
             self.o.p.last.eq(sides[-1].last),
         ]
         with m.If(step):

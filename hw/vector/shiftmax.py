@@ -1,12 +1,12 @@
 """Second pass of Shiftmax: probabilities."""
 
 from amaranth import *
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import data, wiring
 
 from hw.spec.timing import Timing
-from hw.units.ports import lanes_of
+from hw.spec.vector_ops import FACTOR_BITS
 from hw.vector.row_join import RowJoin
+from hw.vector.row_unit import RowUnit
 from hw.vector.shift_exp import ShiftExp
 
 __all__ = ["Shiftmax"]
@@ -14,7 +14,7 @@ __all__ = ["Shiftmax"]
 TERMS = 15
 
 
-class Shiftmax(wiring.Component):
+class Shiftmax(RowUnit):
     """Computes :func:`arith.shiftmax_apply`, `lanes` elements per cycle: P = (E*F) >> 16 when wide, >> 24 otherwise.
 
     E = (mantissa << (15 - q)) >> 1 is never formed. P = (mantissa*F) >> (2 + q), or >> (10 + q): while q <= 14 the
@@ -28,30 +28,26 @@ class Shiftmax(wiring.Component):
     Members
     -------
     rows : {"row_max", "i0", "factor", "wide"}
-        Taken with the first elements of the row. The factor is the row's own, so that P fits.
+        Taken with the first elements of the row. With the row's own factor P fits, otherwise its low bits are right.
     i : {"x", "mask", "last"}
-    o : {"p", "mask", "last"}
+    o : {"x": P, "mask", "last"}
         Zero where the mask is.
     """
 
-    def __init__(self, *, lanes):
-        if lanes < 1:
-            raise ValueError(f"lanes must be positive, not {lanes}")
-        self.lanes = lanes
-        self._side = data.StructLayout({"factor": 16, "wide": 1, "mask": lanes, "last": 1})
+    def __init__(self, *, lanes, max_row=4096):
+        super().__init__(
+            lanes=lanes,
+            x=signed(8),
+            timing=self.timing(max_row=max_row),
+            rows={"row_max": signed(8), "i0": 10, "factor": FACTOR_BITS, "wide": 1},
+            results=16,
+        )
+        self._side = data.StructLayout({"factor": FACTOR_BITS, "wide": 1, "mask": lanes, "last": 1})
         self._exps = [ShiftExp(terms=TERMS, tag=self._side if lane == 0 else None) for lane in range(lanes)]
-        self.latency = self.timing().latency
-        row = data.StructLayout({"row_max": signed(8), "i0": 10, "factor": 16, "wide": 1})
-        element = data.StructLayout({"x": lanes_of(lanes, signed(8)), "mask": lanes, "last": 1})
-        self._join = RowJoin(row=row, element=element)
-        super().__init__({
-            "rows": In(stream.Signature(row)),
-            "i": In(stream.Signature(element)),
-            "o": Out(stream.Signature(data.StructLayout({"p": lanes_of(lanes, 16), "mask": lanes, "last": 1}))),
-        })
+        self._join = RowJoin(row=self.rows.p.shape(), element=self.i.p.shape())
 
     @staticmethod
-    def timing():
+    def timing(**_sizes):
         """The exponential; product, two shifts, mask."""
         return Timing(latency=ShiftExp.timing(terms=TERMS).latency + 5)
 
@@ -89,7 +85,7 @@ class Shiftmax(wiring.Component):
                     coarse.eq(product[1] >> (Mux(sides[2].wide, 2, 10) + Cat(Const(0, 2), q[2][2:]))),
                     p.eq(Mux(sides[3].mask[lane], coarse >> q[3][:2], 0)),
                 ]
-            m.d.comb += [self.o.p.p[lane].eq(p), exp.o.ready.eq(step)]
+            m.d.comb += [self.o.p.x[lane].eq(p), exp.o.ready.eq(step)]
 
         return m
 

@@ -1,13 +1,13 @@
 """First pass of Shiftmax: the factor of each row."""
 
 from amaranth import *
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import data, wiring
 
 from hw.spec.timing import Timing
+from hw.spec.vector_ops import FACTOR_BITS
 from hw.units.divider import Divider
-from hw.units.ports import lanes_of
 from hw.vector.row_join import RowJoin
+from hw.vector.row_unit import RowUnit
 from hw.vector.shift_exp import ShiftExp
 
 __all__ = ["ShiftmaxSum"]
@@ -15,55 +15,49 @@ __all__ = ["ShiftmaxSum"]
 TERMS = 15
 EXP_BITS = TERMS + 10  # E <= i0 << 15
 TOTAL_BITS = 31
-FACTOR_BITS = 16
 START_BITS = 22  # 4095 masked elements of I0 <= 1023
 
 
-class ShiftmaxSum(wiring.Component):
+class ShiftmaxSum(RowUnit):
     """Computes :func:`arith.shiftmax_sum` of each row, `lanes` elements per cycle; its sum begins with ``start``.
 
     A row's division runs while the next row streams in; a row that ends within ``row_cycles`` of the one before waits
     for it. The factor is offered ``latency`` cycles after the row's last elements entered. Saturation of the total
-    is a flag that ORs into it. A row holds at least one element equal to its maximum: hence 16 bits of factor.
+    is a flag that ORs into it. A row with an element equal to its maximum has a factor of 16 bits; of any other the
+    factor saturates there, for then every subtraction of the division succeeds.
 
     Parameters
     ----------
     lanes : int
     max_row : int
-        Elements of the longest row; any total of them is exact, for what exceeds 31 bits saturates.
+        Elements of the longest row, at most 4096; any total of them is exact, for what exceeds 31 bits saturates.
 
     Members
     -------
-    start : In(22)
-        The same for all rows that are under way.
+    operands : {"start"}
     rows : {"row_max", "i0"}
         Taken with the first elements of the row.
     i : {"x", "mask", "last"}
         Elements without a one in the mask do not count.
-    o : factor
+    o : {"factor"}
     """
 
     def __init__(self, *, lanes, max_row=4096):
-        if lanes < 1:
-            raise ValueError(f"lanes must be positive, not {lanes}")
-        self.lanes = lanes
-        self.max_row = max_row
+        super().__init__(
+            lanes=lanes,
+            x=signed(8),
+            timing=self.timing(max_row=max_row),
+            rows={"row_max": signed(8), "i0": 10},
+            operands={"start": START_BITS},
+            statistics={"factor": FACTOR_BITS},
+        )
         tags = [data.StructLayout({"mask": 1, "last": 1})] + [data.StructLayout({"mask": 1})] * (lanes - 1)
         self._exps = [ShiftExp(terms=TERMS, tag=tag) for tag in tags]
         self._divider = Divider(dividend_bits=TOTAL_BITS, divisor_bits=TOTAL_BITS, quotient_bits=FACTOR_BITS)
-        self.latency, self.row_cycles = self.timing().latency, self.timing().interval
-        row = data.StructLayout({"row_max": signed(8), "i0": 10})
-        element = data.StructLayout({"x": lanes_of(lanes, signed(8)), "mask": lanes, "last": 1})
-        self._join = RowJoin(row=row, element=element)
-        super().__init__({
-            "start": In(START_BITS),
-            "rows": In(stream.Signature(row)),
-            "i": In(stream.Signature(element)),
-            "o": Out(stream.Signature(unsigned(FACTOR_BITS))),
-        })
+        self._join = RowJoin(row=self.rows.p.shape(), element=self.i.p.shape())
 
     @staticmethod
-    def timing():
+    def timing(**_sizes):
         """Exponential, sum and total of the last elements, then the division, which the next row's waits for."""
         division = Divider.timing(quotient_bits=FACTOR_BITS)
         latency = ShiftExp.timing(terms=TERMS).latency + 3 + division.latency
@@ -87,7 +81,7 @@ class ShiftmaxSum(wiring.Component):
         total = Signal(TOTAL_BITS, reset_less=True)
         over = Signal(reset_less=True)
         begin = Signal(init=1)  # the next beat is the first of its row
-        old = Mux(begin, self.start, total)
+        old = Mux(begin, self.operands.start, total)
         sum_ = Signal(TOTAL_BITS + 1)
         m.d.comb += [sum_.eq(beat[:TOTAL_BITS] + old), step.eq(~valid[2] | divider.i.ready)]
 
@@ -113,7 +107,7 @@ class ShiftmaxSum(wiring.Component):
             divider.i.p.divisor.eq(total | over.replicate(TOTAL_BITS)),
             divider.o.ready.eq(self.o.ready),
             self.o.valid.eq(divider.o.valid),
-            self.o.p.eq(divider.o.p.quotient),
+            self.o.p.factor.eq(divider.o.p.quotient),
         ]
 
         return m

@@ -5,8 +5,9 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.spec.vector import Second
 from hw.units.ports import ScratchRead
-from hw.vector.command import COMMAND
+from hw.vector.command import command_layout
 from hw.vector.read_queues import ReadQueues
 from hw.vector.row_reader import RowReader
 from hw.vector.unpacker import Unpacker, beat_layout
@@ -17,9 +18,9 @@ QUEUE_SLACK = 6  # words a read queue holds beyond those under way
 
 
 class VectorSource(wiring.Component):
-    """Reads and unpacks the source and, for ADD, the identity operand; for LAYER_NORM, reads the norm table.
+    """Reads and unpacks the source and the identity operand, of opcodes that have one; reads the norm table of others.
 
-    Rate: `lanes` elements per cycle of the source, one with SHIFT_GELU and ADD. The first beat comes
+    Rate: `lanes` elements per cycle of the source, one where the opcode says so. The first beat comes
     ``scratch_latency`` + 5 cycles after ``start`` when every read is granted at once.
 
     Parameters
@@ -27,31 +28,35 @@ class VectorSource(wiring.Component):
     rows : int
         Bytes of a word.
     lanes : int
+    table : sequence of VectorOp
+        The opcodes that are built; second operands that none of them has are not read.
     scratch_words, scratch_latency : int
 
     Members
     -------
-    start : In(1), command : In(COMMAND)
+    start : In(1), command : In(command_layout)
         The command is stable from ``start`` on.
     o, identity : Out(stream of beats)
     table : Out(stream of words)
     row, advance : Out
         See Unpacker, of ``o``.
     groups_m1 : Out(12)
-        Groups that the tensor is processed in, minus one: LAYER_NORM's are the words of a row.
+        Groups that the tensor is processed in, minus one: with ``grouped`` the words of a row.
     port : Out(ScratchRead)
     halt : In(1), outside : Out(1)
         No reads; an address is beyond the scratchpad.
     """
 
-    def __init__(self, *, rows, lanes, scratch_words, scratch_latency):
+    def __init__(self, *, rows, lanes, table, scratch_words, scratch_latency):
         self.rows = rows
         self.lanes = lanes
+        self.identities = any(row.second is Second.IDENTITY for row in table)
+        self.parameters = any(row.second is Second.PARAMETERS for row in table)
         self.scratch_words = scratch_words
         self.scratch_latency = scratch_latency
         super().__init__({
             "start": In(1),
-            "command": In(COMMAND),
+            "command": In(command_layout(table)),
             "o": Out(stream.Signature(beat_layout(rows=rows, lanes=lanes))),
             "identity": Out(stream.Signature(beat_layout(rows=rows, lanes=1))),
             "table": Out(stream.Signature(8 * rows)),
@@ -67,7 +72,6 @@ class VectorSource(wiring.Component):
         m = Module()
         command = self.command
         m.submodules.reader = reader = RowReader()
-        m.submodules.other_reader = other_reader = RowReader()
         m.submodules.queues = queues = ReadQueues(
             word_bits=8 * self.rows,
             depth=self.scratch_latency + QUEUE_SLACK,
@@ -75,57 +79,71 @@ class VectorSource(wiring.Component):
             scratch_latency=self.scratch_latency,
         )
         m.submodules.unpacker = unpacker = Unpacker(rows=self.rows, lanes=self.lanes)
-        m.submodules.identity_unpacker = identity_unpacker = Unpacker(rows=self.rows, lanes=1)
 
         words_m1 = self._words(m, "words_m1", command.wide_source)
-        identity_words_m1 = self._words(m, "identity_words_m1", command.wide_other)
-        entries_m1 = Cat(1, command.length) if self.rows < 16 else command.length  # an entry has 16 bytes
         m.d.comb += [
-            self.groups_m1.eq(Mux(command.layer_norm, words_m1, 0)),
+            self.groups_m1.eq(Mux(command.grouped, words_m1, 0)),
             reader.start.eq(self.start),
             reader.walk.base.eq(command.source),
             reader.walk.stride.eq(command.source_row),
-            reader.walk.words_m1.eq(Mux(command.layer_norm, 0, words_m1)),
+            reader.walk.words_m1.eq(Mux(command.grouped, 0, words_m1)),
             reader.walk.rows_m1.eq(command.rows),
             reader.walk.groups_m1.eq(self.groups_m1),
-            other_reader.start.eq(self.start & (command.add | command.layer_norm)),
-            other_reader.walk.base.eq(command.other),
-            other_reader.walk.stride.eq(command.other_row),
-            other_reader.walk.words_m1.eq(Mux(command.add, identity_words_m1, entries_m1)),
-            other_reader.walk.rows_m1.eq(Mux(command.add, command.rows, 0)),
             queues.halt.eq(self.halt),
             self.outside.eq(queues.outside),
-        ]
-        wiring.connect(m, reader.o, queues.addresses)
-        wiring.connect(m, other_reader.o, queues.other_addresses)
-        wiring.connect(m, queues.port, wiring.flipped(self.port))
-
-        for unit, wide in ((unpacker, command.wide_source), (identity_unpacker, command.wide_other)):
-            m.d.comb += [
-                unit.start.eq(self.start),
-                unit.wide.eq(wide),
-                unit.length_m1.eq(command.length),
-                unit.rows_m1.eq(command.rows),
-            ]
-        m.d.comb += [
-            unpacker.single.eq(command.shift_gelu | command.add),
-            unpacker.grouped.eq(command.layer_norm),
-            identity_unpacker.single.eq(1),
-        ]
-        other = queues.other_words
-        m.d.comb += [
-            self.table.payload.eq(other.payload),
-            self.table.valid.eq(other.valid & command.layer_norm),
-            identity_unpacker.i.payload.eq(other.payload),
-            identity_unpacker.i.valid.eq(other.valid & command.add),
-            other.ready.eq(Mux(command.layer_norm, self.table.ready, identity_unpacker.i.ready)),
+            unpacker.single.eq(command.single),
+            unpacker.grouped.eq(command.grouped),
             self.row.eq(unpacker.row),
             self.advance.eq(unpacker.advance),
         ]
+        self._shape(m, unpacker, command.wide_source)
+        wiring.connect(m, reader.o, queues.addresses)
+        wiring.connect(m, queues.port, wiring.flipped(self.port))
         wiring.connect(m, queues.words, unpacker.i)
         wiring.connect(m, unpacker.o, wiring.flipped(self.o))
-        wiring.connect(m, identity_unpacker.o, wiring.flipped(self.identity))
+        if self.identities or self.parameters:
+            self._second(m, queues)
         return m
+
+    def _shape(self, m, unpacker, wide):
+        m.d.comb += [
+            unpacker.start.eq(self.start),
+            unpacker.wide.eq(wide),
+            unpacker.length_m1.eq(self.command.length),
+            unpacker.rows_m1.eq(self.command.rows),
+        ]
+
+    def _second(self, m, queues):
+        """The second operand: rows of elements, one per beat, or the norm table's words."""
+        command = self.command
+        m.submodules.other_reader = reader = RowReader()
+        identity_words_m1 = self._words(m, "identity_words_m1", command.wide_other)
+        entries_m1 = Cat(1, command.length) if self.rows < 16 else command.length  # an entry has 16 bytes
+        other = queues.other_words
+        m.d.comb += [
+            reader.start.eq(self.start & (command.identity | command.parameters)),
+            reader.walk.base.eq(command.other),
+            reader.walk.stride.eq(command.other_row),
+            reader.walk.words_m1.eq(Mux(command.identity, identity_words_m1, entries_m1)),
+            reader.walk.rows_m1.eq(Mux(command.identity, command.rows, 0)),
+        ]
+        wiring.connect(m, reader.o, queues.other_addresses)
+        identity_ready = 0
+        if self.identities:
+            m.submodules.identity_unpacker = unpacker = Unpacker(rows=self.rows, lanes=1)
+            self._shape(m, unpacker, command.wide_other)
+            m.d.comb += [
+                unpacker.single.eq(1),
+                unpacker.i.payload.eq(other.payload),
+                unpacker.i.valid.eq(other.valid & command.identity),
+            ]
+            wiring.connect(m, unpacker.o, wiring.flipped(self.identity))
+            identity_ready = unpacker.i.ready
+        m.d.comb += [
+            self.table.payload.eq(other.payload),
+            self.table.valid.eq(other.valid & command.parameters),
+            other.ready.eq(Mux(command.parameters, self.table.ready, identity_ready)),
+        ]
 
     def _words(self, m, name, wide):
         """Words of a row, minus one."""

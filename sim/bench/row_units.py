@@ -130,7 +130,7 @@ async def shift_gelu(dut):
     rows.append([-128, -90, -77])
     factors = [16, 1023, 2, 15, 255, 1]
     heads = [pack((max(row), 8), (i0, 10)) for row, i0 in zip(rows, factors, strict=True)]
-    words = [pack((x, 8), (k == len(row) - 1, 1)) for row in rows for k, x in enumerate(row)]
+    words = [pack((x, 8), (1, 1), (k == len(row) - 1, 1)) for row in rows for k, x in enumerate(row)]
     got = [unpack(word, -18, 1)[0] for word in await Bench(dut).run({"rows": heads, "i": words}, len(words))]
     assert got == [y for row, i0 in zip(rows, factors, strict=True) for y in arith.shift_gelu(row, i0).tolist()]
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from hw.spec.config import Config
 from hw.spec.isa import INSTRUCTION_BYTES, Engine, Instruction, Op, Region, decode, engine_of
+from hw.spec.vector import row_of
 from sim.cycles.matmul import Matmul
 from sim.cycles.memory import Bus, MemoryModel
 from sim.cycles.scratch import vector_share
@@ -29,10 +30,12 @@ class Vector:
         self.busy = 0
 
     def start(self, now: int, instruction: Instruction) -> None:
-        end = now + 1 + self._timing.cycles(instruction.op, instruction.operands)
-        self.busy += self._timing.busy(instruction.op, instruction.operands)
+        row, operands = row_of(instruction.op), instruction.operands
+        assert row is not None
+        end = now + 1 + self._timing.cycles(row, operands)
+        self.busy += self._timing.busy(row, operands)
         self.ready = end
-        share = vector_share(self._machine.config, instruction.op, instruction.operands)
+        share = vector_share(self._machine.config, row, operands)
         self._machine.matmul.conflicts.add(now, end, share)
         self._machine.retire(Engine.VECTOR, end)
 

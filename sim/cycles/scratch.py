@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from hw.spec.config import Config
-from hw.spec.isa import Op
 from hw.spec.memory import param_words
+from hw.spec.vector import Second, VectorOp
 
 __all__ = ["Conflicts", "Share", "matmul_share", "store_share", "vector_share"]
 
@@ -29,12 +29,12 @@ def _rows(o: Mapping[str, int], name: str, wide: int, config: Config) -> tuple[i
     return o[name], (o["rows"] - 1) * o[f"{name}_row"] + words, o["rows"] * words
 
 
-def vector_share(config: Config, op: Op, o: Mapping[str, int]) -> Share:
+def vector_share(config: Config, row: VectorOp, o: Mapping[str, int]) -> Share:
     """What a VECTOR instruction reads."""
     parts = [_rows(o, "source", o.get("wide_source", 0), config)]
-    if op in (Op.ADD, Op.ADD_MAX):
+    if row.second is Second.IDENTITY:
         parts.append(_rows(o, "identity", o.get("wide_identity", 0), config))
-    if op is Op.LAYER_NORM:
+    if row.second is Second.PARAMETERS:
         words = o["length"] * param_words(config)
         parts.append((o["params"], words, words))
     return _spread(config, parts)

@@ -55,14 +55,14 @@ class _Writer:
         self.machine.execute(bare, self.counts[engine])
         waits = self._waits(engine)
         self.counts[engine] += 1
-        for space, addresses, write in self.machine.accesses:
+        for space, addresses, write, _ in self.machine.accesses:
             last = self.last.setdefault((space, engine, write), np.zeros(self.sizes[space], np.int32))
             last[addresses.ravel()] = self.counts[engine]
         self.code.append(encode(op, waits, **operands))
 
     def _waits(self, engine):
         waits = dict.fromkeys(WAITED, 0)
-        for space, addresses, write in self.machine.accesses:
+        for space, addresses, write, _ in self.machine.accesses:
             for other in WAITED:
                 for former in (True, False):
                     if not (write or former) or (space, other, former) not in self.last:

@@ -1,7 +1,8 @@
 import pytest
 
-from hw.spec.isa import OPCODE_BITS, OPERANDS, WAIT_BITS, WAITED, Op, encode
-from hw.vector.command import VectorCommand
+from hw.spec.isa import OPCODE_BITS, WAIT_BITS, WAITED, Op, encode
+from hw.spec.vector import built, row_of, rows
+from hw.vector.command import FLAGS, VectorCommand, command_layout, flag
 from tests.support.streams import simulate
 
 SHAPE = {"rows": 16, "length": 64}
@@ -14,16 +15,11 @@ FULL = {
     Op.ADD: SHAPE | {"identity": 44, "identity_row": 3, "mult_identity": 5, "shift_identity": 6, "wide_identity": 1},
     Op.ADD_MAX: SHAPE | {"identity": 44, "identity_row": 3, "mult_identity": 5, "shift_identity": 6, "stats": 3},
 }
-FIELDS = {
-    "wide": "planes", "params": "other", "identity": "other", "identity_row": "other_row",
-    "mult_identity": "mult_other", "shift_identity": "shift_other", "wide_identity": "wide_other",
-    "start": "mult",
-}  # fmt: skip
 
 
-def load(cases):
+def load(cases, table=None):
     """[(command fields, illegal)] of each (op, operands) loaded in turn."""
-    dut = VectorCommand(tokens=16, max_row=64, row_max_banks=2, stat_banks=4)
+    dut = VectorCommand(table=table or rows(), tokens=16, max_row=64, row_max_banks=2, stat_banks=4)
     seen = []
 
     async def testbench(ctx):
@@ -41,18 +37,27 @@ def load(cases):
     return seen
 
 
-def test_every_operand_reaches_its_field():
+def test_every_operand_reaches_its_slot():
+    assert set(FULL) == {row.op for row in rows()}
+    bits = [name for name, field in command_layout(rows()) if field.width == 1]
     for (op, operands), (command, illegal) in zip(FULL.items(), load(FULL.items()), strict=True):
         assert not illegal
-        opcodes = ("shiftmax_sum", "shiftmax", "moments", "layer_norm", "shift_gelu", "add", "add_max")
-        expected = ["add", "add_max"] if op is Op.ADD_MAX else [op.name.lower()]
-        assert [name for name in opcodes if command[name]] == expected
-        for field in OPERANDS[op]:
+        row = row_of(op)
+        assert [name for name in command if name.startswith("is_") and command[name]] == [flag(row)]
+        assert {name for name in FLAGS if command[name]} == {name for name, says in FLAGS.items() if says(row)}
+        for field in row.operands:
             value = operands.get(field.name, 1 if field.count else 0) - field.count
-            assert command[FIELDS.get(field.name, field.name)] == value, (op, field.name)
-        names = {FIELDS.get(field.name, field.name) for field in OPERANDS[op]}
-        assert all(command[flag] == 0 for flag in ("wide_source", "wide_other", "wide_dest", "planes", "own_max")
-                   if flag not in names)  # fmt: skip
+            assert command[field.slot] == value, (op, field.name)
+        slots = {field.slot for field in row.operands}
+        assert not any(command[name] for name in bits if name not in {flag(row), *FLAGS, *slots})
+
+
+def test_slots_of_what_is_not_built_are_there():
+    table = built(("shift_gelu",))
+    ((command, illegal),) = load([(Op.SHIFT_GELU, FULL[Op.SHIFT_GELU])], table)
+    assert not illegal
+    assert [name for name in command if name.startswith("is_")] == ["is_shift_gelu"]
+    assert set(command) >= {"other", "other_row", "wide_other", "stats", "planes"}
 
 
 @pytest.mark.parametrize(("op", "change"), [

@@ -76,7 +76,9 @@ def test_latency():
     assert [b - a for a, b in pairwise(cycles)] == [dut.row_cycles] * 4
 
 
-@pytest.mark.parametrize(("lanes", "max_row"), [(0, 64), (2, 0), (2, 4097)])
-def test_refuses_impossible_sizes(lanes, max_row):
-    with pytest.raises(ValueError, match=rf"lanes must be positive and max_row 1\.\.4096, not {lanes} and {max_row}"):
-        Moments(lanes=lanes, max_row=max_row)
+@pytest.mark.parametrize("max_row", [0, 4097])
+def test_refuses_impossible_sizes(max_row):
+    with pytest.raises(ValueError, match=rf"max_row must be 1\.\.4096, not {max_row}"):
+        Moments(lanes=2, max_row=max_row)
+    with pytest.raises(ValueError, match="lanes must be positive, not 0"):
+        Moments(lanes=0)

@@ -20,7 +20,7 @@ def test_clamps_like_the_law(lanes, wide, add, pressure):
         for _ in range(150)
     ]  # fmt: skip
     items += [{"value": [a, b], "mask": 1, "last": 0} for a in edges for b in edges]
-    dut = ResultClamp(bits=27, lanes=lanes)
+    dut = ResultClamp(bits=27, lanes=lanes, values=max(2, lanes))
     results, cycles = run_stream(dut, items, pressure=pressure, constants={"wide": wide, "add": add})
     for item, result in zip(items, results, strict=True):
         values = item["value"][:lanes]

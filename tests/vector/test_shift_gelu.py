@@ -15,10 +15,10 @@ GOLDEN = sorted((Path(__file__).parents[1] / "data" / "units").glob("gelu_*.npz"
 
 def run(dut, rows, factors, **kwargs):
     heads = [{"row_max": int(max(row)), "i0": int(i0)} for row, i0 in zip(rows, factors, strict=True)]
-    items = [{"x": int(x), "last": int(k == len(row) - 1)} for row in rows for k, x in enumerate(row)]
+    items = [{"x": [int(x)], "mask": 1, "last": int(k == len(row) - 1)} for row in rows for k, x in enumerate(row)]
     got, cycles = run_streams(dut, {"rows": heads, "i": items}, {"o": len(items)}, **kwargs)
-    assert [y["last"] for y in got["o"]] == [x["last"] for x in items]
-    found = iter(y["y"] for y in got["o"])
+    assert [(y["mask"], y["last"]) for y in got["o"]] == [(1, x["last"]) for x in items]
+    found = iter(y["x"][0] for y in got["o"])
     return [[next(found) for _ in row] for row in rows], cycles["o"]
 
 

@@ -21,14 +21,14 @@ def run(lanes, rows, factors, bits, **kwargs):
     for row, i0, width in zip(rows, factors, bits, strict=True):
         top = int(max(row))
         factor = int(arith.shiftmax_sum(row, top, i0))
-        heads.append({"row_max": top, "i0": int(i0), "factor": factor, "wide": width == 16})
+        heads.append({"row_max": top, "i0": int(i0), "factor": factor, "wide": int(width == 16)})
     got, cycles = run_streams(dut, {"rows": heads, "i": items}, {"o": len(items)}, **kwargs)
     found, row = [], []
     for item, beat in zip(items, got["o"], strict=True):
         assert (beat["mask"], beat["last"]) == (item["mask"], item["last"])
         used = item["mask"].bit_count()
-        row += beat["p"][:used]
-        assert not any(beat["p"][used:])
+        row += beat["x"][:used]
+        assert not any(beat["x"][used:])
         if item["last"]:
             found.append(row)
             row = []

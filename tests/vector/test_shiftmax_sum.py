@@ -17,9 +17,9 @@ GOLDEN = sorted((Path(__file__).parents[1] / "data" / "units").glob("softmax_*.n
 
 def run(dut, rows, factors, start=0, **kwargs):
     heads = [{"row_max": int(max(row)), "i0": int(i0)} for row, i0 in zip(rows, factors, strict=True)]
-    kwargs["constants"] = {"start": start}
+    kwargs["constants"] = {"operands": {"start": start}}
     got, cycles = run_streams(dut, {"rows": heads, "i": beats(rows, dut.lanes)}, {"o": len(rows)}, **kwargs)
-    return got["o"], cycles["o"]
+    return [item["factor"] for item in got["o"]], cycles["o"]
 
 
 def law(rows, factors, start=0):

@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""Normalize against arith.normalize."""
+"""LayerNorm against arith.normalize."""
 
 import random
 
@@ -8,8 +8,10 @@ import pytest
 from amaranth.hdl import unsigned
 
 from hw.spec import arith
-from hw.vector.normalize import Normalize
+from hw.vector.layer_norm import LayerNorm
 from tests.support.streams import PRESSURES, run_stream
+
+ENDS = {"mask": 1, "last": 1}
 
 
 def law(item):
@@ -25,7 +27,7 @@ def random_item(rng, lanes):
     mean = rng.randint(-32768, 32767)
     x = [max(-32768, min(32767, mean + rng.choice([-reach, reach, rng.randint(-reach, reach)]))) for _ in range(lanes)]
     bias = [rng.choice([-(1 << 33), (1 << 33) - 1, rng.randint(-(1 << 33), (1 << 33) - 1)]) for _ in range(lanes)]
-    return {"x": x, "mean": mean, "factor": factor, "bias": bias}
+    return {**ENDS, "x": x, "mean": mean, "factor": factor, "bias": bias}
 
 
 @pytest.mark.parametrize("pressure", PRESSURES)
@@ -34,8 +36,8 @@ def test_equals_law(lanes, pressure):
     rng = random.Random(lanes)
     items = [random_item(rng, lanes) for _ in range(300)]
     tagged = [{**x, "tag": k} for k, x in enumerate(items)]
-    got, _ = run_stream(Normalize(lanes=lanes, tag=unsigned(9)), tagged, pressure=pressure)
-    assert got == [{"z": law(x), "tag": k} for k, x in enumerate(items)]
+    got, _ = run_stream(LayerNorm(lanes=lanes, tag=unsigned(9)), tagged, pressure=pressure)
+    assert got == [{**ENDS, "x": law(x), "tag": k} for k, x in enumerate(items)]
 
 
 def test_the_split_product_is_the_product():
@@ -45,13 +47,13 @@ def test_the_split_product_is_the_product():
 
 
 def test_latency():
-    dut = Normalize(lanes=2)
-    item = {"x": [5, 6], "mean": 1, "factor": 77, "bias": [3, 4]}
+    dut = LayerNorm(lanes=2)
+    item = {**ENDS, "x": [5, 6], "mean": 1, "factor": 77, "bias": [3, 4]}
     got, cycles = run_stream(dut, [item] * 2)
     assert cycles == [dut.latency, dut.latency + 1]
-    assert got == [{"z": law(item)}] * 2
+    assert got == [{**ENDS, "x": law(item)}] * 2
 
 
 def test_refuses_no_lanes():
     with pytest.raises(ValueError, match="lanes must be positive, not 0"):
-        Normalize(lanes=0)
+        LayerNorm(lanes=0)

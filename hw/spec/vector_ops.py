@@ -1,0 +1,169 @@
+"""The VECTOR opcodes of this machine: operands, laws on arrays, and what the engine needs to know of each.
+
+The laws say what the device does with every legal instruction, also where those of `hw.spec.arith` do not apply: for
+rows without an element at their maximum, statistics of other rows, operands that saturate. Where they do apply, as in
+every compiled program, both are the same.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hw.spec import arith
+from hw.spec.opcodes import Field
+from hw.spec.vector import Array, Given, Outcome, Second, VectorOp, register
+
+__all__ = ["ADDEND_BITS", "FACTOR_BITS", "NORMALIZED_BITS", "UNITS"]
+
+FACTOR_BITS = 16  # of Shiftmax; see `_shiftmax_sum`
+NORMALIZED_BITS = 35  # of LAYER_NORM before it is requantized; exact with the row's own statistics
+ADDEND_BITS = 27  # what a requantized operand of an addition saturates to
+_EXP_BITS = 9  # n of ShiftExp: -p, at most 367 for d from -255 to 0
+
+_SOURCE = (
+    Field("source", 16, "scratchpad word of row 0"),
+    Field("source_row", 12, "words from one row to the next"),
+)
+_DEST = (
+    Field("dest", 16, "scratchpad word of row 0 of the result"),
+    Field("dest_row", 12, "words from one result row to the next"),
+)
+_SHAPE = (
+    Field("rows", 8, "rows processed, at most Config.tokens", count=True, limit="tokens"),
+    Field("length", 12, "elements in a row, at most Config.max_row", count=True, limit="max_row"),
+)
+_ROW_MAX = (Field("row_max", 4, "row-maximum bank", limit="row_max_banks"),)
+_STATS = (Field("stats", 4, "row-statistics bank", limit="stat_banks"),)
+_OWN_MAX = (Field("own_max", 1, "row maxima are those of the statistics bank (ADD_MAX), not of row_max"),)
+_I0 = (Field("i0", 10, "I0 of ShiftExp: ceil(1/scale), 1..1023", nonzero=True),)
+_DYADIC = (
+    Field("mult", 32, "mantissa m, 0..2^31"),
+    Field("shift", 6, "exponent e of m/2^e"),
+)
+_IDENTITY = (
+    Field("identity", 16, "scratchpad word of row 0 of the identity operand", slot="other"),
+    Field("identity_row", 12, "words from one identity row to the next", slot="other_row"),
+    Field("mult_identity", 32, "mantissa of the identity operand", slot="mult_other"),
+    Field("shift_identity", 6, "exponent of the identity operand", slot="shift_other"),
+)
+_WIDE_SOURCE = (Field("wide_source", 1, "1: int16 elements; 0: int8"),)
+_WIDE_IDENTITY = (Field("wide_identity", 1, "1: int16 elements; 0: int8", slot="wide_other"),)
+_WIDE_DEST = (Field("wide_dest", 1, "1: int16 results; 0: int8"),)
+
+
+def _exp(g: Given, terms: int) -> Array:
+    """ShiftExp of x less the row's maximum; n is taken modulo 512, which for x beyond the maximum is its meaning."""
+    assert g.row_max is not None
+    d, i0 = g.x - g.row_max, g.operands["i0"]
+    n = -(d + (d >> 1) - (d >> 4)) & ((1 << _EXP_BITS) - 1)
+    q = np.minimum(n // i0, terms)
+    mantissa = 2 * i0 - np.where(q == terms, 0, n - q * i0)
+    return (mantissa << (terms - q)) >> 1
+
+
+def _shiftmax_sum(g: Given) -> Outcome:
+    """The factor saturates. A row with an element at its maximum has S >= I0 * 2^15, so F < 2^16 without that."""
+    total = np.minimum(_exp(g, arith.SOFTMAX_TERMS).sum(axis=1) + g.operands["start"], arith.INT32_MAX)
+    return Outcome(factor=np.minimum(arith.reciprocal(total), (1 << FACTOR_BITS) - 1))
+
+
+def _shiftmax(g: Given) -> Outcome:
+    """The machine writes P modulo 2^8 or 2^16; with the row's own factor P fits."""
+    assert g.factor is not None
+    factor = g.factor & ((1 << FACTOR_BITS) - 1)
+    return Outcome(results=(_exp(g, arith.SOFTMAX_TERMS) * factor) >> (16 if g.operands["wide"] else 24))
+
+
+def _moments(g: Given) -> Outcome:
+    mean, factor = arith.moments(g.x)
+    return Outcome(mean=mean, factor=factor)
+
+
+def _layer_norm(g: Given) -> Outcome:
+    assert g.parameters is not None
+    assert g.mean is not None
+    assert g.factor is not None
+    bias, mult, shift = g.parameters
+    z = arith.wrap(arith.normalize(g.x, g.mean, g.factor, bias), NORMALIZED_BITS)
+    return Outcome(results=arith.requantize(z, mult, shift, 8 << g.operands["wide_dest"]))
+
+
+def _shift_gelu(g: Given) -> Outcome:
+    assert g.row_max is not None
+    exp, i0 = _exp(g, arith.GELU_TERMS), g.operands["i0"]
+    total = np.minimum(exp + arith.gelu_max_exp(g.row_max, i0), arith.INT32_MAX)
+    sigma = (exp * arith.reciprocal(total)) >> 24
+    return Outcome(results=arith.requantize(g.x * sigma, g.operands["mult"], g.operands["shift"], 8))
+
+
+def _add(g: Given) -> Outcome:
+    """Each operand saturates after its rounding, their sum once more. Without the first, `arith.requantize`."""
+    assert g.identity is not None
+    o = g.operands
+    branch = arith.saturate(arith.rounded(g.x, o["mult"], o["shift"]), ADDEND_BITS)
+    identity = arith.saturate(arith.rounded(g.identity, o["mult_identity"], o["shift_identity"]), ADDEND_BITS)
+    return Outcome(results=arith.saturate(branch + identity, 8 << o.get("wide_dest", 0)))
+
+
+def _add_max(g: Given) -> Outcome:
+    results = _add(g).results
+    assert results is not None
+    return Outcome(results=results, mean=results.max(axis=1))
+
+
+_START = Field(
+    "start", 22, "what the sum of each row begins with: I0 for every element that is masked", slot="mult"
+)  # fmt: skip
+
+register(VectorOp(
+    number=16, name="SHIFTMAX_SUM", unit="shiftmax", law=_shiftmax_sum, writes=("factor",), row_cycles=18, overhead=33,
+    operands=(*_SOURCE, *_SHAPE, *_I0, *_ROW_MAX, *_STATS, *_OWN_MAX, _START),
+    doc="Factor F = min(floor((2^31-1) / min(start + the sum of E, 2^31-1)), 65535) of each row, E as in ShiftExp with "
+        "n = 15 of x - row_max, its -p taken modulo 512. Where an element is at the maximum and none is above it, F < "
+        "2^16 without the minimum.",
+))  # fmt: skip
+register(VectorOp(
+    number=17, name="SHIFTMAX", unit="shiftmax", law=_shiftmax, reads=("factor",), padded=True, overhead=21,
+    operands=(
+        *_SOURCE, *_DEST, *_SHAPE, *_I0, *_ROW_MAX, *_STATS, *_OWN_MAX,
+        Field("wide", 1, "1: 16-bit probabilities in two byte planes; 0: 8-bit", slot="planes"),
+        Field("dest_plane", 16, "words from the high byte plane to the low one"),
+    ),
+    doc="Results P = (E*F) >> 16 modulo 2^16 with wide, else (E*F) >> 24 modulo 2^8, E as in SHIFTMAX_SUM, F the low "
+        "16 bits of the row's factor. The rest of a row's last word is written with zeros.",
+))  # fmt: skip
+register(VectorOp(
+    number=18, name="MOMENTS", unit="layer_norm", law=_moments, writes=("mean", "factor"), row_cycles=124, overhead=170,
+    operands=(*_SOURCE, *_SHAPE, *_STATS, *_WIDE_SOURCE),
+    doc="Mean and factor of I-LayerNorm of each row.",
+))  # fmt: skip
+register(VectorOp(
+    number=19, name="LAYER_NORM", unit="layer_norm", law=_layer_norm, reads=("mean", "factor"), grouped=True,
+    second=Second.PARAMETERS, requantized=True, overhead=49,
+    operands=(
+        *_SOURCE, *_DEST, *_SHAPE, *_STATS, *_WIDE_SOURCE, *_WIDE_DEST,
+        Field("params", 16, "scratchpad word of the first channel's norm parameters", slot="other"),
+    ),
+    doc="With z = (((x - mean) * factor) >> 1) + bias modulo 2^35, signed: results clamp(RNE(z * mult / 2^shift)). Of "
+        "a channel's parameters, bias is the low 34 bits of bytes 0-4, mult the low 33 bits of bytes 5-9, both signed, "
+        "shift the low 6 bits of byte 10; nothing else is looked at.",
+))  # fmt: skip
+register(VectorOp(
+    number=20, name="SHIFT_GELU", unit="shift_gelu", law=_shift_gelu, single=True, requantized=True, row_cycles=37,
+    overhead=93, operands=(*_SOURCE, *_DEST, *_SHAPE, *_I0, *_ROW_MAX, *_DYADIC),
+    doc="Results clamp(RNE(x * sigma * mult / 2^shift)), sigma of ShiftGELU with n = 23, -p of x - row_max modulo 512.",
+))  # fmt: skip
+register(VectorOp(
+    number=21, name="ADD", unit="add", law=_add, single=True, second=Second.IDENTITY, requantized=True, adds=True,
+    overhead=29,
+    operands=(*_SOURCE, *_DEST, *_SHAPE, *_DYADIC, *_IDENTITY, *_WIDE_SOURCE, *_WIDE_IDENTITY, *_WIDE_DEST),
+    doc="Results clamp(a + b), a = RNE(x * mult / 2^shift) and b, of the identity operand, saturated to 27 bits.",
+))  # fmt: skip
+register(VectorOp(  # operands where ADD has them: fewer gates
+    number=22, name="ADD_MAX", unit="add", law=_add_max, single=True, second=Second.IDENTITY, requantized=True,
+    adds=True, writes=("mean",), overhead=29, operands=(*_SOURCE, *_DEST, *_SHAPE, *_DYADIC, *_IDENTITY, *_STATS),
+    doc="As ADD, int8 throughout; mean of each row becomes its largest result.",
+))  # fmt: skip
+
+UNITS = ("shiftmax", "layer_norm", "shift_gelu", "add")
+"""The units that a Config builds unless it says otherwise."""

@@ -1,0 +1,284 @@
+"""What computes in the VECTOR engine: the row units, the norm table, the requantizers behind them."""
+
+from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.spec.vector import Second
+from hw.vector.command import command_layout, flag
+from hw.vector.norm_table import NormTable
+from hw.vector.packer import result_layout
+from hw.vector.requantize_lanes import RequantizeLanes
+from hw.vector.result_max import ResultMax
+from hw.vector.row_statistics import KNOWN, STATISTICS, WRITTEN
+from hw.vector.row_units import make_unit
+from hw.vector.unpacker import beat_layout
+
+__all__ = ["RowPath"]
+
+
+class RowPath(wiring.Component):
+    """Beats of elements to the unit of the instruction's opcode, its results or statistics back.
+
+    ::
+
+        beats --+-> units of statistics ------------------------------------------------> write
+                +-> units of results -------------------------------------------+-------> results
+                +-> units of results ----+                                      |
+                +-> (additions) ---------+-> requantizers and clamp ------------+-> ResultMax -> write
+        identity ------------------------+         ^
+        table -> NormTable ------------------------+
+
+    `hw.spec.vector` has the opcodes, `hw.vector.row_units` the unit of each, and `RowUnit` says how one is joined:
+    everything here follows from the table's rows, and what none of them asks for is not built. ``results`` cannot be
+    stalled: a beat is taken when ``room`` says that its results have room, ``begin`` tells that one was.
+
+    Parameters
+    ----------
+    rows, lanes, max_row : int
+        See VectorEngine.
+    table : sequence of VectorOp
+        The opcodes that are built.
+
+    Members
+    -------
+    start : In(1), command : In(command_layout)
+    beats, identity : In(stream of beats), table : In(stream of words)
+        See VectorSource.
+    known : In(stream of KNOWN), found : In(STATISTICS), write : Out(WRITTEN)
+        See RowStatistics.
+    walk : Out(1)
+        The unit asks for ``known``.
+    room : In(1), begin : Out(1)
+    results : Out(stream of result_layout)
+    """
+
+    def __init__(self, *, rows, lanes, max_row, table):
+        self.rows, self.lanes, self.max_row = rows, lanes, max_row
+        self.ops = table
+        super().__init__({
+            "start": In(1),
+            "command": In(command_layout(table)),
+            "beats": In(stream.Signature(beat_layout(rows=rows, lanes=lanes))),
+            "identity": In(stream.Signature(beat_layout(rows=rows, lanes=1))),
+            "table": In(stream.Signature(8 * rows)),
+            "known": In(stream.Signature(KNOWN)),
+            "found": In(STATISTICS),
+            "write": Out(WRITTEN),
+            "walk": Out(1),
+            "room": In(1),
+            "begin": Out(1),
+            "results": Out(stream.Signature(result_layout(lanes=lanes))),
+        })
+
+    def elaborate(self, _platform):
+        m = Module()
+        self._instances(m)
+        self._rows(m)
+        self._elements(m)
+        self._requantize(m)
+        self._results(m)
+        self._find(m)
+        return m
+
+    def _is(self, condition):
+        """Whether the instruction's opcode is one for whose row of the table `condition` holds."""
+        return _any(self.command[flag(row)] for row in self.ops if condition(row))
+
+    def _instances(self, m):
+        rows, lanes, ops = self.rows, self.lanes, self.ops
+        self.norm_table = None
+        if any(row.second is Second.PARAMETERS for row in ops):
+            m.submodules.norm_table = self.norm_table = NormTable(rows=rows, lanes=lanes)
+            m.d.comb += [
+                self.norm_table.start.eq(self.start),
+                self.norm_table.wide.eq(self.command.wide_source),
+                self.norm_table.length_m1.eq(self.command.length),
+            ]
+            wiring.connect(m, wiring.flipped(self.table), self.norm_table.i)
+        tag = data.StructLayout({"index": len(self.beats.payload.index), "group_last": 1})
+        self.units = []  # (row, its unit); additions have none
+        for row in ops:
+            if not row.adds:
+                unit = make_unit(row, lanes=lanes, max_row=self.max_row, tag=tag)
+                m.submodules[row.name.lower()] = unit
+                m.d.comb += unit.o.ready.eq(1)
+                self.units.append((row, unit))
+        self.requantize = self.result_max = None
+        scaled = [row for row in ops if row.requantized]
+        if scaled:
+            m.submodules.requantize = self.requantize = RequantizeLanes(
+                lanes=max(row.elements(lanes) for row in scaled), adds=any(row.adds for row in scaled)
+            )
+        if any(row.results and row.writes for row in ops):
+            m.submodules.result_max = self.result_max = ResultMax()
+
+    def _operand(self, row, name):
+        """An operand by its name; of a count, the count."""
+        field = row.operand(name)
+        if field is None:
+            raise ValueError(f"the unit of {row.name} asks for {name}, which is no operand of it")
+        return self.command[field.slot] + field.count
+
+    def _rows(self, m):
+        """What the units must know of each row, and the operands they ask for."""
+        command, known = self.command, self.known
+        asking = [(row, unit) for row, unit in self.units if "rows" in unit.signature.members]
+        m.d.comb += [
+            self.walk.eq(_any(command[flag(row)] for row, _ in asking)),
+            known.ready.eq(_any(unit.rows.ready & command[flag(row)] for row, unit in asking)),
+        ]
+        for row, unit in asking:
+            if row.grouped:
+                raise ValueError(f"{row.name} goes through its rows group by group, so its unit cannot take each once")
+            m.d.comb += unit.rows.valid.eq(known.valid & command[flag(row)])
+            for name in unit.rows.payload.shape().members:
+                value = known.payload[name] if name in KNOWN.members else self._operand(row, name)
+                m.d.comb += unit.rows.payload[name].eq(value)
+        for row, unit in self.units:
+            if "operands" in unit.signature.members:
+                m.d.comb += [unit.operands[name].eq(self._operand(row, name)) for name in unit.operands.shape().members]
+
+    def _elements(self, m):
+        """Beats from the unpackers to the unit of the instruction; ``taken``: one that has results is."""
+        command, beats, identity, table = self.command, self.beats, self.identity, self.norm_table
+        beat = beats.payload
+        parity = beat.index[-1]
+        self.pair = Signal()  # both operands of an addition are there, and taken
+        taken, passed = [(Second.IDENTITY, self.pair)], []
+        m.d.comb += self.pair.eq(beats.valid & identity.valid & command.adds & self.room)
+        for row, unit in self.units:
+            into = unit.i.payload
+            values = {
+                "mask": beat.mask, "last": beat.last, "mean": self.found.mean,
+                "factor": self.found.factor, "identity": identity.payload.x[0],
+            }  # fmt: skip
+            there = beats.valid & command[flag(row)]
+            if row.results:
+                there &= self.room
+            if row.second is Second.IDENTITY:
+                there &= identity.valid
+            if row.second is Second.PARAMETERS:
+                there &= table.filled.bit_select(parity, 1)
+                values["bias"] = table.bias
+            m.d.comb += unit.i.valid.eq(there)
+            for name in into.shape().members:
+                if name == "x":
+                    m.d.comb += [into.x[lane].eq(beat.x[lane]) for lane in range(unit.lanes)]
+                elif name == "tag":
+                    m.d.comb += [into.tag.index.eq(beat.index), into.tag.group_last.eq(beat.group_last)]
+                else:
+                    m.d.comb += into[name].eq(values[name])
+            if row.results:
+                taken.append((row.second, unit.i.valid & unit.i.ready))
+            else:
+                passed.append(command[flag(row)] & unit.i.ready)
+        m.d.comb += [
+            self.begin.eq(_any(each for _, each in taken)),
+            beats.ready.eq(self.begin | _any(passed)),
+            identity.ready.eq(_any(each for second, each in taken if second is Second.IDENTITY)),
+        ]
+        if table is not None:
+            used = _any(each for second, each in taken if second is Second.PARAMETERS) & beat.group_last
+            m.d.comb += [table.bias_index.eq(beat.index), table.used.eq(Cat(used & ~parity, used & parity))]
+
+    def _requantize(self, m):
+        """Results that are to be scaled, with their channels' factors or what the operands say, to the requantizers."""
+        if self.requantize is None:
+            return
+        command, requantize, table = self.command, self.requantize, self.norm_table
+        beat = requantize.i.payload
+        scaled = [(row, unit) for row, unit in self.units if row.requantized]
+        m.d.comb += [
+            requantize.wide.eq(command.wide_dest),
+            requantize.add.eq(command.adds),
+            requantize.i.valid.eq(self.pair | _any(command[flag(row)] & unit.o.valid for row, unit in scaled)),
+        ]
+        ends, lanes = [], [[] for _ in beat.value]  # options: (condition, statements), of every lane's values
+        for row, unit in scaled:
+            mine, out = command[flag(row)], unit.o.payload
+            ends.append((mine, [beat.mask.eq(out.mask), beat.last.eq(out.last)]))
+            for lane in range(unit.lanes):
+                mult, shift = command.mult, command.shift
+                if row.second is Second.PARAMETERS:
+                    mult, shift = table.factors[lane].mult, table.factors[lane].shift
+                lanes[lane].append((mine, _scaled(beat, lane, out.x[lane], mult, shift)))
+            if row.second is Second.PARAMETERS:
+                release, index = unit.o.valid & out.tag.group_last, out.tag.index
+                m.d.comb += [
+                    table.factor_index.eq(index),
+                    table.release.eq(Cat(release & ~index[-1], release & index[-1])),
+                ]
+        if any(row.adds for row in self.ops):
+            source, other = self.beats.payload, self.identity.payload
+            ends.insert(0, (command.adds, [beat.mask.eq(1), beat.last.eq(source.last)]))
+            pair = _scaled(beat, 0, source.x[0], command.mult, command.shift)
+            lanes[0].insert(0, (command.adds, pair))
+            other_pair = _scaled(beat, 1, other.x[0], command.mult_other, command.shift_other)
+            lanes[1].insert(0, (command.adds, other_pair))
+        for options in (ends, *lanes):
+            _choose(m, options)
+
+    def _results(self, m):
+        """What is offered: the results of units, or requantized ones."""
+        options = [
+            (self.command[flag(row)], self._arrive(unit.o))
+            for row, unit in self.units
+            if row.results and not row.requantized
+        ]
+        if self.requantize is not None:
+            m.d.comb += self.requantize.o.ready.eq(1)
+            options.append((self._is(lambda row: row.requantized), self._arrive(self.requantize.o)))
+        _choose(m, options)
+
+    def _arrive(self, results):
+        """Lanes that a beat of results lacks stay empty."""
+        out, mine = results.payload, self.results
+        return [
+            mine.valid.eq(results.valid),
+            mine.payload.mask.eq(out.mask),
+            mine.payload.last.eq(out.last),
+            *(mine.payload.x[lane].eq(out.x[lane]) for lane in range(out.shape()["x"].shape.length)),
+        ]
+
+    def _find(self, m):
+        """Statistics of rows: those that units find, and the largest results."""
+        write = self.write
+        found = [(row, unit.o.valid, unit.o.payload) for row, unit in self.units if not row.results]
+        if self.result_max is not None:
+            maxima, into, clamped = self.result_max.o, self.result_max.i, self.requantize.o
+            m.d.comb += [
+                into.valid.eq(clamped.valid & self._is(lambda row: row.results and row.writes)),
+                into.x.eq(clamped.payload.x[0][:8]),
+                into.last.eq(clamped.payload.last),
+            ]
+            found += [
+                (row, maxima.valid, {"mean": maxima.x}) for row in self.ops if row.results and row.writes
+            ]  # fmt: skip
+        m.d.comb += write.valid.eq(_any(valid for _, valid, _ in found))
+        for name in ("mean", "factor"):
+            m.d.comb += write[name].eq(self._is(lambda row, name=name: name in row.writes))
+            _choose(m, [
+                (self.command[flag(row)], [write.value[name].eq(values[name])])
+                for row, _, values in reversed(found) if name in row.writes
+            ])  # fmt: skip
+
+
+def _any(bits):
+    """Whether one of them is high; none is, of none."""
+    return Cat(bits).any() if (bits := list(bits)) else Const(0)
+
+
+def _choose(m, options):
+    """The statements of the first option (condition, statements) whose condition is high, or else the last one's."""
+    for number, (condition, statements) in enumerate(options):
+        last = number == len(options) - 1
+        if number == 0 and last:
+            m.d.comb += statements
+            continue
+        with m.Else() if last else m.Elif(condition) if number else m.If(condition):
+            m.d.comb += statements
+
+
+def _scaled(beat, lane, value, mult, shift):
+    return [beat.value[lane].eq(value), beat.mult[lane].eq(mult), beat.shift[lane].eq(shift)]

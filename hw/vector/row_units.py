@@ -1,0 +1,62 @@
+"""Which unit executes an opcode."""
+
+from contextlib import contextmanager
+
+from hw.spec.timing import Timing
+from hw.vector.layer_norm import LayerNorm
+from hw.vector.moments import Moments
+from hw.vector.requantize_lanes import RequantizeLanes
+from hw.vector.shift_gelu import ShiftGelu
+from hw.vector.shiftmax import Shiftmax
+from hw.vector.shiftmax_sum import ShiftmaxSum
+
+__all__ = ["ROW_UNITS", "longest", "make_unit", "unit_timing", "with_units"]
+
+ROW_UNITS = {
+    "SHIFTMAX_SUM": ShiftmaxSum,
+    "SHIFTMAX": Shiftmax,
+    "MOMENTS": Moments,
+    "LAYER_NORM": LayerNorm,
+    "SHIFT_GELU": ShiftGelu,
+}
+"""Opcode's name -> subclass of RowUnit. An extension adds its own."""
+
+
+@contextmanager
+def with_units(**units):
+    """Opcodes' units, for as long as the context lasts."""
+    ROW_UNITS.update(units)
+    try:
+        yield
+    finally:
+        for name in units:
+            del ROW_UNITS[name]
+
+
+def _unit(row):
+    if row.name not in ROW_UNITS:
+        raise ValueError(f"no unit is registered in hw.vector.row_units for the opcode {row.name}")
+    return ROW_UNITS[row.name]
+
+
+def make_unit(row, *, lanes, max_row, tag):
+    """The unit of a row of the table, which does not add; `tag` is for grouped ones."""
+    tags = {"tag": tag} if row.grouped else {}
+    return _unit(row)(lanes=row.elements(lanes), max_row=max_row, **tags)
+
+
+def unit_timing(row, *, max_row):
+    """`Timing` of a row's unit; an addition has none and takes no time before it is requantized."""
+    return Timing(latency=0) if row.adds else _unit(row).timing(max_row=max_row)
+
+
+def longest(table, *, max_row):
+    """Cycles that a result of those rows may be under way, from its elements to the queue of results."""
+    return max(
+        (
+            unit_timing(row, max_row=max_row).latency + (RequantizeLanes.latency if row.requantized else 0)
+            for row in table
+            if row.results
+        ),
+        default=0,
+    )
