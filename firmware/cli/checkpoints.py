@@ -51,7 +51,9 @@ def register(commands: Any) -> None:
     quantized.add_argument("--ranges", choices=tuple(RANGES), default="ema", help="activation ranges, default ema")
     quantized.add_argument("--equalise", action="store_true", help="powers of two per channel of LayerNorm outputs")
     quantized.add_argument(
-        "--correct-attention", action="store_true", help="make up for probabilities that sum below 1"
+        "--correct-attention",
+        action="store_true",
+        help="probabilities have the scale that makes their rows sum up to 1",
     )
     quantized.add_argument("--report", metavar="FILE", help="write what every quantizer costs, JSON")
     _add_common(quantized)
@@ -180,13 +182,14 @@ def quantize_command(arguments: argparse.Namespace) -> int:
             attention_bits=arguments.attention_bits,
             ranges=arguments.ranges,
             equalise=arguments.equalise,
+            correct_attention=arguments.correct_attention,
             labels=labels,
             measure=measure,
         )
     measure.show(console)
     saved = save(replace(model, crop=shape.crop), arguments.output)
     if arguments.report:
-        how = {key: getattr(arguments, key) for key in ("ranges", "equalise")}
+        how = {key: getattr(arguments, key) for key in ("ranges", "equalise", "correct_attention")}
         write_json({"model": model.name, **how, **measure.report()}, arguments.report)
     return saved
 

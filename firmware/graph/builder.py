@@ -129,10 +129,11 @@ class Builder:
         scale = (s_qkv * s_qkv) * f32((dim // heads) ** -0.5)
         return s_qkv, self.requantize(f"{at}.qact_attn1", f"{at}.matmul_1", scale, use=use)
 
-    def shiftmax(self, name: str, *sources: str, scale: Array, bits: int) -> None:
-        """Shiftmax of the first of `sources` with the second, if there is one, as mask."""
+    def shiftmax(self, name: str, *sources: str, scale: Array, bits: int) -> Array:
+        """Shiftmax of the first of `sources`, with the second, if there is one, as mask. Returns its result's scale."""
         i0 = self.i0(name, softmax_i0(scale))
         self.node(name, "shiftmax", *sources, bits=bits, terms=SOFTMAX_TERMS, i0=i0)
+        return np.asarray(f32(2.0 ** (1 - bits)))
 
     def mlp(self, at: str, source: str, s_in: Array, dim: int) -> tuple[str, Array]:
         """The second half of block `at`, from int16 node `source`. Returns its last node and that one's scale."""

@@ -28,16 +28,17 @@ class Calibration(Builder):
 
     Every node is evaluated on the calibration `images` (float, normalised) as soon as it is there, in exact integers;
     an activation's scale is chosen by the way `ranges` of RANGES from what the integer operators before it computed.
-    `weights` are a network of `family`, floats under official names; to `equalise` changes this copy of them. A
-    `measure` is told everything.
+    `weights` are a network of `family`, floats under official names; to `equalise` changes this copy of them. To
+    `correct_attention` gives probabilities the scale that makes their rows sum up to one. A `measure` is told all.
     """
 
     def __init__(
         self, weights: Mapping[str, Array], images: Array, ranges: str, family: Family, *, equalise: bool = False,
-        measure: Measurement | None = None,
+        correct_attention: bool = False, measure: Measurement | None = None,
     ) -> None:  # fmt: skip
         self.weights, self.images = dict(weights), images
         self.ranges, self.family, self.equalise, self.measure = ranges, family, equalise, measure
+        self.correct_attention = correct_attention
         if measure is not None:
             measure.start(self.weights, images, family)
         self.made = {name: self._float(name) for name in weights if name.endswith(family.constants)}
@@ -134,6 +135,13 @@ class Calibration(Builder):
     ) -> Array:  # fmt: skip
         self._observe(name, self._real(source, s_in) + self._real(identity, s_identity), bits, use)
         return super().add(name, source, s_in, identity, s_identity, bits, use=use)
+
+    def shiftmax(self, name: str, *sources: str, scale: Array, bits: int) -> Array:
+        """Probabilities are floors, so their rows sum up to less than one in the law's scale."""
+        law = super().shiftmax(name, *sources, scale=scale, bits=bits)
+        if not self.correct_attention:
+            return law
+        return np.asarray(f32(1 / self._values[name].sum(axis=-1).mean()))
 
     def linear(
         self, name: str, source: str, s_in: Array, inputs: int, outputs: int | None = None, *, bias: bool = True

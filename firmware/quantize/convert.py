@@ -22,7 +22,7 @@ Array = NDArray[Any]
 
 def _calibrate(
     weights: Mapping[str, Array], images: Array, patch: int | None, heads: int | None, attention_bits: int | None,
-    ranges: str, *, equalise: bool = False, measure: Measurement | None = None,
+    ranges: str, **options: Any,
 ) -> tuple[Calibration, Array]:  # fmt: skip
     """The finished graph and the scales of its logits."""
     if ranges not in RANGES:
@@ -31,13 +31,13 @@ def _calibrate(
         raise ModelError(f"calibration images must be [n, C, H, W], not {list(images.shape)}")
     family = family_of_tensors(weights)
     named = family.official_names(weights)
-    build = Calibration(named, images.astype(np.float64), ranges, family, equalise=equalise, measure=measure)
+    build = Calibration(named, images.astype(np.float64), ranges, family, **options)
     _, channels, height, width = images.shape
     image = (channels, height, width)
     wanted = Wanted(names=named, image=image, patch=patch, heads=heads, attention_bits=attention_bits)
     logit_scale = family.build(build, wanted)
-    if measure is not None:
-        measure.finish(build.result() * logit_scale.astype(np.float64))
+    if build.measure is not None:
+        build.measure.finish(build.result() * logit_scale.astype(np.float64))
     return build, logit_scale
 
 
@@ -52,17 +52,27 @@ def official_state(
 def quantize(
     weights: Mapping[str, Array], images: Array, *, name: str, mean: Sequence[float], std: Sequence[float],
     patch: int | None = None, heads: int | None = None, attention_bits: int | None = None, ranges: str = "ema",
-    labels: Sequence[str] = (), equalise: bool = False, measure: Measurement | None = None,
+    labels: Sequence[str] = (), equalise: bool = False, correct_attention: bool = False,
+    measure: Measurement | None = None,
 ) -> Model:  # fmt: skip
     """The integer model of a float ViT, DeiT or Swin with timm's tensor names.
 
     `images` [n, C, H, W] are normalised floats. Only a ViT needs `heads`; `patch` is checked if it is given;
     `attention_bits` are 16 for a ViT and 8 for a Swin unless they are given. To `equalise` is to give LayerNorm
-    outputs power-of-two factors per channel. A `measure` compares everything with the float network. Raises
+    outputs power-of-two factors per channel, to `correct_attention` to take probabilities, which are floors, for what
+    makes their rows sum up to one. A `measure` compares everything with the float network. Raises
     ModelError for missing or non-finite tensors and for shapes that do not fit.
     """
     build, logit_scale = _calibrate(
-        weights, images, patch, heads, attention_bits, ranges, equalise=equalise, measure=measure
+        weights,
+        images,
+        patch,
+        heads,
+        attention_bits,
+        ranges,
+        equalise=equalise,
+        correct_attention=correct_attention,
+        measure=measure,
     )
     _, channels, height, width = images.shape
     image = (channels, height, width)

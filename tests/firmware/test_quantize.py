@@ -1,5 +1,6 @@
 """The quantizer: I-ViT's rules, the shipped example reproduced byte for byte, and refusals in one sentence."""
 
+import json
 import math
 from pathlib import Path
 
@@ -188,6 +189,38 @@ def test_quantized_swin_computes_what_the_float_one_does(swin_weights, swin_imag
     centred = [values - values.mean(0) for values in (exact, logits)]  # what distinguishes the images
     assert np.corrcoef(*(values.ravel() for values in centred))[0, 1] > 0.97
     assert np.corrcoef(exact.ravel(), logits.ravel())[0, 1] > 0.99
+
+
+def test_corrected_attention_sums_up_to_one(swin_weights, swin_images):
+    """The first block's context, whose integers are the same, is taken for as much more as its probabilities lack."""
+    measures = {correct: Measurement() for correct in (False, True)}
+    models = {
+        correct: swin(swin_weights, swin_images, correct_attention=correct, measure=measure)
+        for correct, measure in measures.items()
+    }
+    at, trace = "layers.0.blocks.0.attn", {}
+    golden.run(models[True], to_int8(architecture_images(SWIN, 24, seed=5), models[True]), trace)
+    share = (trace[f"{at}.log_int_softmax"] / 128).sum(-1).mean()
+    assert share < 0.96
+    plain, corrected = ({row.name: row for row in measures[correct].rows}[f"{at}.qact3"] for correct in (False, True))
+    assert corrected.scale / plain.scale == pytest.approx(1 / share, rel=1e-5)
+    assert corrected.sqnr > plain.sqnr
+    assert measures[True].end["logit_sqnr"] > measures[False].end["logit_sqnr"]
+
+
+def test_command_corrects_attention(tmp_path):
+    made = {}
+    for option in ((), ("--correct-attention",)):
+        files = [str(DIGITS / "float.safetensors"), "--images", str(DIGITS / "calibration.npy"), "--count", "16"]
+        paths = ["-o", str(tmp_path / "m.safetensors"), "--report", str(tmp_path / "r.json")]
+        sizes = ["--patch", "2", "--heads", "2", "--mean", "0.5", "--std", "0.5", "--attention-bits", "8"]
+        assert main(["quantize", *files, *sizes, *paths, *option]) == 0
+        report, model = json.loads((tmp_path / "r.json").read_text()), load_model(tmp_path / "m.safetensors")
+        assert report["correct_attention"] is bool(option)
+        made[option] = report["end_to_end"]["logit_sqnr"], accuracy(model)[0]
+    (plain, _), (corrected, share) = made.values()
+    assert corrected > plain
+    assert share > 0.95
 
 
 def test_older_names_are_the_same_swin(swin_weights, swin_images):

@@ -86,9 +86,9 @@ def _block(build: Builder, at: str, index: int, tokens: _Tokens, attention_bits:
     scale = build.add(f"{attn}.qact2", f"{attn}.qact_attn1", scale, f"{attn}.qact_table", s_table, 8, use="shiftmax")
     mask = _mask(build, at, scale, **grid) if shift else ()
     softmax = f"{attn}.log_int_softmax"
-    build.shiftmax(softmax, f"{attn}.qact2", *mask, scale=scale, bits=attention_bits)
+    unit = build.shiftmax(softmax, f"{attn}.qact2", *mask, scale=scale, bits=attention_bits)
     build.node(f"{attn}.matmul_2", "context", softmax, f"{attn}.qact1", **heads)
-    scale = build.requantize(f"{attn}.qact3", f"{attn}.matmul_2", f32(2.0 ** (1 - attention_bits)) * s_qkv)
+    scale = build.requantize(f"{attn}.qact3", f"{attn}.matmul_2", unit * s_qkv)
     scale = build.linear(f"{attn}.proj", f"{attn}.qact3", scale, dim, dim)
     scale = build.requantize(f"{attn}.qact4", f"{attn}.proj", scale, 16)
     build.node(f"{at}.window_reverse", "window_reverse", f"{attn}.qact4", **grid)
