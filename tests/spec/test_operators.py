@@ -7,7 +7,7 @@ import pytest
 
 from hw.spec import arith
 from hw.spec.model import validate, values
-from hw.spec.operators import OPERATORS, Attribute, ModelError, Node, Operator, Value, operation, register
+from hw.spec.operators import OPERATORS, Attribute, ModelError, Node, Operator, Value, operation, register, registered
 from sim import golden
 from tests.support.models import random_model
 from tests.support.swin import random_swin
@@ -99,14 +99,11 @@ def test_registration():
         def evaluate(self, _laws, x):
             return x >> self["times"]
 
-    try:
-        assert register(Halve) is Halve
+    with registered(Halve):
         node = Node("y", "halve", ("x",), {"times": 2})
         assert operation(node, {}).value({"x": Value((3,), 8)}, Value((1, 1, 1), 8)) == Value((3,), 8)
         with pytest.raises(TypeError, match="operator halve is already Halve"):
             register(type("Other", (Halve,), {"__doc__": "Other."}))
-    finally:
-        del OPERATORS["halve"]
     with pytest.raises(ModelError, match="node y has the unknown operator 'halve'"):
         operation(node, {})
     with pytest.raises(TypeError, match="operator Nameless must have name"):

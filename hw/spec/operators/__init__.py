@@ -5,7 +5,7 @@ Importing this package registers those of ViT and Swin, in the order of the manu
 
 # isort: off
 from hw.spec.operators.operator import OPERATORS, Attribute, ModelError, Node, Operator, Shape, Tensor, Value
-from hw.spec.operators.operator import evaluate, operation, register
+from hw.spec.operators.operator import evaluate, operation, register, registered
 from hw.spec.operators.input import Input
 from hw.spec.operators.patch_embed import PatchEmbed
 from hw.spec.operators.concat_cls import ConcatCls
@@ -29,4 +29,5 @@ __all__ = [
     "OPERATORS", "Add", "Attribute", "ClassToken", "ConcatCls", "Constant", "Context", "Input", "LayerNorm", "Linear",
     "Mean", "Merge", "ModelError", "Node", "Operator", "PatchEmbed", "Requantize", "Scores", "Shape", "ShiftGelu",
     "Shiftmax", "Tensor", "Value", "WindowPartition", "WindowReverse", "evaluate", "operation", "register",
+    "registered",
 ]  # fmt: skip

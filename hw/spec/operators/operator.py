@@ -6,7 +6,8 @@ registers its own classes from its own files; nothing else in `hw.spec` names an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -16,7 +17,7 @@ from hw.spec import arith
 
 __all__ = [
     "CHANNELS", "ONE", "OPERATORS", "Array", "Attribute", "Laws", "ModelError", "Node", "Operator", "Shape", "Tensor",
-    "Tensors", "Value", "evaluate", "operation", "register",
+    "Tensors", "Value", "evaluate", "operation", "register", "registered",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -206,9 +207,23 @@ def register(operator: _Class) -> _Class:
     for part in ("name", "infer", "evaluate", "__doc__"):
         if not getattr(operator, part, None):
             raise TypeError(f"operator {operator.__name__} must have {part}")
-    if OPERATORS.setdefault(operator.name, operator) is not operator:
+    if operator.name in OPERATORS:
         raise TypeError(f"operator {operator.name} is already {OPERATORS[operator.name].__name__}")
+    OPERATORS[operator.name] = operator
     return operator
+
+
+@contextmanager
+def registered(*operators: type[Operator]) -> Generator[None, None, None]:
+    """`register`, for as long as the context lasts."""
+    done: list[type[Operator]] = []
+    try:
+        for operator in operators:
+            done.append(register(operator))
+        yield
+    finally:
+        for operator in done:
+            del OPERATORS[operator.name]
 
 
 def operation(node: Node, tensors: Tensors) -> Operator:
