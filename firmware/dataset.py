@@ -42,6 +42,12 @@ class Dataset:
             return self.images[start:stop]
         return np.stack([read_image(path, frame) for path in self.images[start:stop]])
 
+    def names(self) -> list[str]:
+        """Each image's file name, or its number in an array."""
+        if isinstance(self.images, np.ndarray):
+            return list(map(str, range(len(self.images))))
+        return [path.name for path in self.images]
+
     def targets(self, model: Model) -> NDArray[np.int64] | None:
         """Each image's class number in `model`, None if unknown. Raises UserError for classes the model lacks.
 

@@ -18,6 +18,8 @@ from firmware.roofline import EFFICIENCY, Point, as_json, print_roofline, roofli
 
 __all__ = ["add_roofline", "build_report", "first_difference", "print_report", "write_json"]
 
+_SHOWN = 10  # images whose classes are printed
+
 
 def first_difference(name: str, expected: NDArray[Any], actual: NDArray[Any]) -> dict[str, Any] | None:
     """Where `actual` first departs from `expected`, in memory order; None if it does not."""
@@ -119,6 +121,11 @@ def print_report(report: dict[str, Any], console: Console, *, layers: bool = Tru
         points = [Point(**{name: layer[name] for name in Point.__dataclass_fields__}) for layer in figures["layers"]]
         whole = Point(**{name: figures["total"][name] for name in Point.__dataclass_fields__})
         print_roofline(points, whole, console)
+    for row in report.get("classes", [])[:_SHOWN]:
+        best = ", ".join(f"{found['name']} {found['probability']:.1%}" for found in row["top"])
+        console.print(f"{row['image']}: {best}", highlight=False, markup=False)
+    if len(report.get("classes", [])) > _SHOWN:
+        console.print(f"and {len(report['classes']) - _SHOWN} more images, which --report writes")
     if "accuracy" in report:
         console.print(f"accuracy {report['accuracy']:.2%} on {report['images']} images")
     if "bit_exact" in report:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -111,10 +111,21 @@ def test_run_writes_report_and_logits(tmp_path, capsys, model, images):
     assert "bit_exact: true" in capsys.readouterr().out
 
 
-def test_golden_device(tmp_path, model, images):
-    logits = tmp_path / "logits.npy"
-    assert main(["run", MODEL, "--images", IMAGES, "--device", "golden", "--logits", str(logits)]) == 0
+def test_golden_device(tmp_path, capsys, model, images):
+    """Logits to a file; the likeliest classes of the first images on the screen, of all in the report."""
+    logits, report = tmp_path / "logits.npy", tmp_path / "run.json"
+    files = ["--logits", str(logits), "--report", str(report)]
+    assert main(["run", MODEL, "--images", IMAGES, "--device", "golden", *files]) == 0
     np.testing.assert_array_equal(np.load(logits), golden.run(model, images))
+    likeliest, classes = model.classify(golden.run(model, images)), json.loads(report.read_text())["classes"]
+    assert classes == [
+        {"image": str(number), "top": [asdict(candidate) for candidate in best]}
+        for number, best in enumerate(likeliest)
+    ]
+    lines = capsys.readouterr().out.splitlines()
+    first = likeliest[0][0]
+    assert lines[0].startswith(f"0: {first.name} {first.probability:.1%}, ")
+    assert lines[10] == f"and {len(images) - 10} more images, which --report writes"
 
 
 def test_mismatch_is_reported(tmp_path, capsys, monkeypatch):

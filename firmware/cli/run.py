@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -69,9 +70,15 @@ def run_command(arguments: argparse.Namespace) -> int:
         if difference:
             report["first_difference"] = _locate(arguments, model, images, difference)
             status = 1
+    likeliest = model.classify(logits)
+    names = dataset.names()
+    report["classes"] = [
+        {"image": name, "top": [asdict(candidate) for candidate in best]}
+        for name, best in zip(names, likeliest, strict=True)
+    ]
     if labels is not None:
-        classes = (logits * model.logit_scale.astype(np.float64)).argmax(1)
-        report["accuracy"] = float((classes == labels).mean())
+        found = np.array([best[0].index for best in likeliest])
+        report["accuracy"] = float((found == labels).mean())
     if arguments.logits:
         np.save(arguments.logits, logits)
     if arguments.report:

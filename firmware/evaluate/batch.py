@@ -19,7 +19,7 @@ from firmware.model_file import load_model, model_digest
 from firmware.preprocess import to_int8
 from hw.spec.model import Model
 
-__all__ = ["TOP", "Batch", "Job", "dataset_digest", "ranked", "run_batch"]
+__all__ = ["TOP", "Batch", "Job", "dataset_digest", "run_batch"]
 
 TOP = 5  # classes kept of each image
 
@@ -58,17 +58,14 @@ def dataset_digest(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def ranked(logits: NDArray[np.int32], model: Model) -> NDArray[np.int64]:
-    """The `TOP` likeliest classes of each image, likeliest first; of equal logits the lower class."""
-    return np.argsort(-(logits * model.logit_scale.astype(np.float64)), axis=1, kind="stable")[:, :TOP]
-
-
 def run_batch(job: Job, batch: Batch) -> list[list[int]]:
-    """`ranked` classes of a batch's images. Raises UserError, DeviceError or ModelError in one sentence."""
+    """The `TOP` likeliest classes of each image, likeliest first.
+
+    Raises UserError, DeviceError or ModelError, in one sentence.
+    """
     model, dataset, run = _opened(job)
     images = to_int8(dataset.read(model, batch.start, batch.stop), model)
-    classes: list[list[int]] = ranked(run(images), model).tolist()
-    return classes
+    return [[candidate.index for candidate in best] for best in model.classify(run(images), TOP)]
 
 
 @functools.lru_cache(1)

@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from hw.spec.operators import OPERATORS, ModelError, Node, PatchEmbed, Value, operation
 
-__all__ = ["Model", "ModelError", "Node", "Value", "validate", "values"]
+__all__ = ["Candidate", "Model", "ModelError", "Node", "Value", "validate", "values"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A class that an image may show. Probabilities are the softmax of the float logits over all classes."""
+
+    index: int
+    name: str  # the model's label, or the number of the class where the model has no labels
+    probability: float
+    logit: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +64,26 @@ class Model:
     def macs(self) -> int:
         """Multiply-accumulates of one image: what utilisation is measured against."""
         return sum(self.layer_macs.values())
+
+    def classify(self, logits: NDArray[np.integer], top: int = 5) -> list[tuple[Candidate, ...]]:
+        """For each image the `top` likeliest classes (all, if there are fewer), likeliest first.
+
+        `logits` [n, classes] are the accumulators that a device or the golden model gives. Of equal float logits the
+        lower class comes first, as with argmax. Raises ValueError for another shape, and for `top` below one.
+        """
+        if logits.ndim != 2 or logits.shape[1] != self.classes:
+            raise ValueError(f"logits must be [n, {self.classes}], not {list(logits.shape)}")
+        if top < 1:
+            raise ValueError(f"top must be at least 1, not {top}")
+        real = logits * self.logit_scale.astype(np.float64)
+        share = np.exp(real - real.max(axis=1, keepdims=True))
+        share /= share.sum(axis=1, keepdims=True)
+        order = np.argsort(-real, axis=1, kind="stable")[:, :top]
+        names = self.labels or tuple(map(str, range(self.classes)))
+        return [
+            tuple(Candidate(int(k), names[k], float(share[image, k]), float(real[image, k])) for k in best)
+            for image, best in enumerate(order)
+        ]
 
     def tensor(self, node: Node, name: str) -> NDArray[np.generic]:
         """Constant `name` of `node`. Raises ModelError if the model lacks it."""

@@ -20,7 +20,7 @@ from firmware.__main__ import main
 from firmware.dataset import open_dataset
 from firmware.errors import UserError
 from firmware.evaluate import Cluster, Local, PoolError, evaluate, pools
-from firmware.evaluate.batch import Batch, Job, dataset_digest, ranked, run_batch
+from firmware.evaluate.batch import Batch, Job, dataset_digest, run_batch
 from firmware.evaluate.store import Store
 from firmware.model_file import load_model, model_digest, save_model
 from firmware.preprocess import to_int8
@@ -111,7 +111,8 @@ def test_the_simulated_device(expected, tmp_path):
 
 def test_equal_logits_rank_by_class():
     model = random_model()
-    assert ranked(np.array([[3, 5, 5, 1, 5, 0, 0, 0, 0, 9]], np.int32), model).tolist() == [[9, 1, 2, 4, 0]]
+    (best,) = model.classify(np.array([[3, 5, 5, 1, 5, 0, 0, 0, 0, 9]], np.int32))
+    assert [candidate.index for candidate in best] == [9, 1, 2, 4, 0]
 
 
 # ---- stopped and gone on ----
