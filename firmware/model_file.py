@@ -79,17 +79,27 @@ def load_model(path: str | Path) -> Model:
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} is not a whole safetensors file: {error}") from None
+    except (AttributeError, TypeError, ValueError) as error:  # types and ranks that NumPy does not have
+        raise ModelError(f"{path} has a tensor that is no integer array: {error}") from None
     if text is None:
         raise ModelError(f"{path} is a safetensors file, but not a Shiftwork integer model")
     try:
         header = json.loads(text)
         model = _model(path, header, tensors)
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, ModelError):
-            raise
+    except ModelError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ModelError(f"{path} has a malformed header: {error!r}") from None
     validate(model)
     return model
+
+
+def _node(name: Any, op: Any, inputs: Any, attributes: Any) -> Node:
+    if not isinstance(inputs, list) or not all(isinstance(text, str) for text in (name, op, *inputs)):
+        raise ModelError(f"a node must have a name, an operator and names of inputs, not {name!r:.80}, {op!r:.80}")
+    if not isinstance(attributes, dict):
+        raise ModelError(f"node {name:.80} must have attributes by name, not {attributes!r:.80}")
+    return Node(name, op, tuple(inputs), attributes)
 
 
 def _model(path: Path, header: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Model:
@@ -106,7 +116,7 @@ def _model(path: Path, header: dict[str, Any], tensors: dict[str, NDArray[Any]])
         name=str(header["name"]),
         image=(channels, height, width),
         classes=int(header["classes"]),
-        nodes=tuple(Node(name, op, tuple(inputs), dict(attrs)) for name, op, inputs, attrs in header["nodes"]),
+        nodes=tuple(_node(*entry) for entry in header["nodes"]),
         tensors={name: array for name, array in tensors.items() if name != _LOGIT_SCALE},
         input_scale=float(header["input_scale"]),
         mean=tuple(map(float, header["mean"])),

@@ -101,8 +101,13 @@ def validate(model: Model) -> None:
         raise ModelError(f"logit_scale must be {model.classes} finite numbers")
     if not (np.isfinite(model.input_scale) and model.input_scale > 0):
         raise ModelError(f"input_scale must be a positive number, not {model.input_scale}")
-    if len(model.mean) != model.image[0] or len(model.std) != model.image[0] or 0 in model.std:
-        raise ModelError(f"mean and std must be {model.image[0]} numbers each, std not zero")
+    statistics = np.array([*model.mean, *model.std])
+    fits = len(model.mean) == len(model.std) == model.image[0]
+    if not (fits and np.all(np.isfinite(statistics)) and min(model.std) > 0):
+        raise ModelError(
+            f"mean and std must be {model.image[0]} finite numbers each, std above 0, not {list(model.mean)} and "
+            f"{list(model.std)}"
+        )
     if not 0 < model.crop <= 1:
         raise ModelError(f"crop must be above 0 and at most 1, not {model.crop}")
     if model.labels and len(model.labels) != model.classes:
@@ -114,6 +119,8 @@ def values(model: Model) -> dict[str, Value]:
 
     Raises ModelError for an unknown operator, a wrong attribute, input or tensor, or shapes that do not fit.
     """
+    if min(*model.image, model.classes) < 1:
+        raise ModelError(f"image and classes must be at least 1, not {list(model.image)} and {model.classes}")
     known: dict[str, Value] = {}
     for node in model.nodes:
         known[node.name] = operation(node, model.tensors).value(known, Value(model.image, 8))
