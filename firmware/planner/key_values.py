@@ -10,7 +10,7 @@ from firmware.planner.scheduler import Stream
 from firmware.planner.tasks import Pattern
 from hw.spec.config import Config
 from hw.spec.isa import Region
-from hw.spec.memory import align, stream_words, tiles
+from hw.spec.memory import align, stream_words
 
 __all__ = ["KeyValues"]
 
@@ -52,15 +52,32 @@ class KeyValues:
         """What is fetched to multiply probabilities by V."""
         return self._stream(self._values_at(head), self.values_words)
 
-    def store_keys(self, head: int, rows: Buffer, first: int, tokens: int) -> Pattern:
-        """K of `tokens` tokens in whole tiles, from token `first` on (the first of a tile) -> WORK.
+    def key_rows(self, first: int, tokens: int) -> int:
+        """Rows that `store_keys` reads of its buffer."""
+        if first + tokens < self.tokens:
+            return tokens
+        begun = min(-first % self.config.cols, tokens)
+        return begun + align(tokens - begun, self.config.cols)
 
-        `rows` begin with the head's words; they may be longer than the head.
+    def store_keys(self, head: int, rows: Buffer, first: int, tokens: int) -> list[Pattern]:
+        """K of `tokens` tokens from number `first` on -> WORK: whole tiles, and parts of the tiles before and behind.
+
+        The last tile of all is written whole, whatever its rows beyond the tokens hold. `rows` begin with the head's
+        words; they may be longer than the head.
         """
+        cols = self.config.cols
+        begun = min(-first % cols, tokens)
+        whole, rest = divmod(self.key_rows(first, tokens) - begun, cols)
+        cuts = ((0, begun, 1), (begun, cols, whole), (begun + whole * cols, rest, 1))
+        return [self._store_keys(head, rows, first, *cut) for cut in cuts if cut[1] and cut[2]]
+
+    def _store_keys(self, head: int, rows: Buffer, first: int, row: int, run: int, count: int) -> Pattern:
+        """`run` keys of each of `count` tiles, from `row` on, which holds token `first` + `row`."""
         cols, passes = self.config.cols, self.head // self.config.word_bytes
+        tile, key = divmod(first + row, cols)
         return Pattern(
-            offset=self._keys_at(head) + first * passes, scratch=rows.start, run=(cols, rows.row),
-            first=(passes, cols, 1), second=(tiles(tokens, self.config), cols * passes, cols * rows.row),
+            offset=self._keys_at(head) + tile * cols * passes + key, scratch=rows.at(row), run=(run, rows.row),
+            first=(passes, cols, 1), second=(count, cols * passes, cols * rows.row),
         )  # fmt: skip
 
     def store_values(self, head: int, rows: Buffer, first: int) -> Pattern:

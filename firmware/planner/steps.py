@@ -15,7 +15,7 @@ from firmware.planner.key_values import KeyValues
 from firmware.planner.scheduler import Task
 from firmware.planner.tasks import Tasks
 from hw.spec.isa import Kind, Region
-from hw.spec.memory import align, tiles
+from hw.spec.memory import align
 from hw.spec.model import Node
 
 __all__ = ["Slot", "Steps", "Worker", "parts"]
@@ -79,15 +79,17 @@ class Worker:
     # Attention
 
     def keys(self, node: Node, normal: Buffer, first: int, tokens: int, to: KeyValues, *, high: bool = False) -> Steps:
-        """K of `tokens` tokens from number `first` on, by as many heads at a time as there is room for."""
-        cols, passes = self.config.cols, to.head // self.word
-        count = tiles(tokens, self.config) * cols
+        """K of `tokens` tokens from number `first` on, by as many heads at a time as there is room for.
+
+        For `values`, the first token must be the first of a word.
+        """
+        count, passes = to.key_rows(first, tokens), to.head // self.word
         for head, heads in parts(to.heads, self.arena.room // (count * passes), self.whole_heads(to.head)):
             keys = self.rows("keys", count, heads * to.head, high=high)
             yield self._project(node, normal, tokens, keys, "k", head, heads, to)
             for each in range(heads):
-                pattern = to.store_keys(head + each, keys.column(each * passes), first, tokens)
-                yield self.tasks.scatter(node, keys, pattern)
+                for pattern in to.store_keys(head + each, keys.column(each * passes), first, tokens):
+                    yield self.tasks.scatter(node, keys, pattern)
             self.arena.free(keys)
 
     def values(

@@ -43,20 +43,26 @@ def place(model: Model, config: Config, batch: int, layers: Layers) -> Placed:
 
 
 def cuts(tokens: int, config: Config) -> list[tuple[int, ...]]:
-    """Ways to cut `tokens` into super-tiles that start at whole words and whole tiles, largest tiles first.
+    """Ways to cut `tokens` into super-tiles that start at whole words, largest tiles first.
 
-    Tiles are equal but for the last, which takes the remainder, if that fits the accumulators, or is the remainder.
+    They start at whole tiles of keys, too, where a super-tile can hold a number of tokens that is both. Tiles are equal
+    but for the last, which takes the remainder, if that fits the accumulators, or is the remainder. Raises CompileError
+    where there is no way.
     """
-    unit = lcm(config.rows, config.cols)
-    choices: dict[tuple[int, ...], None] = {}
+    both = lcm(config.rows, config.cols)
+    unit = both if both <= config.tokens else config.rows
+    choices: dict[tuple[int, ...], None] = {(tokens,): None} if tokens <= config.tokens else {}
     for size in range(config.tokens // unit * unit, 0, -unit):
         count, rest = divmod(tokens, size)
         if not count:
-            choices[tokens,] = None
             continue
         if rest and size + rest <= config.tokens:
             choices[*[size] * (count - 1), size + rest] = None
         choices[*[size] * count, *([rest] if rest else [])] = None
+    if not choices:
+        raise CompileError(
+            f"{tokens} tokens must be cut at multiples of rows ({config.rows}), but tokens ({config.tokens}) is less"
+        )
     return list(choices)
 
 
