@@ -1,0 +1,70 @@
+"""Programs for arrays of every width: tiles of keys, channels and weights that end nowhere near a word or a head."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from firmware.compiler import CompileError, compile_model
+from firmware.device import Accelerator
+from firmware.families.vit.place import cuts
+from firmware.planner.allocator import Buffer
+from firmware.planner.key_values import KeyValues
+from hw.spec.config import Config
+from sim import golden
+from tests.firmware.test_compiler import execute, images_for
+from tests.support.models import random_model
+from tests.support.swin import random_swin
+
+SMALL = Config(rows=8, cols=4, tokens=16, lanes=1, bank_words=512, stream_words=256, array="portable")
+VIT = {"image": (3, 40, 40), "dim": 32, "hidden": 64, "heads": 2, "depth": 2}  # 26 tokens: two super-tiles or more
+SWIN = {"image": (3, 32, 32), "dim": 16, "heads": (1, 2), "depths": (2, 1)}
+
+
+@pytest.mark.parametrize("cols", range(2, 65, 2))
+def test_every_even_number_of_columns(cols):
+    config = replace(SMALL, cols=cols)
+    for model in (random_model(seed=cols, **VIT), random_swin(seed=cols, **SWIN)):
+        images = images_for(model, 1)
+        np.testing.assert_array_equal(execute(compile_model(model, config), images), golden.run(model, images))
+
+
+def test_odd_columns_on_the_gateware():
+    """10 columns: super-tiles of 8 tokens, K in tiles of 10."""
+    model = random_model(seed=10, **VIT)
+    images = images_for(model, 1)
+    with Accelerator.open("sim:tiny?cols=10,tokens=16") as device:
+        assert device.load(model).tiles == (8, 8, 10)
+        np.testing.assert_array_equal(device.run(images), golden.run(model, images))
+
+
+@pytest.mark.parametrize("tokens", [5, 17, 26, 197])
+@pytest.mark.parametrize("cols", [2, 6, 10, 16, 22, 64])
+def test_keys_are_stored_where_they_are_streamed(tokens, cols):
+    """However the tokens are cut at words, each word of K is written once, to where the array wants it."""
+    config = Config(cols=cols, tokens=64)
+    there = KeyValues(config=config, start=1000, tokens=tokens, heads=2, head=48)
+    for tiles in cuts(tokens, config):
+        found = {}
+        for number, count in enumerate(tiles):
+            first = sum(tiles[:number])
+            rows = Buffer("keys", 0, there.key_rows(first, count) * 6, 6)
+            for pattern in there.store_keys(1, rows.column(3), first, count):
+                o = pattern.operands()
+                for c, b, a in np.ndindex(o["count2"], o["count1"], o["run"]):
+                    at = o["offset"] + c * o["offset2"] + b * o["offset1"] + a
+                    row, word = divmod(o["scratch"] + c * o["scratch2"] + b * o["scratch1"] + a * o["scratch0"], 6)
+                    assert at not in found
+                    found[at] = first + row, word - 3
+        stream = there.keys(1)
+        assert min(found) >= stream.offset
+        assert max(found) < stream.offset + stream.words
+        for at, (key, word) in found.items():
+            tile, rest = divmod(at - stream.offset, cols * 3)
+            assert (tile * cols + rest % cols, rest // cols) == (key, word)
+        assert {key for key, _ in found.values()} >= set(range(tokens))
+
+
+def test_more_bytes_in_a_word_than_tokens():
+    with pytest.raises(CompileError, match=r"17 tokens must be cut at multiples of rows \(32\), but tokens \(16\)"):
+        compile_model(random_model(), replace(SMALL, rows=32, tokens=16, lanes=2))
