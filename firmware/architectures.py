@@ -17,13 +17,14 @@ def architecture(
     name: str, *, depth: int | Sequence[int] | None = None, heads: int | Sequence[int] | None = None,
     **changes: int | None,
 ) -> Architecture:  # fmt: skip
-    """The architecture called `name`, or the only one that starts so, with `changes` that are not None.
+    """The architecture called `name`, or that starts so, with `changes` that are not None.
 
-    `depth` and `heads` are one number per stage; a ViT has one. Raises UserError for an unknown name or an impossible
+    Of several that start so, the only one with the smallest images is meant: `swin_base` is that of 224 pixels. `depth` and `heads` are one number per stage; a ViT has one. Raises UserError for an unknown name or an impossible
     shape.
     """
     plain = name.partition(".")[0]  # timm names the training behind a dot
-    found = [shape for key, shape in ARCHITECTURES.items() if key == plain or key.startswith(f"{plain}_")]
+    begun = [shape for key, shape in ARCHITECTURES.items() if key == plain or key.startswith(f"{plain}_")]
+    found = [shape for shape in begun if shape.img_size == min(other.img_size for other in begun)]
     if len(found) != 1:
         raise UserError(f"there is no architecture {name}; known: {', '.join(ARCHITECTURES)}")
     given: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}

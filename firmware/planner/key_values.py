@@ -12,15 +12,51 @@ from hw.spec.config import Config
 from hw.spec.isa import Region
 from hw.spec.memory import align, stream_words
 
-__all__ = ["KeyValues"]
+__all__ = ["KeyValues", "Transposed"]
+
+
+def _stream(at: int, words: int) -> Stream:
+    return Stream(Region.WORK, at, words, (Access("work", at, at + words),))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transposed:
+    """int8 [tokens, channels] as a weight matrix that reduces over tokens, from word `start` of WORK.
+
+    FETCH streams it as [tile of channels][pass over tokens][channel], tiles of `cols`, passes of one word.
+    """
+
+    config: Config
+    start: int
+    tokens: int
+    channels: int
+
+    @property
+    def words(self) -> int:
+        """Words of it."""
+        return stream_words(self.channels, self.tokens, self.config, params=False)
+
+    @property
+    def stream(self) -> Stream:
+        """What is fetched to multiply by it."""
+        return _stream(self.start, self.words)
+
+    def store(self, rows: Buffer, first: int) -> Pattern:
+        """Rows of channels, whole tiles of them, that begin at token `first` (the first of a word) -> WORK."""
+        cols, word = self.config.cols, self.config.word_bytes
+        whole = align(self.tokens, word) // word  # words of a channel of all tokens
+        return Pattern(
+            offset=self.start + first // word * cols, scratch=rows.start, run=(cols, rows.row),
+            first=(rows.row, cols, 1), second=(align(self.channels, cols) // cols, whole * cols, cols * rows.row),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeyValues:
     """The K of every head, then the V of every head, of `tokens` tokens, from word `start` of WORK.
 
-    So FETCH streams them like any weight: K as [tile of keys][pass over channels][key], V as [tile of channels][pass
-    over keys][channel], tiles of `cols`, passes of one word.
+    FETCH streams them like any weight: K as [tile of keys][pass over channels][key], tiles of `cols`, passes of one
+    word; V as `Transposed`.
     """
 
     config: Config
@@ -35,22 +71,17 @@ class KeyValues:
         return stream_words(self.tokens, self.head, self.config, params=False)
 
     @property
-    def values_words(self) -> int:
-        """Words of a head's V."""
-        return stream_words(self.head, self.tokens, self.config, params=False)
-
-    @property
     def words(self) -> int:
         """Words of all of them."""
-        return self.heads * (self.keys_words + self.values_words)
+        return self.heads * (self.keys_words + self._values.words)
 
     def keys(self, head: int) -> Stream:
         """What is fetched to multiply Q by K, transposed."""
-        return self._stream(self._keys_at(head), self.keys_words)
+        return _stream(self._keys_at(head), self.keys_words)
 
     def values(self, head: int) -> Stream:
         """What is fetched to multiply probabilities by V."""
-        return self._stream(self._values_at(head), self.values_words)
+        return self.values_of(head).stream
 
     def key_rows(self, first: int, tokens: int) -> int:
         """Rows that `store_keys` reads of its buffer."""
@@ -80,24 +111,14 @@ class KeyValues:
             first=(passes, cols, 1), second=(count, cols * passes, cols * rows.row),
         )  # fmt: skip
 
-    def store_values(self, head: int, rows: Buffer, first: int) -> Pattern:
-        """V transposed: rows of channels, whole tiles of them, that begin at token `first` (the first of a word).
-
-        `rows` begin with the head's first channel.
-        """
-        cols, word = self.config.cols, self.config.word_bytes
-        whole = align(self.tokens, word) // word  # words of a channel of all tokens
-        return Pattern(
-            offset=self._values_at(head) + first // word * cols, scratch=rows.start, run=(cols, rows.row),
-            first=(rows.row, cols, 1), second=(align(self.head, cols) // cols, whole * cols, cols * rows.row),
-        )  # fmt: skip
-
     def _keys_at(self, head: int) -> int:
         return self.start + head * self.keys_words
 
-    def _values_at(self, head: int) -> int:
-        return self.start + self.heads * self.keys_words + head * self.values_words
+    def values_of(self, head: int) -> Transposed:
+        """V of a head."""
+        start = self.start + self.heads * self.keys_words + head * self._values.words
+        return Transposed(config=self.config, start=start, tokens=self.tokens, channels=self.head)
 
-    @staticmethod
-    def _stream(at: int, words: int) -> Stream:
-        return Stream(Region.WORK, at, words, (Access("work", at, at + words),))
+    @property
+    def _values(self) -> Transposed:
+        return Transposed(config=self.config, start=0, tokens=self.tokens, channels=self.head)

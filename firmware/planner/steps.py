@@ -102,7 +102,7 @@ class Worker:
             values = self.arena.allocate("values", heads * to.head + beyond, span, high=high)
             yield self._project(node, normal, tokens, values, "v", head, heads, to, transpose=span * self.word)
             for each in range(heads):
-                pattern = to.store_values(head + each, values.part(each * to.head, to.head + beyond), first)
+                pattern = to.values_of(head + each).store(values.part(each * to.head, to.head + beyond), first)
                 yield self.tasks.scatter(node, values, pattern)
             self.arena.free(values)
 

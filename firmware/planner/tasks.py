@@ -142,16 +142,27 @@ class Tasks:
 
     def context(
         self, node: Node, quant: Node, weights: Buffer, head: int, rows: int, outputs: int, dest: Buffer, *,
-        wide: bool, stream: Stream,
+        wide: bool, stream: Stream, factors: Mapping[str, int] | None = None,
     ) -> Task:  # fmt: skip
-        """P @ V of one head, int8 [rows, outputs], beside the other heads."""
+        """P @ V of one head, int8 [rows, outputs], beside the other heads. `factors` replace those of `quant`."""
         operands = {
             "source": weights.start, "source_row": weights.row, "source_plane": rows * weights.row if wide else 0,
             "two_planes": int(wide), "rows": rows, "passes": weights.row, "outputs": outputs,
             "dest": dest.start * self._word + head * outputs, "dest_row": dest.row * self._word, "kind": Kind.INT8,
-            **self._dyadic(quant),
+            **(self._dyadic(quant) if factors is None else factors),
         }  # fmt: skip
         return self._matmul(node, operands, (weights.access(),), dest, stream, None)
+
+    def transpose(self, node: Node, source: Buffer, rows: int, dest: Buffer, identity: str) -> Task:
+        """The first word of int8 rows -> rows of `dest`, one per channel, by way of the blob `identity`."""
+        operands = {
+            "source": source.start, "source_row": source.row, "rows": rows, "passes": 1, "outputs": self._word,
+            "dest": dest.start * self._word, "dest_row": 1, "dest_col": dest.row * self._word, "transpose": 1,
+            "kind": Kind.INT8, "mult": 1 << 30, "shift": 30,
+        }  # fmt: skip
+        blob = self.blobs[identity]
+        stream = Stream(Region.MODEL, blob.offset, blob.words)
+        return self._matmul(node, operands, (source.access(),), dest, stream, None)
 
     def _matmul(
         self, node: Node, operands: dict[str, int], reads: tuple[Access, ...], dest: Buffer, stream: Stream,

@@ -1,23 +1,24 @@
 """The compiler's Swin family: programs whose logits equal the golden model's on the machine model, hazards checked."""
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
+from firmware.architectures import architecture
 from firmware.compiler import CompileError, Layer, compile_model
 from firmware.families.swin.constants import constants
-from firmware.families.swin.ends import divisor
 from firmware.families.swin.grid import Area, Grid, cut
 from firmware.families.swin.pattern import recognise
 from firmware.families.swin.plan import Plan
-from firmware.families.swin.windows import mask, rectangles
+from firmware.families.swin.pooling import quotients
+from firmware.families.swin.windows import mask, rectangles, shares
 from firmware.planner.scheduler import Item, Scheduler
 from firmware.planner.steps import parts
 from hw.boards.registry import BOARDS
 from hw.spec import arith, isa
 from hw.spec.config import Config
-from hw.spec.model import Node
 from sim import golden
 from sim.machine import Machine
 from tests.firmware.test_compiler import execute, images_for, run_machine, without
@@ -176,18 +177,58 @@ def test_every_layer_with_macs_is_executed():
     assert sum(layer.macs for layer in compile_model(model, Config()).layers) == model.macs
 
 
-@pytest.mark.parametrize("count", [*range(1, 256, 2), 2, 4, 64, 128])
-def test_divisor_is_exact(count):
-    factor = divisor(Node("avgpool", "mean"), count)
-    sums = np.arange(-128 * count, 127 * count + 1)
-    expected = arith.divide_round(sums, count)
-    np.testing.assert_array_equal(arith.requantize(sums, factor["mult"], factor["shift"], 8), expected)
+@pytest.mark.parametrize("count", [*range(1, 260), 324, 400, 784, 961, 3136, 8192])
+def test_means_are_exact(count):
+    """Every sum of `count` int8 numbers, divided as a program divides it: ties, too."""
+    factors, sums = quotients(count), np.arange(-128 * count, 127 * count + 1)
+    assert len(factors) == (1 if count % 2 or count & (count - 1) == 0 else 2)
+    found = [arith.requantize(sums, bits=8, **factor) for factor in factors]
+    if len(found) == 2:
+        found = [arith.requantize(found[0] + found[1], 1, 1, 8)]
+    exact = np.array([round(Fraction(int(total), count)) for total in sums[:: max(1, count // 64)]])
+    np.testing.assert_array_equal(found[0][:: max(1, count // 64)], exact)
+    np.testing.assert_array_equal(found[0], arith.divide_round(sums, count))
 
 
-@pytest.mark.parametrize("count", [6, 36, 196, 256, 3136])
-def test_divisor_refuses_ties_and_sums_beyond_int16(count):
-    with pytest.raises(CompileError, match=f"avgpool takes the mean of {count} tokens; it must be an odd number"):
-        divisor(Node("avgpool", "mean"), count)
+LARGE = {
+    "6x6, a window of 36": {"image": (3, 48, 48), "window": 6},
+    "8x8": {"image": (3, 64, 64), "window": 4},
+    "12x12, a window of 144": {"image": (3, 96, 96), "window": 12},
+    "18x18": {"image": (3, 72, 72), "window": 6, "depths": (2,), "heads": (2,)},
+    "25x25": {"image": (3, 100, 100), "window": 5, "depths": (1,), "heads": (2,)},
+}
+
+
+@pytest.mark.parametrize("shape", LARGE.values(), ids=LARGE)
+@pytest.mark.parametrize("tokens", [16, 64])
+def test_windows_and_last_grids_of_any_size(shape, tokens):
+    """More tokens than an instruction takes, than additions can sum up, and numbers of them that make ties."""
+    model = random_swin(seed=tokens, **{"depths": (1, 2), "heads": (1, 2), **shape})
+    program, images = compile_model(model, replace(Config(), tokens=tokens, cols=6)), images_for(model, 1)
+    np.testing.assert_array_equal(execute(program, images), golden.run(model, images))
+
+
+def test_shares_cover_a_rectangle():
+    rectangle = rectangles(24, 24, 12, 6)[5]
+    assert rectangle.tokens == 72
+    assert [(s.first, s.tokens) for s in shares(rectangle, Config())] == [(0, 48), (48, 24)]
+    seen = [
+        (y, x)
+        for share in shares(rectangle, Config(tokens=16))
+        for area in share.areas
+        for y in range(area.y, area.y + area.height)
+        for x in range(area.x, area.x + area.width)
+    ]
+    assert seen == [(rectangle.y + y, rectangle.x + x) for y in range(rectangle.height) for x in range(rectangle.width)]
+
+
+def test_published_window_of_12_compiles():
+    """Swin-B at 384 pixels with a block of each stage: 96 x 96 tokens at first, 12 x 12 at last."""
+    shape = architecture("swin_base_patch4_window12_384")
+    model = random_swin(image=shape.image, window=shape.window, dim=shape.dim, depths=(1,) * 4, heads=shape.heads)
+    program = compile_model(model, Config(row_max_banks=2))  # for one slot: no choice, so no search
+    assert program.macs == model.macs
+    assert max(program.tiles) <= 64
 
 
 @pytest.mark.parametrize(
@@ -195,10 +236,10 @@ def test_divisor_refuses_ties_and_sums_beyond_int16(count):
     [
         ({"dim": 48, "heads": (2, 4)}, Config(), r"head size dim/heads of stage 0 .* rows \(16\), not 24"),
         ({"dim": 40, "heads": (1, 2)}, Config(), r"dim of stage 0 must be a multiple of rows \(16\), not 40"),
-        ({"image": (3, 64, 64), "window": 8}, BOARDS["tiny"].config, r"8 x 8 window of .* exceeds tokens \(32\)"),
         ({}, replace(BOARDS["tiny"].config, max_row=64), "a row of 128 elements exceeds max_row"),
         ({}, replace(Config(), bank_words=64), "wants .* scratchpad words, but only"),
-        ({"image": (3, 48, 48), "window": 6}, Config(), "takes the mean of 36 tokens"),
+        ({"image": (3, 64, 64), "window": 8}, replace(Config(), tokens=16, rows=32), r"8 x 8 window .* \(16\) is less"),
+        ({"window": 8, "depths": (1,), "heads": (1,)}, Config(max_row=64), "a row of 128 elements exceeds max_row"),
     ],
 )
 def test_refusals(shape, config, message):

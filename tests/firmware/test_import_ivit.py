@@ -157,7 +157,7 @@ def test_architectures_are_told_from_the_tensors(name):
     arch = ARCHITECTURES[name]
     state = shapes_of(arch)
     assert identify(state, name) == arch
-    assert identify(state, name.partition("_patch")[0]) == identify(state, f"{name}.fb_in1k") == arch
+    assert identify(state, name.rpartition("_")[0]) == identify(state, f"{name}.fb_in1k") == arch
     inferred = identify(state)
     assert (inferred.dim, inferred.depths, inferred.heads, inferred.image) == (
         arch.dim, arch.depths, arch.heads, arch.image,

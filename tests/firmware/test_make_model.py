@@ -52,8 +52,9 @@ def test_swins_are_the_published_ones(name):
 
 
 def test_every_architecture_has_a_unique_short_name():
-    for name in ARCHITECTURES:
-        assert architecture(name) == architecture(name.partition("_patch")[0])
+    for name, shape in ARCHITECTURES.items():
+        assert architecture(name.rpartition("_")[0]) == shape
+        assert architecture(name.partition("_patch")[0]).img_size == 224
 
 
 def test_checkpoint_has_timm_names_and_shapes(tiny):

@@ -1,4 +1,4 @@
-"""The items of a block: a rectangle's Q, K and V; its attention; the MLP of some tokens."""
+"""The items of a block: Q, K and V of tokens of a rectangle; their attention; the MLP of some tokens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from firmware.families.swin.constants import bias_name
 from firmware.families.swin.grid import Area
 from firmware.families.swin.layout import StageLayout
 from firmware.families.swin.pattern import Block, Stage
-from firmware.families.swin.windows import Rectangle
+from firmware.families.swin.windows import Share
 from firmware.families.swin.worker import GridWorker
 from firmware.planner.allocator import Buffer
 from firmware.planner.scheduler import Task
@@ -30,46 +30,47 @@ class BlockSteps(GridWorker):
 
     # Q, K and V
 
-    def project(self, rectangle: Rectangle) -> Steps:
-        """Q, K and V of a rectangle into WORK, by as many heads at a time as there is room for."""
-        roles, grid, there = self.roles, self.places.enters(self.index), self.places.attention(self.index, rectangle)
+    def project(self, share: Share) -> Steps:
+        """Q, K and V of tokens of a rectangle into WORK, by as many heads at a time as there is room for."""
+        roles, grid = self.roles, self.places.enters(self.index)
+        there = self.places.attention(self.index, share.rectangle).key_values
         normal = yield from self.norm(
-            roles.norm1, rectangle.area, self.dim, lambda piece, rows: self.gather(roles.norm1, grid, piece, rows),
+            roles.norm1, share.areas, self.dim, lambda piece, rows: self.gather(roles.norm1, grid, [piece], rows),
             wide=grid.wide,
         )  # fmt: skip
-        yield from self.keys(roles.qkv, normal, 0, rectangle.tokens, there.key_values)
-        yield from self.values(roles.qkv, normal, 0, rectangle.tokens, there.key_values)
-        yield from self._queries(rectangle, normal)
+        yield from self.keys(roles.qkv, normal, share.first, share.tokens, there)
+        yield from self.values(roles.qkv, normal, share.first, share.tokens, there)
+        yield from self._queries(share, normal)
         self.arena.free(normal)
 
-    def _queries(self, rectangle: Rectangle, normal: Buffer) -> Steps:
+    def _queries(self, share: Share, normal: Buffer) -> Steps:
         passes = self.head // self.word
-        most = self.arena.room // (rectangle.tokens * passes)
+        most = self.arena.room // (share.tokens * passes)
         for first, heads in parts(self.heads, most, self.whole_heads(self.head)):
-            query = self.rows("query", rectangle.tokens, heads * self.head)
+            query = self.rows("query", share.tokens, heads * self.head)
             yield self.tasks.linear(
-                self.roles.qkv, normal, rectangle.tokens, query, heads * self.head, Kind.INT8, part="q",
+                self.roles.qkv, normal, share.tokens, query, heads * self.head, Kind.INT8, part="q",
                 first=first * self.head,
             )  # fmt: skip
-            yield self.tasks.scatter(self.roles.qkv, query, self._query_pattern(rectangle, query, first * passes))
+            yield self.tasks.scatter(self.roles.qkv, query, self._query_pattern(share, query, first * passes))
             self.arena.free(query)
 
-    def _query_pattern(self, rectangle: Rectangle, query: Buffer, column: int) -> Pattern:
-        row, place = self.dim // self.word, self.places.attention(self.index, rectangle)
+    def _query_pattern(self, share: Share, query: Buffer, column: int) -> Pattern:
+        row, start = self.dim // self.word, self.places.attention(self.index, share.rectangle).query
         return Pattern(
-            offset=place.query + column, scratch=query.start, run=(query.row, 1),
-            first=(rectangle.tokens, row, query.row),
+            offset=start + share.first * row + column, scratch=query.start, run=(query.row, 1),
+            first=(share.tokens, row, query.row),
         )  # fmt: skip
 
     # Attention
 
-    def attend(self, rectangle: Rectangle) -> Steps:
-        """Attention within a rectangle, projected, added to the residual stream.
+    def attend(self, share: Share) -> Steps:
+        """Attention of tokens of a rectangle to all of it, projected, added to the residual stream.
 
         8-bit probabilities take the place of the scores.
         """
-        roles, tokens = self.roles, rectangle.tokens
-        span = align(tokens, self.word) // self.word
+        roles, tokens, rectangle, every = self.roles, share.tokens, share.rectangle, share.rectangle.tokens
+        span = align(every, self.word) // self.word
         there = self.places.attention(self.index, rectangle).key_values
         wide, passes = roles.softmax.attributes["bits"] == 16, self.head // self.word
         context = self.rows("context", tokens, self.dim)
@@ -87,19 +88,19 @@ class BlockSteps(GridWorker):
                 if head:
                     self.arena.free(query)
                 query, first = self.rows("query", tokens, together[head] * self.head), head
-                yield self.tasks.gather(roles.scores, query, self._query_pattern(rectangle, query, head * passes))
-            offset = self.blobs[bias_name(roles, rectangle, head)].offset
+                yield self.tasks.gather(roles.scores, query, self._query_pattern(share, query, head * passes))
+            offset = self.blobs[bias_name(roles, rectangle, head)].offset + share.first * span
             yield self.tasks.load(roles.bias_add, Region.MODEL, offset, biases[head % len(biases)], tokens, ())
             yield self.tasks.scores(
-                roles.scores, roles.scores_quant, query.column((head - first) * passes), tokens, passes, tokens,
+                roles.scores, roles.scores_quant, query.column((head - first) * passes), tokens, passes, every,
                 both[head % 2], there.keys(head),
             )  # fmt: skip
 
         def probabilities(head: int) -> Steps:
-            target, bias, masked = both[head % 2], biases[head % len(biases)], roles.side**2 - tokens
-            yield self.tasks.add_max(roles.bias_add, target, bias, tokens, tokens, self.stats)
-            yield self.tasks.softmax_sum(roles.softmax, target, tokens, tokens, self.stats, row_max=None, masked=masked)
-            yield self.tasks.softmax(roles.softmax, target, tokens, tokens, self.stats, weights[head % 2], row_max=None)
+            target, bias, masked = both[head % 2], biases[head % len(biases)], roles.side**2 - every
+            yield self.tasks.add_max(roles.bias_add, target, bias, tokens, every, self.stats)
+            yield self.tasks.softmax_sum(roles.softmax, target, tokens, every, self.stats, row_max=None, masked=masked)
+            yield self.tasks.softmax(roles.softmax, target, tokens, every, self.stats, weights[head % 2], row_max=None)
 
         def contexts(head: int) -> Task:
             return self.tasks.context(
@@ -111,7 +112,7 @@ class BlockSteps(GridWorker):
         self.arena.free(query, *both, *biases, *(weights[:1] if wide else ()))
         before = self.places.enters(self.index)
         yield from self.add_to_grid(
-            roles.proj, context, self.dim, roles.add1, before, self.places.middle, rectangle.area
+            roles.proj, context, self.dim, roles.add1, before, self.places.middle, share.areas
         )  # fmt: skip
         self.arena.free(context)
 
@@ -123,9 +124,9 @@ class BlockSteps(GridWorker):
         before = self.places.middle.line(stage.tokens)
         after = self.places.leaves(self.index).line(stage.tokens)
         normal = yield from self.norm(
-            roles.norm2, area, self.dim, lambda piece, rows: self.gather(roles.norm2, before, piece, rows)
+            roles.norm2, [area], self.dim, lambda piece, rows: self.gather(roles.norm2, before, [piece], rows)
         )
         hidden = self.rows("hidden", area.tokens, stage.hidden)
         yield from self.expand(roles.fc1, roles.gelu, roles.gelu_quant, normal, area.tokens, hidden)
-        yield from self.add_to_grid(roles.fc2, hidden, self.dim, roles.add2, before, after, area)
+        yield from self.add_to_grid(roles.fc2, hidden, self.dim, roles.add2, before, after, [area])
         self.arena.free(hidden)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware.families.swin.pattern import Block, Stage, SwinTransformer
+from firmware.families.swin.pooling import pooling_constants
 from firmware.families.swin.windows import Rectangle, rectangles
 from firmware.planner.image import ModelImage
 from hw.spec.config import Config
@@ -38,6 +39,7 @@ def constants(model: Model, roles: SwinTransformer, config: Config) -> ModelImag
             image.norm(stage.merge.norm, stage.merge.norm_quant)
             image.linear(stage.merge.reduction, stage.merge.reduction_quant)
     image.norm(roles.norm, roles.norm_quant)
+    pooling_constants(image, roles.stages[-1].tokens, config)
     image.linear(roles.head, None)
     return image
 

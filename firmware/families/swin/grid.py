@@ -24,6 +24,22 @@ class Area:
     def tokens(self) -> int:
         return self.height * self.width
 
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """It in an array that is the grid."""
+        return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
+
+    def run(self, first: int, count: int) -> list[Area]:
+        """`count` of its tokens from number `first` on, row-major: the rest of a row, whole rows, part of a row."""
+        found, stop = [], first + count
+        while first < stop:
+            y, x = divmod(first, self.width)
+            rows = (stop - first) // self.width if x == 0 else 0
+            columns = self.width if rows else min(self.width - x, stop - first)
+            found.append(Area(self.y + y, self.x + x, max(rows, 1), columns))
+            first += found[-1].tokens
+        return found
+
 
 def cut(area: Area, most: int) -> list[Area]:
     """`area` in parts of at most `most` (at least one) tokens: as many whole rows as fit, else parts of a row."""

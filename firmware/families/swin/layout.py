@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from firmware.families.swin.grid import Grid
 from firmware.families.swin.pattern import Stage, SwinTransformer
+from firmware.families.swin.pooling import MOST_ADDED
 from firmware.families.swin.windows import Rectangle, rectangles
-from firmware.planner.key_values import KeyValues
+from firmware.planner.key_values import KeyValues, Transposed
 from hw.spec.config import Config
 
 __all__ = ["Attention", "Layout", "StageLayout"]
@@ -75,14 +76,18 @@ class StageLayout:
 
 
 class Layout:
-    """Every image's tensors."""
+    """Every image's tensors; `pooling` is for the tokens of a last stage that has more than can be added."""
 
     def __init__(self, roles: SwinTransformer, config: Config, images: int) -> None:
-        at = 0
+        at, last = 0, roles.stages[-1]
         self.stages: list[list[StageLayout]] = []
+        self.pooling: list[Transposed | None] = []
         for _ in range(images):
             self.stages.append([])
             for number, stage in enumerate(roles.stages):
                 self.stages[-1].append(StageLayout(stage, config, at, first=number == 0))
                 at = self.stages[-1][-1].end
+            waiting = Transposed(config=config, start=at, tokens=last.tokens, channels=last.dim)
+            self.pooling.append(waiting if last.tokens > MOST_ADDED else None)
+            at += waiting.words if last.tokens > MOST_ADDED else 0
         self.words = at

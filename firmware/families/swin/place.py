@@ -63,8 +63,10 @@ def _check(model: Model, roles: SwinTransformer, config: Config) -> None:
             check_whole_words(f"{what} of stage {number}", value, config)
         check_row(max(4 * stage.dim if stage.merge else stage.dim, stage.hidden), config)
         for block in stage.blocks:
-            if block.side**2 > config.tokens:
+            check_row(block.side**2, config)
+            if block.side**2 > config.tokens < config.rows:
                 raise CompileError(
-                    f"a {block.side} x {block.side} window of {block.partition.name} exceeds tokens ({config.tokens})"
+                    f"a {block.side} x {block.side} window of {block.partition.name} must be cut at multiples of rows "
+                    f"({config.rows}), but tokens ({config.tokens}) is less"
                 )
     check_patch(model, config)

@@ -20,7 +20,8 @@ from firmware.families.swin.ends import EndSteps
 from firmware.families.swin.grid import Area, cut
 from firmware.families.swin.layout import Layout
 from firmware.families.swin.pattern import SwinTransformer
-from firmware.families.swin.windows import Rectangle
+from firmware.families.swin.pooling import Pooling
+from firmware.families.swin.windows import Share, shares
 from firmware.planner.allocator import Arena
 from firmware.planner.image import ModelImage
 from firmware.planner.program import Checkpoint, Layer
@@ -128,11 +129,15 @@ class Plan:
         yield self._head(image, writers)
 
     def _head(self, image: int, writers: Writers) -> Item:
-        last = len(self.roles.stages) - 1
+        last, stage = len(self.roles.stages) - 1, self.roles.stages[-1]
         before = self.layout.stages[image][last].leaves(len(self.roles.stages[last].blocks) - 1)
 
         def head(slot: int) -> Steps:
-            return self._ends(slot).head(image, before)
+            pooling = Pooling(
+                self.tasks, self.parts[slot], stage, self.roles.norm, self.roles.mean, before,
+                self.layout.pooling[image],
+            )  # fmt: skip
+            return self._ends(slot).head(image, pooling)
 
         return Item((image, "head"), _after(writers), self._in(last), head)
 
@@ -172,10 +177,9 @@ class Plan:
         grid = writers.reshape(whole.height, 2, whole.width, 2)
         for area in cut(whole, min(self.config.tokens, room // (4 * stage.dim // word))):
             key = (image, number, "merge", area.y, area.x)
-            rows, columns = slice(area.y, area.y + area.height), slice(area.x, area.x + area.width)
-            following.reshape(whole.height, whole.width)[rows, columns] = _filled(key, area.height, area.width)
+            following.reshape(whole.height, whole.width)[area.slices] = _filled(key, area.height, area.width)
             slots = self._numbers[self.merging[number]]
-            yield Item(key, _after(grid[rows, :, columns].ravel()), slots, partial(merge, area))
+            yield Item(key, _after(grid[area.slices[0], :, area.slices[1]].ravel()), slots, partial(merge, area))
 
     def _block(self, image: int, number: int, index: int, writers: Writers) -> Iterator[Item]:
         """A block's items: rectangles from top to bottom, MLPs as soon as all their tokens are there."""
@@ -184,29 +188,31 @@ class Plan:
         middle = np.full(stage.tokens, None)
         runs = self.runs(number)
 
-        def project(rectangle: Rectangle, slot: int) -> Steps:
-            return BlockSteps(self.tasks, self.parts[slot], stage, places, index).project(rectangle)
+        def project(share: Share, slot: int) -> Steps:
+            return BlockSteps(self.tasks, self.parts[slot], stage, places, index).project(share)
 
-        def attend(rectangle: Rectangle, slot: int) -> Steps:
-            return BlockSteps(self.tasks, self.parts[slot], stage, places, index).attend(rectangle)
+        def attend(share: Share, slot: int) -> Steps:
+            return BlockSteps(self.tasks, self.parts[slot], stage, places, index).attend(share)
 
         def mlp(area: Area, slot: int) -> Steps:
             return BlockSteps(self.tasks, self.parts[slot], stage, places, index).mlp(area)
 
-        where = (image, number, index)
+        where, slots = (image, number, index), self._in(number)
         for rectangle in places.rectangles[index]:
-            rows = slice(rectangle.y, rectangle.y + rectangle.height)
-            columns = slice(rectangle.x, rectangle.x + rectangle.width)
-            projected, attended = (*where, "project", rectangle), (*where, "attend", rectangle)
-            after = _after(grid[rows, columns].ravel())
-            yield Item(projected, after, self._in(number), partial(project, rectangle))
-            yield Item(attended, (projected,), self._in(number), partial(attend, rectangle))
-            middle.reshape(grid.shape)[rows, columns] = _filled(attended, rectangle.height, rectangle.width)
+            cut_up = shares(rectangle, self.config)
+            projected = tuple((*where, "project", share) for share in cut_up)
+            for key, share in zip(projected, cut_up, strict=True):
+                yield Item(key, _after(_at(grid, share)), slots, partial(project, share))
+            for share in cut_up:
+                attended = (*where, "attend", share)
+                yield Item(attended, projected, slots, partial(attend, share))
+                for area in share.areas:
+                    middle.reshape(grid.shape)[area.slices] = _filled(attended, area.height, area.width)
             while runs and all(key is not None for key in middle[runs[0][0] : sum(runs[0])]):
                 first, count = runs.pop(0)
-                key, area = (*where, "mlp", first), Area(0, first, 1, count)
-                yield Item(key, _after(middle[first : first + count]), self._in(number), partial(mlp, area))
-                writers[first : first + count] = _filled(key, count)
+                done, area = (*where, "mlp", first), Area(0, first, 1, count)
+                yield Item(done, _after(middle[first : first + count]), slots, partial(mlp, area))
+                writers[first : first + count] = _filled(done, count)
 
     def runs(self, number: int) -> list[tuple[int, int]]:
         """(first token, tokens) of the MLPs: the rows of normalised and hidden channels must fit together."""
@@ -215,6 +221,11 @@ class Plan:
         slots, most = self.slots[number], min(self.config.tokens, self._words[self.slots[number]] // row)
         even = -(-stage.tokens // align(-(-stage.tokens // most), slots))  # every slot has as many
         return parts(stage.tokens, even if even > self.config.cols else most, 1)
+
+
+def _at(grid: Writers, share: Share) -> list[Hashable]:
+    """Who writes the tokens of a share."""
+    return [writer for area in share.areas for writer in grid[area.slices].ravel()]
 
 
 def _filled(key: Hashable, *shape: int) -> Writers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from firmware.errors import UserError
 from firmware.families.architecture import Architecture
@@ -42,14 +42,17 @@ class SwinShape(Architecture):
             grid //= 2
 
 
-def _shape(name: str, dim: int, depth: int) -> SwinShape:
+def _shape(name: str, dim: int, depth: int, *, window: int = 7, **others: Any) -> SwinShape:
     heads = tuple(dim // 32 << stage for stage in range(4))
-    return SwinShape(name=name, dim=dim, depths=(2, 2, depth, 2), heads=heads, patch=4, window=7)
+    return SwinShape(name=name, dim=dim, depths=(2, 2, depth, 2), heads=heads, patch=4, window=window, **others)
 
 
 SHAPES = (
     _shape("swin_tiny_patch4_window7_224", 96, 6),
     _shape("swin_small_patch4_window7_224", 96, 18),
     _shape("swin_base_patch4_window7_224", 128, 18),
+    _shape("swin_base_patch4_window12_384", 128, 18, window=12, img_size=384, crop=1.0),
+    _shape("swin_large_patch4_window7_224", 192, 18),
+    _shape("swin_large_patch4_window12_384", 192, 18, window=12, img_size=384, crop=1.0),
 )
 """timm's names."""

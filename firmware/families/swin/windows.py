@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware.families.swin.grid import Area
+from firmware.planner.steps import parts
+from hw.spec.config import Config
 
-__all__ = ["Rectangle", "mask", "rectangles"]
+__all__ = ["Rectangle", "Share", "mask", "rectangles", "shares"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,27 @@ class Rectangle:
         """Its tokens' numbers in a window of `side` x `side`, row-major."""
         y, x = np.arange(self.in_y, self.in_y + self.height), np.arange(self.in_x, self.in_x + self.width)
         return (y[:, None] * side + x).ravel()
+
+
+@dataclass(frozen=True)
+class Share:
+    """`tokens` tokens of a rectangle from number `first` on: what one item takes."""
+
+    rectangle: Rectangle
+    first: int
+    tokens: int
+
+    @property
+    def areas(self) -> list[Area]:
+        """Their places in the grid."""
+        return self.rectangle.area.run(self.first, self.tokens)
+
+
+def shares(rectangle: Rectangle, config: Config) -> list[Share]:
+    """A rectangle in as few shares as there may be, which begin at whole words of transposed tokens."""
+    if rectangle.tokens <= config.tokens:
+        return [Share(rectangle, 0, rectangle.tokens)]
+    return [Share(rectangle, *part) for part in parts(rectangle.tokens, config.tokens, config.rows)]
 
 
 def _bands(size: int, side: int, shift: int) -> list[tuple[int, int, int, int]]:

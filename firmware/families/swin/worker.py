@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from math import lcm
 
 from firmware.families.swin.grid import Area, Grid, cut
@@ -14,20 +14,37 @@ from hw.spec.model import Node
 __all__ = ["GridWorker"]
 
 
+def _places(areas: Sequence[Area], buffer: Buffer) -> Iterator[tuple[Area, Buffer]]:
+    """Each area with its rows of `buffer`."""
+    first = 0
+    for area in areas:
+        yield area, buffer.part(first, area.tokens)
+        first += area.tokens
+
+
 class GridWorker(Worker):
     """Steps on tokens that wait in WORK as grids."""
 
-    def gather(self, node: Node, grid: Grid, area: Area, buffer: Buffer, column: int = 0) -> Steps:
-        yield self.tasks.gather(node, buffer, grid.pattern(area, buffer.start, column, buffer.row))
+    def gather(self, node: Node, grid: Grid, areas: Sequence[Area], buffer: Buffer, column: int = 0) -> Steps:
+        """buffer = words of the tokens of `areas`, one after the other, from each token's word `column` on."""
+        for area, rows in _places(areas, buffer):
+            yield self.tasks.gather(node, rows, grid.pattern(area, rows.start, column, rows.row))
+
+    def scatter(self, node: Node, grid: Grid, areas: Sequence[Area], buffer: Buffer, column: int = 0) -> Steps:
+        """The other way round."""
+        for area, rows in _places(areas, buffer):
+            yield self.tasks.scatter(node, rows, grid.pattern(area, rows.start, column, rows.row))
 
     def norm(
-        self, node: Node, area: Area, channels: int, load: Callable[[Area, Buffer], Iterable[Task]], *, wide: int = 1
-    ) -> Generator[Task, None, Buffer]:
-        """The norm of the tokens of `area`, int8, which `load` brings in as few pieces as there is room for."""
-        normal = self.rows("normalised", area.tokens, channels, high=True)
+        self, node: Node, areas: Sequence[Area], channels: int, load: Callable[[Area, Buffer], Iterable[Task]], *,
+        wide: int = 1,
+    ) -> Generator[Task, None, Buffer]:  # fmt: skip
+        """The norm of the tokens of `areas`, int8, which `load` brings in as few pieces as there is room for."""
+        normal = self.rows("normalised", sum(area.tokens for area in areas), channels, high=True)
         params = yield from self.parameters(node)
         done = 0
-        for piece in cut(area, self.arena.room // (channels * (1 + wide) // self.word)):
+        most = self.arena.room // (channels * (1 + wide) // self.word)
+        for piece in (piece for area in areas for piece in cut(area, most)):
             rows, count = self.rows("tokens", piece.tokens, channels, wide=wide), piece.tokens
             yield from load(piece, rows)
             yield from self.normalise(node, rows, count, channels, normal.part(done, count), params, wide=wide)
@@ -37,18 +54,18 @@ class GridWorker(Worker):
         return normal
 
     def add_to_grid(
-        self, linear: Node, source: Buffer, channels: int, add: Node, before: Grid, after: Grid, area: Area
+        self, linear: Node, source: Buffer, channels: int, add: Node, before: Grid, after: Grid, areas: Sequence[Area]
     ) -> Steps:
         """after = linear(source) + before, in as few parts of the channels as there is room for."""
-        share = (2 + 1 + before.wide) * area.tokens  # words of a word's worth of channels
+        tokens = sum(area.tokens for area in areas)
+        share = (2 + 1 + before.wide) * tokens  # words of a word's worth of channels
         most = self.arena.room // share * self.word
         for first, count in parts(channels, most, lcm(self.word, self.config.cols)):
-            branch = self.rows("branch", area.tokens, count, wide=1, high=True)
-            identity = self.rows("residual", area.tokens, count, wide=before.wide)
-            yield from self.gather(add, before, area, identity, first * (1 + before.wide) // self.word)
+            branch = self.rows("branch", tokens, count, wide=1, high=True)
+            identity = self.rows("residual", tokens, count, wide=before.wide)
+            yield from self.gather(add, before, areas, identity, first * (1 + before.wide) // self.word)
             yield from self.residual(
-                linear, source, branch, add, identity, branch, area.tokens, count, first=first, wide=before.wide
+                linear, source, branch, add, identity, branch, tokens, count, first=first, wide=before.wide
             )
-            pattern = after.pattern(area, branch.start, 2 * first // self.word, branch.row)
-            yield self.tasks.scatter(add, branch, pattern)
+            yield from self.scatter(add, after, areas, branch, 2 * first // self.word)
             self.arena.free(branch, identity)
