@@ -19,8 +19,8 @@ def architecture(
 ) -> Architecture:  # fmt: skip
     """The architecture called `name`, or that starts so, with `changes` that are not None.
 
-    Of several that start so, the only one with the smallest images is meant: `swin_base` is that of 224 pixels. `depth` and `heads` are one number per stage; a ViT has one. Raises UserError for an unknown name or an impossible
-    shape.
+    Of several that start so, the only one with the smallest images is meant: `swin_base` is that of 224 pixels. `depth`
+    and `heads` are one number per stage; a ViT has one. Raises UserError for an unknown name or an impossible shape.
     """
     plain = name.partition(".")[0]  # timm names the training behind a dot
     begun = [shape for key, shape in ARCHITECTURES.items() if key == plain or key.startswith(f"{plain}_")]

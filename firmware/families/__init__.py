@@ -12,11 +12,11 @@ from firmware.families.registry import (
     family_of_model,
     family_of_tensors,
     register,
+    registered,
     titles,
-    unregister,
 )
 
 __all__ = [
     "ARCHITECTURES", "FAMILIES", "Architecture", "Family", "Stage", "Wanted", "family_of_model", "family_of_tensors",
-    "register", "titles", "unregister",
+    "register", "registered", "titles",
 ]  # fmt: skip

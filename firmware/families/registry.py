@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
+from contextlib import contextmanager
 
 from firmware.families.architecture import Architecture
 from firmware.families.family import Family
@@ -11,7 +12,7 @@ from firmware.families.vit.family import Vit
 from firmware.planner.program import CompileError
 from hw.spec.model import Model, ModelError
 
-__all__ = ["ARCHITECTURES", "FAMILIES", "family_of_model", "family_of_tensors", "register", "titles", "unregister"]
+__all__ = ["ARCHITECTURES", "FAMILIES", "family_of_model", "family_of_tensors", "register", "registered", "titles"]
 
 FAMILIES: dict[str, Family] = {}
 """By name."""
@@ -32,10 +33,16 @@ def register(family: Family) -> Family:
     return family
 
 
-def unregister(name: str) -> None:
-    """Forgets a family. Raises KeyError if it was not known."""
-    for shape in FAMILIES.pop(name).architectures:
-        del ARCHITECTURES[shape.name]
+@contextmanager
+def registered(family: Family) -> Generator[Family, None, None]:
+    """The same for as long as a context lasts."""
+    register(family)
+    try:
+        yield family
+    finally:
+        del FAMILIES[family.name]
+        for shape in family.architectures:
+            del ARCHITECTURES[shape.name]
 
 
 def _latest() -> Iterator[Family]:
