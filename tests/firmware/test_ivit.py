@@ -167,7 +167,7 @@ def with_node(name, **changes):
          "tensor head.bias is missing"),
         (lambda model: replace(model, input_scale=float("nan")), "input_scale must be a positive number"),
         (lambda model: replace(model, logit_scale=np.float32([1])), "logit_scale must be 10 finite numbers"),
-        (lambda model: replace(model, std=(1.0, 0.0, 1.0)), "std not zero"),
+        (lambda model: replace(model, std=(1.0, 0.0, 1.0)), "std above 0"),
         (with_tensor("head.weight", lambda w: w.astype(np.float32)), "head.weight must hold integers, not float32"),
         (with_tensor("head.weight", lambda w: w[:, 1:]), r"head.weight must have shape \[outputs, 64\]"),
         (with_tensor("head.bias", lambda b: b + np.int32(2**31 - 1 - b.max())), "accumulator .* can exceed 32 bits"),
