@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from firmware.families import family_of_model
 from firmware.planner.program import Checkpoint, CompileError, Layer, Program
+from hw.boards.board import Board, config_and_memory
 from hw.spec.config import Config
 from hw.spec.model import Model
 
 __all__ = ["Checkpoint", "CompileError", "Layer", "Program", "compile_model"]
 
 
-def compile_model(model: Model, config: Config, *, batch: int = 1) -> Program:
-    """The device program that runs `batch` images of `model` on `config` per start.
+def compile_model(model: Model, target: Board | Config, *, batch: int = 1) -> Program:
+    """The device program that runs `batch` images of `model` on `target` per start.
 
+    It is planned for the board's memory; for that of `Memory`'s defaults if the target is only a Config.
     Raises ModelError for a model that is not valid; CompileError, in one sentence, for one that cannot run there: a
     graph of no family, a dimension that the machine does not have, a buffer larger than the scratchpad has room for.
     """
@@ -23,10 +25,12 @@ def compile_model(model: Model, config: Config, *, batch: int = 1) -> Program:
     def layers() -> dict[str, Layer]:
         return {node.name: Layer(node.name, node.op, macs[node.name] * batch) for node in model.nodes}
 
-    placed = family_of_model(model).place(model, config, batch, layers)
+    config, memory = config_and_memory(target)
+    placed = family_of_model(model).place(model, config, memory, batch, layers)
     scheduler = placed.scheduler
     return Program(
         config=config,
+        memory=memory,
         model=model,
         code=scheduler.code,
         images=batch,

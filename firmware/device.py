@@ -25,6 +25,7 @@ from firmware.transport import (
     open_transport,
     parse_target,
 )
+from hw.boards.board import Board, config_and_memory
 from hw.boards.registry import installed
 from hw.spec import isa
 from hw.spec.config import Config, ConfigError
@@ -65,11 +66,13 @@ def describe(code: bytes, index: int) -> str:
 class Accelerator:
     """One device and the model loaded on it.
 
-    Raises StrangerError if the device is not one of ours, or is built from another Config than `config`.
+    It is what `target` says, whose memory models are compiled for, too. Raises StrangerError if the device is not one
+    of ours, or is built from another Config.
     """
 
-    def __init__(self, transport: Transport, config: Config) -> None:
-        self.transport, self.config = transport, config
+    def __init__(self, transport: Transport, target: Board | Config) -> None:
+        self.transport, self.target = transport, target
+        self.config, _ = config_and_memory(target)
         self.program: Program | None = None
         self._layout: Layout | None = None
         self._profile: Profile | None = None
@@ -77,19 +80,19 @@ class Accelerator:
         self._identify()
 
     @classmethod
-    def open(cls, target: str, config: Config | None = None) -> Self:
+    def open(cls, target: str, wanted: Board | Config | None = None) -> Self:
         """The device called `target`, for example ``sim:arty_a7``.
 
-        Its Config is `config`, or that of the board `target` names, or of the board whose fingerprint it shows.
+        It is `wanted`, or the board that `target` names, or the one whose fingerprint it shows.
         """
         try:
             where = parse_target(target)
-            expected = config or (where.board.config if where.board else None)
+            expected = wanted or where.board
         except ConfigError as error:
             raise DeviceError(str(error)) from error
         transport = open_transport(where, expected)
         try:
-            return cls(transport, expected or _config_of(transport, where))
+            return cls(transport, expected or _board_of(transport, where))
         except BaseException:
             transport.close()
             raise
@@ -100,7 +103,7 @@ class Accelerator:
         Aborts whatever runs. Raises CompileError if the model cannot run on this Config, DeviceError if it does not fit
         the memory.
         """
-        program = model if isinstance(model, Program) else compile_model(model, self.config, batch=batch)
+        program = model if isinstance(model, Program) else compile_model(model, self.target, batch=batch)
         if program.config.fingerprint != self.config.fingerprint:
             raise StrangerError(
                 f"the program is for fingerprint {program.config.fingerprint:#010x}, "
@@ -255,13 +258,13 @@ def _check_magic(transport: Transport) -> None:
         raise StrangerError(f"expected magic {MAGIC:#010x}, found {found:#010x}; this is not our accelerator")
 
 
-def _config_of(transport: Transport, where: Target) -> Config:
-    """The Config of the board whose fingerprint the device shows."""
+def _board_of(transport: Transport, where: Target) -> Board:
+    """The board whose fingerprint the device shows."""
     _check_magic(transport)
     found = transport.read32(address("fingerprint"))
     for board in installed().values():
         if board.config.fingerprint == found:
-            return board.config
+            return board
     raise StrangerError(
         f"fingerprint {found:#010x} of {where.scheme}:{where.name} is that of no board ({', '.join(installed())}); "
         "give the config it was built from"

@@ -14,7 +14,7 @@ from rich.table import Table
 from firmware.compiler import Program
 from firmware.files import replacing
 from firmware.profile import Profile
-from firmware.roofline import EFFICIENCY, Point, as_json, print_roofline, roofline, svg, total
+from firmware.roofline import Point, as_json, print_roofline, roofline, svg, total
 
 __all__ = ["add_roofline", "build_report", "first_difference", "print_report", "write_json"]
 
@@ -77,15 +77,16 @@ def add_roofline(report: dict[str, Any], program: Program, profile: Profile, run
     points = roofline(program, profile.layers, runs=runs)
     whole = total(points, cycles=profile.cycles // runs)
     config = program.config
+    bandwidth = config.word_bytes / program.memory.word_cycles(config.word_bytes)
     report["roofline"] = {
         "macs_per_cycle": config.macs_per_cycle,
-        "bytes_per_cycle": config.word_bytes * EFFICIENCY,
+        "bytes_per_cycle": bandwidth,
         "elements_per_cycle": config.lanes,
         "total": as_json(whole),
         "layers": [as_json(point) for point in points],
     }
     with replacing(path) as temporary:
-        temporary.write_text(svg(points, whole, config.macs_per_cycle, config.word_bytes), encoding="utf-8")
+        temporary.write_text(svg(points, whole, config.macs_per_cycle, bandwidth), encoding="utf-8")
 
 
 def write_json(report: dict[str, Any], path: str | Path) -> None:
@@ -120,7 +121,7 @@ def print_report(report: dict[str, Any], console: Console, *, layers: bool = Tru
         figures = report["roofline"]
         points = [Point(**{name: layer[name] for name in Point.__dataclass_fields__}) for layer in figures["layers"]]
         whole = Point(**{name: figures["total"][name] for name in Point.__dataclass_fields__})
-        print_roofline(points, whole, console)
+        print_roofline(points, whole, console, bandwidth=figures["bytes_per_cycle"])
     for row in report.get("classes", [])[:_SHOWN]:
         best = ", ".join(f"{found['name']} {found['probability']:.1%}" for found in row["top"])
         console.print(f"{row['image']}: {best}", highlight=False, markup=False)

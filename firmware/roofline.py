@@ -1,7 +1,8 @@
 """Roofline of a program: what array, memory and vector lanes allow each layer, beside what it took.
 
-Three roofs: the array multiplies rows x cols a cycle; the memory port moves one word a cycle times its efficiency; the
-VECTOR engine takes `lanes` elements a cycle through Shiftmax and I-LayerNorm, one through ShiftGELU and addition.
+Three roofs: the array multiplies rows x cols a cycle; the memory moves words as fast as it gives long runs of
+them; the VECTOR engine takes `lanes` elements a cycle through Shiftmax and I-LayerNorm, one through ShiftGELU and
+addition.
 """
 
 from __future__ import annotations
@@ -22,9 +23,7 @@ from hw.spec.isa import Engine, Instruction, Op, engine_of
 from hw.spec.memory import tiles
 from hw.spec.vector import row_of
 
-__all__ = ["EFFICIENCY", "Point", "as_json", "merged", "print_roofline", "roofline", "svg", "total"]
-
-EFFICIENCY = 0.885  # sequential bursts on the simulator's memory model, which imitates LiteDRAM (docs/simulation.md)
+__all__ = ["Point", "as_json", "merged", "print_roofline", "roofline", "svg", "total"]
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,9 @@ def _point(program: Program, name: str, macs: int, instructions: Sequence[Instru
             size = use["rows"] * use["length"]
             elements += size
             vector += size / row.elements(config.lanes)
+    memory = words * program.memory.word_cycles(config.word_bytes)
     return Point(
-        name, macs, words * config.word_bytes, elements, macs / config.macs_per_cycle, beats, words / EFFICIENCY,
-        vector, cycles,
+        name, macs, words * config.word_bytes, elements, macs / config.macs_per_cycle, beats, memory, vector, cycles,
     )  # fmt: skip
 
 
@@ -116,10 +115,13 @@ def as_json(point: Point) -> dict[str, Any]:
     return {**asdict(point), "macs_per_byte": ratio, "bound": point.bound, "macs_per_cycle": point.attained}
 
 
-def print_roofline(points: Sequence[Point], whole: Point, console: Console) -> None:
-    """Table of the three roofs, equal layers of all blocks together, in thousands of cycles."""
+def print_roofline(points: Sequence[Point], whole: Point, console: Console, *, bandwidth: float) -> None:
+    """Table of the three roofs, equal layers of all blocks together, in thousands of cycles.
+
+    `bandwidth` is the memory's, in bytes per cycle.
+    """
     table = Table(
-        title=f"roofline, thousands of cycles; memory at {EFFICIENCY} words per cycle",
+        title=f"roofline, thousands of cycles; memory at {bandwidth:.1f} bytes per cycle",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
@@ -140,7 +142,7 @@ def _thousands(cycles: float) -> str:
 _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 860, 520, 70, 40, 250, 60
 
 
-def svg(points: Sequence[Point], whole: Point, peak: int, word_bytes: int) -> str:
+def svg(points: Sequence[Point], whole: Point, peak: int, bandwidth: float) -> str:
     """The plot: MAC per cycle over MAC per byte, both logarithmic; layers with MACs as numbered dots."""
     shown = [point for point in (*merged(points), whole) if point.macs and point.bytes]
     low = 2.0 ** math.floor(math.log2(min(1.0, *(point.intensity for point in shown)) / 2))
@@ -159,7 +161,6 @@ def svg(points: Sequence[Point], whole: Point, peak: int, word_bytes: int) -> st
     def line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
         return f'<line x1="{x(x1):.1f}" y1="{y(y1):.1f}" x2="{x(x2):.1f}" y2="{y(y2):.1f}" {style}/>'
 
-    bandwidth = word_bytes * EFFICIENCY
     ridge = peak / bandwidth
     dark = 'stroke="#222" stroke-width="2"'
     parts = [

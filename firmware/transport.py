@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -25,6 +25,7 @@ __all__ = [
     "Traced",
     "Transport",
     "TransportError",
+    "number",
     "open_transport",
     "parse_target",
 ]  # fmt: skip
@@ -116,14 +117,24 @@ class Target:
 
     @property
     def board(self) -> Board | None:
-        """Of a simulation, the board `name` with those options applied that are Config fields.
+        """Of a simulation, the board `name` with those options applied that are fields of its Config or its Memory.
 
         Raises ConfigError if there is no such board, or none with those options.
         """
         if self.scheme != "sim":
             return None
         board = find(self.name)
-        return board.override({key: text for key, text in self.options.items() if key in vars(board.config)})
+        board = board.override({key: text for key, text in self.options.items() if key in vars(board.config)})
+        timing = {key: number(key, text) for key, text in self.options.items() if key in vars(board.memory)}
+        return replace(board, memory=replace(board.memory, **timing))
+
+
+def number(key: str, text: str) -> int:
+    """The whole number that is the value of option `key`. Raises DeviceError."""
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise DeviceError(f"option {key} must be an integer, not {text!r}") from None
 
 
 def parse_target(text: str) -> Target:
@@ -146,21 +157,24 @@ SCHEMES: dict[str, str] = {
     "serial": "firmware.link.serial:open_transport",
     "udp": "firmware.link.udp:open_transport",
 }
-"""Scheme -> ``module:function``; the function takes (Target, Config or None) and returns a Transport.
+"""Scheme -> ``module:function``; the function takes (Target, Board, Config or None) and returns a Transport.
 
 The module is imported when such a device is opened, so that the host's software needs neither gateware nor simulator.
 """
 
 
-def open_transport(target: str | Target, config: Config | None = None) -> Transport:
-    """The transport of `target`. Raises DeviceError for an unknown scheme or one whose software is not installed."""
+def open_transport(target: str | Target, wanted: Board | Config | None = None) -> Transport:
+    """The transport of `target`, whose device is to be `wanted` if that is given.
+
+    Raises DeviceError for an unknown scheme or one whose software is not installed.
+    """
     where = parse_target(target) if isinstance(target, str) else target
     if where.scheme not in SCHEMES:
         raise DeviceError(f"unknown device scheme {where.scheme!r}; known schemes: {', '.join(sorted(SCHEMES))}")
     module, _, function = SCHEMES[where.scheme].partition(":")
     try:
-        opener: Callable[[Target, Config | None], Any] = getattr(importlib.import_module(module), function)
+        opener: Callable[[Target, Board | Config | None], Any] = getattr(importlib.import_module(module), function)
     except ModuleNotFoundError as error:
         raise DeviceError(f"devices of scheme {where.scheme!r} need the Python module {error.name}") from error
-    transport: Transport = opener(where, config)
+    transport: Transport = opener(where, wanted)
     return transport

@@ -20,6 +20,7 @@ from firmware.families.architecture import Architecture
 from firmware.families.weights import Weights
 from firmware.graph.builder import Builder
 from firmware.planner.placed import Layers, Placed
+from hw.boards.memory import Memory
 from hw.spec.config import Config
 from hw.spec.model import Model, ModelError
 
@@ -85,8 +86,8 @@ class Family(ABC):
         """Whether `model` is one of this family, right or wrong: told by an operator that no other family has."""
 
     @abstractmethod
-    def place(self, model: Model, config: Config, batch: int, layers: Layers) -> Placed:
-        """The program of `batch` images of `model` on `config`. Raises CompileError where there is none."""
+    def place(self, model: Model, config: Config, memory: Memory, batch: int, layers: Layers) -> Placed:
+        """The program of `batch` images of `model` on `config`, planned for `memory`. Raises CompileError."""
 
     def stages(self, model: Model) -> Sequence[Stage]:
         """Its blocks, stage by stage; nothing for a graph that is not quite this family's."""

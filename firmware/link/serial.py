@@ -12,6 +12,7 @@ from serial.tools import list_ports
 from firmware.link.channel import LinkError
 from firmware.link.transport import LinkTransport, open_link, options
 from firmware.transport import DeviceError, Target
+from hw.boards.board import Board
 from hw.spec.config import Config
 from hw.spec.link import BAUD
 
@@ -81,11 +82,11 @@ def _reason(error: OSError | ValueError, port: str) -> str:
     return _REASONS.get(number, str(error)) if number is not None else str(error).removeprefix(f"{port}: ")
 
 
-def open_transport(target: Target, config: Config | None = None) -> LinkTransport:
+def open_transport(target: Target, wanted: Board | Config | None = None) -> LinkTransport:
     """The device on serial port `target.name`."""
     given = options(target, {"baud": str(BAUD)})
     try:
         baud = int(given["baud"])
     except ValueError:
         raise DeviceError(f"baud must be a number, not {given['baud']!r}") from None
-    return open_link(SerialChannel(target.name, baud), config)
+    return open_link(SerialChannel(target.name, baud), wanted)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from firmware.link.channel import Channel
 from firmware.link.client import Link
 from firmware.transport import DeviceError, StrangerError, Target, TransportError
+from hw.boards.board import Board, config_and_memory
 from hw.spec.config import Config
 from hw.spec.link import CHECKSUM_LIMIT, Window
 from hw.spec.regs import State, address
@@ -81,12 +82,13 @@ class LinkTransport:
             )
 
 
-def open_link(channel: Channel, config: Config | None) -> LinkTransport:
-    """Greets the device; closes `channel` if that fails, or if the device has not the fingerprint of `config`."""
+def open_link(channel: Channel, wanted: Board | Config | None) -> LinkTransport:
+    """Greets the device; closes `channel` if that fails, or if the device has not the fingerprint of `wanted`."""
     try:
         transport = LinkTransport(channel)
         found = transport.identity.fingerprint
-        if config is not None and found != config.fingerprint:
+        config = config_and_memory(wanted)[0] if wanted else None
+        if config and found != config.fingerprint:
             raise StrangerError(
                 f"expected fingerprint {config.fingerprint:#010x}, found {found:#010x} on {channel.name}; the device "
                 "is built from another configuration or version"

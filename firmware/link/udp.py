@@ -8,6 +8,7 @@ import time
 from firmware.link.channel import LinkError
 from firmware.link.transport import LinkTransport, open_link, options
 from firmware.transport import DeviceError, Target
+from hw.boards.board import Board
 from hw.spec.config import Config
 from hw.spec.link import UDP_PORT
 
@@ -61,10 +62,10 @@ def _text(error: OSError | OverflowError) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def open_transport(target: Target, config: Config | None = None) -> LinkTransport:
+def open_transport(target: Target, wanted: Board | Config | None = None) -> LinkTransport:
     """The device at address `target.name`."""
     options(target, {})
     host, colon, port = target.name.partition(":")
     if colon and not (port.isdecimal() and 0 < int(port) < 1 << 16):
         raise DeviceError(f"a UDP port is a number from 1 to 65535, not {port!r}")
-    return open_link(UDPChannel(host, int(port) if colon else UDP_PORT), config)
+    return open_link(UDPChannel(host, int(port) if colon else UDP_PORT), wanted)

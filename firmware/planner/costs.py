@@ -1,41 +1,49 @@
 """What instructions cost, as the scheduler sees it: (cycles the engine is taken, further cycles until retirement).
 
-The rates follow from the units; the constants were measured on the compiled RTL with its DRAM model. They order
-instructions; `sim.cycles` predicts.
+The rates follow from the units and the memory; the constants were measured on the compiled RTL with its DRAM model.
+They order instructions; `sim.cycles` predicts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from hw.boards.memory import PAGE_BYTES, Memory
 from hw.spec.config import Config
 from hw.spec.memory import param_words, tiles
 from hw.spec.vector import VectorOp
 
-__all__ = ["ISSUE", "STREAM_LATENCY", "matmul_cost", "stream_cost", "transfer_cost", "vector_cost"]
+__all__ = ["ISSUE", "matmul_cost", "stream_cost", "transfer_cost", "vector_cost"]
 
 ISSUE = 5  # from a retirement to the start that waits for it
-STREAM_LATENCY = 80  # from a FETCH's start to the first tile in the array
+_FIRST_TILE = 59  # from a FETCH's start to the first tile in the array, besides the memory's latency
+_INTERRUPTED = 1 / 3  # turnarounds per page of a stream, for the LOADs and STOREs between
 
 
-def stream_cost(words: int) -> int:
-    """FETCH: refresh and page changes cost a sixth."""
-    return 33 + words + words // 6
+def stream_cost(words: int, config: Config, memory: Memory) -> tuple[int, int]:
+    """FETCH of `words` words; not until it retires, but until its first tile is in the array."""
+    return 12 + memory.latency + _streamed(words, config, memory), _FIRST_TILE + memory.latency
 
 
-def transfer_cost(words: int, run: int) -> tuple[int, int]:
-    """LOAD or STORE of `words` words in runs of `run`, while FETCH uses the memory too."""
-    return 40 + words * (2 if run > 8 else 4), 12
+def _streamed(words: int, config: Config, memory: Memory) -> int:
+    """A sixth more than the words on the Arty's memory."""
+    turns = _INTERRUPTED * memory.turnaround * config.word_bytes / PAGE_BYTES
+    return int(words * (memory.word_cycles(config.word_bytes) + turns))
 
 
-def matmul_cost(operands: Mapping[str, int], config: Config) -> tuple[int, int]:
+def transfer_cost(words: int, run: int, memory: Memory) -> tuple[int, int]:
+    """LOAD or STORE of `words` words in runs of `run`, while FETCH uses the memory too: half of it is left, or less."""
+    return 19 + memory.latency + words * (2 if run > 8 else 4) * 100 // memory.rate, 12
+
+
+def matmul_cost(operands: Mapping[str, int], config: Config, memory: Memory) -> tuple[int, int]:
     """The array's beats, or the drain's outputs, or the stream's words, whichever is longest; then the last drain."""
     rows, passes = operands["rows"], operands["passes"]
     count = tiles(operands["outputs"], config)
     beats = count * passes * max(rows * (1 + operands.get("two_planes", 0)), config.cols)
     per_token = config.cols if operands.get("transpose") else config.cols // config.drain_lanes
     words = count * config.cols * (passes + (param_words(config) if operands.get("per_channel") else 0))
-    return max(beats, count * rows * per_token, words + words // 6), 48 + rows * (per_token - 1)
+    return max(beats, count * rows * per_token, _streamed(words, config, memory)), 48 + rows * (per_token - 1)
 
 
 def vector_cost(row: VectorOp, operands: Mapping[str, int], config: Config) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from hw.boards.memory import Memory
 from hw.spec import isa
 from hw.spec.config import Config
 from hw.spec.memory import align
@@ -60,6 +61,7 @@ class Program:
     estimated_cycles: int
     tiles: tuple[int, ...]  # tokens of each super-tile; the sizes of those of a Swin that an MLP takes at a time
     slots: int  # super-tiles in flight
+    memory: Memory = field(default_factory=Memory)  # that it was planned for
     checkpoints: tuple[Checkpoint, ...] = ()  # only with one image per run
 
     @property

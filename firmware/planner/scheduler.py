@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 
-from firmware.planner.costs import ISSUE, STREAM_LATENCY, stream_cost
+from firmware.planner.costs import ISSUE
 from firmware.planner.dependencies import Access, Tracker, pages
 from firmware.planner.program import CompileError, Layer
 from hw.spec import isa
@@ -47,6 +47,7 @@ class Task:
     reads: tuple[Access, ...] = ()
     writes: tuple[Access, ...] = ()
     stream: Stream | None = None
+    fetch: tuple[int, int] = (0, 0)  # cycles the stream's FETCH takes, and those until its first tile is in the array
 
     @cached_property
     def engine(self) -> Engine:
@@ -169,7 +170,7 @@ class Scheduler:
         task, (waits, fetch_waits) = active.task, self._waits(active)
         start = self._after(task.engine, waits)
         if task.stream:
-            start = max(start, self._after(Engine.FETCH, fetch_waits) + STREAM_LATENCY)
+            start = max(start, self._after(Engine.FETCH, fetch_waits) + task.fetch[1])
         return start
 
     def _after(self, engine: Engine, waits: dict[Engine, int]) -> int:
@@ -181,17 +182,17 @@ class Scheduler:
             self._synchronise()
         start, (waits, fetch_waits) = self._start(active), self._waits(active)
         if task.stream:
-            self._fetch(task.stream, task.layer, fetch_waits)
+            self._fetch(task.stream, task.fetch[0], task.layer, fetch_waits)
         reads = (*task.reads, *(task.stream.reads if task.stream else ()))  # FETCH's reads end with its MATMUL
         self._append(task.op, waits, task.operands, task.layer)
         self._tracker.commit(task.engine, self.counts[task.engine] - 1, reads, task.writes)
         self._account(task.engine, start, task.cost, task.latency)
 
-    def _fetch(self, stream: Stream, layer: str, waits: dict[Engine, int]) -> None:
+    def _fetch(self, stream: Stream, cost: int, layer: str, waits: dict[Engine, int]) -> None:
         start = self._after(Engine.FETCH, waits)
         operands = {"region": stream.region, "offset": stream.offset, "words": stream.words}
         self._append(Op.FETCH, waits, operands, layer)
-        self._account(Engine.FETCH, start, stream_cost(stream.words), 0)
+        self._account(Engine.FETCH, start, cost, 0)
 
     def _append(self, op: Op, waits: dict[Engine, int], operands: dict[str, int], layer: str) -> None:
         engine = isa.engine_of(op)

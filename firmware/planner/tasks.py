@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from firmware.planner.allocator import Buffer
-from firmware.planner.costs import matmul_cost, transfer_cost, vector_cost
+from firmware.planner.costs import matmul_cost, stream_cost, transfer_cost, vector_cost
 from firmware.planner.dependencies import Access
 from firmware.planner.image import ModelImage
 from firmware.planner.program import CompileError
 from firmware.planner.scheduler import Stream, Task
+from hw.boards.memory import Memory
 from hw.spec.config import Config
 from hw.spec.isa import Kind, Op, Region
 from hw.spec.memory import param_words
@@ -63,11 +64,11 @@ class Pattern:
 
 
 class Tasks:
-    """Makes tasks for one model on one configuration."""
+    """Makes tasks for one model on one configuration, with one memory."""
 
-    def __init__(self, model: Model, config: Config, image: ModelImage) -> None:
+    def __init__(self, model: Model, config: Config, memory: Memory, image: ModelImage) -> None:
         self.config, self.blobs = config, image.blobs
-        self._model = model
+        self._model, self._memory = model, memory
         self._word = config.word_bytes
 
     # LOAD and STORE
@@ -78,7 +79,7 @@ class Tasks:
         """Contiguous memory -> the first `rows` rows of `buffer`."""
         words = rows * buffer.row
         operands = {"region": region, **self._contiguous(offset, buffer, rows).operands()}
-        return Task(Op.LOAD, operands, *transfer_cost(words, words), node.name, reads, (buffer.access(),))
+        return Task(Op.LOAD, operands, *transfer_cost(words, words, self._memory), node.name, reads, (buffer.access(),))
 
     def store(
         self, node: Node, region: Region, offset: int, buffer: Buffer, rows: int, writes: tuple[Access, ...]
@@ -86,18 +87,20 @@ class Tasks:
         """The first `rows` rows of `buffer` -> contiguous memory."""
         words = rows * buffer.row
         operands = {"region": region, **self._contiguous(offset, buffer, rows).operands()}
-        return Task(Op.STORE, operands, *transfer_cost(words, words), node.name, (buffer.access(),), writes)
+        return Task(
+            Op.STORE, operands, *transfer_cost(words, words, self._memory), node.name, (buffer.access(),), writes
+        )
 
     def gather(self, node: Node, buffer: Buffer, pattern: Pattern) -> Task:
         """WORK -> scratchpad words inside `buffer`."""
         operands = {"region": Region.WORK, **pattern.operands()}
-        cost = transfer_cost(pattern.words, pattern.run[0])
+        cost = transfer_cost(pattern.words, pattern.run[0], self._memory)
         return Task(Op.LOAD, operands, *cost, node.name, pattern.work(), (buffer.access(),))
 
     def scatter(self, node: Node, buffer: Buffer, pattern: Pattern) -> Task:
         """Scratchpad words inside `buffer` -> WORK."""
         operands = {"region": Region.WORK, **pattern.operands()}
-        cost = transfer_cost(pattern.words, pattern.run[0])
+        cost = transfer_cost(pattern.words, pattern.run[0], self._memory)
         return Task(Op.STORE, operands, *cost, node.name, (buffer.access(),), pattern.work())
 
     def _contiguous(self, offset: int, buffer: Buffer, rows: int) -> Pattern:
@@ -172,8 +175,9 @@ class Tasks:
         if row_max is not None:
             operands |= {"track_max": 1, "row_max": row_max}
             writes += (_bank("row_max", row_max),)
-        cost = matmul_cost(operands, self.config)
-        return Task(Op.MATMUL, operands, *cost, node.name, reads, writes, stream)
+        cost = matmul_cost(operands, self.config, self._memory)
+        fetch = stream_cost(stream.words, self.config, self._memory)
+        return Task(Op.MATMUL, operands, *cost, node.name, reads, writes, stream, fetch)
 
     # VECTOR
 

@@ -12,7 +12,7 @@ from hw.shell.shell import Shell
 from hw.spec.config import Config, ConfigError, override
 from hw.spec.link import BAUD
 
-__all__ = ["Board"]
+__all__ = ["Board", "config_and_memory"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,3 +66,8 @@ class Board:
                     f"the {what} alone takes {number:g} {self.fabric.columns[resource]}, and {self.name} "
                     f"({self.part}) has {self.capacity[resource]:g}"
                 )
+
+
+def config_and_memory(target: Board | Config) -> tuple[Config, Memory]:
+    """Those of a board, or a Config with the memory of `Memory`'s defaults."""
+    return (target.config, target.memory) if isinstance(target, Board) else (target, Memory())

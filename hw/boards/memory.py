@@ -6,7 +6,9 @@ from dataclasses import dataclass, fields, replace
 
 from hw.spec.config import ConfigError
 
-__all__ = ["Memory"]
+__all__ = ["BANKS", "PAGE_BYTES", "Memory"]
+
+PAGE_BYTES, BANKS = 2048, 8  # DRAM pages; consecutive ones are in consecutive banks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,15 @@ class Memory:
                 raise ConfigError(f"{field.name} of a memory must be a whole number from {low}, not {value}")
         if self.rate > 100:
             raise ConfigError(f"rate of a memory must be at most 100 beats per 100 cycles, not {self.rate}")
+        if self.refresh >= self.refresh_period:
+            raise ConfigError(
+                f"refresh of a memory must be shorter than refresh_period ({self.refresh_period}), not {self.refresh}"
+            )
+
+    def word_cycles(self, word_bytes: int) -> float:
+        """Cycles of the bus per word of a long sequential read: a new page now and then, and refreshes."""
+        page = self.row_miss * word_bytes / PAGE_BYTES
+        return (100 / self.rate + page) / (1 - self.refresh / self.refresh_period)
 
     def for_words(self, bits: int, others: int) -> Memory:
         """This memory, seen with words of `bits` where it was described with words of `others` bits."""

@@ -1,6 +1,5 @@
 """Predicts how many cycles a program takes, without executing it: instruction by instruction, burst by burst."""
 
-from sim.cycles.memory import MemoryModel
 from sim.cycles.predict import Prediction, predict
 
-__all__ = ["MemoryModel", "Prediction", "predict"]
+__all__ = ["Prediction", "predict"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping
 
+from hw.boards.memory import Memory
 from hw.spec.config import Config
 from hw.spec.isa import INSTRUCTION_BYTES, Engine, Instruction, Op, Region, decode, engine_of
 from hw.spec.vector import row_of
 from sim.cycles.matmul import Matmul
-from sim.cycles.memory import Bus, MemoryModel
+from sim.cycles.memory import Bus
 from sim.cycles.scratch import vector_share
 from sim.cycles.transfers import ACCEPTED, Fetch, Load, Store
 from sim.cycles.vector import VectorTiming
@@ -44,7 +45,7 @@ class Machine:
     """Runs `code` once; ``cycles`` and ``intervals`` tell when, counted from the cycle in which it is RUNNING."""
 
     def __init__(
-        self, config: Config, code: bytes, *, program: int, bases: Mapping[Region, int], memory: MemoryModel
+        self, config: Config, code: bytes, *, program: int, bases: Mapping[Region, int], memory: Memory
     ) -> None:
         self.config, self._program, self._bases = config, program, bases
         self.bus = Bus(memory, config.word_bytes)

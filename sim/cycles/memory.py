@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from hw.boards.memory import BANKS, PAGE_BYTES, Memory
 
-__all__ = ["Bus", "MemoryModel"]
-
-_PAGE_SHIFT = 11  # 2 KiB DRAM pages, consecutive pages in consecutive banks
-_BANKS = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class MemoryModel:
-    """Timing of the memory; names, units and defaults are those of the compiled simulation's settings."""
-
-    latency: int = 21  # cycles from an accepted read address to its first beat on an idle bus
-    write_latency: int = 5  # cycles from a write burst's last slot on the bus to its response
-    row_miss: int = 11  # bus cycles lost when a burst needs another page of its bank
-    turnaround: int = 14  # bus cycles lost between a read and a write
-    refresh: int = 30  # bus cycles lost per refresh
-    refresh_period: int = 780
-    rate: int = 100  # beats per 100 bus cycles
-    outstanding: int = 16  # read bursts accepted and not finished
+__all__ = ["Bus"]
 
 
 class Bus:
     """One data bus; bursts are booked in the order of their times."""
 
-    def __init__(self, model: MemoryModel, word_bytes: int) -> None:
+    def __init__(self, model: Memory, word_bytes: int) -> None:
         self.model, self._word = model, word_bytes
         self._free = 0
         self._refresh = model.refresh_period
         self._writing = False
-        self._open = [-1] * _BANKS
+        self._open = [-1] * BANKS
         self._read_end = 0  # cycle after the last read beat so far
 
     def page_words(self, address: int) -> int:
         """Words from byte `address` to the end of its page."""
-        page = 1 << _PAGE_SHIFT
-        return (page - address % page) // self._word
+        return (PAGE_BYTES - address % PAGE_BYTES) // self._word
 
     def _book(self, address: int, words: int, write: bool, now: int) -> int:
         """First bus cycle of a burst (or of several, one after the other, in one page) that is ready in cycle `now`."""
@@ -51,10 +33,10 @@ class Bus:
         if write != self._writing:
             at += model.turnaround
             self._writing = write
-        page = address >> _PAGE_SHIFT
-        if self._open[page % _BANKS] != page:
+        page = address // PAGE_BYTES
+        if self._open[page % BANKS] != page:
             at += model.row_miss
-            self._open[page % _BANKS] = page
+            self._open[page % BANKS] = page
         self._free = at + words * 100 // model.rate
         return at
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from firmware.layout import place
 from firmware.planner.program import Program
 from firmware.profile import LayerProfile, layer_profiles
+from hw.boards.memory import Memory
 from hw.spec.isa import Engine
 from sim.cycles.machine import Machine
-from sim.cycles.memory import MemoryModel
 
 __all__ = ["Prediction", "predict"]
 
@@ -39,11 +39,14 @@ class Prediction:
         return self.beats / self.cycles
 
 
-def predict(program: Program, *, memory: MemoryModel | None = None, memory_size: int = 256 << 20) -> Prediction:
-    """Cycles of one run of `program` with `memory`, laid out as the host lays it out in `memory_size` bytes."""
+def predict(program: Program, *, memory: Memory | None = None, memory_size: int = 256 << 20) -> Prediction:
+    """Cycles of one run of `program`, laid out as the host lays it out in `memory_size` bytes.
+
+    With `memory`, or the one that it was compiled for.
+    """
     layout = place(program, memory_size)
     machine = Machine(
-        program.config, program.code, program=layout.program, bases=layout.bases, memory=memory or MemoryModel()
+        program.config, program.code, program=layout.program, bases=layout.bases, memory=memory or program.memory
     )
     intervals = tuple(
         tuple(zip(started, retired, strict=True))

@@ -20,15 +20,10 @@ constexpr unsigned kPageShift = 11;  // 2 KiB DRAM pages, consecutive pages in c
 constexpr unsigned kBanks = 8;
 constexpr uint8_t kOkay = 0, kSlaveError = 2, kDecodeError = 3;
 
+// hw/boards/memory.py says what the timings mean and sets them all; zeros are no memory.
 struct Settings {
-  int64_t latency = 21;       // cycles from an accepted read address to its first beat on an idle bus
-  int64_t write_latency = 5;  // cycles from a write burst's last slot on the bus to its response
-  int64_t row_miss = 11;      // bus cycles lost when a burst needs another page of its bank
-  int64_t turnaround = 14;    // bus cycles lost between a read and a write
-  int64_t refresh = 30;       // bus cycles lost per refresh
-  int64_t refresh_period = 780;
-  int64_t rate = 100;         // beats per 100 bus cycles
-  int64_t outstanding = 16;   // bursts accepted and not finished, reads and writes separately
+  int64_t latency = 0, write_latency = 0, row_miss = 0, turnaround = 0, refresh = 0, refresh_period = 0, rate = 0;
+  int64_t outstanding = 0;
   int64_t random = 0;         // nonzero: seed of random latencies and stalls on every channel
   int64_t interleave = 0;     // with random: beats of read bursts with different ids are interleaved
   int64_t error_base = 0;     // accesses that touch [error_base, error_base + error_size) answer SLVERR
@@ -203,6 +198,7 @@ class Memory {
   // Books the bus for a burst that is ready in cycle `now`; returns the cycle of its first slot.
   uint64_t book(uint64_t address, uint32_t beats, bool write, uint64_t now) {
     uint64_t at = std::max(now, bus_free_);
+    if (!next_refresh_) next_refresh_ = settings.refresh_period;
     if (settings.refresh && at >= next_refresh_) {
       next_refresh_ += (at - next_refresh_) / settings.refresh_period * settings.refresh_period;
       at = std::max(at, std::max(next_refresh_, bus_free_) + settings.refresh);  // a burst under way is finished first
@@ -318,7 +314,7 @@ class Memory {
   uint8_t w_data_[DATA_BYTES] = {0};
   uint64_t w_strobe_ = 0;
   bool w_last_ = false;
-  uint64_t bus_free_ = 0, next_refresh_ = 780;
+  uint64_t bus_free_ = 0, next_refresh_ = 0;
   bool writing_bus_ = false;
   uint64_t open_[kBanks] = {~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull};
 };

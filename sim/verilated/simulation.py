@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +13,16 @@ from amaranth.lib import wiring
 from numpy.typing import NDArray
 
 from firmware.transport import DeviceError, TransportError
+from hw.boards.memory import Memory
+from hw.spec.config import ConfigError
 from hw.spec.isa import Engine
 from sim.verilated.build import build
 
 __all__ = ["EVENTS", "SETTINGS", "Event", "Simulation", "Statistics"]
 
-SETTINGS = (
-    "latency", "write_latency", "row_miss", "turnaround", "refresh", "refresh_period", "rate", "outstanding", "random",
-    "interleave", "error_base", "error_size",
-)  # fmt: skip
-"""Settings of the memory model, explained in memory.h: cycles, bursts, bytes, a seed."""
+_TIMING = tuple(field.name for field in fields(Memory))
+SETTINGS = (*_TIMING, "random", "interleave", "error_base", "error_size")
+"""Settings of the memory model: those of `hw.boards.memory.Memory`, and memory.h's own: a seed, a flag, bytes."""
 
 EVENTS = ("started", "retired", "busy", "wait_in", "wait_out", "idle")
 _EVENT = np.dtype([("cycle", "<u8"), ("kind", "<u4"), ("engine", "<u4")])
@@ -104,7 +104,8 @@ class Simulation:
             raise DeviceError(f"cannot allocate {memory_size} bytes for the simulated memory")
         inside = not self._library.sim_memory(self._handle)
         self.memory_size, self.chunk = 0 if inside else memory_size, chunk
-        self.configure(**(settings or {}))
+        self._timing = Memory()
+        self.configure(**{**asdict(self._timing), **(settings or {})})
         if waves is not None and self._library.sim_waves(self._handle, os.fsencode(waves)):
             raise DeviceError(f"cannot write waves to {os.fspath(waves)}")
         self._library.sim_log_states(self._handle, log_states)
@@ -119,10 +120,16 @@ class Simulation:
         for name, value in settings.items():
             if name not in SETTINGS:
                 raise DeviceError(f"unknown simulation setting {name!r}; known settings: {', '.join(SETTINGS)}")
-            low = 1 if name in ("rate", "outstanding", "refresh_period", "latency") else 0
-            if not low <= value < 1 << 62 or (name == "rate" and value > 100):
+            if not 0 <= value < 1 << 62:
                 raise DeviceError(f"simulation setting {name} cannot be {value}")
-            self._library.sim_set(self._open(), name.encode(), value)
+        timing = {name: value for name, value in settings.items() if name in _TIMING}
+        try:
+            self._timing = replace(self._timing, **timing)
+        except ConfigError as error:
+            raise DeviceError(str(error)) from error
+        for name, value in settings.items():
+            if self._library.sim_set(self._open(), name.encode(), value):
+                raise DeviceError(f"the compiled memory model has no setting {name}")
 
     def reset(self) -> None:
         """Pulls the reset pin for a few cycles and forgets all traffic in flight; memory keeps its contents."""

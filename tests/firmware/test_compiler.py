@@ -7,10 +7,12 @@ import pytest
 
 from firmware.compiler import CompileError, compile_model
 from firmware.families.vit.place import cuts
+from hw.boards.memory import Memory
 from hw.boards.registry import BOARDS
 from hw.spec import isa
 from hw.spec.config import Config
 from sim import golden
+from sim.cycles import predict
 from sim.machine import Machine
 from tests.support.models import random_model
 
@@ -139,3 +141,15 @@ def test_residual_beyond_the_adder(suffix):
 def test_wrong_batch():
     with pytest.raises(CompileError, match="batch must be from 1 to 64, not 0"):
         compile_model(random_model(seed=2), Config(), batch=0)
+
+
+def test_a_board_is_planned_for_its_own_memory():
+    """Of few words a cycle each is read for as many tokens as there is room for: less traffic, fewer cycles."""
+    model = random_model(image=(3, 224, 224), patch=16, dim=192, depth=1, heads=3, hidden=768)
+    board = BOARDS["ulx3s_85f"]
+    planned, bare = compile_model(model, board), compile_model(model, board.config)
+    assert planned.memory == board.memory
+    assert bare.memory == Memory() != board.memory
+    assert len(planned.tiles) < len(bare.tiles)
+    predicted, otherwise = (predict(program, memory=board.memory).cycles for program in (planned, bare))
+    assert predicted == predict(planned).cycles < 0.95 * otherwise

@@ -12,7 +12,7 @@ from firmware.compiler import compile_model
 from firmware.families.vit.pattern import recognise
 from firmware.make_model import make_model
 from firmware.profile import LayerProfile
-from firmware.roofline import EFFICIENCY, Point, as_json, merged, print_roofline, roofline, svg, total
+from firmware.roofline import Point, as_json, merged, print_roofline, roofline, svg, total
 from hw.boards.registry import BOARDS
 from hw.spec.memory import align
 
@@ -72,7 +72,7 @@ def test_array_beats_include_padding_and_second_planes(roles, points):
 
 
 def test_bounds_name_the_lowest_roof():
-    point = Point("x", macs=1280, bytes=160, elements=5, array=10.0, beats=10, memory=10 / EFFICIENCY, vector=5.0)
+    point = Point("x", macs=1280, bytes=160, elements=5, array=10.0, beats=10, memory=11.0, vector=5.0)
     assert (point.bound, point.intensity, point.attained) == ("memory", 8.0, 0.0)
     assert replace(point, vector=90.0).bound == "vector"
     assert replace(point, cycles=20).attained == pytest.approx(64)
@@ -91,7 +91,7 @@ def test_equal_layers_of_blocks_merge(points):
 
 
 def test_plot_is_svg_with_every_layer_inside(points):
-    root = ElementTree.fromstring(svg(points, total(points, cycles=9000), CONFIG.macs_per_cycle, CONFIG.word_bytes))
+    root = ElementTree.fromstring(svg(points, total(points, cycles=9000), CONFIG.macs_per_cycle, 14.2))
     space = "{http://www.w3.org/2000/svg}"
     width, height = float(root.get("width")), float(root.get("height"))
     dots = list(root.iter(f"{space}circle"))
@@ -107,7 +107,7 @@ def test_plot_is_svg_with_every_layer_inside(points):
 
 def test_table_fits_a_terminal(points):
     console = Console(width=80, file=StringIO())
-    print_roofline(points, total(points, cycles=9000), console)
+    print_roofline(points, total(points, cycles=9000), console, bandwidth=14.2)
     text = console.file.getvalue()
     assert "…" not in text
     assert "*.attn.int_softmax" in text

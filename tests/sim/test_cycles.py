@@ -11,10 +11,11 @@ import sim.verilated
 from firmware.compiler import compile_model
 from firmware.device import Accelerator
 from firmware.model_file import load_model
+from hw.boards.memory import BANKS, PAGE_BYTES, Memory
 from hw.boards.registry import BOARDS
 from hw.spec.isa import Engine, Kind, Op, Region, encode
 from hw.spec.regs import Control, State, address
-from sim.cycles import MemoryModel, predict
+from sim.cycles import predict
 from sim.cycles.machine import Machine
 from tests.support.models import random_model
 
@@ -22,7 +23,7 @@ CONFIG = BOARDS["tiny"].config
 DIGITS = Path(__file__).parents[2] / "examples/digits/digits.safetensors"
 BASES = {region: (1 + region) << 20 for region in Region}
 SIZE = 1 << 20
-QUIET = MemoryModel(row_miss=0, turnaround=0, refresh=0)  # no state that one program leaves to the next
+QUIET = Memory(row_miss=0, turnaround=0, refresh=0)  # no state that one program leaves to the next
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,7 @@ def test_sync_is_waited_for(device):
 
 @pytest.mark.parametrize(
     ("batch", "memory"),
-    [(1, MemoryModel()), (4, MemoryModel()), (1, MemoryModel(latency=60)), (4, MemoryModel(rate=50))],
+    [(1, Memory()), (4, Memory()), (1, Memory(latency=60)), (4, Memory(rate=50))],
 )
 def test_digits(device, batch, memory):
     model = load_model(DIGITS)
@@ -151,9 +152,21 @@ def test_digits(device, batch, memory):
 def test_several_super_tiles_and_slots(device):
     model = random_model(image=(3, 48, 48), patch=6, dim=48, depth=2, heads=3, hidden=96, classes=30)
     images = np.random.default_rng(1).integers(0, 256, (1, 3, 48, 48)).astype(np.uint8)
-    program = compare(device, model, images, 1, MemoryModel())
+    program = compare(device, model, images, 1, Memory())
     assert len(program.tiles) > 1
     assert program.slots > 1
+
+
+def test_what_is_opened_has_the_memory_it_is_planned_for():
+    """No option has to say so of a board; one that does changes both."""
+    model = load_model(DIGITS)
+    with Accelerator.open("sim:tiny?memory=8,rate=25,refresh_period=390") as device:
+        program = device.load(model)
+        device.run(np.zeros((1, *model.image), np.uint8))
+        measured = device.profile().cycles
+    assert program.memory == Memory(rate=25, refresh_period=390)
+    assert predict(program).cycles == pytest.approx(measured, rel=0.02)
+    assert predict(program, memory=Memory()).cycles < 0.95 * measured
 
 
 def compare(device, model, images, batch, memory):
@@ -179,12 +192,10 @@ def test_what_never_ends_is_refused():
     waiting = encode(Op.LOAD, {Engine.STORE: 1}, region=Region.WORK, run=1)
     for code in (waiting + encode(Op.HALT), matmul(8, 2, 8)[1] + encode(Op.HALT), transfer(Op.LOAD, 1)):
         with pytest.raises(ValueError, match=r"never ends|no HALT"):
-            Machine(CONFIG, code, program=0, bases=BASES, memory=MemoryModel())
+            Machine(CONFIG, code, program=0, bases=BASES, memory=Memory())
 
 
-def test_defaults_are_the_simulated_memorys():
+def test_pages_are_the_simulated_memorys():
     text = (Path(sim.verilated.__file__).parent / "memory.h").read_text()
-    for field in dataclasses.fields(MemoryModel):
-        found = re.search(rf"int64_t {field.name} = (\d+);", text)
-        assert found, field.name
-        assert int(found[1]) == field.default
+    found = {name: int(value) for name, value in re.findall(r"constexpr unsigned (kPageShift|kBanks) = (\d+);", text)}
+    assert found == {"kPageShift": PAGE_BYTES.bit_length() - 1, "kBanks": BANKS}

@@ -10,6 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from firmware.transport import DeviceError, TransportError, open_transport, parse_target
+from hw.boards.memory import Memory
 from hw.spec.isa import Engine, Fault
 from hw.spec.regs import MAGIC, Control, State, address
 from sim.board.traffic import CYCLES, REGISTERS, START, Traffic
@@ -192,7 +193,7 @@ def test_memory_is_shared_and_bounded(cache):
 def test_settings_are_checked(cache):
     with pytest.raises(DeviceError, match="unknown simulation setting 'speed'; known settings: latency"):
         simulate(cache, settings={"speed": 1})
-    with pytest.raises(DeviceError, match="simulation setting rate cannot be 0"):
+    with pytest.raises(DeviceError, match="rate of a memory must be a whole number from 1, not 0"):
         simulate(cache, settings={"rate": 0})
 
 
@@ -244,7 +245,7 @@ def test_concurrent_builds_share_the_cache(tmp_path):
     [
         ("sim:arty_b7", "unknown board 'arty_b7'; known boards: arty_a7, "),
         ("sim:tiny?speed=1", "unknown simulation option 'speed'; known options: memory, waves"),
-        ("sim:tiny?latency=fast", "simulation option latency must be an integer, not 'fast'"),
+        ("sim:tiny?latency=fast", "option latency must be an integer, not 'fast'"),
         ("sim:tiny?latency", "options are key=value, separated by commas, not 'latency'"),
         ("tiny", "a device is written scheme:name, for example sim:arty_a7, not 'tiny'"),
         ("usb:0", "unknown device scheme 'usb'; known schemes: serial, sim, udp"),
@@ -255,6 +256,8 @@ def test_wrong_targets_are_refused(target, message):
         open_transport(target)
 
 
-def test_config_fields_are_options():
-    config = parse_target("sim:tiny?lanes=4,latency=9").config
-    assert (config.lanes, config.rows) == (4, 8)
+def test_fields_of_config_and_memory_are_options():
+    board = parse_target("sim:tiny?lanes=4,latency=9").board
+    assert (board.config.lanes, board.config.rows) == (4, 8)
+    assert board.memory == Memory(latency=9)
+    assert parse_target("serial:tiny").board is None

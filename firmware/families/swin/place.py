@@ -12,13 +12,14 @@ from firmware.planner.limits import check_patch, check_row, check_whole_words
 from firmware.planner.placed import Layers, Placed
 from firmware.planner.program import CompileError
 from firmware.planner.scheduler import Item, most_slots
+from hw.boards.memory import Memory
 from hw.spec.config import Config
 from hw.spec.model import Model
 
 __all__ = ["place"]
 
 
-def place(model: Model, config: Config, batch: int, layers: Layers) -> Placed:
+def place(model: Model, config: Config, memory: Memory, batch: int, layers: Layers) -> Placed:
     """A short schedule. Raises CompileError if there is none."""
     roles = recognise(model)
     _check(model, roles, config)
@@ -26,7 +27,7 @@ def place(model: Model, config: Config, batch: int, layers: Layers) -> Placed:
     stages = range(len(roles.stages))
 
     def plan(images: int, slots: Sequence[int], merging: Sequence[int]) -> Plan:
-        return Plan(model, roles, image, config, images, slots, merging)
+        return Plan(model, roles, image, config, memory, images, slots, merging)
 
     def best(items: Callable[[Plan], list[Item]]) -> int:
         """The number of slots that makes `items` shortest."""

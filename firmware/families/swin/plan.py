@@ -28,6 +28,7 @@ from firmware.planner.program import Checkpoint, Layer
 from firmware.planner.scheduler import Item, Scheduler, most_slots
 from firmware.planner.steps import Slot, Steps, parts
 from firmware.planner.tasks import Tasks
+from hw.boards.memory import Memory
 from hw.spec.config import Config
 from hw.spec.memory import align, param_words
 from hw.spec.model import Model
@@ -56,12 +57,12 @@ class Plan:
     """
 
     def __init__(
-        self, model: Model, roles: SwinTransformer, image: ModelImage, config: Config, images: int,
-        slots: Sequence[int], merging: Sequence[int],
+        self, model: Model, roles: SwinTransformer, image: ModelImage, config: Config, memory: Memory,
+        images: int, slots: Sequence[int], merging: Sequence[int],
     ) -> None:  # fmt: skip
         self.model, self.roles, self.config = model, roles, config
         self.images, self.slots, self.merging = images, tuple(slots), tuple(merging)
-        self.tasks = Tasks(model, config, image)
+        self.tasks = Tasks(model, config, memory, image)
         self.layout = Layout(roles, config, images)
         self.parts: list[_Part] = []
         self._numbers: dict[int, frozenset[int]] = {}

@@ -11,13 +11,14 @@ from firmware.planner.limits import check_patch, check_row, check_whole_words
 from firmware.planner.placed import Layers, Placed
 from firmware.planner.program import CompileError
 from firmware.planner.scheduler import Scheduler, most_slots
+from hw.boards.memory import Memory
 from hw.spec.config import Config
 from hw.spec.model import Model
 
 __all__ = ["cuts", "place"]
 
 
-def place(model: Model, config: Config, batch: int, layers: Layers) -> Placed:
+def place(model: Model, config: Config, memory: Memory, batch: int, layers: Layers) -> Placed:
     """The shortest schedule. Raises CompileError if there is none."""
     roles = recognise(model)
     _check(model, roles, config)
@@ -26,7 +27,8 @@ def place(model: Model, config: Config, batch: int, layers: Layers) -> Placed:
     refused: CompileError | None = None
     for tiles in cuts(roles.tokens, config):
         for banks in _arenas(config, batch * len(tiles)):
-            plan, scheduler = Plan(model, roles, image, config, batch, tiles, banks), Scheduler(len(banks), layers())
+            plan = Plan(model, roles, image, config, memory, batch, tiles, banks)
+            scheduler = Scheduler(len(banks), layers())
             try:
                 scheduler.run(plan.items())
             except CompileError as error:

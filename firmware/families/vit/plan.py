@@ -19,6 +19,7 @@ from firmware.planner.program import Checkpoint, CompileError
 from firmware.planner.scheduler import Item
 from firmware.planner.steps import Slot, Steps
 from firmware.planner.tasks import Tasks
+from hw.boards.memory import Memory
 from hw.spec.config import Config
 from hw.spec.model import Model
 
@@ -32,13 +33,13 @@ class Plan:
     """
 
     def __init__(
-        self, model: Model, roles: VisionTransformer, image: ModelImage, config: Config, images: int,
-        tiles: Sequence[int], banks: Sequence[int],
+        self, model: Model, roles: VisionTransformer, image: ModelImage, config: Config, memory: Memory,
+        images: int, tiles: Sequence[int], banks: Sequence[int],
     ) -> None:  # fmt: skip
         self.model, self.roles, self.config = model, roles, config
         self.images, self.tiles = images, tiles
         self.starts = [sum(tiles[:s]) for s in range(len(tiles))]
-        self.tasks = Tasks(model, config, image)
+        self.tasks = Tasks(model, config, memory, image)
         self.layout = Layout(roles, config, images)
         ends = [config.bank_words * end for end in accumulate(banks)]
         self.slots = [Slot(Arena(start, stop), bank) for bank, (start, stop) in enumerate(pairwise([0, *ends]))]
