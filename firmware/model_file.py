@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from safetensors.numpy import save_file
 
 from firmware.files import replacing
 from hw.spec.model import Model, ModelError, Node, validate
+from hw.spec.operators import Shiftmax
 
 __all__ = ["VERSION", "load_model", "model_digest", "save_model"]
 
-VERSION = 2
+VERSION = 3
+_OLD = 2  # whose I0 of Shiftmax was an attribute: the same laws
 _KEY = "shiftwork"
 _LOGIT_SCALE = "logit_scale"
 
@@ -103,8 +106,12 @@ def _node(name: Any, op: Any, inputs: Any, attributes: Any) -> Node:
 
 
 def _model(path: Path, header: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Model:
-    if header["version"] != VERSION:
-        raise ModelError(f"{path} has model file version {header['version']}, but this program reads {VERSION}")
+    version = header["version"]
+    if version not in (VERSION, _OLD):
+        raise ModelError(
+            f"{path} has model file version {version}, but this program reads {_OLD} and {VERSION}; make it again with "
+            "import-ivit or quantize"
+        )
     stored = header.pop("digest")
     found = _digest(header, tensors)
     if stored != found:
@@ -112,11 +119,14 @@ def _model(path: Path, header: dict[str, Any], tensors: dict[str, NDArray[Any]])
     if _LOGIT_SCALE not in tensors:
         raise ModelError(f"{path} lacks the tensor {_LOGIT_SCALE}")
     channels, height, width = (int(size) for size in header["image"])
+    nodes = tuple(_node(*entry) for entry in header["nodes"])
+    if version == _OLD:
+        nodes, tensors = _upgraded(nodes, tensors)
     return Model(
         name=str(header["name"]),
         image=(channels, height, width),
         classes=int(header["classes"]),
-        nodes=tuple(_node(*entry) for entry in header["nodes"]),
+        nodes=nodes,
         tensors={name: array for name, array in tensors.items() if name != _LOGIT_SCALE},
         input_scale=float(header["input_scale"]),
         mean=tuple(map(float, header["mean"])),
@@ -125,3 +135,20 @@ def _model(path: Path, header: dict[str, Any], tensors: dict[str, NDArray[Any]])
         logit_scale=tensors[_LOGIT_SCALE],
         labels=tuple(map(str, header["labels"])),
     )
+
+
+def _upgraded(
+    nodes: tuple[Node, ...], tensors: dict[str, NDArray[Any]]
+) -> tuple[tuple[Node, ...], dict[str, NDArray[Any]]]:
+    """Version 2 as version 3: I0 of Shiftmax is a tensor, beside the fraction bits that there were not."""
+    tensors, found = dict(tensors), []
+    for node in nodes:
+        attributes = dict(node.attributes)
+        if node.op == Shiftmax.name:
+            i0 = attributes.pop("i0", None)
+            if not isinstance(i0, int) or not 0 < i0 < 1 << 10:
+                raise ModelError(f"i0 of {node.name} must be from 1 to 1023, not {i0!r:.80}")
+            tensors[f"{node.name}.i0"] = np.array([i0], np.int16)
+            tensors[f"{node.name}.fraction"] = np.zeros(1, np.int8)
+        found.append(replace(node, attributes=attributes))
+    return tuple(found), tensors

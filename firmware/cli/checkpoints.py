@@ -21,7 +21,7 @@ from firmware.identify import describe, foreign, identify, is_official, twins
 from firmware.ivit import model_from_state
 from firmware.model_file import save_model
 from firmware.preprocess import normalise
-from firmware.quantize import RANGES, Measurement, quantize
+from firmware.quantize import RANGES, Measurement, Recipe, quantize
 from firmware.report import write_json
 from hw.spec.model import Model
 
@@ -168,6 +168,7 @@ def quantize_command(arguments: argparse.Namespace) -> int:
     shape = _preprocessing(arguments, _identify(arguments, weights))
     images, labels = _calibration_images(arguments, shape), _read_labels(arguments.labels, shape.classes)
     mean, std = shape.statistics
+    how = {key: getattr(arguments, key) for key in ("ranges", "equalise", "correct_attention")}
     console, errors = Console(), Console(stderr=True)
     with errors.status("calibrating") as status:
         measure = Measurement(lambda node: status.update(f"calibrating {node}"))
@@ -180,16 +181,13 @@ def quantize_command(arguments: argparse.Namespace) -> int:
             mean=mean,
             std=std,
             attention_bits=arguments.attention_bits,
-            ranges=arguments.ranges,
-            equalise=arguments.equalise,
-            correct_attention=arguments.correct_attention,
+            recipe=Recipe(**how),
             labels=labels,
             measure=measure,
         )
     measure.show(console)
     saved = save(replace(model, crop=shape.crop), arguments.output)
     if arguments.report:
-        how = {key: getattr(arguments, key) for key in ("ranges", "equalise", "correct_attention")}
         write_json({"model": model.name, **how, **measure.report()}, arguments.report)
     return saved
 

@@ -44,10 +44,18 @@ class Builder:
             )
         return mult, shift.astype(np.int8)
 
-    def requantize(self, name: str, source: str, s_in: Array, bits: int = 8, *, use: str = "values") -> Array:
-        """A quantizer; `use` is who gets its integers: "values", "shiftmax" or "gelu", for one who chooses scales."""
-        del use
-        s_out = self.state.scale(name)
+    def requantize(
+        self, name: str, source: str, s_in: Array, bits: int = 8, *, use: str = "values", heads: int = 0, axis: int = -1
+    ) -> Array:
+        """A quantizer, for one who chooses scales with `use`, who gets its integers: "values", "shiftmax" or "gelu".
+
+        It may choose one for each of `heads`, equal parts of `axis`; scales are then of channels, or [heads, 1, 1].
+        """
+        del use, heads, axis
+        return self.scaled(name, source, s_in, self.state.scale(name), bits)
+
+    def scaled(self, name: str, source: str, s_in: Array, s_out: Array, bits: int) -> Array:
+        """A quantizer from scale to scale."""
         mult, shift = self.factors(name, s_in, s_out)
         self.hold(name, mult=mult, shift=shift)
         self.node(name, "requantize", source, bits=bits)
@@ -121,19 +129,44 @@ class Builder:
     ) -> tuple[Array, Array]:
         """Attention `at` from int8 tokens to int8 scores `qact_attn1`, for `use` as of `requantize`.
 
-        Returns the scales of qkv and of the scores.
+        Returns the scales of V, of all or of each channel, and of the scores.
         """
         scale = self.linear(f"{at}.qkv", source, s_in, dim, 3 * dim)
-        s_qkv = self.requantize(f"{at}.qact1", f"{at}.qkv", scale)
+        s_qkv = self.requantize(f"{at}.qact1", f"{at}.qkv", scale, heads=3 * heads)
+        query = key = value = s_qkv
+        if np.size(s_qkv) > 1:
+            query, key = (s_qkv[part * dim : (part + 1) * dim : dim // heads, None, None] for part in range(2))
+            value = s_qkv[2 * dim :]
         self.node(f"{at}.matmul_1", "scores", f"{at}.qact1", heads=heads, **windows)
-        scale = (s_qkv * s_qkv) * f32((dim // heads) ** -0.5)
-        return s_qkv, self.requantize(f"{at}.qact_attn1", f"{at}.matmul_1", scale, use=use)
+        scale = (query * key) * f32((dim // heads) ** -0.5)
+        scale = self.requantize(
+            f"{at}.qact_attn1", f"{at}.matmul_1", scale, use=use, heads=heads if use == "shiftmax" else 0, axis=-3
+        )
+        return value, scale
+
+    def context(self, at: str, quantizer: str, probabilities: str, s_in: Array, heads: int, **windows: int) -> Array:
+        """Attention `at` from probabilities to int8 `quantizer`; `s_in` is the scale of the sums. Returns theirs."""
+        self.node(f"{at}.matmul_2", "context", probabilities, f"{at}.qact1", heads=heads, **windows)
+        return self.requantize(quantizer, f"{at}.matmul_2", s_in, heads=heads)
+
+    def exponent(self, name: str, source: str, scale: Array) -> tuple[Array, Array]:
+        """I0 and fraction bits of Shiftmax `name` of scores `source`, of all heads [1] or of each [heads, 1, 1]."""
+        del source
+        return np.array([self.i0(name, softmax_i0(scale))]), np.zeros(1, np.int64)
 
     def shiftmax(self, name: str, *sources: str, scale: Array, bits: int) -> Array:
         """Shiftmax of the first of `sources`, with the second, if there is one, as mask. Returns its result's scale."""
-        i0 = self.i0(name, softmax_i0(scale))
-        self.node(name, "shiftmax", *sources, bits=bits, terms=SOFTMAX_TERMS, i0=i0)
+        i0, fraction = self.exponent(name, sources[0], scale)
+        self.hold(name, i0=i0.astype(np.int16), fraction=fraction.astype(np.int8))
+        self.node(name, "shiftmax", *sources, bits=bits, terms=SOFTMAX_TERMS)
         return np.asarray(f32(2.0 ** (1 - bits)))
+
+    def gelu(self, mlp: str, scale: Array) -> tuple[str, Array]:
+        """The activation function behind fc1, whose sums have `scale`. Returns the int8 node and its scale."""
+        scale = self.requantize(f"{mlp}.qact_gelu", f"{mlp}.fc1", scale, use="gelu")
+        i0 = self.i0(f"{mlp}.act", gelu_i0(scale))
+        self.node(f"{mlp}.act", "shift_gelu", f"{mlp}.qact_gelu", i0=i0, terms=GELU_TERMS)
+        return f"{mlp}.qact1", self.requantize(f"{mlp}.qact1", f"{mlp}.act", scale * f32(2.0**-7))
 
     def mlp(self, at: str, source: str, s_in: Array, dim: int) -> tuple[str, Array]:
         """The second half of block `at`, from int16 node `source`. Returns its last node and that one's scale."""
@@ -142,10 +175,7 @@ class Builder:
         scale = self.requantize(f"{at}.qact3", f"{at}.norm2", scale)
         scale = self.linear(f"{mlp}.fc1", f"{at}.qact3", scale, dim)
         hidden = len(scale)
-        scale = self.requantize(f"{mlp}.qact_gelu", f"{mlp}.fc1", scale, use="gelu")
-        i0 = self.i0(f"{mlp}.act", gelu_i0(scale))
-        self.node(f"{mlp}.act", "shift_gelu", f"{mlp}.qact_gelu", i0=i0, terms=GELU_TERMS)
-        scale = self.requantize(f"{mlp}.qact1", f"{mlp}.act", scale * f32(2.0**-7))
-        scale = self.linear(f"{mlp}.fc2", f"{mlp}.qact1", scale, hidden, dim)
+        after, scale = self.gelu(mlp, scale)
+        scale = self.linear(f"{mlp}.fc2", after, scale, hidden, dim)
         scale = self.requantize(f"{mlp}.qact2", f"{mlp}.fc2", scale, 16)
         return f"{at}.qact4", self.add(f"{at}.qact4", f"{mlp}.qact2", scale, source, s_in)

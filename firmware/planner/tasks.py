@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from firmware.planner.allocator import Buffer
 from firmware.planner.costs import matmul_cost, stream_cost, transfer_cost, vector_cost
 from firmware.planner.dependencies import Access
@@ -132,14 +134,14 @@ class Tasks:
         return self._matmul(node, operands, (source.access(),), dest, stream, row_max)
 
     def scores(
-        self, node: Node, quant: Node, query: Buffer, rows: int, passes: int, keys: int, dest: Buffer, stream: Stream,
-        *, row_max: int | None = None,
+        self, node: Node, quant: Node, head: int, query: Buffer, rows: int, passes: int, keys: int, dest: Buffer,
+        stream: Stream, *, row_max: int | None = None,
     ) -> Task:  # fmt: skip
         """Q @ K.T of one head, int8 scores; `query` begins with the head's words."""
         operands = {
             "source": query.start, "source_row": query.row, "rows": rows, "passes": passes, "outputs": keys,
             "dest": dest.start * self._word, "dest_row": dest.row * self._word, "kind": Kind.INT8,
-            **self._dyadic(quant),
+            **self._dyadic(quant, head=head),
         }  # fmt: skip
         return self._matmul(node, operands, (query.access(),), dest, stream, row_max)
 
@@ -152,7 +154,7 @@ class Tasks:
             "source": weights.start, "source_row": weights.row, "source_plane": rows * weights.row if wide else 0,
             "two_planes": int(wide), "rows": rows, "passes": weights.row, "outputs": outputs,
             "dest": dest.start * self._word + head * outputs, "dest_row": dest.row * self._word, "kind": Kind.INT8,
-            **(self._dyadic(quant) if factors is None else factors),
+            **(self._dyadic(quant, head=head, channels=outputs) if factors is None else factors),
         }  # fmt: skip
         return self._matmul(node, operands, (weights.access(),), dest, stream, None)
 
@@ -182,10 +184,13 @@ class Tasks:
     # VECTOR
 
     def softmax_sum(
-        self, node: Node, scores: Buffer, rows: int, length: int, stats: int, *, row_max: int | None, masked: int = 0
-    ) -> Task:
+        self, node: Node, head: int, scores: Buffer, rows: int, length: int, stats: int, *, row_max: int | None,
+        masked: int = 0,
+    ) -> Task:  # fmt: skip
         """Factors of rows of `length` scores; `masked` more of each row are not there. No `row_max`: ADD_MAX's."""
-        i0 = node.attributes["i0"]
+        i0 = self._constant(node, "i0", head)
+        if self._constant(node, "fraction", head):
+            raise CompileError(f"{node.name} has fraction bits, which the device has not")
         operands = {
             "source": scores.start, "source_row": scores.row, "rows": rows, "length": length, "i0": i0,
             "row_max": row_max or 0, "own_max": int(row_max is None), "stats": stats, "start": masked * i0,
@@ -194,13 +199,15 @@ class Tasks:
         return self._vector(Op.SHIFTMAX_SUM, operands, node, reads, (_bank("stats", stats),))
 
     def softmax(
-        self, node: Node, scores: Buffer, rows: int, length: int, stats: int, dest: Buffer, *, row_max: int | None
-    ) -> Task:
+        self, node: Node, head: int, scores: Buffer, rows: int, length: int, stats: int, dest: Buffer, *,
+        row_max: int | None,
+    ) -> Task:  # fmt: skip
         wide = node.attributes["bits"] == 16
         operands = {
             "source": scores.start, "source_row": scores.row, "dest": dest.start, "dest_row": dest.row, "rows": rows,
-            "length": length, "i0": node.attributes["i0"], "row_max": row_max or 0, "own_max": int(row_max is None),
-            "stats": stats, "wide": int(wide), "dest_plane": rows * dest.row if wide else 0,
+            "length": length, "i0": self._constant(node, "i0", head), "row_max": row_max or 0,
+            "own_max": int(row_max is None), "stats": stats, "wide": int(wide),
+            "dest_plane": rows * dest.row if wide else 0,
         }  # fmt: skip
         reads = (scores.access(), *(() if row_max is None else (_bank("row_max", row_max),)), _bank("stats", stats))
         return self._vector(Op.SHIFTMAX, operands, node, reads, (dest.access(),))
@@ -298,11 +305,23 @@ class Tasks:
             )
         return Task(op, operands, *vector_cost(row, operands, self.config), node.name, reads, writes)
 
-    def _dyadic(self, node: Node, suffix: str = "") -> dict[str, int]:
-        """The node's one factor. Raises CompileError if it has several, or a negative one."""
-        mult, shift = (self._model.tensor(node, f"{name}{suffix}") for name in ("mult", "shift"))
-        if mult.size != 1:
-            raise CompileError(f"{node.name} must have one factor, not {mult.size}: no table is read where it stands")
-        if int(mult[0]) < 0:
-            raise CompileError(f"mult of {node.name} must not be negative, as {int(mult[0])} is: only a norm's may be")
-        return {f"mult{suffix}": int(mult[0]), f"shift{suffix}": int(shift[0])}
+    def _dyadic(self, node: Node, suffix: str = "", *, head: int | None = None, channels: int = 1) -> dict[str, int]:
+        """The node's one factor, or that of a `head`. Raises CompileError if it has others, or a negative one."""
+        mult, shift = (self._constant(node, f"{name}{suffix}", head, channels) for name in ("mult", "shift"))
+        if mult < 0:
+            raise CompileError(f"mult of {node.name} must not be negative, as {mult} is: only a norm's may be")
+        return {f"mult{suffix}": mult, f"shift{suffix}": shift}
+
+    def _constant(self, node: Node, name: str, head: int | None, channels: int = 1) -> int:
+        """The number that tensor `name` has for everything, or for a head, which has it once or for its `channels`."""
+        tensor = self._model.tensor(node, name)
+        values = tensor.reshape(-1)
+        fits = tensor.size == 1 or (head is not None and tensor.ndim == (1 if channels > 1 else 3))
+        if head is not None and tensor.size > 1:
+            values = values[head * channels : (head + 1) * channels]
+        if not fits or np.any(values != values[0]):
+            each = "" if head is None else " for each head"
+            raise CompileError(
+                f"{node.name} must have one {name}{each}, not {tensor.size}: no table is read where it stands"
+            )
+        return int(values[0])

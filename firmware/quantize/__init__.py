@@ -10,5 +10,6 @@ here and a checkpoint that is imported take the same road, in every family.
 from firmware.quantize.convert import official_state, quantize
 from firmware.quantize.measure import Measurement
 from firmware.quantize.ranges import RANGES
+from firmware.quantize.recipes import RECIPES, Recipe
 
-__all__ = ["RANGES", "Measurement", "official_state", "quantize"]
+__all__ = ["RANGES", "RECIPES", "Measurement", "Recipe", "official_state", "quantize"]

@@ -14,6 +14,7 @@ from firmware.graph.constants import norm_bias, norm_bias_fits, norm_scale, quan
 from firmware.quantize.equalise import exponents
 from firmware.quantize.measure import Measurement
 from firmware.quantize.ranges import choose_scale
+from firmware.quantize.recipes import Recipe
 from hw.spec.operators import OPERATORS, Add, LayerNorm, ModelError, Node, Value, evaluate, operation
 
 __all__ = ["Calibration"]
@@ -27,18 +28,20 @@ class Calibration(Builder):
     """Chooses what an official state would hold as the graph needs it, and stores it as such a state.
 
     Every node is evaluated on the calibration `images` (float, normalised) as soon as it is there, in exact integers;
-    an activation's scale is chosen by the way `ranges` of RANGES from what the integer operators before it computed.
-    `weights` are a network of `family`, floats under official names; to `equalise` changes this copy of them. To
-    `correct_attention` gives probabilities the scale that makes their rows sum up to one. A `measure` is told all.
+    an activation's scale is chosen by the `recipe` from what the integer operators before it computed. `weights` are a
+    network of `family`, floats under official names; a recipe may change this copy of them. A `measure` is told
+    everything.
     """
 
     def __init__(
-        self, weights: Mapping[str, Array], images: Array, ranges: str, family: Family, *, equalise: bool = False,
-        correct_attention: bool = False, measure: Measurement | None = None,
+        self, weights: Mapping[str, Array], images: Array, recipe: Recipe, family: Family, *,
+        measure: Measurement | None = None,
     ) -> None:  # fmt: skip
         self.weights, self.images = dict(weights), images
-        self.ranges, self.family, self.equalise, self.measure = ranges, family, equalise, measure
-        self.correct_attention = correct_attention
+        self.recipe, self.family, self.measure = recipe, family, measure
+        self._exponents: dict[str, tuple[Array, Array]] = {}  # of scores: I0 and fraction bits of each head
+        self._shares: dict[str, Array] = {}  # of a linear's inputs: each channel's scale over the largest
+        self._centres: dict[str, float] = {}  # of a linear's inputs: the value of code 0
         if measure is not None:
             measure.start(self.weights, images, family)
         self.made = {name: self._float(name) for name in weights if name.endswith(family.constants)}
@@ -56,10 +59,13 @@ class Calibration(Builder):
 
     def _observe(self, name: str, real: Array, bits: int, use: str = "values") -> None:
         """Chooses the scale of quantizer `name` from the values it gets, images first, for what `use` makes of it."""
-        scale = choose_scale(self.ranges, real, bits, use)
+        scale = choose_scale(self.recipe.ranges, real, bits, use)
         self.made[f"{name}.act_scaling_factor"] = np.asarray(scale, f32)
+        self._told(real, scale, bits)
+
+    def _told(self, real: Array, scale: Array, bits: int, centre: float = 0.0) -> None:
         if self.measure is not None:
-            self.measure.quantizer(real, float(scale), bits)
+            self.measure.quantizer(real, np.asarray(scale, np.float64), bits, centre)
 
     def _real(self, node: str, scale: Array) -> Array:
         return self._values[node] * np.asarray(scale, np.float64)
@@ -69,7 +75,7 @@ class Calibration(Builder):
         weight = self._float(f"{name}.weight")
         if weight.ndim < 2 or not weight.size:
             raise ModelError(f"tensor {name}.weight must be a matrix, not {list(weight.shape)}")
-        flat = weight.reshape(len(weight), -1)
+        flat = weight.reshape(len(weight), -1) * self._shares.get(name, f32(1))
         scale = np.maximum(np.abs(flat).max(1) / f32(127), f32(2.0**-23))
         integers = quantized(flat, scale[:, None], 8).astype(np.int8)
         self.made[f"{name}.weight_integer"] = integers.reshape(weight.shape)
@@ -80,6 +86,7 @@ class Calibration(Builder):
             offset = np.zeros(len(flat), f32) if f"{name}.bias" not in self.weights else self._float(f"{name}.bias")
             if offset.shape != scale.shape:
                 raise ModelError(f"tensor {name}.bias must have shape {list(scale.shape)}, not {list(offset.shape)}")
+            offset = (offset + integers.sum(1) * scale * self._centres.get(name, 0.0)).astype(f32)
             self.made[f"{name}.bias_integer"] = quantized(offset, scale * f32(s_in), 32).astype(np.int32)
 
     # The graph
@@ -125,9 +132,11 @@ class Calibration(Builder):
         self._observe(name, values, bits)
         return super().quantized(name, values, bits)
 
-    def requantize(self, name: str, source: str, s_in: Array, bits: int = 8, *, use: str = "values") -> Array:
+    def requantize(
+        self, name: str, source: str, s_in: Array, bits: int = 8, *, use: str = "values", heads: int = 0, axis: int = -1
+    ) -> Array:
         self._observe(name, self._real(source, s_in), bits, use)
-        return super().requantize(name, source, s_in, bits, use=use)
+        return super().requantize(name, source, s_in, bits, use=use, heads=heads, axis=axis)
 
     def add(
         self, name: str, source: str, s_in: Array, identity: str, s_identity: Array, bits: int = 16, *,
@@ -139,7 +148,7 @@ class Calibration(Builder):
     def shiftmax(self, name: str, *sources: str, scale: Array, bits: int) -> Array:
         """Probabilities are floors, so their rows sum up to less than one in the law's scale."""
         law = super().shiftmax(name, *sources, scale=scale, bits=bits)
-        if not self.correct_attention:
+        if not self.recipe.correct_attention:
             return law
         return np.asarray(f32(1 / self._values[name].sum(axis=-1).mean()))
 
@@ -153,7 +162,7 @@ class Calibration(Builder):
         reader = self.family.reader(name)
         if reader is not None and f"{reader}.bias" in self.weights:
             self._fold(name, reader)
-        if reader is not None and self.equalise:
+        if reader is not None and self.recipe.equalise:
             self._equalise(name, f"{reader}.weight", source)
         for part in ("weight", "bias"):
             self.made[f"{name}.{part}"] = self._float(f"{name}.{part}")

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from firmware.families import Wanted, family_of_tensors
 from firmware.graph.assemble import assemble
 from firmware.quantize.calibration import Calibration
+from firmware.quantize.free import FreeCalibration
 from firmware.quantize.measure import Measurement
 from firmware.quantize.ranges import RANGES
+from firmware.quantize.recipes import RECIPES, Recipe
 from hw.spec.model import Model, ModelError
 
 __all__ = ["official_state", "quantize"]
@@ -22,16 +24,18 @@ Array = NDArray[Any]
 
 def _calibrate(
     weights: Mapping[str, Array], images: Array, patch: int | None, heads: int | None, attention_bits: int | None,
-    ranges: str, **options: Any,
+    recipe: Recipe, *, measure: Measurement | None = None,
 ) -> tuple[Calibration, Array]:  # fmt: skip
     """The finished graph and the scales of its logits."""
-    if ranges not in RANGES:
-        raise ModelError(f"ranges must be one of {', '.join(RANGES)}, not {ranges!r}")
+    if recipe.ranges not in RANGES:
+        raise ModelError(f"ranges must be one of {', '.join(RANGES)}, not {recipe.ranges!r}")
     if images.ndim != 4 or not images.size:
         raise ModelError(f"calibration images must be [n, C, H, W], not {list(images.shape)}")
     family = family_of_tensors(weights)
     named = family.official_names(weights)
-    build = Calibration(named, images.astype(np.float64), ranges, family, **options)
+    free = recipe.balance is not None or recipe.heads or recipe.gelu == "table"
+    kind = FreeCalibration if free else Calibration
+    build = kind(named, images.astype(np.float64), recipe, family, measure=measure)
     _, channels, height, width = images.shape
     image = (channels, height, width)
     wanted = Wanted(names=named, image=image, patch=patch, heads=heads, attention_bits=attention_bits)
@@ -46,34 +50,22 @@ def official_state(
     attention_bits: int | None = None, ranges: str = "ema",
 ) -> dict[str, Array]:  # fmt: skip
     """Official-layout state of a float ViT, DeiT or Swin with timm's tensor names; arguments as of `quantize`."""
-    return _calibrate(weights, images, patch, heads, attention_bits, ranges)[0].made
+    return _calibrate(weights, images, patch, heads, attention_bits, Recipe(ranges=ranges))[0].made
 
 
 def quantize(
     weights: Mapping[str, Array], images: Array, *, name: str, mean: Sequence[float], std: Sequence[float],
-    patch: int | None = None, heads: int | None = None, attention_bits: int | None = None, ranges: str = "ema",
-    labels: Sequence[str] = (), equalise: bool = False, correct_attention: bool = False,
-    measure: Measurement | None = None,
+    patch: int | None = None, heads: int | None = None, attention_bits: int | None = None,
+    labels: Sequence[str] = (), recipe: Recipe = RECIPES["official"], measure: Measurement | None = None,
 ) -> Model:  # fmt: skip
     """The integer model of a float ViT, DeiT or Swin with timm's tensor names.
 
     `images` [n, C, H, W] are normalised floats. Only a ViT needs `heads`; `patch` is checked if it is given;
-    `attention_bits` are 16 for a ViT and 8 for a Swin unless they are given. To `equalise` is to give LayerNorm
-    outputs power-of-two factors per channel, to `correct_attention` to take probabilities, which are floors, for what
-    makes their rows sum up to one. A `measure` compares everything with the float network. Raises
-    ModelError for missing or non-finite tensors and for shapes that do not fit.
+    `attention_bits` are 16 for a ViT and 8 for a Swin unless they are given. A `recipe` says how: which range an
+    activation has, and which freedoms of the graph are used. A `measure` compares everything with the float network.
+    Raises ModelError for missing or non-finite tensors and for shapes that do not fit.
     """
-    build, logit_scale = _calibrate(
-        weights,
-        images,
-        patch,
-        heads,
-        attention_bits,
-        ranges,
-        equalise=equalise,
-        correct_attention=correct_attention,
-        measure=measure,
-    )
+    build, logit_scale = _calibrate(weights, images, patch, heads, attention_bits, recipe, measure=measure)
     _, channels, height, width = images.shape
     image = (channels, height, width)
     return assemble(build, logit_scale, name=name, image=image, mean=mean, std=std, labels=labels)

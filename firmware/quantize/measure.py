@@ -36,7 +36,7 @@ class Row:
     name: str
     kind: str  # "activation", or "weight"
     bits: int
-    scale: float  # of a weight: the largest of its channels
+    scale: float  # the largest, where channels or heads have their own
     largest: float  # magnitude of the float values
     saturated: float  # share that the clamp changed
     own_sqnr: float  # what comes out against what went in: this quantizer alone
@@ -56,15 +56,15 @@ class Measurement:
         self.rows: list[Row] = []
         self.end: dict[str, float] = {}
         self._reference: Reference | None = None
-        self._pending: tuple[Array, float, int] | None = None
+        self._pending: tuple[Array, Array, int, float] | None = None
 
     def start(self, weights: Mapping[str, Array], images: Array, family: Family) -> None:
         """The float network to compare with."""
         self._reference = Reference(weights, images, family)
 
-    def quantizer(self, real: Array, scale: float, bits: int) -> None:
-        """The next node quantizes `real`, the true values of its integer inputs."""
-        self._pending = (real, scale, bits)
+    def quantizer(self, real: Array, scale: Array, bits: int, centre: float) -> None:
+        """The next node quantizes `real`, the true values of its integer inputs; `centre` is the value of code 0."""
+        self._pending = (real, scale, bits, centre)
 
     def weight(self, name: str, weight: Array, integers: Array, scale: Array) -> None:
         found = integers * scale[:, None].astype(np.float64)
@@ -84,11 +84,11 @@ class Measurement:
         self.progress(node.name)
         if pending is None or not OPERATORS[node.op].quantizes:
             return
-        real, scale, bits = pending
-        found = value * float(scale)
-        steps, limit = np.rint(real / float(scale)), 1 << (bits - 1)
+        real, scale, bits, centre = pending
+        found = value * scale + centre
+        steps, limit = np.rint((real - centre) / scale), 1 << (bits - 1)
         self.rows.append(
-            Row(name=node.name, kind="activation", bits=bits, scale=float(scale),
+            Row(name=node.name, kind="activation", bits=bits, scale=float(np.max(scale)),
                 largest=float(np.abs(expected).max()),
                 saturated=float(np.mean((steps < -limit) | (steps >= limit))),
                 own_sqnr=sqnr(real, found), sqnr=sqnr(expected, found))

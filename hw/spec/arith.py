@@ -17,7 +17,7 @@ __all__ = [
     "GELU_TERMS", "INT32_MAX", "NEWTON_START", "NEWTON_STEPS", "SOFTMAX_TERMS", "divide_round", "gelu_max_exp",
     "gelu_sigma", "layer_norm", "linear", "masked", "matmul", "moments", "norm_root", "normalize", "planes",
     "reciprocal", "requantize", "round_shift", "rounded", "saturate", "shift_exp", "shift_exp_parts", "shift_gelu",
-    "shiftmax", "shiftmax_apply", "shiftmax_sum", "wrap",
+    "shiftmax", "shiftmax_apply", "shiftmax_sum", "table", "wrap",
 ]  # fmt: skip
 
 Ints = NDArray[Any]
@@ -144,26 +144,30 @@ def reciprocal(s: ArrayLike) -> Ints:
 
 
 def shiftmax_sum(
-    x: ArrayLike, row_max: ArrayLike, i0: ArrayLike, terms: int = SOFTMAX_TERMS, *, start: ArrayLike = 0
-) -> Ints:
-    """F = reciprocal(min(start + sum of E(x - row_max), 2^31-1)) of each row (last axis). Section 4, steps 5 and 6.
+    x: ArrayLike, row_max: ArrayLike, i0: ArrayLike, terms: int = SOFTMAX_TERMS, *, start: ArrayLike = 0,
+    fraction: ArrayLike = 0,
+) -> Ints:  # fmt: skip
+    """F = reciprocal(min(start + sum of E((x - row_max) << fraction), 2^31-1)) of each row (last axis). Section 4,
+    steps 5 and 6; its scores have no `fraction` bits.
 
     `start` stands for masked elements that are not in the row: i0 for each of them, from 0 to 2^22-1.
     `row_max` and the result have x's shape without its last axis. The sum is at least i0*2^15, so F <= 65535/i0.
     """
     x = _ints(x)
-    total = shift_exp(x - _ints(row_max)[..., None], i0, terms).sum(axis=-1) + _ints(start)
+    difference = (x - _ints(row_max)[..., None]) << _ints(fraction)
+    total = shift_exp(difference, i0, terms).sum(axis=-1) + _ints(start)
     return reciprocal(np.minimum(total, INT32_MAX))
 
 
 def shiftmax_apply(
-    x: ArrayLike, row_max: ArrayLike, factor: ArrayLike, i0: ArrayLike, bits: int = 16, terms: int = SOFTMAX_TERMS
-) -> Ints:
+    x: ArrayLike, row_max: ArrayLike, factor: ArrayLike, i0: ArrayLike, bits: int = 16, terms: int = SOFTMAX_TERMS, *,
+    fraction: ArrayLike = 0,
+) -> Ints:  # fmt: skip
     """P = (E*F) >> (32 - bits), elementwise, all arguments broadcast. Section 4, step 7.
 
     E*F <= 2^31-1 because E is one of the terms of the sum that F divides; P is from 0 to 2^(bits-1)-1.
     """
-    return (shift_exp(_ints(x) - _ints(row_max), i0, terms) * _ints(factor)) >> (32 - bits)
+    return (shift_exp((_ints(x) - _ints(row_max)) << _ints(fraction), i0, terms) * _ints(factor)) >> (32 - bits)
 
 
 def masked(x: ArrayLike, mask: ArrayLike, i0: ArrayLike, terms: int = SOFTMAX_TERMS) -> Ints:
@@ -178,18 +182,28 @@ def masked(x: ArrayLike, mask: ArrayLike, i0: ArrayLike, terms: int = SOFTMAX_TE
 
 
 def shiftmax(
-    x: ArrayLike, i0: ArrayLike, bits: int = 16, terms: int = SOFTMAX_TERMS, mask: ArrayLike | None = None
-) -> Ints:
+    x: ArrayLike, i0: ArrayLike, bits: int = 16, terms: int = SOFTMAX_TERMS, mask: ArrayLike | None = None, *,
+    fraction: ArrayLike = 0,
+) -> Ints:  # fmt: skip
     """Shiftmax of each row (last axis) of int8 scores: probabilities scaled by 2^(bits-1). Section 4.
 
     `bits` is 16, or 8 for the 8-bit probabilities of Swin and of the paper's deployment. Row sums stay below
     2^(bits-1) unless the sum of exponentials is clamped (N*i0 >= 65536, a range of scores nobody calibrates to).
     A `mask`, 1 where Swin must not look, has the meaning of `masked`; it leaves at least one entry of every row.
+
+    The law of I-ViT has I0 = ceil(1/scale), which cannot follow scales near or above 1. With `fraction` bits f behind
+    the point of the scores' differences, d << f, and I0 = ceil(2^f/scale), any scale is followed; f = 0 is that law.
+    `i0` and `fraction` are numbers or broadcast against x: one of each head is [heads, 1, 1].
     """
     x = _ints(x) if mask is None else masked(x, mask, i0, terms)
     row_max = x.max(axis=-1)
-    factor = shiftmax_sum(x, row_max, i0, terms)
-    return shiftmax_apply(x, row_max[..., None], factor[..., None], i0, bits, terms)
+    factor = shiftmax_sum(x, row_max, i0, terms, fraction=fraction)
+    return shiftmax_apply(x, row_max[..., None], factor[..., None], i0, bits, terms, fraction=fraction)
+
+
+def table(x: ArrayLike, entries: ArrayLike) -> Ints:
+    """entries[x + 128] of int8 x: any function of a byte, as exact as its 256 entries are rounded."""
+    return _ints(entries)[_ints(x) + 128]
 
 
 def gelu_max_exp(row_max: ArrayLike, i0: ArrayLike, terms: int = GELU_TERMS) -> Ints:

@@ -110,6 +110,10 @@ class FastLaws:
         columns, wide = z.shape[-1], z.dtype == np.int64
         if z.dtype not in {np.dtype(np.int32), np.dtype(np.int64)} or bits not in {8, 16} or not z.size:
             return None
+        if mult.shape == shift.shape == (*z.shape[-3:-2], 1, 1):
+            heads = [self._requantize(z[..., h, :, :], mult[h, 0], shift[h, 0], bits) for h in range(len(mult))]
+            done = [head for head in heads if head is not None]
+            return np.stack(done, axis=-3) if len(done) == len(heads) else None
         if mult.shape != shift.shape or mult.shape not in {(1,), (columns,)}:
             return None
         z, out, shape = np.ascontiguousarray(z), np.empty(z.shape, f"int{bits}"), (z.size // columns, columns)
@@ -156,12 +160,25 @@ class FastLaws:
         return out
 
     def shiftmax(
-        self, x: Array, i0: int, bits: int = 16, terms: int = arith.SOFTMAX_TERMS, mask: Array | None = None
-    ) -> Array:
+        self, x: Array, i0: Any, bits: int = 16, terms: int = arith.SOFTMAX_TERMS, mask: Array | None = None, *,
+        fraction: Any = 0,
+    ) -> Array:  # fmt: skip
         """The law's table of E for d from -255 to 0. Where E has 31 bits so has E*F, E being a term of the sum."""
-        table = _exponentials(i0, terms) if x.dtype == np.int8 and x.size and bits in {8, 16} else None
+        if np.size(i0) > 1 or np.size(fraction) > 1:
+            i0, fraction = (
+                np.broadcast_to(np.asarray(a).reshape(-1, 1, 1), (x.shape[-3], 1, 1)) for a in (i0, fraction)
+            )
+            rows = None if mask is None else np.broadcast_to(mask, np.broadcast_shapes(mask.shape, (1,) * x.ndim))
+            of = [None if rows is None else rows[..., h % rows.shape[-3], :, :] for h in range(x.shape[-3])]
+            each = (
+                self.shiftmax(x[..., h, :, :], i0[h].item(), bits, terms, of[h], fraction=fraction[h].item())
+                for h in range(x.shape[-3])
+            )
+            return np.stack(list(each), axis=-3)
+        i0, fraction = np.asarray(i0).item(), np.asarray(fraction).item()
+        table = _exponentials(i0, terms, fraction) if x.dtype == np.int8 and x.size and bits in {8, 16} else None
         if table is None or (mask is not None and (mask.ndim != x.ndim or mask.shape[-1] != x.shape[-1])):
-            return arith.shiftmax(x, i0, bits, terms, mask)
+            return arith.shiftmax(x, i0, bits, terms, mask, fraction=fraction)
         hidden = which = None
         if mask is not None:
             hidden = np.ascontiguousarray(mask != 0, np.int8)
@@ -176,6 +193,14 @@ class FastLaws:
         """The law's table of x * sigma for every value and row maximum."""
         out = self.look_up(x, gelu_table(i0, terms)) if x.dtype == np.int8 else None
         return arith.shift_gelu(x, i0, terms) if out is None else out
+
+    def table(self, x: Array, entries: Array) -> Array:
+        """One look-up by the byte, unsigned."""
+        if x.dtype != np.int8:
+            return arith.table(x, entries)
+        order = np.roll(np.asarray(entries, np.int16), 128)  # of x as an unsigned byte: 0 to 127, then -128 to -1
+        narrow = int(order.min()) >= -128 and int(order.max()) <= 127
+        return np.take(order.astype(np.int8) if narrow else order, x.view(np.uint8))
 
     def look_up(self, x: Array, table: Array) -> Array | None:
         """table[row maximum + 128][value + 128] of int8 rows."""
@@ -241,8 +266,8 @@ def in_integers(shift: Array, wide: bool) -> bool:
 
 
 @functools.lru_cache(64)
-def _exponentials(i0: int, terms: int) -> Array | None:
-    table = np.asarray(arith.shift_exp(np.arange(-255, 1), i0, terms))
+def _exponentials(i0: int, terms: int, fraction: int) -> Array | None:
+    table = np.asarray(arith.shift_exp(np.arange(-255, 1) << fraction, i0, terms))
     return table.astype(np.int32) if int(table.max()) <= _INT32 else None
 
 

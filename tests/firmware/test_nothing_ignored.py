@@ -115,7 +115,7 @@ def test_attributes(subject):
             sides = {"height": node.attributes["height"] // 2, "width": node.attributes["width"] * 2}
             subject.try_((node.name, sides), replace(node, attributes={**node.attributes, **sides}))
     assert subject.refused > 100
-    assert subject.executed > 4
+    assert subject.executed >= 4
     assert subject.felt
 
 

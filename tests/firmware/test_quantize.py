@@ -17,8 +17,9 @@ from firmware.make_model import float_weights
 from firmware.make_model import images as architecture_images
 from firmware.model_file import load_model
 from firmware.preprocess import normalise, to_int8
-from firmware.quantize import RANGES, Measurement, official_state, quantize
+from firmware.quantize import RANGES, RECIPES, Measurement, Recipe, official_state, quantize
 from firmware.quantize.calibration import Calibration
+from firmware.quantize.free import score_scale
 from firmware.quantize.ranges import choose_scale, symmetric_scale
 from hw.spec import arith
 from hw.spec.model import ModelError
@@ -38,8 +39,14 @@ def images():
 
 
 def digits(weights, images, **options):
-    settings = {"name": "digits", "patch": 2, "heads": 2, "mean": [0.5], "std": [0.5], **options}
-    return quantize(weights, images, **settings)
+    settings = {"name": "digits", "patch": 2, "heads": 2, "mean": [0.5], "std": [0.5]}
+    return quantize(weights, images, **settings, **split(options))
+
+
+def split(options):
+    """Options of `quantize`, those of a recipe as a recipe."""
+    recipe = {key: options.pop(key) for key in list(options) if key in Recipe.__dataclass_fields__}
+    return {"recipe": Recipe(**recipe), **options}
 
 
 def accuracy(model):
@@ -106,6 +113,38 @@ def test_unknown_ranges(weights, images):
 SWIN = architecture("swin_tiny", img_size=32, window=4, dim=16, depth=(2, 2), heads=(1, 2), classes=7)
 
 
+@pytest.mark.parametrize("recipe", ["minmax", "percentile"])
+def test_free_recipes(weights, images, recipe):
+    """Every freedom of the graph: no class is lost, and the logits are nearer to the float network's than by I-ViT's
+    scales; the same function by every node's law, exact arithmetic and fast."""
+    measures = {}
+    for name in ("official", recipe):
+        measures[name] = Measurement()
+        model = digits(weights, images[:48], recipe=RECIPES[name], measure=measures[name])
+    assert measures[recipe].end["logit_sqnr"] > measures["official"].end["logit_sqnr"] + 1
+    assert {node.op for node in model.nodes} >= {"table", "shiftmax"}
+    assert model.tensors["blocks.0.attn.int_softmax.i0"].shape == (2, 1, 1)
+    share, logits = accuracy(model)
+    assert share >= 0.975
+    few = to_int8(np.load(DIGITS / "images.npy")[:4], model)
+    slow = golden.run(model, few, laws=arith) * model.logit_scale.astype(np.float64)
+    np.testing.assert_array_equal(slow, logits[:4])
+
+
+@pytest.mark.parametrize("width", [17, 197, 257, 4096])
+def test_score_scales(width):
+    """No row can clamp its sum, and the scale is what it must be, at most 4 % more while there are fraction bits."""
+    floor = 1 / min(1023, ((1 << 16) - 1) // width)
+    for least in 2.0 ** np.arange(-14, 7, 0.37):
+        scale, i0, fraction = score_scale(least, width)
+        assert abs((1 << fraction) / float(scale) - i0) < 1e-4
+        assert (1 <= i0 <= 1023, i0 * width < 1 << 16, 0 <= fraction <= 7) == (True, True, True)
+        assert scale >= least * (1 - 1e-6)
+        if width < 1000 and least < 4:
+            assert scale <= max(least, floor) * 1.04, (least, scale, i0, fraction)
+    assert score_scale(200.0, width) == (128, 1, 7)
+
+
 @pytest.fixture(scope="module")
 def swin_weights():
     return float_weights(SWIN, seed=5)
@@ -118,7 +157,7 @@ def swin_images():
 
 def swin(weights, images, **options):
     mean, std = SWIN.statistics
-    return quantize(weights, images, name="swin", mean=mean, std=std, **options)
+    return quantize(weights, images, name="swin", mean=mean, std=std, **split(options))
 
 
 def gelu(x):
@@ -353,7 +392,7 @@ def test_equalised_channels_are_the_same_network(weights, images):
 def test_equalised_models_are_official_states(weights, images):
     """Exponents are whole powers of two of the gains, at most 8, and only where a linear reads the LayerNorm."""
     spread = outlying(weights, 8)
-    build = Calibration(spread, images[:16].astype(np.float64), "ema", FAMILIES["vit"], equalise=True)
+    build = Calibration(spread, images[:16].astype(np.float64), Recipe(equalise=True), FAMILIES["vit"])
     FAMILIES["vit"].build(build, Wanted(names=spread, image=(1, 8, 8), heads=2))
     for name in ("blocks.0.norm1", "blocks.2.norm2", "norm"):
         ratio = spread[f"{name}.weight"] / build.made[f"{name}.weight"]

@@ -11,7 +11,7 @@ from firmware.__main__ import main
 from firmware.checkpoint import load_checkpoint
 from firmware.model_file import load_model
 from firmware.preprocess import to_int8
-from firmware.quantize import Measurement, quantize
+from firmware.quantize import Measurement, Recipe, quantize
 from firmware.quantize.measure import sqnr
 from sim import golden
 from tests.support.optional import optional
@@ -35,7 +35,8 @@ def stored(name):
 
 def measured(weights, images, **options):
     measure = Measurement()
-    model = quantize(weights, images, name="test", heads=2, **STATISTICS, measure=measure, **options)
+    recipe = Recipe(ranges=options.pop("ranges", "ema"))
+    model = quantize(weights, images, name="test", heads=2, **STATISTICS, recipe=recipe, measure=measure, **options)
     return model, measure
 
 

@@ -179,6 +179,33 @@ def test_shiftmax(bits):
 
 
 @pytest.mark.parametrize("bits", [16, 8])
+def test_shiftmax_with_fraction_bits(bits):
+    """d << f: against Python's integers, one factor a head; and how close scales from 0.001 to 60 come to softmax."""
+    rng = np.random.default_rng(5)
+    x = rng.integers(-128, 128, (2, 3, 4, 33))
+    i0, fraction = np.array([3, 100, 1023]), np.array([0, 3, 7])
+    out = arith.shiftmax(x, i0[:, None, None], bits, fraction=fraction[:, None, None])
+    for b, h, n in np.ndindex(2, 3, 4):
+        exps = [scalar_exp(int(value - x[b, h, n].max()) << int(fraction[h]), int(i0[h]), 15) for value in x[b, h, n]]
+        factor = (2**31 - 1) // min(sum(exps), 2**31 - 1)
+        assert out[b, h, n].tolist() == [exp * factor >> 32 - bits for exp in exps]
+    for scale in (0.001, 0.03, 0.9, 2.6, 60.0):
+        f = next(f for f in range(8) if f == 7 or 2**f / scale >= 32)
+        i0 = -int(-(2**f) // scale)
+        real = x * (2**f / i0)  # the scale that I0 stands for
+        wanted = np.exp(real - real.max(-1, keepdims=True))
+        wanted /= wanted.sum(-1, keepdims=True)
+        found = arith.shiftmax(x, i0, 16, fraction=f) / 2.0**15
+        assert np.abs(found - wanted).max() < 0.03, scale
+
+
+def test_table():
+    entries = np.random.default_rng(6).integers(-(1 << 15), 1 << 15, 256)
+    x = np.arange(-128, 128).reshape(2, 128)
+    np.testing.assert_array_equal(arith.table(x, entries).ravel(), entries)
+
+
+@pytest.mark.parametrize("bits", [16, 8])
 def test_masked_shiftmax(bits):
     """Masked scores leave the maximum, count I0 each in the sum, and have no probability; whatever they are."""
     rng = np.random.default_rng(4)

@@ -5,14 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from firmware.quantize import RECIPES
 from hw.spec import arith
 from hw.spec.model import validate, values
 from hw.spec.operators import OPERATORS, Attribute, ModelError, Node, Operator, Value, operation, register, registered
 from sim import golden
-from tests.support.models import random_model
+from tests.support.models import quantized_digits, random_model
 from tests.support.swin import random_swin
 
-MODELS = {"vit": random_model(seed=1, depth=1), "swin": random_swin(image=(3, 64, 64))}
+MODELS = {
+    "vit": random_model(seed=1, depth=1),
+    "table": quantized_digits(RECIPES["minmax"]),
+    "swin": random_swin(image=(3, 64, 64)),
+}
 
 
 @pytest.fixture(params=MODELS)

@@ -1,10 +1,17 @@
 """Random integer models: every constant in range, nothing trained; for compiler and machine tests."""
 
-import numpy as np
+from pathlib import Path
 
+import numpy as np
+from safetensors.numpy import load_file
+
+from firmware.preprocess import normalise
+from firmware.quantize import quantize
 from hw.spec.model import Model, Node
 
-__all__ = ["random_model"]
+__all__ = ["quantized_digits", "random_model"]
+
+DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 
 
 def _dyadic(rng, channels, ratio):
@@ -64,8 +71,11 @@ def random_model(seed=0, *, image=(3, 32, 32), patch=8, dim=64, depth=2, heads=2
         qkv = requantize(p + "attn.qact1", linear(p + "attn.qkv", y, 3 * dim, dim), 3 * dim, gain(dim, 40, 40), 8)
         s = node(p + "attn.matmul_1", "scores", qkv, attributes={"heads": heads})
         s = requantize(p + "attn.qact_attn1", s, 1, 40 / (40 * 40 * (dim // heads) ** 0.5), 8)
-        attributes = {"i0": int(rng.integers(14, 40)), "bits": bits, "terms": 15}
-        s = node(p + "attn.int_softmax", "shiftmax", s, attributes=attributes)
+        attributes = {"bits": bits, "terms": 15}
+        i0 = rng.integers(14, 40, 1).astype(np.int16)
+        s = node(
+            p + "attn.int_softmax", "shiftmax", s, attributes=attributes, i0=i0, fraction=np.zeros(1, np.int8)
+        )  # fmt: skip
         y = node(p + "attn.matmul_2", "context", s, qkv, attributes={"heads": heads})
         y = requantize(p + "attn.qact2", y, 1, 2.0 ** (1 - bits) * 3, 8)
         y = requantize(p + "attn.qact3", linear(p + "attn.proj", y, dim, dim), dim, gain(dim, 40, 5000), 16)
@@ -84,4 +94,13 @@ def random_model(seed=0, *, image=(3, 32, 32), patch=8, dim=64, depth=2, heads=2
         name=f"random-{seed}", image=image,
         classes=classes, nodes=tuple(nodes), tensors=tensors, input_scale=1 / 64, mean=(0.0,) * image[0],
         std=(1.0,) * image[0], logit_scale=np.full(classes, 2**-10, np.float32),
+    )  # fmt: skip
+
+
+def quantized_digits(recipe, images=48):
+    """The digits network, quantized by `recipe` on a few images."""
+    pixels = np.load(DIGITS / "calibration.npy")[:images]
+    return quantize(
+        load_file(DIGITS / "float.safetensors"), normalise(pixels, (0.5,), (0.5,)), name="digits", patch=2, heads=2,
+        mean=(0.5,), std=(0.5,), recipe=recipe,
     )  # fmt: skip

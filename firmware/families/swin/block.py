@@ -92,15 +92,19 @@ class BlockSteps(GridWorker):
             offset = self.blobs[bias_name(roles, rectangle, head)].offset + share.first * span
             yield self.tasks.load(roles.bias_add, Region.MODEL, offset, biases[head % len(biases)], tokens, ())
             yield self.tasks.scores(
-                roles.scores, roles.scores_quant, query.column((head - first) * passes), tokens, passes, every,
+                roles.scores, roles.scores_quant, head, query.column((head - first) * passes), tokens, passes, every,
                 both[head % 2], there.keys(head),
             )  # fmt: skip
 
         def probabilities(head: int) -> Steps:
             target, bias, masked = both[head % 2], biases[head % len(biases)], roles.side**2 - every
             yield self.tasks.add_max(roles.bias_add, target, bias, tokens, every, self.stats)
-            yield self.tasks.softmax_sum(roles.softmax, target, tokens, every, self.stats, row_max=None, masked=masked)
-            yield self.tasks.softmax(roles.softmax, target, tokens, every, self.stats, weights[head % 2], row_max=None)
+            yield self.tasks.softmax_sum(
+                roles.softmax, head, target, tokens, every, self.stats, row_max=None, masked=masked
+            )
+            yield self.tasks.softmax(
+                roles.softmax, head, target, tokens, every, self.stats, weights[head % 2], row_max=None
+            )
 
         def contexts(head: int) -> Task:
             return self.tasks.context(

@@ -56,10 +56,9 @@ def _block(
     attn = f"{at}.attn"
     scale = build.layer_norm(f"{at}.norm1", source, dim)
     scale = build.requantize(f"{at}.qact1", f"{at}.norm1", scale)
-    s_qkv, scale = build.scores(attn, f"{at}.qact1", scale, dim, heads, use="shiftmax")
+    s_value, scale = build.scores(attn, f"{at}.qact1", scale, dim, heads, use="shiftmax")
     unit = build.shiftmax(f"{attn}.int_softmax", f"{attn}.qact_attn1", scale=scale, bits=attention_bits)
-    build.node(f"{attn}.matmul_2", "context", f"{attn}.int_softmax", f"{attn}.qact1", heads=heads)
-    scale = build.requantize(f"{attn}.qact2", f"{attn}.matmul_2", unit * s_qkv)
+    scale = build.context(attn, f"{attn}.qact2", f"{attn}.int_softmax", unit * s_value, heads)
     scale = build.linear(f"{attn}.proj", f"{attn}.qact2", scale, dim, dim)
     scale = build.requantize(f"{attn}.qact3", f"{attn}.proj", scale, 16)
     scale = build.add(f"{at}.qact2", f"{attn}.qact3", scale, source, s_in)

@@ -120,14 +120,14 @@ class SuperTile(Worker):
 
         def scores(head: int) -> Steps:
             yield self.tasks.scores(
-                roles.scores, roles.scores_quant, query.column(head * passes), tokens, passes, every,
+                roles.scores, roles.scores_quant, head, query.column(head * passes), tokens, passes, every,
                 both[head % len(both)], there.keys(head), row_max=self.row_max + head % 2,
             )  # fmt: skip
 
         def probabilities(head: int) -> Steps:
             target, bank = both[head % len(both)], self.row_max + head % 2
-            yield self.tasks.softmax_sum(roles.softmax, target, tokens, every, self.stats, row_max=bank)
-            yield self.tasks.softmax(roles.softmax, target, tokens, every, self.stats, weights, row_max=bank)
+            yield self.tasks.softmax_sum(roles.softmax, head, target, tokens, every, self.stats, row_max=bank)
+            yield self.tasks.softmax(roles.softmax, head, target, tokens, every, self.stats, weights, row_max=bank)
 
         def contexts(head: int) -> Task:
             return self.tasks.context(

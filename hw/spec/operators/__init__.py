@@ -18,6 +18,7 @@ from hw.spec.operators.scores import Scores
 from hw.spec.operators.shiftmax import Shiftmax
 from hw.spec.operators.context import Context
 from hw.spec.operators.shift_gelu import ShiftGelu
+from hw.spec.operators.table import Table
 from hw.spec.operators.class_token import ClassToken
 from hw.spec.operators.window_partition import WindowPartition
 from hw.spec.operators.window_reverse import WindowReverse
@@ -28,6 +29,6 @@ from hw.spec.operators.mean import Mean
 __all__ = [
     "OPERATORS", "Add", "Attribute", "ClassToken", "ConcatCls", "Constant", "Context", "Input", "LayerNorm", "Linear",
     "Mean", "Merge", "ModelError", "Node", "Operator", "PatchEmbed", "Requantize", "Scores", "Shape", "ShiftGelu",
-    "Shiftmax", "Tensor", "Value", "WindowPartition", "WindowReverse", "evaluate", "operation", "register",
+    "Shiftmax", "Table", "Tensor", "Value", "WindowPartition", "WindowReverse", "evaluate", "operation", "register",
     "registered",
 ]  # fmt: skip

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from hw.spec.operators.operator import ONE, Shape, Tensor
+from hw.spec.operators.operator import ONE, Shape, Tensor, Value
 
-__all__ = ["ONE_OR_CHANNELS", "factor"]
+__all__ = ["ONE_CHANNELS_OR_HEADS", "ONE_OR_HEADS", "factor"]
 
-ONE_OR_CHANNELS = Shape("[1] or [channels]", lambda value: ((1,), value.shape[-1:]))
+
+def _heads(value: Value) -> tuple[tuple[int, ...], ...]:
+    return ((value.shape[-3], 1, 1),) if len(value.shape) > 2 else ()
+
+
+ONE_OR_HEADS = Shape("[1] or [heads, 1, 1]", lambda value: ((1,), *_heads(value)))
+ONE_CHANNELS_OR_HEADS = Shape(
+    "[1], [channels] or [heads, 1, 1]", lambda value: (*_heads(value), (1,), value.shape[-1:])
+)
 
 
 def factor(suffix: str = "", *, shape: Shape = ONE, signed: bool = False) -> tuple[Tensor, Tensor]:

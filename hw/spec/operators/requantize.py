@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hw.spec.operators.dyadic import ONE_OR_CHANNELS, factor
+from hw.spec.operators.dyadic import ONE_CHANNELS_OR_HEADS, factor
 from hw.spec.operators.operator import Array, Attribute, Laws, ModelError, Operator, Value, register
 
 __all__ = ["Requantize"]
@@ -10,11 +10,11 @@ __all__ = ["Requantize"]
 
 @register
 class Requantize(Operator):
-    """clamp(RNE(x * mult / 2^shift)) to `bits`, by one factor or one per channel of the last axis."""
+    """clamp(RNE(x * mult / 2^shift)) to `bits`, by one factor, one per channel of the last axis, or one per head."""
 
     name = "requantize"
     attributes = (Attribute("bits", (8, 16), "width of the output"),)
-    constants = factor(shape=ONE_OR_CHANNELS, signed=True)
+    constants = factor(shape=ONE_CHANNELS_OR_HEADS, signed=True)
     quantizes = True
     law = "requantize"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from hw.spec.arith import SOFTMAX_TERMS
-from hw.spec.operators.operator import Array, Attribute, Laws, ModelError, Operator, Value, register
+from hw.spec.operators.dyadic import ONE_OR_HEADS
+from hw.spec.operators.operator import Array, Attribute, Laws, ModelError, Operator, Tensor, Value, register
 
 __all__ = ["Shiftmax"]
 
@@ -14,6 +15,7 @@ __all__ = ["Shiftmax"]
 class Shiftmax(Operator):
     """Shiftmax of the last axis of int8 scores [heads, n, n] or [windows, heads, n, n]: probabilities of `bits` bits.
 
+    With f = ``fraction`` bits behind the point, differences d << f follow scores of any scale; f = 0 is I-ViT's law.
     A second input is a constant mask [windows, n, n] of 0 and 1: what is 1 leaves the row maximum and counts as i0 in
     the sum, in every head.
     """
@@ -21,9 +23,12 @@ class Shiftmax(Operator):
     name = "shiftmax"
     inputs = (1, 2)
     attributes = (
-        Attribute("i0", range(1, 1 << 10), "ceil(1 / scale of the scores)"),
         Attribute("bits", (8, 16), "width of the probabilities, whose scale is 2^(1-bits)"),
         Attribute("terms", (SOFTMAX_TERMS,), "n of the exponential: what it clamps is 2^-n of the maximum's"),
+    )
+    constants = (
+        Tensor("i0", 1, (1 << 10) - 1, ONE_OR_HEADS, "ceil(2^fraction / scale of the scores)"),
+        Tensor("fraction", 0, 7, ONE_OR_HEADS, "bits behind the point of the scores' differences"),
     )
     law = "shiftmax"
 
@@ -47,4 +52,5 @@ class Shiftmax(Operator):
     def evaluate(self, laws: Laws, x: Array, mask: Array | None = None) -> Array:
         if mask is not None:
             mask = mask[:, :, None]  # the same for every head
-        return laws.shiftmax(x, self["i0"], self["bits"], self["terms"], mask)
+        i0, fraction = self.tensor("i0"), self.tensor("fraction")
+        return laws.shiftmax(x, i0, self["bits"], self["terms"], mask, fraction=fraction)

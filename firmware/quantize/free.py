@@ -1,0 +1,157 @@
+"""Quantization that uses every freedom of the integer graph which costs the device nothing.
+
+I-ViT has one scale per activation tensor and no zero points. The device has more: every requantizer behind a linear
+or a LayerNorm has a factor per channel, scores and context are computed head by head with the factors of the moment,
+biases are integers before requantization, and a table is any function of a byte. So, at the same 8 bits:
+
+- a LayerNorm's outputs are centred and scaled channel by channel, its reader taking the inverse into its weights and
+  bias: exactly the same float network (SmoothQuant's migration, without clipping what is migrated);
+- Q, K and V, the scores and the context have one scale per head;
+- GELU is a table of the exact function, and both its quantizers have a zero point, which the biases of the linears
+  before and behind it hold: the input spends no codes on where GELU is zero, the output none below its minimum.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware.graph.constants import norm_bias, norm_bias_fits, norm_scale, quantized
+from firmware.quantize.calibration import Calibration
+from firmware.quantize.ranges import choose_scale
+from firmware.quantize.reference import gelu
+from hw.spec.model import ModelError, Node
+from hw.spec.operators import LayerNorm
+
+__all__ = ["FreeCalibration", "score_scale"]
+
+Array = NDArray[Any]
+f32 = np.float32
+_MOST_GAIN = 16  # between channels of a LayerNorm: more would leave the weights' channels too few bits
+_ZERO = -4.0  # below, GELU is within 1.3e-4 of 0, and there is nothing to tell apart
+_FRACTION = 7  # bits that Shiftmax has behind the point
+
+
+def score_scale(least: float, width: int) -> tuple[Any, int, int]:
+    """(scale, I0, fraction bits) of int8 scores: the finest scale of at least `least` for which I0 is exact.
+
+    I0 = 2^fraction / scale is whole, at most 1023, and such that a row of `width` cannot clamp its sum of exponentials.
+    Beyond a scale of 2^7 scores clamp.
+    """
+    most = min(1023, ((1 << 16) - 1) // width)
+    found = [(min(int((1 << f) / least), most), f) for f in range(_FRACTION + 1)]
+    i0, fraction = min(
+        ((i0, f) for i0, f in found if i0), key=lambda pair: (1 << pair[1]) / pair[0], default=(1, _FRACTION)
+    )
+    return f32((1 << fraction) / i0), i0, fraction
+
+
+class FreeCalibration(Calibration):
+    """`Calibration` by a `Recipe` with a balance, heads or a table."""
+
+    # LayerNorm and its reader
+
+    def layer_norm(self, name: str, source: str, dim: int) -> Array:
+        reader = self.family.reader(name)
+        if reader is not None and self.recipe.balance is not None:
+            self._fold(name, reader)
+            self._balance(name, reader, source, self.recipe.balance)
+        return super().layer_norm(name, source, dim)
+
+    def _balance(self, name: str, reader: str, source: str, share: float) -> None:
+        """Divides channels of LayerNorm `name` by |activation|^share / |weight|^(1-share), after centring them."""
+        keys = (f"{name}.weight", f"{name}.bias", f"{reader}.weight")
+        gamma, beta, weight = (self._float(key) for key in keys)
+        if not (gamma.shape == beta.shape == self._values[source].shape[-1:] == weight.shape[1:]):
+            return  # refused where they are used
+        self.hold(name, bias=norm_bias(name, gamma, beta))
+        real = self._evaluate(Node(name, LayerNorm.name, (source,)), 64) * norm_scale(gamma).astype(np.float64)
+        axes = tuple(range(real.ndim - 1))
+        low, high = real.min(axes), real.max(axes)
+        middle = ((low + high) / 2).astype(f32)
+        bias = self.weights.get(f"{reader}.bias")
+        if bias is None:  # it has none in the graph either
+            middle = np.zeros_like(middle)
+        middle = np.where(norm_bias_fits(gamma, beta - middle), middle, f32(0))
+        reach = np.maximum(high - middle, middle - low)
+        columns = np.abs(weight).max(0)
+        gain = np.maximum(reach, reach.max() * 2**-20) ** share / np.maximum(columns, columns.max() * 2**-20) ** (
+            1 - share
+        )
+        gain = np.clip(gain / np.median(gain), 1 / _MOST_GAIN, _MOST_GAIN).astype(f32)
+        if bias is not None:
+            self.weights[f"{reader}.bias"] = (bias + weight.astype(np.float64) @ middle).astype(f32)
+        self.weights.update(zip(keys, (gamma / gain, (beta - middle) / gain, weight * gain), strict=True))
+
+    # Heads
+
+    def requantize(
+        self, name: str, source: str, s_in: Array, bits: int = 8, *, use: str = "values", heads: int = 0, axis: int = -1
+    ) -> Array:
+        if not heads or not self.recipe.heads:
+            return super().requantize(name, source, s_in, bits, use=use, heads=heads, axis=axis)
+        real = self._real(source, s_in)
+        scales = np.array([self._scale_of(part, bits, use) for part in np.split(real, heads, axis)], f32)
+        if use == "shiftmax":
+            found = [score_scale(float(scale), real.shape[-1]) for scale in scales]
+            scales = np.array([scale for scale, _, _ in found], f32)
+            i0, fraction = (np.array([row[part] for row in found])[:, None, None] for part in (1, 2))
+            self._exponents[name] = (i0, fraction)
+        s_out = scales[:, None, None] if axis == -3 else np.repeat(scales, real.shape[-1] // heads)
+        self._told(real, s_out, bits)
+        return self.scaled(name, source, s_in, s_out, bits)
+
+    def _scale_of(self, real: Array, bits: int, use: str) -> Any:
+        """The scale of one head, by the recipe's ranges; that of scores is not searched, since I0 follows any."""
+        return choose_scale(self.recipe.ranges, real, bits, "values" if use == "shiftmax" else use)
+
+    def exponent(self, name: str, source: str, scale: Array) -> tuple[Array, Array]:
+        return self._exponents[source] if source in self._exponents else super().exponent(name, source, scale)
+
+    def linear(
+        self, name: str, source: str, s_in: Array, inputs: int, outputs: int | None = None, *, bias: bool = True
+    ) -> Array:
+        if np.size(s_in) > 1:  # of channels: the largest is everyone's, the weights take the others' share
+            largest = np.max(s_in)
+            self._shares[name] = np.asarray(s_in, f32) / largest
+            s_in = largest
+        return super().linear(name, source, s_in, inputs, outputs, bias=bias)
+
+    # GELU
+
+    def gelu(self, mlp: str, scale: Array) -> tuple[str, Array]:
+        if self.recipe.gelu != "table":
+            return super().gelu(mlp, scale)
+        before, quantizer, name = f"{mlp}.fc1", f"{mlp}.qact_gelu", f"{mlp}.act"
+        real = self._real(before, scale)
+        low, high = max(float(real.min()), _ZERO), float(real.max())
+        s_in, middle = self._codes(low, high, 8)
+        self._shift_bias(before, np.rint(-middle / scale.astype(np.float64)).astype(np.int64))
+        self._told(real, s_in, 8, middle)
+        self.scaled(quantizer, before, scale, s_in, 8)
+        codes = self._values[quantizer]
+        results = gelu((np.arange(-128, 128) * float(s_in) + middle).astype(f32)).astype(np.float64)
+        seen = results[int(codes.min()) + 128 : int(codes.max()) + 129]
+        s_out, centre = self._codes(float(seen.min()), float(seen.max()), 8)
+        entries = quantized(results - centre, s_out, 8).astype(np.int8)
+        self.hold(name, entries=entries)
+        self._told(results[codes.astype(np.int64) + 128], s_out, 8, centre)
+        self.node(name, "table", quantizer, bits=8)
+        self._centres[f"{mlp}.fc2"] = centre
+        return name, s_out
+
+    @staticmethod
+    def _codes(low: float, high: float, bits: int) -> tuple[Any, float]:
+        """Scale and value of code 0 for values from `low` to `high`."""
+        scale = max(f32((high - low) / ((1 << bits) - 1)), f32(2.0**-23))
+        return scale, low + float(scale) * (1 << (bits - 1))
+
+    def _shift_bias(self, name: str, by: Array) -> None:
+        """Adds integers to the bias of linear `name`, and to what it has computed."""
+        bias = self.tensors[f"{name}.bias"].astype(np.int64) + by
+        if np.any(np.abs(bias) >= 1 << 31):
+            raise ModelError(f"tensor {name}.bias must fit 32 bits, not reach {np.abs(bias).max()}")
+        self.tensors[f"{name}.bias"] = bias.astype(np.int32)
+        self._values[name] = (self._values[name] + by).astype(np.int32)
