@@ -4,9 +4,8 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
-from hw.axi.pins import axi_pins, connect_axi_pins
+from hw.axi.pins import axi_pins, connect_axi_pins, connect_lite_pins, lite_pins, pins_of
 from hw.core import TRACE, Core
-from hw.csr import AXILite
 
 __all__ = ["Accelerator"]
 
@@ -26,9 +25,8 @@ class Accelerator(wiring.Component):
     def __init__(self, config, *, primitives=False, trace=False):
         self.config = config
         self._core = Core(config, primitives=primitives, trace=trace)
-        control = AXILite().flip()
         super().__init__({
-            **{f"s_axil_{name}": member for name, member in control.members.items()},
+            **lite_pins(),
             **axi_pins(config.word_bits),
             "interrupt": Out(1),
             **({f"trace_{name}": Out(shape) for name, shape in TRACE.members.items()} if trace else {}),
@@ -37,10 +35,8 @@ class Accelerator(wiring.Component):
     def elaborate(self, _platform):
         m = Module()
         m.submodules.core = core = self._core
-        for name, member in AXILite().members.items():
-            pin, inner = getattr(self, f"s_axil_{name}"), getattr(core.control, name)
-            m.d.comb += inner.eq(pin) if member.flow is Out else pin.eq(inner)
-        connect_axi_pins(m, self, read=core.read, write=core.write)
+        connect_lite_pins(m, pins_of(self, "s_axil_"), core.control)
+        connect_axi_pins(m, pins_of(self, "m_axi_"), core.memory)
         m.d.comb += self.interrupt.eq(core.interrupt)
         if core.traced:
             m.d.comb += [getattr(self, f"trace_{name}").eq(core.trace[name]) for name in TRACE.members]

@@ -4,8 +4,10 @@ from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.axi.pins import ID_BITS
 from hw.axi.read_arbiter import AxiReadArbiter
-from hw.csr import COUNTERS, AXILite, Csr
+from hw.axi.signature import AXI4, AXILite
+from hw.csr import COUNTERS, Csr
 from hw.dma import FetchEngine, LoadEngine, StoreEngine
 from hw.dma.burst_generator import REGIONS
 from hw.matmul.engine import MatmulEngine
@@ -14,7 +16,7 @@ from hw.spec.isa import Engine, Region
 from hw.spec.regs import Control, State
 from hw.spec.vector import opcodes
 from hw.units.counter_bank import CounterBank
-from hw.units.ports import AXIRead, AXIWrite, engine_members
+from hw.units.ports import engine_members
 from hw.units.scratchpad import Scratchpad
 from hw.vector.engine import VectorEngine
 
@@ -42,7 +44,7 @@ class Core(wiring.Component):
 
     Members
     -------
-    ``control``: registers. ``read``, ``write``: memory. ``interrupt``: see register interrupt_enable.
+    ``control``: registers. ``memory``: the bus. ``interrupt``: see register interrupt_enable.
     ``trace``: what every engine does in this cycle.
     """
 
@@ -52,8 +54,7 @@ class Core(wiring.Component):
         self.traced = trace
         super().__init__({
             "control": In(AXILite()),
-            "read": Out(AXIRead(config.word_bits)),
-            "write": Out(AXIWrite(config.word_bits)),
+            "memory": Out(AXI4(config.word_bits, ID_BITS)),
             "interrupt": Out(1),
             **({"trace": Out(TRACE)} if trace else {}),
         })
@@ -150,8 +151,8 @@ class Core(wiring.Component):
         wiring.connect(m, sequencer.bus, arbiter.master0)
         wiring.connect(m, engines[Engine.FETCH].bus, arbiter.master1)
         wiring.connect(m, engines[Engine.LOAD].bus, arbiter.master2)
-        wiring.connect(m, arbiter.bus, wiring.flipped(self.read))
-        wiring.connect(m, engines[Engine.STORE].bus, wiring.flipped(self.write))
+        wiring.connect(m, arbiter.bus, wiring.flipped(self.memory.read))
+        wiring.connect(m, engines[Engine.STORE].bus, wiring.flipped(self.memory.write))
 
     def _scratchpad(self, m, engines):
         """The order of the ports is their priority."""

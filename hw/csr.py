@@ -3,14 +3,13 @@
 from amaranth.hdl import Array, Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out, Signature
+from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from hw.axi.signature import AXIL_ADDRESS_BITS, AXILite
 from hw.spec.regs import MAGIC, REGS, Access
 
-__all__ = ["AXIL_ADDRESS_BITS", "COUNTERS", "AXILite", "Csr"]
-
-AXIL_ADDRESS_BITS = 12  # one page
+__all__ = ["COUNTERS", "Csr"]
 
 _FIRST_COUNTER = next(n for n, reg in enumerate(REGS) if reg.name == "cycles")
 
@@ -19,19 +18,6 @@ COUNTERS = REGS[_FIRST_COUNTER:]
 
 _CONSTANT = ("magic", "fingerprint")
 _OKAY, _SLVERR = 0, 2
-
-
-class AXILite(Signature):
-    """Manager side of AXI4-Lite with 32-bit data, standard pin names; addresses of one page unless said otherwise."""
-
-    def __init__(self, address_bits=AXIL_ADDRESS_BITS):
-        super().__init__({
-            **{"awaddr": Out(address_bits), "awprot": Out(3), "awvalid": Out(1), "awready": In(1)},
-            **{"wdata": Out(32), "wstrb": Out(4), "wvalid": Out(1), "wready": In(1)},
-            **{"bresp": In(2), "bvalid": In(1), "bready": Out(1)},
-            **{"araddr": Out(address_bits), "arprot": Out(3), "arvalid": Out(1), "arready": In(1)},
-            **{"rdata": In(32), "rresp": In(2), "rvalid": In(1), "rready": Out(1)},
-        })  # fmt: skip
 
 
 class Csr(wiring.Component):

@@ -1,15 +1,13 @@
 """The system around the accelerator on a board: pins, shell, host link, lights."""
 
-from collections.abc import Mapping
-
 from amaranth.hdl import Cat, ClockDomain, Const, Elaboratable, Instance, Module, Mux, Signal
 from amaranth.lib import io, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.axi.narrower import AxiNarrower
-from hw.axi.pins import axi_pins
-from hw.csr import AXILite
-from hw.link.bridge import SHELL_ADDRESS_BITS, Bridge
+from hw.axi.pins import ID_BITS, axi_pins, bus_of_pins, connect_axi_pins, connect_lite_pins, lite_pins, pins_of
+from hw.axi.signature import AXI4
+from hw.link.bridge import Bridge
 from hw.link.byte import BYTE
 from hw.link.uart import UART, uart_divisor
 from hw.spec.link import RECEIVE_BYTES
@@ -30,8 +28,7 @@ _MII = {"eth_clocks_tx": "tx_clk", "eth_clocks_rx": "rx_clk", "eth_rst_n": "rst"
 
 def core_members(config):
     """The accelerator's pins that the system connects."""
-    control = {f"s_axil_{name}": member for name, member in AXILite().flip().members.items()}
-    return {**control, **axi_pins(config.word_bits)}
+    return {**lite_pins(), **axi_pins(config.word_bits)}
 
 
 def connect_shell(m, shell, ports, core, bridge):
@@ -49,11 +46,18 @@ def connect_shell(m, shell, ports, core, bridge):
     bridge : Bridge
         Its words are the accelerator's, and a power of two times as wide as the memory ports.
     """
-    link = {name: getattr(bridge, name) for name in axi_pins(bridge.word_bits)}
-    _connect_lite(m, AXILite(), _members(bridge, "control_"), _within(core, "s_axil_"))
-    _connect_lite(m, AXILite(SHELL_ADDRESS_BITS), _members(bridge, "csr_"), _within(ports, "csr_"))
-    for name, manager, enable in (("memory", core, ports["init_done"]), ("link", link, Const(1, 1))):
-        _connect_memory(m, name, manager, ports, enable, word_bits=bridge.word_bits, data_bits=shell.data_bits)
+    bits = bridge.word_bits
+    memory = AXI4(bits, ID_BITS).create(path=("memory",))
+    bus_of_pins(m, pins_of(core, "m_axi_"), memory)
+    connect_lite_pins(m, bridge.control, pins_of(core, "s_axil_"))
+    connect_lite_pins(m, bridge.csr, pins_of(ports, "csr_"))
+    for name, bus, id_bits, enable in (("memory", memory, ID_BITS, ports["init_done"]), ("link", bridge.memory, 0, 1)):
+        if bits != shell.data_bits:
+            narrower = AxiNarrower(wide_bits=bits, narrow_bits=shell.data_bits, id_bits=id_bits)
+            m.submodules[f"{name}_narrower"] = narrower
+            wiring.connect(m, bus, narrower.wide)
+            bus = narrower.narrow
+        connect_axi_pins(m, pins_of(ports, f"{name}_"), bus, enable=enable)
 
 
 class Datagrams(wiring.Component):
@@ -237,36 +241,3 @@ class System(Elaboratable):
             m.d.sync += error.eq(1)
         for number, light in enumerate((count[-1], ~quiet.all(), error, ports["init_done"])):
             self._output(m, f"led{number}", platform.request("led", number, dir="-"), light)
-
-
-def _members(component, prefix) -> Mapping:
-    return {name.removeprefix(prefix): getattr(component, name)
-            for name in component.signature.members if name.startswith(prefix)}  # fmt: skip
-
-
-def _within(signals, prefix) -> Mapping:
-    return {name.removeprefix(prefix): signal for name, signal in signals.items() if name.startswith(prefix)}
-
-
-def _connect_memory(m, name, manager, ports, enable, *, word_bits, data_bits):
-    """Connects an AXI4 manager's pins to the shell's port `name`; requests pass while `enable` is high.
-
-    What managers do not have (QoS, region, user) stays zero.
-    """
-    if word_bits != data_bits:
-        m.submodules[f"{name}_narrower"] = narrower = AxiNarrower(wide_bits=word_bits, narrow_bits=data_bits)
-        for pin, member in axi_pins(word_bits).items():
-            inner = getattr(narrower, pin.replace("m_axi_", "s_axi_"))
-            m.d.comb += manager[pin].eq(inner) if member.flow is In else inner.eq(manager[pin])
-        manager = {pin: getattr(narrower, pin) for pin in axi_pins(data_bits)}
-    requests = {f"m_axi_{channel}{signal}" for channel in ("ar", "aw") for signal in ("valid", "ready")}
-    for pin, member in axi_pins(data_bits).items():
-        ours, port = manager[pin], ports[f"{name}_" + pin.removeprefix("m_axi_")]
-        to, source = (ours, port) if member.flow is In else (port, ours)
-        m.d.comb += to.eq(source & enable if pin in requests else source)
-
-
-def _connect_lite(m, bus, manager, subordinate):
-    for name, member in bus.members.items():
-        to, source = (manager, subordinate) if member.flow is In else (subordinate, manager)
-        m.d.comb += to[name].eq(source[name])

@@ -1,74 +1,104 @@
-"""Standard AXI4 pin names around the internal streams."""
+"""Standard AXI4 and AXI4-Lite pin names around the streams: the Verilog's edge."""
 
-from amaranth import *
+from collections.abc import Mapping
+
+from amaranth.hdl import Cat, Const
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-__all__ = ["ID_BITS", "axi_pins", "connect_axi_pins"]
+from hw.axi.signature import AXILite
 
-ID_BITS = 2
+__all__ = ["ID_BITS", "axi_pins", "bus_of_pins", "connect_axi_pins", "connect_lite_pins", "lite_pins", "pins_of"]
+
+ID_BITS = 2  # of a core's memory port
 _INCR = 0b01
 _CACHE = 0b0011  # normal, non-cacheable, bufferable
 
 
-def axi_pins(word_bits):
-    """Members of an AXI4 manager of `word_bits` data bits, ready to be merged into a signature."""
-    channels = {"m_axi_awvalid": Out(1), "m_axi_awready": In(1), "m_axi_arvalid": Out(1), "m_axi_arready": In(1)}
+def axi_pins(word_bits, id_bits=ID_BITS):
+    """Members ``m_axi_*`` of an AXI4 manager, ready to be merged into a signature."""
+    channels = {"awvalid": Out(1), "awready": In(1), "arvalid": Out(1), "arready": In(1)}
     for channel in ("aw", "ar"):
         for name, bits in (
-            ("id", ID_BITS), ("addr", 32), ("len", 8), ("size", 3), ("burst", 2), ("lock", 1), ("cache", 4), ("prot", 3)
+            ("id", id_bits), ("addr", 32), ("len", 8), ("size", 3), ("burst", 2), ("lock", 1), ("cache", 4), ("prot", 3)
         ):  # fmt: skip
-            channels[f"m_axi_{channel}{name}"] = Out(bits)
-    return {
+            channels[f"{channel}{name}"] = Out(bits)
+    members = {
         **channels,
-        "m_axi_wdata": Out(word_bits),
-        "m_axi_wstrb": Out(word_bits // 8),
-        "m_axi_wlast": Out(1),
-        "m_axi_wvalid": Out(1),
-        "m_axi_wready": In(1),
-        "m_axi_bid": In(ID_BITS),
-        "m_axi_bresp": In(2),
-        "m_axi_bvalid": In(1),
-        "m_axi_bready": Out(1),
-        "m_axi_rid": In(ID_BITS),
-        "m_axi_rdata": In(word_bits),
-        "m_axi_rresp": In(2),
-        "m_axi_rlast": In(1),
-        "m_axi_rvalid": In(1),
-        "m_axi_rready": Out(1),
+        **{"wdata": Out(word_bits), "wstrb": Out(word_bits // 8), "wlast": Out(1), "wvalid": Out(1), "wready": In(1)},
+        **{"bid": In(id_bits), "bresp": In(2), "bvalid": In(1), "bready": Out(1)},
+        **{"rid": In(id_bits), "rdata": In(word_bits), "rresp": In(2), "rlast": In(1), "rvalid": In(1)},
+        "rready": Out(1),
     }
+    return {f"m_axi_{name}": member for name, member in members.items()}
 
 
-def connect_axi_pins(m, pins, *, read, write):
-    """Drives `pins`, a component with the members of :func:`axi_pins`, from an AXIRead and an AXIWrite manager.
+def lite_pins(prefix="s_axil_"):
+    """Members of an AXI4-Lite subordinate, ready to be merged into a signature."""
+    return {f"{prefix}{name}": member for name, member in AXILite().flip().members.items()}
+
+
+def pins_of(owner, prefix):
+    """The pins ``{prefix}*`` of a component, or of a mapping of names to signals, by their names without `prefix`."""
+    if not isinstance(owner, Mapping):
+        owner = {name: getattr(owner, name) for name in owner.signature.members}
+    return {name.removeprefix(prefix): signal for name, signal in owner.items() if name.startswith(prefix)}
+
+
+def connect_axi_pins(m, pins, bus, *, enable=1):
+    """Drives a manager's `pins`, see :func:`pins_of`, from `bus`, an AXI4 manager; requests pass while `enable`.
 
     Writes carry id 0. SLVERR and DECERR become ``error``.
     """
-    size = exact_log2(len(pins.m_axi_wdata) // 8)
-    for channel, request in (("aw", write.aw), ("ar", read.ar)):
+    for channel, request in (("aw", bus.write.aw), ("ar", bus.read.ar)):
         m.d.comb += [
-            getattr(pins, f"m_axi_{channel}addr").eq(request.p.address),
-            getattr(pins, f"m_axi_{channel}len").eq(request.p.last),
-            getattr(pins, f"m_axi_{channel}size").eq(size),
-            getattr(pins, f"m_axi_{channel}burst").eq(_INCR),
-            getattr(pins, f"m_axi_{channel}cache").eq(_CACHE),
-            getattr(pins, f"m_axi_{channel}valid").eq(request.valid),
-            request.ready.eq(getattr(pins, f"m_axi_{channel}ready")),
+            pins[f"{channel}size"].eq(exact_log2(len(pins["wdata"]) // 8)),
+            pins[f"{channel}burst"].eq(_INCR),
+            pins[f"{channel}cache"].eq(_CACHE),
+            pins[f"{channel}valid"].eq(request.valid & enable),
+            request.ready.eq(pins[f"{channel}ready"] & enable),
         ]
-    m.d.comb += [
-        pins.m_axi_arid.eq(read.ar.p.id),
-        pins.m_axi_wdata.eq(write.w.p.data),
-        pins.m_axi_wstrb.eq(write.w.p.strobe),
-        pins.m_axi_wlast.eq(write.w.p.last),
-        pins.m_axi_wvalid.eq(write.w.valid),
-        write.w.ready.eq(pins.m_axi_wready),
-        write.b.p.error.eq(pins.m_axi_bresp[1]),
-        write.b.valid.eq(pins.m_axi_bvalid),
-        pins.m_axi_bready.eq(write.b.ready),
-        read.r.p.data.eq(pins.m_axi_rdata),
-        read.r.p.id.eq(pins.m_axi_rid),
-        read.r.p.error.eq(pins.m_axi_rresp[1]),
-        read.r.p.last.eq(pins.m_axi_rlast),
-        read.r.valid.eq(pins.m_axi_rvalid),
-        pins.m_axi_rready.eq(read.r.ready),
-    ]
+    _connect(m, pins, bus, out=True)
+    m.d.comb += [answer.p.error.eq(pins[f"{name}resp"][1]) for name, answer in _answers(bus)]
+
+
+def bus_of_pins(m, pins, bus):
+    """Drives `bus`, an AXI4 manager's streams, from the `pins` of a manager, which makes INCR bursts of full words."""
+    for channel, request in (("aw", bus.write.aw), ("ar", bus.read.ar)):
+        m.d.comb += [
+            request.valid.eq(pins[f"{channel}valid"]),
+            pins[f"{channel}ready"].eq(request.ready),
+        ]
+    _connect(m, pins, bus, out=False)
+    m.d.comb += [pins[f"{name}resp"].eq(Cat(Const(0, 1), answer.p.error)) for name, answer in _answers(bus)]
+
+
+def _answers(bus):
+    return ("r", bus.read.r), ("b", bus.write.b)
+
+
+def _connect(m, pins, bus, *, out):
+    """All but requests' handshakes and responses' codes; `out`: what a manager drives goes to the pins."""
+    read, write = bus.read, bus.write
+    forward = {
+        "awaddr": write.aw.p.address, "awlen": write.aw.p.last,
+        "araddr": read.ar.p.address, "arlen": read.ar.p.last, "arid": read.ar.p.id,
+        "wdata": write.w.p.data, "wstrb": write.w.p.strobe, "wlast": write.w.p.last, "wvalid": write.w.valid,
+        "bready": write.b.ready, "rready": read.r.ready,
+    }  # fmt: skip
+    back = {
+        "wready": write.w.ready, "bvalid": write.b.valid,
+        "rvalid": read.r.valid, "rdata": read.r.p.data, "rid": read.r.p.id, "rlast": read.r.p.last,
+    }  # fmt: skip
+    for names, outward in ((forward, out), (back, not out)):
+        for name, value in names.items():
+            m.d.comb += pins[name].eq(value) if outward else value.eq(pins[name])
+
+
+def connect_lite_pins(m, manager, subordinate):
+    """Joins an AXI4-Lite manager and a subordinate, each an interface or a mapping of its pins by their names."""
+    ends = [end if isinstance(end, Mapping) else {name: getattr(end, name) for name in end.signature.members}
+            for end in (manager, subordinate)]  # fmt: skip
+    for name, member in AXILite().members.items():
+        to, source = reversed(ends) if member.flow is Out else ends
+        m.d.comb += to[name].eq(source[name])

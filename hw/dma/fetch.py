@@ -4,10 +4,11 @@ from amaranth import *
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
+from hw.axi.signature import AXIRead
 from hw.dma.burst_generator import REGIONS, BurstGenerator
 from hw.dma.credit import credit
 from hw.spec import isa
-from hw.units.ports import INDEX_BITS, AXIRead, engine_members
+from hw.units.ports import INDEX_BITS, engine_members
 from hw.units.stream_fifo import StreamFIFO
 
 __all__ = ["OUTSTANDING", "FetchEngine"]
@@ -90,7 +91,6 @@ class FetchEngine(Component):
             self.bus.ar.valid.eq(generator.o.valid),
             self.bus.ar.p.address.eq(generator.o.p.address),
             self.bus.ar.p.last.eq(generator.o.p.last),
-            self.bus.ar.p.id.eq(isa.Engine.FETCH + 1),
             generator.o.ready.eq(self.bus.ar.ready),
         ]
         m.d.sync += free.eq(credit(free, take=generator.reserve, last=generator.last, give=fifo.o.valid & fifo.o.ready))

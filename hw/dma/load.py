@@ -4,11 +4,12 @@ from amaranth import *
 from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 
+from hw.axi.signature import AXIRead
 from hw.dma.burst_generator import REGIONS, BurstGenerator
 from hw.dma.credit import credit
 from hw.dma.scratch_walker import WALK, ScratchWalker
 from hw.spec import isa
-from hw.units.ports import INDEX_BITS, AXIRead, ScratchWrite, engine_members
+from hw.units.ports import INDEX_BITS, ScratchWrite, engine_members
 from hw.units.stream_fifo import StreamFIFO
 
 __all__ = ["LoadEngine"]
@@ -136,7 +137,6 @@ class LoadEngine(Component):
             self.bus.ar.valid.eq(generator.o.valid),
             self.bus.ar.p.address.eq(generator.o.p.address),
             self.bus.ar.p.last.eq(generator.o.p.last),
-            self.bus.ar.p.id.eq(isa.Engine.LOAD + 1),
             generator.o.ready.eq(self.bus.ar.ready),
             self.bus.r.ready.eq(1),
             fifo.i.valid.eq(self.bus.r.valid),

@@ -3,11 +3,12 @@
 from amaranth import *
 from amaranth.lib.wiring import Component, In, Out
 
+from hw.axi.signature import AXIWrite
 from hw.dma.burst_generator import REGIONS, BurstGenerator
 from hw.dma.credit import credit
 from hw.dma.scratch_walker import ScratchWalker
 from hw.spec import isa
-from hw.units.ports import AXIWrite, ScratchRead, engine_members
+from hw.units.ports import ScratchRead, engine_members
 from hw.units.stream_fifo import StreamFIFO
 
 __all__ = ["StoreEngine"]

@@ -5,8 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hw.axi.pins import axi_pins, connect_axi_pins
-from hw.csr import AXIL_ADDRESS_BITS, AXILite
+from hw.axi.signature import AXI4, AXILite
 from hw.link.byte import BYTE
 from hw.link.crc32 import CRC32
 from hw.link.deframer import Deframer
@@ -49,12 +48,12 @@ class Bridge(wiring.Component):
     tx : Out(stream(BYTE)), tx_length : Out(16)
         Bytes to the host, ``last`` with a frame's last one, to `UART.i` or into a datagram. ``tx_length`` is the
         frame's number of bytes, stable from its first byte's ``valid`` to its last.
-    control_* : Out(AXILite)
+    control : Out(AXILite)
         To the accelerator's ``s_axil_*``: register addresses below 0x8000_0000.
-    csr_* : Out(AXILite, 16 address bits)
+    csr : Out(AXILite, 16 address bits)
         To the shell's own registers: register addresses from 0x8000_0000 on.
-    m_axi_* :
-        AXI4 manager as of `hw.axi.pins`, to a port of the memory of its own; ids are zero.
+    memory : Out(AXI4)
+        To a port of the memory of its own.
     """
 
     def __init__(self, *, fingerprint, word_bits, memory_bytes, bus_cycles=1 << 16, gap_cycles=1 << 20):
@@ -67,153 +66,172 @@ class Bridge(wiring.Component):
             "rx": In(stream.Signature(BYTE)),
             "tx": Out(stream.Signature(BYTE)),
             "tx_length": Out(16),
-            **{f"control_{name}": member for name, member in AXILite(AXIL_ADDRESS_BITS).members.items()},
-            **{f"csr_{name}": member for name, member in AXILite(SHELL_ADDRESS_BITS).members.items()},
-            **axi_pins(word_bits),
+            "control": Out(AXILite()),
+            "csr": Out(AXILite(SHELL_ADDRESS_BITS)),
+            "memory": Out(AXI4(word_bits)),
         })
 
     def elaborate(self, _platform):
         m = Module()
-        m.submodules.deframer = deframer = Deframer(gap_cycles=self.gap_cycles)
-        m.submodules.framer = framer = Framer()
-        m.submodules.session = session = Session()
-        m.submodules.registers = registers = RegisterPort(bus_cycles=self.bus_cycles)
-        m.submodules.memory = memory = MemoryPort(word_bits=self.word_bits, bus_cycles=self.bus_cycles)
-        m.submodules.checksum = checksum = CRC32()
-        self._connect(m, deframer, framer, registers, memory)
-        request, payload = deframer.header.p, deframer.follows
-        status, value = Signal(Status, reset_less=True), Signal(32, reset_less=True)
-        executed, answers = Signal(reset_less=True), Signal(reset_less=True)  # `answers`: with a payload
-        m.d.comb += [
-            session.sequence.eq(request.sequence),
-            session.status.eq(status),
-            registers.start.p.write.eq(request.op == Op.WRITE_REGISTER),
-            registers.start.p.address.eq(request.address),
-            registers.start.p.data.eq(request.argument),
-            memory.start.p.write.eq(payload),
-            memory.start.p.address.eq(request.address),
-            memory.start.p.count.eq(request.argument),
-            checksum.data.eq(memory.o.p),
-            framer.header.p.op.eq(request.op),
-            framer.header.p.status.eq(status),
-            framer.header.p.sequence.eq(request.sequence),
-            framer.header.p.expected.eq(session.expected),
-            framer.header.p.value.eq(value),
-            framer.follows.eq(answers),
-        ]
-        with m.If(request.op == Op.HELLO):
-            m.d.comb += framer.header.p.detail.eq(VERSION << 8 | self.memory_bits)
-        with m.Elif(answers):
-            m.d.comb += framer.header.p.detail.eq(request.argument)
-        legal = self._legal(m, request, payload)
-
-        def answer(code, number=0):
-            return [status.eq(code), value.eq(number)]
-
+        m.submodules.deframer = self._deframer = Deframer(gap_cycles=self.gap_cycles)
+        m.submodules.framer = self._framer = Framer()
+        m.submodules.session = self._session = Session()
+        m.submodules.registers = self._registers = RegisterPort(bus_cycles=self.bus_cycles)
+        m.submodules.memory = self._memory = MemoryPort(word_bits=self.word_bits, bus_cycles=self.bus_cycles)
+        m.submodules.checksum = self._checksum = CRC32()
+        self._request, self._payload = self._deframer.header.p, self._deframer.follows
+        self._status, self._value = Signal(Status, reset_less=True), Signal(32, reset_less=True)
+        self._executed = Signal(reset_less=True)
+        self._answers = Signal(reset_less=True)  # with a payload
+        self._connect(m)
+        self._join(m)
         with m.FSM():
-            with m.State("Idle"):
-                m.d.comb += checksum.clear.eq(1)
-                m.d.sync += [executed.eq(0), answers.eq(0)]
-                with m.If(deframer.header.valid):
-                    m.next = "Record"
-                    with m.If(payload):
-                        m.d.comb += deframer.header.ready.eq(1)
-                        m.next = "Skip"
-                    with m.If((request.op == Op.HELLO) & (request.argument == HELLO_KEY)):
-                        m.d.sync += answer(Status.OK, self.fingerprint)
-                        m.d.comb += session.hello.eq(1)
-                    with m.Elif(request.op == Op.HELLO):
-                        m.d.sync += answer(Status.VERSION, HELLO_KEY)
-                    with m.Elif(~session.opened):
-                        m.d.sync += answer(Status.CLOSED)
-                    with m.Elif(session.repeated):
-                        m.d.sync += answer(Status.REPEATED, session.past)
-                    with m.Elif(~session.current):
-                        m.d.sync += answer(Status.ORDER)
-                    with m.Else():
-                        m.d.sync += [answer(Status.REFUSED), executed.eq(1)]
-                        with m.If(legal):
-                            m.d.sync += status.eq(Status.OK)
-                            m.next = "Execute"
-                            with m.If(payload):
-                                m.d.comb += memory.start.valid.eq(1)
-                                m.next = "Payload"
-            with m.State("Skip"):
-                m.d.comb += deframer.payload.ready.eq(1)
-                with m.If(deframer.end.valid):
-                    m.next = "Record"
-            with m.State("Payload"):
-                m.d.comb += [
-                    memory.i.valid.eq(deframer.payload.valid),
-                    memory.i.p.eq(deframer.payload.p),
-                    deframer.payload.ready.eq(memory.i.ready),
-                ]
-                with m.If(deframer.end.valid):
-                    m.d.comb += memory.abort.eq(~deframer.end.p)
-                    m.d.sync += [
-                        executed.eq(deframer.end.p),
-                        status.eq(Mux(deframer.end.p, memory.status, Status.CORRUPT)),
-                    ]
-                    with m.If(~memory.busy):
-                        m.next = "Record"
-            with m.State("Execute"):
-                with m.Switch(request.op):
-                    with m.Case(Op.READ_REGISTER, Op.WRITE_REGISTER):
-                        m.d.comb += registers.start.valid.eq(1)
-                        m.next = "Register"
-                    with m.Default():
-                        m.d.comb += memory.start.valid.eq(1)
-                        m.next = "Read"
-            with m.State("Register"):
-                m.d.sync += answer(registers.status, registers.value)
-                with m.If(registers.done):
-                    m.next = "Record"
-            with m.State("Read"):
-                m.d.sync += answer(memory.status, checksum.value)
-                with m.If(request.op == Op.CHECKSUM):
-                    m.d.comb += [memory.o.ready.eq(1), checksum.enable.eq(memory.o.valid)]
-                    with m.If(~memory.busy):
-                        m.next = "Record"
-                with m.Elif(memory.o.valid):  # the first word, or there is none
-                    m.d.comb += memory.abort.eq(memory.status != Status.OK)
-                    m.d.sync += [answers.eq(memory.status == Status.OK), value.eq(0)]
-                    m.next = "Record"
-            with m.State("Record"):
-                with m.If(answers | ~memory.busy):  # an aborted read may have to wait for a word
-                    m.d.comb += session.done.eq(executed)
-                    m.next = "Respond"
-            with m.State("Respond"):
-                m.d.comb += [framer.header.valid.eq(1), framer.payload.valid.eq(1), framer.payload.p.last.eq(1)]
-                m.d.comb += framer.payload.p.data.eq(memory.status)
-                with m.If(memory.busy):
-                    m.d.comb += [
-                        framer.payload.valid.eq(memory.o.valid),
-                        framer.payload.p.data.eq(memory.o.p),
-                        framer.payload.p.last.eq(0),
-                        memory.o.ready.eq(framer.payload.ready),
-                    ]
-                with m.If(framer.header.ready):
-                    m.d.comb += [deframer.end.ready.eq(payload), deframer.header.ready.eq(~payload)]
-                    m.next = "Idle"
+            self._receive(m)
+            self._execute(m)
+            self._respond(m)
         return m
 
-    def _legal(self, m, request, payload):
+    def _answer(self, code, number=0):
+        return [self._status.eq(code), self._value.eq(number)]
+
+    def _receive(self, m):
+        """States that take a request, and decide whether it is executed, with the payload of a write."""
+        deframer, session, memory, request = self._deframer, self._session, self._memory, self._request
+        legal = self._legal(m)
+        with m.State("Idle"):
+            m.d.comb += self._checksum.clear.eq(1)
+            m.d.sync += [self._executed.eq(0), self._answers.eq(0)]
+            with m.If(deframer.header.valid):
+                m.next = "Record"
+                with m.If(self._payload):
+                    m.d.comb += deframer.header.ready.eq(1)
+                    m.next = "Skip"
+                with m.If((request.op == Op.HELLO) & (request.argument == HELLO_KEY)):
+                    m.d.sync += self._answer(Status.OK, self.fingerprint)
+                    m.d.comb += session.hello.eq(1)
+                with m.Elif(request.op == Op.HELLO):
+                    m.d.sync += self._answer(Status.VERSION, HELLO_KEY)
+                with m.Elif(~session.opened):
+                    m.d.sync += self._answer(Status.CLOSED)
+                with m.Elif(session.repeated):
+                    m.d.sync += self._answer(Status.REPEATED, session.past)
+                with m.Elif(~session.current):
+                    m.d.sync += self._answer(Status.ORDER)
+                with m.Else():
+                    m.d.sync += [self._answer(Status.REFUSED), self._executed.eq(1)]
+                    with m.If(legal):
+                        m.d.sync += self._status.eq(Status.OK)
+                        m.next = "Execute"
+                        with m.If(self._payload):
+                            m.d.comb += memory.start.valid.eq(1)
+                            m.next = "Payload"
+        with m.State("Skip"):
+            m.d.comb += deframer.payload.ready.eq(1)
+            with m.If(deframer.end.valid):
+                m.next = "Record"
+        with m.State("Payload"):
+            m.d.comb += [
+                memory.i.valid.eq(deframer.payload.valid),
+                memory.i.p.eq(deframer.payload.p),
+                deframer.payload.ready.eq(memory.i.ready),
+            ]
+            with m.If(deframer.end.valid):
+                m.d.comb += memory.abort.eq(~deframer.end.p)
+                m.d.sync += [
+                    self._executed.eq(deframer.end.p),
+                    self._status.eq(Mux(deframer.end.p, memory.status, Status.CORRUPT)),
+                ]
+                with m.If(~memory.busy):
+                    m.next = "Record"
+
+    def _execute(self, m):
+        """States of a register access, and of a read up to its first word."""
+        registers, memory, request = self._registers, self._memory, self._request
+        with m.State("Execute"):
+            with m.Switch(request.op):
+                with m.Case(Op.READ_REGISTER, Op.WRITE_REGISTER):
+                    m.d.comb += registers.start.valid.eq(1)
+                    m.next = "Register"
+                with m.Default():
+                    m.d.comb += memory.start.valid.eq(1)
+                    m.next = "Read"
+        with m.State("Register"):
+            m.d.sync += self._answer(registers.status, registers.value)
+            with m.If(registers.done):
+                m.next = "Record"
+        with m.State("Read"):
+            m.d.sync += self._answer(memory.status, self._checksum.value)
+            with m.If(request.op == Op.CHECKSUM):
+                m.d.comb += [memory.o.ready.eq(1), self._checksum.enable.eq(memory.o.valid)]
+                with m.If(~memory.busy):
+                    m.next = "Record"
+            with m.Elif(memory.o.valid):  # the first word, or there is none
+                m.d.comb += memory.abort.eq(memory.status != Status.OK)
+                m.d.sync += [self._answers.eq(memory.status == Status.OK), self._value.eq(0)]
+                m.next = "Record"
+
+    def _respond(self, m):
+        """States that remember the request and answer it; what was read is the answer's payload."""
+        deframer, framer, memory = self._deframer, self._framer, self._memory
+        with m.State("Record"):
+            with m.If(self._answers | ~memory.busy):  # an aborted read may have to wait for a word
+                m.d.comb += self._session.done.eq(self._executed)
+                m.next = "Respond"
+        with m.State("Respond"):
+            m.d.comb += [framer.header.valid.eq(1), framer.payload.valid.eq(1), framer.payload.p.last.eq(1)]
+            m.d.comb += framer.payload.p.data.eq(memory.status)
+            with m.If(memory.busy):
+                m.d.comb += [
+                    framer.payload.valid.eq(memory.o.valid),
+                    framer.payload.p.data.eq(memory.o.p),
+                    framer.payload.p.last.eq(0),
+                    memory.o.ready.eq(framer.payload.ready),
+                ]
+            with m.If(framer.header.ready):
+                m.d.comb += [deframer.end.ready.eq(self._payload), deframer.header.ready.eq(~self._payload)]
+                m.next = "Idle"
+
+    def _legal(self, m):
         """Is the request one that can be executed? Known a cycle after it is there."""
+        request = self._request
         size, sizes = request.argument, {Op.READ_MEMORY: PAYLOAD_LIMIT, Op.CHECKSUM: CHECKSUM_LIMIT}
         legal = Signal(reset_less=True)
         registers = [request.op == op for op in (Op.READ_REGISTER, Op.WRITE_REGISTER)]
         sized = [(request.op == op) & (size != 0) & (size <= limit) for op, limit in sizes.items()]
-        m.d.sync += legal.eq(Cat(payload, registers, sized).any())
+        m.d.sync += legal.eq(Cat(self._payload, registers, sized).any())
         return legal
 
-    def _connect(self, m, deframer, framer, registers, memory):
-        """The pins."""
-        wiring.connect(m, wiring.flipped(self.rx), deframer.i)
-        wiring.connect(m, framer.o, wiring.flipped(self.tx))
-        m.d.comb += self.tx_length.eq(framer.length)
-        for prefix in ("control", "csr"):
-            bus = getattr(registers, prefix)
-            for name, member in bus.signature.members.items():
-                pin, inner = getattr(self, f"{prefix}_{name}"), getattr(bus, name)
-                m.d.comb += pin.eq(inner) if member.flow is Out else inner.eq(pin)
-        connect_axi_pins(m, self, read=memory.read, write=memory.write)
+    def _connect(self, m):
+        """What goes out as it is."""
+        wiring.connect(m, wiring.flipped(self.rx), self._deframer.i)
+        wiring.connect(m, self._framer.o, wiring.flipped(self.tx))
+        wiring.connect(m, self._registers.control, wiring.flipped(self.control))
+        wiring.connect(m, self._registers.csr, wiring.flipped(self.csr))
+        wiring.connect(m, self._memory.bus, wiring.flipped(self.memory))
+        m.d.comb += self.tx_length.eq(self._framer.length)
+
+    def _join(self, m):
+        """The request's fields to who needs them, and the answer's."""
+        request, session, registers, memory = self._request, self._session, self._registers, self._memory
+        header = self._framer.header.p
+        m.d.comb += [
+            session.sequence.eq(request.sequence),
+            session.status.eq(self._status),
+            registers.start.p.write.eq(request.op == Op.WRITE_REGISTER),
+            registers.start.p.address.eq(request.address),
+            registers.start.p.data.eq(request.argument),
+            memory.start.p.write.eq(self._payload),
+            memory.start.p.address.eq(request.address),
+            memory.start.p.count.eq(request.argument),
+            self._checksum.data.eq(memory.o.p),
+            header.op.eq(request.op),
+            header.status.eq(self._status),
+            header.sequence.eq(request.sequence),
+            header.expected.eq(session.expected),
+            header.value.eq(self._value),
+            self._framer.follows.eq(self._answers),
+        ]
+        with m.If(request.op == Op.HELLO):
+            m.d.comb += header.detail.eq(VERSION << 8 | self.memory_bits)
+        with m.Elif(self._answers):
+            m.d.comb += header.detail.eq(request.argument)

@@ -5,8 +5,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.axi.signature import AXI4
 from hw.spec.link import CHECKSUM_LIMIT, Status
-from hw.units.ports import AXIRead, AXIWrite
 
 __all__ = ["MemoryPort"]
 
@@ -41,7 +41,7 @@ class MemoryPort(wiring.Component):
         A transfer is not over.
     status : Out(4)
         OK, BUS or TIMEOUT, of the transfer so far; the word asked for ahead counts.
-    read : Out(AXIRead), write : Out(AXIWrite)
+    bus : Out(AXI4)
     """
 
     def __init__(self, *, word_bits, bus_cycles):
@@ -54,12 +54,12 @@ class MemoryPort(wiring.Component):
             "abort": In(1),
             "busy": Out(1),
             "status": Out(4),
-            "read": Out(AXIRead(word_bits)),
-            "write": Out(AXIWrite(word_bits)),
+            "bus": Out(AXI4(word_bits)),
         })
 
     def elaborate(self, _platform):
         m = Module()
+        reads, writes = self.bus.read, self.bus.write
         lanes = self.word_bits // 8
         bits = exact_log2(lanes) + 1
         write = Signal(reset_less=True)
@@ -79,26 +79,26 @@ class MemoryPort(wiring.Component):
             self.busy.eq(1),
             self.status.eq(status),
             self.o.p.eq(found.word_select(lane, 8)),
-            self.read.ar.p.address.eq(word << exact_log2(lanes)),
-            self.write.aw.p.address.eq(word << exact_log2(lanes)),
-            self.write.w.p.data.eq(content),
-            self.write.w.p.strobe.eq(strobe),
-            self.write.w.p.last.eq(1),
-            self.read.ar.valid.eq(asked["ar"]),
-            self.write.aw.valid.eq(asked["aw"]),
-            self.write.w.valid.eq(asked["w"]),
-            self.read.r.ready.eq(1),
-            self.write.b.ready.eq(1),
-            answered.eq(self.read.r.valid | self.write.b.valid),
-            error.eq(Mux(write, self.write.b.p.error, self.read.r.p.error)),
+            reads.ar.p.address.eq(word << exact_log2(lanes)),
+            writes.aw.p.address.eq(word << exact_log2(lanes)),
+            writes.w.p.data.eq(content),
+            writes.w.p.strobe.eq(strobe),
+            writes.w.p.last.eq(1),
+            reads.ar.valid.eq(asked["ar"]),
+            writes.aw.valid.eq(asked["aw"]),
+            writes.w.valid.eq(asked["w"]),
+            reads.r.ready.eq(1),
+            writes.b.ready.eq(1),
+            answered.eq(reads.r.valid | writes.b.valid),
+            error.eq(Mux(write, writes.b.p.error, reads.r.p.error)),
         ]
-        for name, port in (("aw", self.write.aw), ("w", self.write.w), ("ar", self.read.ar)):
+        for name, port in (("aw", writes.aw), ("w", writes.w), ("ar", reads.ar)):
             with m.If(port.ready):
                 m.d.sync += asked[name].eq(0)
         m.d.sync += timer.eq(timer + 1)
         dead = status == Status.TIMEOUT
         with m.If(answered):
-            m.d.sync += [occupied.eq(0), ahead.eq(self.read.r.p.data)]
+            m.d.sync += [occupied.eq(0), ahead.eq(reads.r.p.data)]
             with m.If(error & (status == Status.OK)):
                 m.d.sync += status.eq(Status.BUS)
         with m.Elif(occupied & timer[-1]):

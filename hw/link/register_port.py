@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hw.csr import AXIL_ADDRESS_BITS, AXILite
+from hw.axi.signature import AXIL_ADDRESS_BITS, AXILite
 from hw.spec.link import Status, Window
 
 __all__ = ["SHELL_ADDRESS_BITS", "RegisterPort"]

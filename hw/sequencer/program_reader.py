@@ -5,8 +5,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.axi.signature import AXIRead
 from hw.spec import isa
-from hw.units.ports import INDEX_BITS, AXIRead
+from hw.units.ports import INDEX_BITS
 
 __all__ = ["ProgramReader"]
 
@@ -28,8 +29,6 @@ class ProgramReader(wiring.Component):
         Most instructions of a burst.
     ops : collection of Op
         Legal opcodes.
-    bus_id : int
-        AXI id of its reads.
 
     Members
     -------
@@ -39,9 +38,9 @@ class ProgramReader(wiring.Component):
     ``at_halt``, ``at_sync`` or else ``fault`` says. ``idle``: no burst is outstanding.
     """
 
-    def __init__(self, *, word_bits, burst, ops=tuple(isa.Op), bus_id=0):
+    def __init__(self, *, word_bits, burst, ops=tuple(isa.Op)):
         self.ops = ops
-        self.word_bits, self.burst, self.bus_id = word_bits, burst, bus_id
+        self.word_bits, self.burst = word_bits, burst
         self.beats = isa.INSTRUCTION_BITS // word_bits
         super().__init__({
             "bus": Out(AXIRead(word_bits)),
@@ -68,7 +67,6 @@ class ProgramReader(wiring.Component):
         m.d.comb += [
             ar.address.eq(Cat(Const(0, exact_log2(isa.INSTRUCTION_BYTES)), address)),
             ar.last.eq((count << exact_log2(self.beats)) - 1),
-            ar.id.eq(self.bus_id),
         ]
         with m.If(self.start | self.resume):
             m.d.sync += self.stopped.eq(0)

@@ -7,13 +7,14 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, Signature
 
+from hw.axi.signature import AXIRead
 from hw.sequencer.earliest import Earliest
 from hw.sequencer.instruction_queue import InstructionQueue
 from hw.sequencer.program_reader import ProgramReader
 from hw.sequencer.run_base import RunBase
 from hw.spec import isa
 from hw.spec.regs import State
-from hw.units.ports import INDEX_BITS, AXIRead, engine_members
+from hw.units.ports import INDEX_BITS, engine_members
 
 __all__ = ["SEQUENCER", "Sequencer"]
 

@@ -1,4 +1,4 @@
-"""Signatures shared by engines: scratchpad ports, the AXI4 channels in use, an engine's controls."""
+"""Signatures shared by engines: scratchpad ports, an engine's controls, a stationary array."""
 
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, stream
@@ -7,21 +7,14 @@ from amaranth.lib.wiring import In, Out, Signature
 from hw.spec.isa import OPCODE_BITS, OPERAND_BITS
 
 __all__ = [
-    "AR",
-    "AW",
     "INDEX_BITS",
     "ISSUE",
     "SCRATCH_ADDRESS_BITS",
-    "AXIRead",
-    "AXIWrite",
     "ScratchRead",
     "ScratchWrite",
-    "b_layout",
     "engine_members",
     "lanes_of",
-    "r_layout",
     "stationary_members",
-    "w_layout",
 ]  # fmt: skip
 
 SCRATCH_ADDRESS_BITS = 16
@@ -56,40 +49,6 @@ class ScratchWrite(Signature):
     def __init__(self, word_bits):
         layout = data.StructLayout({"address": SCRATCH_ADDRESS_BITS, "data": word_bits, "mask": word_bits // 8})
         super().__init__({"request": Out(stream.Signature(layout))})
-
-
-AR = data.StructLayout({"address": 32, "last": 8, "id": 2})  # `last` is AXI's len: beats minus one
-AW = data.StructLayout({"address": 32, "last": 8})
-
-
-def r_layout(word_bits):
-    return data.StructLayout({"data": word_bits, "id": 2, "error": 1, "last": 1})
-
-
-def w_layout(word_bits):
-    return data.StructLayout({"data": word_bits, "strobe": word_bits // 8, "last": 1})
-
-
-def b_layout():
-    return data.StructLayout({"error": 1})
-
-
-class AXIRead(Signature):
-    """Manager side of the AXI4 read channels: INCR bursts of full words, never across 4 KiB."""
-
-    def __init__(self, word_bits):
-        super().__init__({"ar": Out(stream.Signature(AR)), "r": In(stream.Signature(r_layout(word_bits)))})
-
-
-class AXIWrite(Signature):
-    """Manager side of the AXI4 write channels: INCR bursts of full words, never across 4 KiB."""
-
-    def __init__(self, word_bits):
-        super().__init__({
-            "aw": Out(stream.Signature(AW)),
-            "w": Out(stream.Signature(w_layout(word_bits))),
-            "b": In(stream.Signature(b_layout())),
-        })
 
 
 def engine_members():

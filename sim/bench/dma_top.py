@@ -4,11 +4,12 @@ from amaranth import *
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, Signature, connect, flipped
 
-from hw.axi.pins import axi_pins, connect_axi_pins
+from hw.axi.pins import axi_pins, connect_axi_pins, pins_of
 from hw.axi.read_arbiter import AxiReadArbiter
+from hw.axi.signature import AXI4, AXIRead
 from hw.dma import FetchEngine, LoadEngine, StoreEngine
 from hw.dma.burst_generator import REGIONS
-from hw.units.ports import AXIRead, ScratchRead, ScratchWrite, engine_members
+from hw.units.ports import ScratchRead, ScratchWrite, engine_members
 from hw.units.scratchpad import Scratchpad
 
 __all__ = ["DmaTop"]
@@ -22,6 +23,7 @@ class DmaTop(Component):
     """
 
     def __init__(self, *, word_bits, banks, bank_words, stream_words, burst_beats):
+        self.word_bits = word_bits
         words = {"word_bits": word_bits, "burst_beats": burst_beats}
         scratch = {**words, "scratch_words": banks * bank_words}
         self.engines = {
@@ -66,5 +68,8 @@ class DmaTop(Component):
         connect(m, arbiter.master1, fetch.bus)
         connect(m, arbiter.master2, load.bus)
         connect(m, fetch.stream, flipped(self.stream))
-        connect_axi_pins(m, self, read=arbiter.bus, write=store.bus)
+        bus = AXI4(self.word_bits, arbiter.bus_id_bits).create()
+        connect(m, arbiter.bus, flipped(bus.read))
+        connect(m, store.bus, flipped(bus.write))
+        connect_axi_pins(m, pins_of(self, "m_axi_"), bus)
         return m

@@ -4,10 +4,10 @@ from amaranth.hdl import ClockSignal, Instance, Module, Mux, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.axi.pins import axi_pins
+from hw.axi.pins import axi_pins, connect_axi_pins, pins_of
 from hw.shell.shell import ETHERNET
 from hw.soc import Datagrams
-from sim.board.bench import LinkTop
+from sim.board.bench import LinkMachine
 
 __all__ = ["WORD_BITS", "EthernetTop"]
 
@@ -17,7 +17,7 @@ _MII = {name: port for name, port in ETHERNET.items() if name.startswith("eth_")
 
 
 class EthernetTop(wiring.Component):
-    """The Verilog module ``ethernet``, `hw.soc.Datagrams` and `sim.board.bench.LinkTop`.
+    """The Verilog module ``ethernet``, `hw.soc.Datagrams` and `sim.board.bench.LinkMachine`.
 
     Members are the MII ``eth_*`` without its management, the memory ``m_axi_*``, and ``udp_*``, which has the datagrams
     while ``direct`` is high; else the bridge has them.
@@ -39,7 +39,7 @@ class EthernetTop(wiring.Component):
             **{f"{ETHERNET[name][0]}_{name}": signal for name, signal in (mii | udp).items()},
         )  # fmt: skip
         m.submodules.datagrams = datagrams = Datagrams(ETHERNET)
-        m.submodules.link = link = LinkTop(link="udp", word_bits=WORD_BITS)
+        m.submodules.machine = machine = LinkMachine(word_bits=WORD_BITS)
         for name, (way, _) in _UDP.items():
             pin, inner = getattr(self, name), getattr(datagrams, name)
             if way == "i":
@@ -48,18 +48,8 @@ class EthernetTop(wiring.Component):
                 m.d.comb += [pin.eq(udp[name] & self.direct), inner.eq(udp[name] & ~self.direct)]
             else:
                 m.d.comb += [pin.eq(udp[name]), inner.eq(udp[name])]
-        m.d.comb += [
-            link.link_rx_valid.eq(datagrams.o.valid),
-            link.link_rx_data.eq(datagrams.o.p.data),
-            link.link_rx_last.eq(datagrams.o.p.last),
-            datagrams.o.ready.eq(link.link_rx_ready),
-            datagrams.i.valid.eq(link.link_tx_valid),
-            datagrams.i.p.data.eq(link.link_tx_data),
-            datagrams.i.p.last.eq(link.link_tx_last),
-            link.link_tx_ready.eq(datagrams.i.ready),
-            datagrams.length.eq(link.link_tx_length),
-        ]
-        for name, member in axi_pins(WORD_BITS).items():
-            pin, inner = getattr(self, name), getattr(link, name)
-            m.d.comb += pin.eq(inner) if member.flow is Out else inner.eq(pin)
+        wiring.connect(m, datagrams.o, machine.rx)
+        wiring.connect(m, machine.tx, datagrams.i)
+        m.d.comb += datagrams.length.eq(machine.tx_length)
+        connect_axi_pins(m, pins_of(self, "m_axi_"), machine.memory)
         return m

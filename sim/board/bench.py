@@ -7,7 +7,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
-from hw.axi.pins import axi_pins
+from hw.axi.pins import axi_pins, connect_axi_pins, pins_of
 from hw.link.bridge import Bridge
 from sim.board.channel import UDP_PACE, SimulatedChannel
 from sim.board.system import connect_line, line_members
@@ -15,7 +15,7 @@ from sim.verilated import Simulation
 
 __all__ = [
     "COUNT", "DIVISOR", "FINGERPRINT", "GAP_CYCLES", "HANG", "MEMORY", "PLAIN", "SHELL_REGISTER", "SUM",
-    "LinkTop", "open_link_bench",
+    "LinkMachine", "LinkTop", "open_link_bench",
 ]  # fmt: skip
 
 FINGERPRINT = 0x600DCAFE
@@ -28,7 +28,7 @@ SHELL_REGISTER = 0x40
 
 
 class LinkTop(wiring.Component):
-    """Bridge and line. A write to COUNT adds one to it, and the value to SUM."""
+    """`LinkMachine` and a line, with pins."""
 
     def __init__(self, *, link="uart", divisor=DIVISOR, word_bits=128):
         self.link, self.divisor, self.word_bits = link, divisor, word_bits
@@ -36,28 +36,43 @@ class LinkTop(wiring.Component):
 
     def elaborate(self, _platform):
         m = Module()
-        m.submodules.bridge = bridge = Bridge(
-            fingerprint=FINGERPRINT, word_bits=self.word_bits, memory_bytes=MEMORY, bus_cycles=BUS_CYCLES,
-            gap_cycles=GAP_CYCLES,
-        )  # fmt: skip
-        connect_line(m, self, bridge, link=self.link, divisor=self.divisor)
-        for name, member in axi_pins(self.word_bits).items():
-            inner, pin = getattr(bridge, name), getattr(self, name)
-            m.d.comb += pin.eq(inner) if member.flow is Out else inner.eq(pin)
-        count, total, plain, shell = (Signal(32, name=name) for name in ("count", "total", "plain", "shell"))
-        written = self._window(m, bridge, "control", {COUNT: count, SUM: total, PLAIN: plain}, {COUNT, PLAIN})
-        with m.If(written == 1 + COUNT):
-            m.d.sync += [count.eq(count + 1), total.eq(total + bridge.control_wdata)]
-        with m.If(written == 1 + PLAIN):
-            m.d.sync += plain.eq(bridge.control_wdata)
-        written = self._window(m, bridge, "csr", {SHELL_REGISTER: shell}, {SHELL_REGISTER})
-        with m.If(written == 1 + SHELL_REGISTER):
-            m.d.sync += shell.eq(bridge.csr_wdata)
+        m.submodules.machine = machine = LinkMachine(word_bits=self.word_bits)
+        connect_line(m, self, machine, link=self.link, divisor=self.divisor)
+        connect_axi_pins(m, pins_of(self, "m_axi_"), machine.memory)
         return m
 
-    def _window(self, m, bridge, prefix, readable, writable):
+
+class LinkMachine(wiring.Component):
+    """A bridge and registers: a write to COUNT adds one to it, and the value to SUM. Members as the bridge's."""
+
+    def __init__(self, *, word_bits):
+        self._bridge = Bridge(
+            fingerprint=FINGERPRINT, word_bits=word_bits, memory_bytes=MEMORY, bus_cycles=BUS_CYCLES,
+            gap_cycles=GAP_CYCLES,
+        )  # fmt: skip
+        members = self._bridge.signature.members
+        super().__init__({name: members[name] for name in ("rx", "tx", "tx_length", "memory")})
+
+    def elaborate(self, _platform):
+        m = Module()
+        m.submodules.bridge = bridge = self._bridge
+        for name in ("rx", "tx", "memory"):
+            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(bridge, name))
+        m.d.comb += self.tx_length.eq(bridge.tx_length)
+        count, total, plain, shell = (Signal(32, name=name) for name in ("count", "total", "plain", "shell"))
+        written = self._window(m, bridge.control, "control", {COUNT: count, SUM: total, PLAIN: plain}, {COUNT, PLAIN})
+        with m.If(written == 1 + COUNT):
+            m.d.sync += [count.eq(count + 1), total.eq(total + bridge.control.wdata)]
+        with m.If(written == 1 + PLAIN):
+            m.d.sync += plain.eq(bridge.control.wdata)
+        written = self._window(m, bridge.csr, "csr", {SHELL_REGISTER: shell}, {SHELL_REGISTER})
+        with m.If(written == 1 + SHELL_REGISTER):
+            m.d.sync += shell.eq(bridge.csr.wdata)
+        return m
+
+    def _window(self, m, bus, prefix, readable, writable):
         """Address + 1 of a write in the cycle it is taken, else 0."""
-        pin = {name: getattr(bridge, f"{prefix}_{name}") for name in (
+        pin = {name: getattr(bus, name) for name in (
             "awaddr", "awvalid", "awready", "wvalid", "wready", "bvalid", "bready", "bresp",
             "araddr", "arvalid", "arready", "rvalid", "rready", "rdata", "rresp",
         )}  # fmt: skip
@@ -66,7 +81,7 @@ class LinkTop(wiring.Component):
             take.eq(pin["awvalid"] & pin["wvalid"] & ~pin["bvalid"] & (pin["awaddr"] != HANG)),
             pin["awready"].eq(take),
             pin["wready"].eq(take),
-            pin["arready"].eq(~pin["rvalid"] & (pin["araddr"] != HANG)),
+            pin["arready"].eq(~pin["rvalid"] & pin["arvalid"] & (pin["araddr"] != HANG)),
         ]
         m.d.sync += pin["bvalid"].eq(take | (pin["bvalid"] & ~pin["bready"]))
         with m.If(take):

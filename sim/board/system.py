@@ -4,13 +4,15 @@ from amaranth.hdl import Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.axi.pins import axi_pins, connect_axi_pins
+from hw.axi.pins import ID_BITS, axi_pins, connect_axi_pins, pins_of
+from hw.axi.read_arbiter import AxiReadArbiter
+from hw.axi.signature import AXI4
+from hw.axi.write_arbiter import AxiWriteArbiter
 from hw.core import Core
 from hw.link.bridge import Bridge
 from hw.link.uart import UART
-from sim.board.arbiter import MemoryArbiter
 
-__all__ = ["BoardSystem", "connect_line", "line_members", "link_ports"]
+__all__ = ["BoardSystem", "connect_line", "line_members"]
 
 _SLVERR = 2
 
@@ -46,32 +48,6 @@ def connect_line(m, pins, bridge, *, link, divisor):
     ]
 
 
-def link_ports(m, bridge, read, write):
-    """Joins the bridge's memory pins and subordinate streams."""
-    for channel, port in (("ar", read.ar), ("aw", write.aw)):
-        m.d.comb += [
-            port.p.address.eq(getattr(bridge, f"m_axi_{channel}addr")),
-            port.p.last.eq(getattr(bridge, f"m_axi_{channel}len")),
-            port.valid.eq(getattr(bridge, f"m_axi_{channel}valid")),
-            getattr(bridge, f"m_axi_{channel}ready").eq(port.ready),
-        ]
-    m.d.comb += [
-        write.w.p.data.eq(bridge.m_axi_wdata),
-        write.w.p.strobe.eq(bridge.m_axi_wstrb),
-        write.w.p.last.eq(bridge.m_axi_wlast),
-        write.w.valid.eq(bridge.m_axi_wvalid),
-        bridge.m_axi_wready.eq(write.w.ready),
-        bridge.m_axi_bvalid.eq(write.b.valid),
-        bridge.m_axi_bresp.eq(write.b.p.error << 1),
-        write.b.ready.eq(bridge.m_axi_bready),
-        bridge.m_axi_rdata.eq(read.r.p.data),
-        bridge.m_axi_rlast.eq(read.r.p.last),
-        bridge.m_axi_rresp.eq(read.r.p.error << 1),
-        bridge.m_axi_rvalid.eq(read.r.valid),
-        read.r.ready.eq(bridge.m_axi_rready),
-    ]
-
-
 class BoardSystem(wiring.Component):
     """The accelerator of `config` behind a host link, for the compiled simulation. The shell's registers are not there.
 
@@ -91,37 +67,45 @@ class BoardSystem(wiring.Component):
             fingerprint=config.fingerprint, word_bits=config.word_bits, memory_bytes=memory_bytes,
             bus_cycles=bus_cycles, gap_cycles=gap_cycles,
         )  # fmt: skip
-        super().__init__({"interrupt": Out(1), **line_members(link), **axi_pins(config.word_bits)})
+        self._reads = AxiReadArbiter(word_bits=config.word_bits, masters=2, id_bits=(0, ID_BITS))
+        self._writes = AxiWriteArbiter(word_bits=config.word_bits, masters=2)
+        pins = axi_pins(config.word_bits, self._reads.bus_id_bits)
+        super().__init__({"interrupt": Out(1), **line_members(link), **pins})
 
     def elaborate(self, _platform):
         m = Module()
-        bits = self.config.word_bits
         m.submodules.core = core = Core(self.config, primitives=False)
         m.submodules.bridge = bridge = self._bridge
-        m.submodules.arbiter = arbiter = MemoryArbiter(word_bits=bits)
         m.d.comb += self.interrupt.eq(core.interrupt)
-        for name, member in core.control.signature.members.items():
-            inner, pin = getattr(core.control, name), getattr(bridge, f"control_{name}")
-            m.d.comb += inner.eq(pin) if member.flow is In else pin.eq(inner)
-        self._no_shell(m, bridge)
+        wiring.connect(m, bridge.control, core.control)
+        self._no_shell(m, bridge.csr)
         connect_line(m, self, bridge, link=self.link, divisor=self.divisor)
-        wiring.connect(m, core.read, arbiter.core_read)
-        wiring.connect(m, core.write, arbiter.core_write)
-        link_ports(m, bridge, arbiter.link_read, arbiter.link_write)
-        connect_axi_pins(m, self, read=arbiter.read, write=arbiter.write)
+        self._memory(m, bridge.memory, core.memory)
         return m
 
-    def _no_shell(self, m, bridge):
+    def _memory(self, m, link, core):
+        """One memory port for two, as LiteDRAM's crossbar makes it on a board; of writes the link's come first."""
+        m.submodules.reads, m.submodules.writes = reads, writes = self._reads, self._writes
+        wiring.connect(m, link.read, reads.master0)
+        wiring.connect(m, core.read, reads.master1)
+        wiring.connect(m, link.write, writes.master0)
+        wiring.connect(m, core.write, writes.master1)
+        bus = AXI4(self.config.word_bits, reads.bus_id_bits).create()
+        wiring.connect(m, reads.bus, wiring.flipped(bus.read))
+        wiring.connect(m, writes.bus, wiring.flipped(bus.write))
+        connect_axi_pins(m, pins_of(self, "m_axi_"), bus)
+
+    def _no_shell(self, m, csr):
         """Every access of the shell's registers answers an error."""
-        taken = bridge.csr_awvalid & bridge.csr_wvalid & ~bridge.csr_bvalid
+        taken = csr.awvalid & csr.wvalid & ~csr.bvalid
         m.d.comb += [
-            bridge.csr_awready.eq(taken),
-            bridge.csr_wready.eq(taken),
-            bridge.csr_arready.eq(~bridge.csr_rvalid),
-            bridge.csr_bresp.eq(_SLVERR),
-            bridge.csr_rresp.eq(_SLVERR),
+            csr.awready.eq(taken),
+            csr.wready.eq(taken),
+            csr.arready.eq(~csr.rvalid),
+            csr.bresp.eq(_SLVERR),
+            csr.rresp.eq(_SLVERR),
         ]
         m.d.sync += [
-            bridge.csr_bvalid.eq(taken | (bridge.csr_bvalid & ~bridge.csr_bready)),
-            bridge.csr_rvalid.eq(Mux(bridge.csr_rvalid, ~bridge.csr_rready, bridge.csr_arvalid)),
+            csr.bvalid.eq(taken | (csr.bvalid & ~csr.bready)),
+            csr.rvalid.eq(Mux(csr.rvalid, ~csr.rready, csr.arvalid)),
         ]

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from hw.axi.pins import axi_pins
-from hw.csr import AXILite
+from hw.axi.signature import AXILite
 
 __all__ = ["CYCLES", "DONE", "REGISTERS", "START", "Traffic"]
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from hw.axi.signature import AXILite
 from hw.boards.registry import BOARDS
-from hw.csr import AXILite
 from hw.link.bridge import SHELL_ADDRESS_BITS
 from hw.shell import shell
 

@@ -30,7 +30,7 @@ class Bus:
 
     async def run(self, ctx):
         dut = self.dut
-        read, write = dut.read, dut.write
+        read, write = dut.bus.read, dut.bus.write
         answering = None
         while True:
             taking = len(self.asked) < self.limit and self.due is None
