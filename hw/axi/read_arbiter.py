@@ -15,7 +15,7 @@ __all__ = ["AxiReadArbiter"]
 class AxiReadArbiter(Component):
     """Merges read managers; master n's bursts carry id n below their own, and beats with it return to master n.
 
-    Round robin: after a burst of master n, master n+1 is asked first. Addresses pass one register, one per
+    Round robin: after a burst of master n, master n+1 is asked first. Addresses pass a register (``latency``), one per
     cycle; data pass straight through.
 
     Parameters
@@ -31,6 +31,8 @@ class AxiReadArbiter(Component):
     master0, master1, ... : In(AXIRead(word_bits, their id_bits))
     bus : Out(AXIRead(word_bits, bus_id_bits))
     """
+
+    latency = 1
 
     def __init__(self, *, word_bits, masters=3, id_bits=None):
         if not 2 <= masters <= 4:

@@ -27,6 +27,8 @@ class AxiWriteArbiter(Component):
     bus : Out(AXIWrite(word_bits))
     """
 
+    latency = 1  # of an address
+
     def __init__(self, *, word_bits, masters):
         super().__init__({
             **{f"master{n}": In(AXIWrite(word_bits)) for n in range(masters)},

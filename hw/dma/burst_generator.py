@@ -7,12 +7,12 @@ from amaranth.utils import exact_log2
 
 from hw.spec import isa
 
-__all__ = ["BURST", "REGIONS", "BurstGenerator"]
+__all__ = ["BURST", "PAGE", "REGIONS", "BurstGenerator"]
 
 REGIONS = data.ArrayLayout(data.StructLayout({"base": 32, "size": 32}), len(isa.Region))
 BURST = data.StructLayout({"address": 32, "last": 8, "final": 1})  # `last`: beats minus one
 
-_PAGE = 4096  # no AXI burst crosses a multiple of it
+PAGE = 4096  # no AXI burst crosses a multiple of it
 _FIELDS = {field.name: field.bits for field in isa.OPERANDS[isa.Op.LOAD]}
 
 
@@ -22,7 +22,8 @@ class BurstGenerator(Component):
     A burst is as long as the run, `burst_beats` and the next 4 KiB boundary allow, and is checked against the region
     before it is shown: one that would leave it pulses ``outside`` instead and ends the generator's life until reset.
     A single run is checked as a whole: nothing of it is shown if its end is outside, whatever room there is for it.
-    A burst takes four cycles (Size, Compare, Check, Send), the first of a later run one more.
+    A burst is checked ``latency`` cycles after its transfer was taken (Base, Limit, Size, Compare, Check), the next one
+    ``interval`` after it at the earliest (Send, Size, Compare, Check), and the first of a later run ``turn`` more.
 
     Word addresses are absolute, with one bit more than 32-bit byte addresses need: every sum of a checked
     address and a stride fits, and is checked before it is used again.
@@ -51,9 +52,11 @@ class BurstGenerator(Component):
     outside : Out(1)
     """
 
+    latency, interval, turn = 5, 4, 1
+
     def __init__(self, *, word_bits, burst_beats, run_bits, levels=2):
         self.word_shift = exact_log2(word_bits // 8)
-        self.burst_beats = min(burst_beats, _PAGE * 8 // word_bits)
+        self.burst_beats = min(burst_beats, PAGE * 8 // word_bits)
         self.levels = levels
         fields = {"region": _FIELDS["region"], "offset": _FIELDS["offset"], "run": run_bits}
         if levels:
@@ -93,7 +96,7 @@ class BurstGenerator(Component):
             self.o.p.final.eq(transfer_ends),
         ]
         room = Signal.like(last)
-        near = word[len(last) : exact_log2(_PAGE) - self.word_shift].all()
+        near = word[len(last) : exact_log2(PAGE) - self.word_shift].all()
         m.d.comb += [
             room.eq(Mux(near, ~word[: len(last)], self.burst_beats - 1)),
             self.last.eq(last),

@@ -48,13 +48,18 @@ class LoadEngine(Component):
         self.word_bits = word_bits
         self.scratch_words = scratch_words
         self.burst_beats = burst_beats
-        self.fifo_words = 2 * burst_beats
+        self.fifo_words = self.ahead(burst_beats=burst_beats)
         super().__init__({
             **engine_members(),
             "regions": In(REGIONS),
             "bus": Out(AXIRead(word_bits)),
             "scratch": Out(ScratchWrite(word_bits)),
         })
+
+    @staticmethod
+    def ahead(*, burst_beats):
+        """Words of the FIFO, which may be requested and not yet be written."""
+        return 2 * burst_beats
 
     def elaborate(self, _platform):
         m = Module()

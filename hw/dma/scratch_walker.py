@@ -20,7 +20,8 @@ WALK = data.StructLayout({
 class ScratchWalker(Component):
     """For k2, for k1, for k0 in run: ``scratch + k2*scratch2 + k1*scratch1 + k0*scratch0``.
 
-    One address per cycle; a stall of ``o`` holds it. One idle cycle between walks. The sums have one bit more than an
+    One address per cycle, the first ``latency`` cycles after the walk was taken; a stall of ``o`` holds it. One idle
+    cycle between walks. The sums have one bit more than an
     address and each is shown to the user before the next is formed, so ``outside`` misses none.
 
     Parameters
@@ -35,6 +36,8 @@ class ScratchWalker(Component):
     o : Out(stream)
         ``address``; ``outside`` when it is not below `scratch_words`; ``final`` with the last word of the walk.
     """
+
+    latency = 1
 
     def __init__(self, *, scratch_words):
         self.size_bits = exact_log2(scratch_words)

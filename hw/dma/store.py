@@ -13,15 +13,16 @@ from hw.units.stream_fifo import StreamFIFO
 
 __all__ = ["StoreEngine"]
 
-_RUN_BITS = next(field.bits for field in isa.OPERANDS[isa.Op.LOAD] if field.name == "run")
+_RUN_BITS = next(field.bits for field in isa.OPERANDS[isa.Op.STORE] if field.name == "run")
 
 
 class StoreEngine(Component):
     """Copies a three-level transfer from the scratchpad to memory, one word per cycle.
 
     Words are read ahead into a FIFO of two longest bursts. A burst is announced only when all its words have been read,
-    so a begun burst never waits for anything inside, and a halt ends it with its own data. Up to `bursts` bursts are
-    outstanding. An instruction retires with the response to its last burst, and the next one begins then.
+    so a begun burst never waits for anything inside, and a halt ends it with its own data; its first word leaves
+    ``latency`` cycles after its check at the earliest. Up to `bursts` bursts are outstanding. An instruction retires
+    with the response to its last burst, and the next one begins then.
 
     ``busy``: a word leaves; ``wait_out``: a word or a response is awaited; ``wait_in``: the scratchpad is.
 
@@ -43,11 +44,19 @@ class StoreEngine(Component):
     scratch : Out(ScratchRead(word_bits))
     """
 
-    def __init__(self, *, word_bits, scratch_words, burst_beats, bursts=8):
+    latency = StreamFIFO.latency + 1  # the queue of lengths, and the register of the burst being sent
+    bursts = 8
+
+    @staticmethod
+    def ahead(*, burst_beats):
+        """Words of the FIFO, which may be read and not yet have left."""
+        return 2 * burst_beats
+
+    def __init__(self, *, word_bits, scratch_words, burst_beats, bursts=bursts):
         self.word_bits = word_bits
         self.scratch_words = scratch_words
         self.burst_beats = burst_beats
-        self.fifo_words = 2 * burst_beats
+        self.fifo_words = self.ahead(burst_beats=burst_beats)
         self.bursts = bursts
         super().__init__({
             **engine_members(),

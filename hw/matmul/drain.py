@@ -32,7 +32,9 @@ class Drain(wiring.Component):
 
     Keeps up to `tokens` + 1 completed token sums, takes one at a time, `lanes` outputs per cycle and no cycle in
     between, also not between tiles and instructions. Groups of `lanes` outputs beyond the instruction's last are
-    skipped. Behind the queue of sums nothing stalls: an output starts when the queue of items has room for it.
+    skipped. Behind the queue of sums nothing stalls: an output starts when the queue of items has room for it. The
+    first one starts ``lead`` cycles after its sums, and is an item ``latency`` cycles after them, an int32 one
+    ``raw_latency`` cycles.
 
     Parameters
     ----------
@@ -49,6 +51,10 @@ class Drain(wiring.Component):
     ``same``: what takes the items is at the same instruction; int32 results, which overtake others, wait for it.
     ``o``: items. ``maximum``: int8 results for the row maximum.
     """
+
+    lead = 2  # the count of sums, their memories' output
+    raw_latency = lead + 3  # sums and parameters, the item, the count of items
+    latency = raw_latency + Requantizer.latency
 
     def __init__(self, *, cols, tokens, lanes, slots, banks, style="block"):
         self.cols, self.tokens, self.lanes, self.slots = cols, tokens, lanes, slots

@@ -3,7 +3,6 @@
 from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from hw.matmul.accumulator import Accumulator
 from hw.matmul.array import Array
@@ -16,8 +15,6 @@ from hw.spec.isa import Fault, Kind, Op, layout
 from hw.units.ports import INDEX_BITS, ISSUE, ScratchRead, ScratchWrite, engine_members
 
 __all__ = ["MatmulEngine"]
-
-_SLOTS = 4  # parameter sets: of the next tile, the current one, the one draining, and one being filled
 
 
 def _operands(instruction):
@@ -49,6 +46,7 @@ class MatmulEngine(wiring.Component):
     """
 
     row_max_latency = RowMax.latency
+    slots = 4  # parameter sets: of the next tile, the current one, the one draining, and one being filled
 
     def __init__(
         self, *, rows, cols, tokens, drain_lanes, row_max_banks, scratch_words, mapping, primitives=False,
@@ -58,16 +56,16 @@ class MatmulEngine(wiring.Component):
             raise ValueError(f"scratch_words must be a power of two, not {scratch_words}")
         self.tokens, self.row_max_banks = tokens, row_max_banks
         self._array = array = Array(rows=rows, cols=cols, mapping=mapping, primitives=primitives)
-        self._feeder = Feeder(rows=rows, cols=cols, slots=_SLOTS)
+        self._feeder = Feeder(rows=rows, cols=cols, slots=self.slots)
         self._streamer = Streamer(
             rows=rows, cols=cols, tokens=tokens, words=scratch_words, distance=Accumulator.distance,
-            depth=1 << ceil_log2(scratch_latency + 8),
+            depth=Streamer.ahead(scratch_latency=scratch_latency),
         )  # fmt: skip
         self._accumulator = Accumulator(
             cols=cols, sum_bits=array.sum_bits, tokens=tokens, array_latency=array.latency, style=sums_memory,
         )  # fmt: skip
         self._drain = Drain(
-            cols=cols, tokens=tokens, lanes=drain_lanes, slots=_SLOTS, banks=row_max_banks, style=sums_memory,
+            cols=cols, tokens=tokens, lanes=drain_lanes, slots=self.slots, banks=row_max_banks, style=sums_memory,
         )  # fmt: skip
         self._writer = ResultWriter(rows=rows, words=scratch_words, lanes=drain_lanes)
         self._row_max = RowMax(tokens=tokens, banks=row_max_banks, lanes=drain_lanes)

@@ -24,7 +24,7 @@ class Feeder(wiring.Component):
     One stream word per cycle. Weights stop while the array still holds an unused tile, everything stops while the
     ring has no free slot; a tile may be loaded from the very cycle in which the former one is swapped in. Without
     ``per_channel`` the slot gets bias 0 and the immediate ``mult`` and ``shift``, while the first weights pass.
-    Instructions follow each other without a gap. ``load`` is registered.
+    Instructions follow each other without a gap. A word is at ``load`` ``latency`` cycles after it was taken.
 
     Parameters
     ----------
@@ -39,6 +39,8 @@ class Feeder(wiring.Component):
     ``loaded``: the array holds a whole unused tile. ``swap``: it is taken now.
     ``release``: the drain is done with its oldest slot.
     """
+
+    latency = 1
 
     def __init__(self, *, rows, cols, slots):
         self.rows, self.cols, self.slots = rows, cols, slots

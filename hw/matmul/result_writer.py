@@ -21,7 +21,9 @@ class ResultWriter(wiring.Component):
 
     An item that is aligned to its own size takes one cycle, any other (and every transposed one) a cycle per output.
     A word is written when it is full or the token's share of the tile ends, in the cycle in which the next one begins;
-    while its write is not granted everything waits. ``dest`` and ``dest_row`` are multiples of the element size.
+    while its write is not granted everything waits. The instruction retires ``latency`` cycles after its last item was
+    taken, if that takes one cycle and its write is granted at once. ``dest`` and ``dest_row`` are multiples of the
+    element size.
 
     Parameters
     ----------
@@ -34,6 +36,8 @@ class ResultWriter(wiring.Component):
     ``items``: from the drain. ``write``: scratchpad. ``halt``: write no more.
     ``retired``: the cycle after the last write of an instruction. ``fault``, ``index``: of the current instruction.
     """
+
+    latency = 3  # the item, its word, the retirement
 
     def __init__(self, *, rows, words, lanes):
         self.rows, self.words, self.lanes = rows, words, lanes

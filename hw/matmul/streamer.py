@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from hw.matmul.address import advance, extend
+from hw.spec.timing import Timing
 from hw.units.ports import INDEX_BITS, SCRATCH_ADDRESS_BITS, ScratchRead, stationary_members
 
 __all__ = ["Streamer", "beat_layout"]
@@ -24,7 +25,8 @@ class Streamer(wiring.Component):
     the reading half runs ahead, into the next instruction too. The sending half gives the array a word per cycle,
     except that the first word of a pass waits for its weights (``loaded``), the last word of a tile for room behind
     the accumulator, and the first word of a plane of fewer than `distance` tokens until the accumulator has written
-    all former sums.
+    all former sums. The first word of an instruction reaches the array :meth:`timing` cycles after its operands were
+    taken, if nothing is in the way.
 
     Parameters
     ----------
@@ -43,6 +45,16 @@ class Streamer(wiring.Component):
     ``quiet``: no answer of the scratchpad is outstanding.
     ``working``: words are expected or waiting. ``blocked``: for want of room.
     """
+
+    @staticmethod
+    def timing(*, scratch_latency):
+        """Timing of an instruction's first word: operands, the scratchpad, the FIFO's count, the array's operand."""
+        return Timing(latency=scratch_latency + 3)
+
+    @staticmethod
+    def ahead(*, scratch_latency):
+        """Words to read ahead, so that one is there in every cycle."""
+        return 1 << ceil_log2(scratch_latency + 8)
 
     def __init__(self, *, rows, cols, tokens, words, depth, distance):
         self.tokens, self.cols, self.words, self.depth, self.distance = tokens, cols, words, depth, distance
@@ -122,8 +134,8 @@ class Streamer(wiring.Component):
         remaining = Signal(13, reset_less=True)
         few, last_tile = Signal(reset_less=True), Signal(reset_less=True)
         begin = Signal(reset_less=True)  # pass 0: sums are overwritten
-        row_end, plane_end, pass_end, tile_end, finish, take = (Signal(name=f"{n}_end") for n in (
-            "row", "plane", "pass", "tile", "all", "idle"))  # fmt: skip
+        row_end, plane_end, pass_end, tile_end, finish, take = (Signal(name=name) for name in (
+            "row_end", "plane_end", "pass_end", "tile_end", "finish", "take"))  # fmt: skip
         inside = ~address[exact_log2(self.words) :].any()
         m.d.comb += [
             row_end.eq(token == operands.rows),

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from hw.spec import isa
+from hw.spec.timing import Timing
 from hw.units.ports import INDEX_BITS
 
 __all__ = ["HEAD", "WAITS", "InstructionQueue"]
@@ -21,7 +22,7 @@ class InstructionQueue(wiring.Component):
 
     An instruction is written in ``beats`` words; the last one makes it part of its engine's queue. There is no
     back-pressure: write only what ``room`` promised. An instruction written to an empty queue is at its head
-    ``beats + 3`` cycles after its last word; so is the next one after a head was taken. One head is filled at a
+    :meth:`timing` cycles after its last word; so is the next one after a head was taken. One head is filled at a
     time, the lowest engine first.
 
     Parameters
@@ -40,6 +41,11 @@ class InstructionQueue(wiring.Component):
     ``clear``: forget all. ``heads``: the first instruction of each engine. ``newest``: in the first cycle of a head,
     ``valid`` with its ``engine`` and its ``waits`` (thresholds in the order of `isa.WAITED`).
     """
+
+    @staticmethod
+    def timing(*, word_bits):
+        """Timing of an instruction, from its last word to the head of its queue."""
+        return Timing(latency=isa.INSTRUCTION_BITS // word_bits + 3)
 
     def __init__(self, *, engines, depth, word_bits, burst):
         self.engines, self.depth, self.word_bits, self.burst = engines, depth, word_bits, burst

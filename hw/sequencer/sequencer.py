@@ -26,7 +26,8 @@ _IN_FLIGHT = 15  # most instructions of one engine issued but not retired
 class Sequencer(wiring.Component):
     """Runs a program: architecture.md, "Sequencer".
 
-    An engine's next instruction is offered two cycles after the retirement that satisfied its last threshold.
+    The program's first read is asked for ``prepare`` cycles after the start is seen. An engine's next instruction is
+    offered ``latency`` cycles after the retirement that satisfied its last threshold.
     Program faults (illegal opcode, end of program, read error) are raised when everything before them has retired;
     engines' faults at once, the first one wins, of several in one cycle the lowest engine's. If for 2**`patience`
     cycles no engine is busy, no bus transfer is outstanding and nothing is issued or retired, the machine stops
@@ -54,6 +55,9 @@ class Sequencer(wiring.Component):
     ``restart``: counters restart from zero. ``bus``: program reads. ``engines``: one per `isa.Engine`.
     ``blocked``: engine e has an instruction that waits for others. ``halt``, ``clear``: to all engines.
     """
+
+    latency = 2
+    prepare = 33  # Clear, and a cycle per bit of a base address
 
     def __init__(self, *, word_bits, queue_depth, burst, ops=tuple(isa.Op), patience=16):
         self.word_bits, self.queue_depth, self.burst, self.patience = word_bits, queue_depth, burst, patience

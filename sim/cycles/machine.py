@@ -6,6 +6,8 @@ import heapq
 from collections.abc import Callable, Mapping
 
 from hw.boards.memory import Memory
+from hw.sequencer.instruction_queue import InstructionQueue
+from hw.sequencer.sequencer import Sequencer
 from hw.spec.config import Config
 from hw.spec.isa import INSTRUCTION_BYTES, Engine, Instruction, Op, Region, decode, engine_of
 from hw.spec.vector import row_of
@@ -16,10 +18,6 @@ from sim.cycles.transfers import ACCEPTED, Fetch, Load, Store
 from sim.cycles.vector import VectorTiming
 
 __all__ = ["Machine"]
-
-_PREPARE = 33  # cycles from RUNNING to the first read of the program: Clear, 32 x Prepare
-_HEAD = 3  # and the words of an instruction: from its last word, or the former one's issue, to the head of its queue
-_OFFER = 2  # from a retirement to the issue it allows
 
 
 class Vector:
@@ -64,12 +62,12 @@ class Machine:
         self._fired = [0] * len(Engine)  # the last issue
         self._planned = [False] * len(Engine)
         self._burst = config.program_burst
-        self._head = INSTRUCTION_BYTES // config.word_bytes + _HEAD
+        self._head = InstructionQueue.timing(word_bits=config.word_bits).latency
         self._index = 0
         self._reading = False
         self._read_waits: int | None = None
         self._stopped: int | None = None
-        self.at(_PREPARE, self._plan)
+        self.at(Sequencer.prepare, self._plan)
         self.cycles = self._run()
 
     # What engines use.
@@ -114,7 +112,7 @@ class Machine:
             if len(self.retired[other]) < number:
                 return
             if count:
-                when = max(when, self.retired[other][number - 1] + _OFFER)
+                when = max(when, self.retired[other][number - 1] + Sequencer.latency)
         self._planned[engine] = True
         self.at(when, lambda now: self._issue(now, engine, instruction))
 

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
-from amaranth.utils import ceil_log2
-
 from hw.matmul.accumulator import Accumulator
 from hw.matmul.array import Array
+from hw.matmul.drain import Drain
+from hw.matmul.engine import MatmulEngine
+from hw.matmul.result_writer import ResultWriter
+from hw.matmul.streamer import Streamer
 from hw.spec.isa import Engine, Kind
 from hw.spec.memory import param_words, tiles
-from hw.units.requantizer import Requantizer
 from hw.units.scratchpad import Scratchpad
 from sim.cycles.scratch import Conflicts, matmul_share
 from sim.cycles.surroundings import Surroundings
 
 __all__ = ["Matmul"]
 
-_SLOTS = 4  # tiles whose parameters the ring holds
-_FIRST_TOKEN = Scratchpad.latency + 4  # from acceptance to the first token waiting: operands, address, answer, FIFO
-_COLLECT = 3  # the queue of sums: count, output register, registered selection
-_WRITE = 6  # behind the requantizer: clamp, queue, item, word, retirement; before it: sums and factors
+_FIRST_TOKEN = 1 + Streamer.timing(scratch_latency=Scratchpad.latency).latency  # after the register of the operands
 
 
 class Matmul:
@@ -34,9 +32,9 @@ class Matmul:
     def __init__(self, machine: Surroundings) -> None:
         config = machine.config
         self._machine, self._config = machine, config
-        self._to_drain = 1 + Array.timing(rows=config.rows).latency + Accumulator.latency + _COLLECT - 1
-        self._to_retire = Requantizer.latency + _WRITE
-        self._ahead = 1 << ceil_log2(Scratchpad.latency + 8)  # words that the streamer reads ahead
+        self._to_drain = Array.timing(rows=config.rows).latency + Accumulator.latency + 1 + Drain.lead
+        self._to_retire = Drain.latency - Drain.lead + ResultWriter.latency
+        self._ahead = Streamer.ahead(scratch_latency=Scratchpad.latency)
         self.ready: int | None = 0
         self.beats = 0
         self._stream: deque[tuple[int, int]] = deque()  # (position after a chunk, cycle of its last word)
@@ -52,7 +50,7 @@ class Matmul:
         # (results so far, cycle in which the first one's drain began, cycles each, how many)
         self._sums: deque[tuple[int, int, int, int]] = deque()
         self._pushed = 0
-        self._slots: deque[int] = deque([0] * _SLOTS)  # when each ring slot becomes free, oldest first
+        self._slots: deque[int] = deque([0] * MatmulEngine.slots)  # when each ring slot becomes free, oldest first
         self._read_end = 0
         self.conflicts = Conflicts()
 
@@ -186,7 +184,7 @@ class Matmul:
             self._current = None
             self._read_end = self._next - self._ahead
             raw = o["kind"] == Kind.INT32
-            skipped = Requantizer.latency if raw else 0
+            skipped = Drain.latency - Drain.raw_latency if raw else 0
             self._machine.retire(Engine.MATMUL, self._drained - 1 + self._to_retire - skipped)
 
     def _writes_single(self, o: Mapping[str, int]) -> int:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 
+from hw.axi.read_arbiter import AxiReadArbiter
+from hw.dma import LoadEngine, StoreEngine
+from hw.dma.burst_generator import PAGE, BurstGenerator
 from hw.dma.fetch import OUTSTANDING
 from hw.spec.config import Config
 from hw.spec.isa import Engine
@@ -14,25 +17,19 @@ from sim.cycles.surroundings import Surroundings
 
 __all__ = ["ACCEPTED", "Fetch", "Load", "Store", "bursts"]
 
-_BEGIN = 5  # cycles from the start of a transfer to the check of its first burst: Base, Limit, Size, Compare, Check
-_BURST = 4  # from a burst's check to the next one's: Send, Size, Compare, Check
-_TURN = 1  # and once more when a run ends
-ACCEPTED = 2  # from a check to the acceptance of a read: Send, the arbiter's register
-_PAGE = 4096  # no burst crosses a multiple of it
-_STORE_SENT = 3  # from a check to the first word on the write channel: the FIFO of lengths, one register
-_STORES = 8  # most bursts of a STORE outstanding
+ACCEPTED = 1 + AxiReadArbiter.latency  # from a check to the acceptance of a read: Send, the arbiter's register
 
 
 def bursts(config: Config, base: int, o: Mapping[str, int]) -> Iterator[tuple[int, int, bool]]:
     """(byte address, words, whether it is the first of a later run) of the bursts of a LOAD or STORE."""
     size = config.word_bytes
-    most = min(config.burst_beats, _PAGE // size)
+    most = min(config.burst_beats, PAGE // size)
     for k2 in range(o["count2"]):
         for k1 in range(o["count1"]):
             word = base // size + o["offset"] + k2 * o["offset2"] + k1 * o["offset1"]
             left, turned = o["run"], bool(k1 or k2)
             while left:
-                words = min(left, most, (_PAGE // size) - word % (_PAGE // size))
+                words = min(left, most, (PAGE // size) - word % (PAGE // size))
                 yield word * size, words, turned
                 word, left, turned = word + words, left - words, False
 
@@ -53,7 +50,7 @@ class Fetch:
         self.ready = None
         self._address = self._machine.base(o["region"]) + o["offset"] * self._config.word_bytes
         self._left = o["words"]
-        self._machine.at(now + _BEGIN, self._check)
+        self._machine.at(now + BurstGenerator.latency, self._check)
 
     def wake(self) -> None:
         """MATMUL knows when it takes more words."""
@@ -94,7 +91,7 @@ class Fetch:
         self._address += words * self._config.word_bytes
         self._left -= words
         if self._left:
-            machine.at(now + _BURST * -(-words // most), self._check)
+            machine.at(now + BurstGenerator.interval * -(-words // most), self._check)
         else:
             self.ready = last + 1
             machine.retire(Engine.FETCH, last)
@@ -109,7 +106,7 @@ class Load:
         self.ready: int | None = 0
         self.active_until = 0
         self.words = 0
-        self._fifo = 2 * self._config.burst_beats
+        self._fifo = LoadEngine.ahead(burst_beats=self._config.burst_beats)
         self._requested = 0
         self._written: deque[tuple[int, int]] = deque()  # (words of all bursts so far, cycle of its last write)
         self._write_free = self._taken = 0
@@ -123,7 +120,7 @@ class Load:
         self._next = next(self._bursts)
         self._write_free = max(self._write_free + 1, now + 2)  # the walker has an idle cycle between walks
         self._taken = self._write_free  # the writing half begins with this instruction
-        self._machine.at(now + _BEGIN, self._check)
+        self._machine.at(now + BurstGenerator.latency, self._check)
 
     def _room(self, words: int) -> int:
         """The cycle from which `words` more may be requested."""
@@ -156,7 +153,7 @@ class Load:
         self.active_until = last
         self._next = next(self._bursts, None)
         if self._next:
-            machine.at(now + _BURST + (_TURN if self._next[2] else 0), self._check)
+            machine.at(now + BurstGenerator.interval + (BurstGenerator.turn if self._next[2] else 0), self._check)
             return
         self.ready = max(now + 2, self._taken)
         machine.retire(Engine.LOAD, last + 1)
@@ -170,7 +167,7 @@ class Store:
         self.ready: int | None = 0
         self.active_until = 0
         self.words = 0
-        self._fifo = 2 * self._config.burst_beats
+        self._fifo = StoreEngine.ahead(burst_beats=self._config.burst_beats)
 
     def start(self, now: int, o: Mapping[str, int]) -> None:
         self.ready = None
@@ -183,7 +180,7 @@ class Store:
         self._next = next(self._bursts)
         words = o["run"] * o["count1"] * o["count2"]
         self._machine.matmul.conflicts.add(now, now + words, store_share(self._config, o))
-        self._prepare(now + _BEGIN)
+        self._prepare(now + BurstGenerator.latency)
 
     def _prepare(self, check: int) -> None:
         """Reads the next burst's words, checks it and sends it."""
@@ -203,9 +200,9 @@ class Store:
             if count == 1:
                 self._sent.popleft()
         check = max(check, self._read + 1)
-        if len(self._responses) == _STORES:
+        if len(self._responses) == StoreEngine.bursts:
             check = max(check, self._responses.popleft() + 1)
-        first = max(check + _STORE_SENT, self._channel)
+        first = max(check + StoreEngine.latency, self._channel)
         self._channel = first + words
         self._sent.append((first, words))
         self.active_until = self._channel
@@ -219,7 +216,7 @@ class Store:
         following = next(self._bursts, None)
         if following:
             self._next = following
-            self._prepare(check + _BURST + (_TURN if following[2] else 0))
+            self._prepare(check + BurstGenerator.interval + (BurstGenerator.turn if following[2] else 0))
             return
         self.ready = self._responses[-1] + 1
         self._machine.retire(Engine.STORE, self._responses[-1])

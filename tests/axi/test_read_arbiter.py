@@ -66,6 +66,11 @@ def test_masters_keep_their_own_ids():
     assert results["bus.ar"] == [burst | {"id": 2 * burst["id"] + 1} for burst in asked]
 
 
+def test_latency():
+    _, cycles = run_streams(AxiReadArbiter(word_bits=64), {"master1.ar": addresses(1, 4)}, {"bus.ar": 4})
+    assert cycles["bus.ar"] == [AxiReadArbiter.latency + k for k in range(4)]
+
+
 def test_ready_does_not_depend_on_what_is_not_there():
     """Before the first beat an id may be anything, X in a four-state simulator."""
     dut = AxiReadArbiter(word_bits=64)

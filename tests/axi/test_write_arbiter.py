@@ -6,7 +6,7 @@ import random
 import pytest
 
 from hw.axi.write_arbiter import AxiWriteArbiter
-from tests.support.streams import PRESSURES, simulate
+from tests.support.streams import PRESSURES, run_streams, simulate
 
 
 def bursts(master, rng, count=12):
@@ -82,3 +82,9 @@ def test_bursts_and_answers(masters, pressure):
     assert answered == [[k & 1 for k in range(12)]] * masters
     assert pressure or asked == sorted(asked)  # all ask from the start: the first one first
     assert sorted(asked) == sorted(n for n in range(masters) for _ in range(12))
+
+
+def test_latency():
+    requests, _ = bursts(1, random.Random(0), 4)
+    _, cycles = run_streams(AxiWriteArbiter(word_bits=64, masters=2), {"master1.aw": requests}, {"bus.aw": 4})
+    assert cycles["bus.aw"] == [AxiWriteArbiter.latency + k for k in range(4)]

@@ -63,6 +63,17 @@ def test_bursts(word_bits, beats, pressure):
     assert results["o"] == expected
 
 
+def test_latency():
+    """A burst is offered the cycle after its check, which is when the word channel may count on it."""
+    dut = BurstGenerator(word_bits=64, burst_beats=4, run_bits=12)
+    transfer = {"region": 1, "offset": 0, "run": 8, "count1": 2, "offset1": 8, "count2": 1, "offset2": 0}
+    _, cycles = run_streams(
+        dut, {"i": [stored(transfer)]}, {"o": 4}, constants={"allow": 1, "regions": regions(0, 4096)}
+    )
+    first, step = BurstGenerator.latency + 1, BurstGenerator.interval
+    assert cycles["o"] == [first, first + step, first + 2 * step + BurstGenerator.turn, first + 3 * step + dut.turn]
+
+
 @pytest.mark.parametrize("levels", [0, 2])
 @pytest.mark.parametrize("base", [0x1000, 0xFFFFF000])
 @pytest.mark.parametrize("room", range(60, 68))

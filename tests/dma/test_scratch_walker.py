@@ -59,3 +59,9 @@ def test_one_word_per_cycle():
     t = {"scratch": 0, "run": 10, "scratch0": 1, "count1": 10, "scratch1": 10, "count2": 5, "scratch2": 100}
     _, cycles = run_stream(ScratchWalker(scratch_words=WORDS), [stored(t)], count=500)
     assert cycles == list(range(1, 501))
+
+
+def test_latency():
+    walks = [transfer(random.Random(0), run=3, count1=1, count2=1)]
+    _, cycles = run_stream(ScratchWalker(scratch_words=WORDS), [stored(w) for w in walks], count=3)
+    assert cycles == [ScratchWalker.latency + k for k in range(3)]

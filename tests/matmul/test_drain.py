@@ -43,8 +43,8 @@ def work(seed, count=6, **fixed):
     return operands, shares, results
 
 
-def run(dut, lanes, operands, shares, *, pressure, seed=0):
-    """Collected token shares, the values told to the row maximum, and the cycle of every item."""
+def run(dut, lanes, operands, shares, *, pressure, seed=0, arrivals=None):
+    """Collected token shares, the values told to the row maximum, and the cycle of every item. `arrivals`: of sums."""
     rng = random.Random(seed)
     got, told, stamps = [], [], []
 
@@ -74,6 +74,8 @@ def run(dut, lanes, operands, shares, *, pressure, seed=0):
             flying.append(shares[fed] if send else None)
             arriving = flying.pop(0) if len(flying) > 5 else None
             ctx.set(dut.sums.valid, arriving is not None)
+            if arriving and arrivals is not None:
+                arrivals.append(cycle)
             if arriving:
                 ctx.set(dut.sums.data, [~int(x) for x in arriving[0]])
             # What takes the items is at the instruction of the first item not yet taken.
@@ -126,6 +128,16 @@ def test_equals_law(lanes, pressure):
         parts = [r["values"][k : k + lanes] for k in range(0, len(r["values"]), lanes)]
         expected += [(*r["place"], k == 0, k == len(parts) - 1, part) for k, part in enumerate(parts)]
     assert told == expected
+
+
+@pytest.mark.parametrize(("kind", "latency"), [(Kind.INT16, Drain.latency), (Kind.INT32, Drain.raw_latency)])
+def test_latency(kind, latency):
+    """From the arrival of the first sums to the first item."""
+    operands, shares, _ = work(3, count=1, rows=1, kind=kind)
+    dut = Drain(cols=COLS, tokens=TOKENS, lanes=1, slots=SLOTS, banks=BANKS)
+    arrivals = []
+    _, _, stamps = run(dut, 1, operands, shares, pressure=0, arrivals=arrivals)
+    assert stamps[0] - arrivals[0] == latency
 
 
 @pytest.mark.parametrize("rows", [4, 8])

@@ -119,6 +119,12 @@ def test_one_write_per_word_and_tile():
     assert cycles <= 4 * 4 + 5
 
 
+def test_latency():
+    """An instruction of one item, which is taken in the first cycle."""
+    *_, cycles, _ = run([base(outputs=2)], lanes=2, cols=8)
+    assert cycles - 1 == ResultWriter.latency
+
+
 def test_faults_outside():
     """The write outside is not made; all before it are."""
     o = [base(), base(dest=8 * (WORDS - 2), rows=3), base(dest=0)]

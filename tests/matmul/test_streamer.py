@@ -110,6 +110,13 @@ def test_rate(rows):
     assert stamps[-1] - stamps[0] == (len(stamps) - 1) * (1 if rows >= DISTANCE else DISTANCE)
 
 
+@pytest.mark.parametrize("latency", [1, 3])
+def test_latency(latency):
+    """From the operands, which are taken in the first cycle, to the first token."""
+    _, _, stamps, _ = run(streamer(), random_operands(7)[:1], latency=latency, pressure=0)
+    assert stamps[0] == Streamer.timing(scratch_latency=latency).latency
+
+
 def test_stops_at_the_border():
     """The last instruction's second token lies outside: its first word is the last one sent."""
     good = random_operands(3, 1)[0]

@@ -103,7 +103,7 @@ def test_latency_of_a_head(word_bits):
         return cycles
 
     simulate(dut, bench)
-    assert waits == [dut.beats + 3] * 2
+    assert waits == [InstructionQueue.timing(word_bits=word_bits).latency] * 2
 
 
 def test_clear_forgets_all():

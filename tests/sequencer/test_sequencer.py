@@ -206,7 +206,7 @@ def test_runs_move_the_bases():
     check_order(world, program, runs=3)
 
 
-def test_a_waiting_instruction_is_issued_two_cycles_after_its_threshold():
+def test_a_waiting_instruction_is_issued_a_latency_after_its_threshold():
     program = [
         instruction(random.Random(0), Op.LOAD, {}),
         instruction(random.Random(1), Op.MATMUL, {Engine.LOAD: 1}),
@@ -216,7 +216,7 @@ def test_a_waiting_instruction_is_issued_two_cycles_after_its_threshold():
     world.rng.random = lambda: 0.0  # nothing stalls
     world.start()
     (_, _, _, _), (retired, *_), (issued, *_), *_ = sorted(world.log)
-    assert issued - retired == 2
+    assert issued - retired == Sequencer.latency
 
 
 def test_program_without_halt():
