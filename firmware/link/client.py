@@ -13,6 +13,7 @@ from hw.spec.link import (
     HEADER_BYTES,
     HELLO_KEY,
     PAYLOAD_LIMIT,
+    REQUEST,
     VERSION,
     WINDOW,
     Op,
@@ -23,6 +24,8 @@ from hw.spec.link import (
 )
 
 __all__ = ["Identity", "Link"]
+
+_ADDRESS_BITS = next(field.bits for field in REQUEST if field.name == "address")
 
 
 @dataclass(frozen=True)
@@ -53,18 +56,12 @@ class Link:
         return self.line.statistics
 
     def hello(self) -> Identity:
-        """Opens a session. Raises LinkError if nobody answers, or one of another version."""
-        for attempt in range(ATTEMPTS):
-            wait = waiting_time(self.line, self.line.left, attempt)
-            self._forget()
-            number = self._random.randrange(NUMBERS)
-            before = self.channel.now()
-            self.channel.send(frame(Op.HELLO, number, 0, HELLO_KEY))
-            answer = self._answer(Op.HELLO, number, before + wait)
-            if answer is not None:
-                self.line.pace = max(self.channel.pace, (self.channel.now() - before) / (2 * HEADER_BYTES))
-                return self._welcome(answer, number)
-        raise LinkError(f"nothing answers on {self.channel.name}: is the board configured, and is this its line?")
+        """Opens a session. Raises LinkError if nobody answers, one of another version, or one that makes no sense."""
+        try:
+            return self._greet()
+        except LinkError as error:
+            self.line.lost = str(error)  # what was sent may have opened another session
+            raise
 
     def read_register(self, address: int) -> int:
         return self.transact((), (address,))[0]
@@ -100,9 +97,39 @@ class Link:
         ]
         return [request.value for request in self._run(wanted)]
 
-    def _forget(self) -> None:
-        """Drops whatever is still coming from before."""
-        while self.channel.receive(0):
+    def _greet(self) -> Identity:
+        """Twice, with different numbers: an answer to the first may be one that a host before was to have."""
+        begun = None
+        for attempt in range(ATTEMPTS):
+            wait = waiting_time(self.line, self.line.left, attempt)
+            self._forget(wait)
+            number = self._random.randrange(NUMBERS)
+            other = (number + 1 + self._random.randrange(NUMBERS - 1)) % NUMBERS
+            if self._hello(other, wait) is None or (answer := self._hello(number, wait)) is None:
+                continue
+            identity = self._welcome(answer, number)
+            if answer.expected == self.line.next:
+                return identity
+            begun = answer.expected  # its last session began with the same number; once
+        if begun is None:
+            raise LinkError(f"nothing answers on {self.channel.name}: is the board configured, and is this its line?")
+        raise LinkError(
+            f"the device on {self.channel.name} answers every HELLO with a session of other numbers: request {begun} "
+            f"and not {self.line.next} is to be the next, so it does not work right"
+        )
+
+    def _hello(self, number: int, wait: float) -> Response | None:
+        before = self.channel.now()
+        self.channel.send(frame(Op.HELLO, number, 0, HELLO_KEY))
+        answer = self._answer(Op.HELLO, number, before + wait)
+        if answer is not None:
+            self.line.pace = max(self.channel.pace, (self.channel.now() - before) / (2 * HEADER_BYTES))
+        return answer
+
+    def _forget(self, seconds: float) -> None:
+        """Drops whatever is still coming from before; a line that is never quiet does so for `seconds`."""
+        end = self.channel.now() + seconds
+        while self.channel.receive(0) and self.channel.now() < end:
             pass
         self.line.deframer.clear()
 
@@ -122,9 +149,13 @@ class Link:
             )
         self.line.next = (number + 1) % NUMBERS
         self.line.left, self.line.lost = 0, ""
-        if response.expected != self.line.next:
-            return self.hello()  # its last session began with the same number
-        return Identity(response.value, 1 << (response.detail & 0xFF))
+        memory = response.detail & 0xFF
+        if memory > _ADDRESS_BITS:
+            raise LinkError(
+                f"the device on {self.channel.name} says it has 2**{memory} bytes of memory, and addresses have "
+                f"{_ADDRESS_BITS} bits: it does not work right"
+            )
+        return Identity(response.value, 1 << memory)
 
     def _resume(self) -> None:
         """Opens another session, if the device is still in this host's: else what it holds may not be this host's."""

@@ -171,7 +171,7 @@ class Flight:
             self._refused(response)
         elif response.status is Status.REPEATED:
             if request.op not in _READS:
-                self._finish(request, Status(response.value & 15), 0, b"")
+                self._finish(request, self._final(request, response.value), 0, b"")
             elif request.sent > 1:
                 self._again(request)
         elif answer.damaged:
@@ -181,9 +181,18 @@ class Flight:
             status: Status = response.status
             data = answer.payload or b""
             if answer.payload is not None:
-                status, data = Status(data[-1] & 15), data[:-1]
+                status, data = self._final(request, data[-1]), data[:-1]
             self._finish(request, status, response.value, data)
             self._lost_before(response.sequence)
+
+    def _final(self, request: Request, word: int) -> Status:
+        """What `word` says became of the request."""
+        if word & 15 not in _FINAL:
+            raise LinkError(
+                f"the device on {self.line.channel.name} ended {request.op.name} at {request.address:#x} with status "
+                f"{word & 15}, which is none of an end: it does not work right"
+            )
+        return Status(word & 15)
 
     def _refused(self, response: Response) -> None:
         """Go back to what is missing, unless that has been done since."""

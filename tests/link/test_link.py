@@ -273,6 +273,22 @@ def test_an_interruption_is_not_resumed_on_what_others_left(link, reset):
     assert link.read_register(COUNT) == 0
 
 
+@pytest.mark.parametrize("start", [4321, 4320, 4311])
+def test_stale_replies_have_the_same_numbers(link, start, monkeypatch):
+    """A host died with a window of requests under way; the next one happens to use its very numbers."""
+    data = random.Random(1).randbytes(2 * WINDOW * PAYLOAD_LIMIT)
+    link.channel.simulation.write(0, data)
+    link.channel.send(frame(Op.HELLO, 4321, 0, HELLO_KEY))
+    for number in range(WINDOW):
+        link.channel.send(frame(Op.READ_MEMORY, 4322 + number, number * PAYLOAD_LIMIT, PAYLOAD_LIMIT))
+    other = Link(link.channel, patience=1e-2)  # longer than what is still coming
+    monkeypatch.setattr(other._random, "randrange", lambda _stop: start)
+    other.hello()
+    half = WINDOW * PAYLOAD_LIMIT
+    assert other.read_memory(half, half) == data[half:]
+    assert other.line.next == start + 1 + WINDOW
+
+
 @pytest.mark.parametrize(
     ("request_", "status"),
     [

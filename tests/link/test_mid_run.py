@@ -219,3 +219,77 @@ def test_strangers_frames(machine):
 
     while_running(device, disturb)
     assert np.array_equal(device.run(IMAGES), LOGITS[0])
+
+
+class Killed(BaseException):
+    """The host's process is no more."""
+
+
+class Mortal(Line):
+    """Its host dies with the request number `last`, half of which is sent."""
+
+    last = 1 << 30
+
+    def send(self, data):
+        self.last -= 1
+        if self.last < 0:
+            super().send(data[: len(data) // 2])
+            raise Killed
+        super().send(data)
+
+
+@pytest.mark.parametrize("machine", ["udp"], indirect=True)
+def test_a_host_killed_in_mid_load(machine):
+    """While it greets, compares and sends: the next host, whatever it loads, has what it loads."""
+    for last, number in ((1, 1), (6, 0), (12, 1), (19, 0)):
+        machine.simulation.memory[:] = 0  # nothing of the models is there
+        line = Mortal(machine.simulation, byte_cycles=machine.byte_cycles)
+        line.last = last
+        with pytest.raises(Killed):
+            Accelerator(LinkTransport(line), CONFIG).load(PROGRAMS[0])
+        assert machine.is_exact(number)
+
+
+class Shared(Line):
+    """Now and then, when its host listens, another host acts; what comes meanwhile is the other's."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.other, self.draw, self.acting = None, random.Random(0), False
+
+    def receive(self, timeout):
+        if self.other is not None and not self.acting and self.draw.random() < self.rate:
+            self.acting = True
+            try:
+                self.other()
+            finally:
+                self.acting = False
+        return super().receive(timeout)
+
+
+@pytest.mark.parametrize("machine", ["udp"], indirect=True)
+def test_two_hosts_at_once(machine):
+    """Each opens, loads its own model and runs, again and again, into the other's midst: exact or one sentence."""
+    draw, runs, errors = random.Random(1), [], []
+
+    def host(number, line):
+        try:
+            device = Accelerator(LinkTransport(line), CONFIG)
+            device.transport.link.line.patience = PATIENCE
+            device.load(PROGRAMS[number])
+            for _ in range(2):
+                runs.append(np.array_equal(device.run(IMAGES[:2]), LOGITS[number][:2]))
+        except DeviceError as error:
+            errors.append(str(error))
+
+    for rate in (0.002, 0.02):
+        line = Shared(machine.simulation, byte_cycles=machine.byte_cycles)
+        line.draw, line.rate = draw, rate
+        other = Line(machine.simulation, byte_cycles=machine.byte_cycles)
+        line.other = lambda other=other: host(1, other)
+        host(0, line)
+    assert runs
+    assert all(runs)
+    assert errors
+    assert not [text for text in errors if "\n" in text]
+    assert machine.is_exact()
