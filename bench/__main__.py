@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from bench import clock, deit, golden, link, memory, swin
+from firmware.errors import UserError
 
 __all__ = ["main"]
 
@@ -19,7 +20,11 @@ def main(arguments: list[str] | None = None, prog: str = "python -m bench") -> i
     for bench in _BENCHES:
         bench.register(commands)
     parsed = parser.parse_args(arguments)
-    status: int = parsed.function(parsed)
+    try:
+        status: int = parsed.function(parsed)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return status
 
 

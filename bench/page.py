@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from firmware.files import Outputs
 from firmware.report import write_json
 
 __all__ = ["add_command", "publish", "table"]
@@ -20,6 +22,7 @@ def add_command(
     def checked(arguments: argparse.Namespace) -> int:
         if arguments.docs:
             _check(arguments.docs, name)
+        arguments.outputs = Outputs(arguments.report, arguments.docs)
         return function(arguments)
 
     command: argparse.ArgumentParser = commands.add_parser(name, help=text)
@@ -46,17 +49,19 @@ def _check(path: str | Path, bench: str) -> None:
         raise SystemExit(f"error: {path} lacks the lines {begin} and {end}")
 
 
-def _insert(path: str | Path, bench: str, text: str) -> None:
-    """Replaces what is between the markers of `bench`."""
+def _inserted(path: str | Path, bench: str, text: str) -> str:
+    """The page with `text` between the markers of `bench`."""
     path, (begin, end) = Path(path), _markers(bench)
     head, rest = path.read_text(encoding="utf-8").split(begin, 1)
-    path.write_text(f"{head}{begin}\n\n{text}\n\n{end}{rest.split(end, 1)[1]}", encoding="utf-8")
+    return f"{head}{begin}\n\n{text}\n\n{end}{rest.split(end, 1)[1]}"
 
 
 def publish(arguments: argparse.Namespace, text: str, content: dict[str, Any]) -> None:
     """Prints the tables of a benchmark, and writes them and the report where its command line says."""
     print(text)
-    if arguments.report:
-        write_json(content, arguments.report)
+    outputs: Outputs = arguments.outputs
+    outputs.write(arguments.report, partial(write_json, content))
     if arguments.docs:
-        _insert(arguments.docs, arguments.command, text)
+        page = _inserted(arguments.docs, arguments.command, text)
+        outputs.write(arguments.docs, lambda file: file.write(page.encode()))
+    outputs.finish()

@@ -38,6 +38,9 @@ def main(arguments: list[str] | None = None, grammar: argparse.ArgumentParser | 
     except OSError as error:
         print(f"error: {error.filename or 'file'}: {error.strerror}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     return status
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
-from firmware.files import replacing
+from firmware.files import writing
 from hw.spec.model import Model, ModelError, Node, validate
 from hw.spec.operators import Shiftmax
 
@@ -39,8 +39,11 @@ def _digest(header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> s
     return digest.hexdigest()
 
 
-def save_model(model: Model, path: str | Path) -> None:
-    """Writes `model` to `path`, whole or not at all. Raises ModelError if it is not valid."""
+def save_model(model: Model, path: str | Path) -> int:
+    """Writes `model` to `path`, whole or not at all. Returns the file's bytes.
+
+    Raises ModelError if it is not valid, UserError if it cannot be written.
+    """
     validate(model)
     tensors = {name: np.ascontiguousarray(array) for name, array in model.tensors.items()}
     tensors[_LOGIT_SCALE] = np.ascontiguousarray(model.logit_scale, np.float32)
@@ -57,8 +60,10 @@ def save_model(model: Model, path: str | Path) -> None:
         "nodes": [[n.name, n.op, list(n.inputs), {k: int(v) for k, v in n.attributes.items()}] for n in model.nodes],
     }
     metadata = {_KEY: json.dumps({**header, "digest": _digest(header, tensors)})}
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+    data = save(tensors, metadata)
+    with writing(path) as file:
+        file.write(data)
+    return len(data)
 
 
 def model_digest(path: str | Path) -> str:

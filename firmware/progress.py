@@ -1,7 +1,8 @@
-"""Progress bars on stderr, shown only on a terminal."""
+"""How far something is, on stderr: bars on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
@@ -20,22 +21,67 @@ from rich.progress import (
 
 from firmware.transport import Reporting, Transport
 
-__all__ = ["levelling", "running", "sending"]
+__all__ = ["Update", "levelling", "running", "sending", "shown"]
+
+Update = Callable[..., None]
+"""Called with what is done, what there is in all, and perhaps a note."""
+
+_EVERY = 10.0  # seconds between lines
 
 
-def _bar(text: str, *columns: ProgressColumn) -> Progress:
+class _Lines:
+    """A line at most every `_EVERY` seconds: what, how far, and how long it may still take at the pace so far."""
+
+    def __init__(self, what: str, unit: str, console: Console) -> None:
+        self._what, self._unit, self._console = what, unit, console
+        self._begun = self._latest = time.monotonic()
+        self._first: float | None = None  # done before this began
+
+    def __call__(self, done: float, total: float | None = None, note: str = "") -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = done
+        if now - self._latest < _EVERY:
+            return
+        self._latest, text = now, f"{self._what}: {done:,.0f}"
+        if total:
+            text += f" of {total:,.0f} {self._unit} ({done / total:.0%})"
+            if done > self._first:
+                seconds = (now - self._begun) * max(0.0, total - done) / (done - self._first)
+                text += f", about {_duration(seconds)} left"
+        else:
+            text += f" {self._unit}"
+        self._console.print(text + (f", {note}" if note else ""), soft_wrap=True, highlight=False, markup=False)
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if hours < 2 else f"{hours:.1f} h"
+
+
+@contextmanager
+def shown(what: str, unit: str, *columns: ProgressColumn, total: float | None = None) -> Generator[Update, None, None]:
+    """Of anything: a function to call with what is done, of `total` or the total it is given, and a note."""
     console = Console(stderr=True)
-    return Progress(
-        TextColumn(text), BarColumn(), *columns, console=console, transient=True, disable=not console.is_terminal
-    )
+    if not console.is_terminal:
+        yield _Lines(what, unit, console)
+        return
+    with Progress(TextColumn(what), BarColumn(), *columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=total, note="")
+
+        def update(done: float, total: float | None = total, note: str = "") -> None:
+            bar.update(task, completed=done, total=total, note=note)
+
+        yield update
 
 
 @contextmanager
 def running(total: int) -> Generator[Callable[[int], None], None, None]:
     """Of a run: a function to call with the cycles so far, of about `total`."""
-    with _bar("running", TextColumn("{task.completed:,.0f} cycles"), TimeElapsedColumn()) as bar:
-        task = bar.add_task("run", total=total)
-        yield lambda cycles: bar.update(task, completed=cycles, total=max(total, cycles))
+    with shown(
+        "running", "cycles", TextColumn("{task.completed:,.0f} cycles"), TimeElapsedColumn(), total=total
+    ) as show:
+        yield lambda done: show(done, max(total, done))
 
 
 @contextmanager
@@ -44,9 +90,8 @@ def sending(transport: Transport) -> Generator[None, None, None]:
     if not isinstance(transport, Reporting):
         yield
         return
-    with _bar("sending", DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) as bar:
-        task = bar.add_task("send", total=None)
-        transport.on_transfer = lambda done, total: bar.update(task, completed=done, total=total)
+    with shown("sending", "bytes", DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) as show:
+        transport.on_transfer = show
         try:
             yield
         finally:
@@ -56,6 +101,5 @@ def sending(transport: Transport) -> Generator[None, None, None]:
 @contextmanager
 def levelling() -> Generator[Callable[[int, int], None], None, None]:
     """Of a memory's training: a function to call with the delays tried so far and in all."""
-    with _bar("levelling", MofNCompleteColumn()) as bar:
-        task = bar.add_task("level", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    with shown("levelling", "delays", MofNCompleteColumn()) as show:
+        yield show

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from firmware.compiler import Program
-from firmware.files import replacing
 from firmware.profile import Profile
 from firmware.roofline import Point, as_json, print_roofline, roofline, svg, total
 
@@ -72,8 +70,8 @@ def build_report(device: str, images: int, profile: Profile | None) -> dict[str,
     return report
 
 
-def add_roofline(report: dict[str, Any], program: Program, profile: Profile, runs: int, path: str | Path) -> None:
-    """Adds the roofline of every layer, for one of the `runs` runs, and writes the plot."""
+def add_roofline(report: dict[str, Any], program: Program, profile: Profile, runs: int) -> str:
+    """Adds the roofline of every layer, for one of the `runs` runs. Returns the plot, SVG."""
     points = roofline(program, profile.layers, runs=runs)
     whole = total(points, cycles=profile.cycles // runs)
     config = program.config
@@ -85,15 +83,12 @@ def add_roofline(report: dict[str, Any], program: Program, profile: Profile, run
         "total": as_json(whole),
         "layers": [as_json(point) for point in points],
     }
-    with replacing(path) as temporary:
-        temporary.write_text(svg(points, whole, config.macs_per_cycle, bandwidth), encoding="utf-8")
+    return svg(points, whole, config.macs_per_cycle, bandwidth)
 
 
-def write_json(report: dict[str, Any], path: str | Path) -> None:
-    """Writes the report whole or not at all."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        json.dump(report, file, indent=2)
-        file.write("\n")
+def write_json(report: dict[str, Any], file: BinaryIO) -> None:
+    """Writes the report."""
+    file.write(json.dumps(report, indent=2).encode() + b"\n")
 
 
 def print_report(report: dict[str, Any], console: Console, *, layers: bool = True) -> None:

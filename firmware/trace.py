@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware.files import replacing
 from firmware.planner.program import Program
 from firmware.profile import Interval
 from hw.spec.isa import Engine, engine_of
@@ -182,8 +180,8 @@ def _named(kind: str, track: int, name: str) -> dict[str, Any]:
     return {"ph": "M", "pid": 0, "tid": track, "name": kind, "args": {"name": name}}
 
 
-def write_trace(trace: dict[str, Any], path: str | Path) -> None:
+def write_trace(trace: dict[str, Any], file: BinaryIO) -> None:
     """Writes the trace as JSON, without spaces: whole networks have tens of thousands of events."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        json.dump(trace, file, separators=(",", ":"))
-        file.write("\n")
+    for part in json.JSONEncoder(separators=(",", ":")).iterencode(trace):
+        file.write(part.encode())
+    file.write(b"\n")

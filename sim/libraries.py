@@ -1,34 +1,22 @@
-"""Compiled C++ kept between runs: where, under what name, and how it is made exactly once."""
+"""Compiled C++ kept between runs: how it is compiled, and opened."""
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
+import ctypes
 import os
+import platform
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import platformdirs
+from firmware.caches import cache_directory, digest, kept
 
-__all__ = ["BuildError", "cache_directory", "cached", "digest", "run"]
+__all__ = ["BuildError", "library", "load", "run"]
 
 
 class BuildError(RuntimeError):
     """A library that could not be compiled; the message says what is missing or which step failed."""
-
-
-def cache_directory(kind: str, override: str | os.PathLike[str] | None = None) -> Path:
-    """Where libraries of a kind are kept: in `override`, else SHIFTWORK_CACHE, else the user's cache directory."""
-    chosen = override or os.environ.get("SHIFTWORK_CACHE") or platformdirs.user_cache_dir("shiftwork")
-    return Path(chosen) / kind
-
-
-def digest(*parts: str) -> str:
-    """24 hexadecimal digits of everything that decides a library's contents."""
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
 def run(command: Sequence[str], directory: Path, what: str, environment: dict[str, str] | None = None) -> str:
@@ -42,20 +30,35 @@ def run(command: Sequence[str], directory: Path, what: str, environment: dict[st
     return done.stdout
 
 
-def cached(library: Path, make: Callable[[Path], Path], purpose: str) -> bool:
-    """Whether `library` had to be made: by `make`, in a directory of its own, which returns the file it made.
+def library(
+    kind: str,
+    parts: Sequence[str],
+    make: Callable[[Path], Path],
+    purpose: str,
+    override: str | os.PathLike[str] | None = None,
+) -> tuple[Path, bool]:
+    """The shared library that everything in `parts` decides, and whether it had to be made: by `make`, see `kept`.
 
-    Safe to call from several processes at once. Raises BuildError without a compiler for `purpose`, or from `make`.
+    Raises BuildError without a compiler for `purpose`, without a place to keep libraries, or from `make`.
     """
-    if library.exists():
-        return False
-    if shutil.which("g++") is None:
-        raise BuildError(f"{purpose} needs a C++ compiler: install g++ (Debian, Ubuntu: apt install g++)")
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with library.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # whoever comes second waits and finds the library
-        if library.exists():
-            return False
-        with tempfile.TemporaryDirectory(prefix="build-", dir=library.parent) as name:
-            os.replace(make(Path(name)), library)  # never half a library, whatever happens
-    return True
+    path = cache_directory(kind, override) / f"{digest(*parts, platform.machine())}.so"
+
+    def compiled(directory: Path) -> Path:
+        if shutil.which("g++") is None:
+            raise BuildError(f"{purpose} needs a C++ compiler: install g++ (Debian, Ubuntu: apt install g++)")
+        return make(directory)
+
+    try:
+        return path, kept(path, compiled)
+    except OSError as error:
+        raise BuildError(
+            f"compiled code cannot be kept in {path.parent}: {error.strerror}; SHIFTWORK_CACHE names another directory"
+        ) from None
+
+
+def load(path: Path) -> ctypes.CDLL:
+    """The functions of a library. Raises BuildError if this system cannot run it."""
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise BuildError(f"the compiled code cannot be used here: {error}") from None

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from firmware.architectures import ARCHITECTURES, IMAGENET, Architecture
 from firmware.checkpoint import load_checkpoint
 from firmware.dataset import open_dataset
 from firmware.errors import UserError
+from firmware.files import Outputs
 from firmware.identify import describe, foreign, identify, is_official, twins
 from firmware.ivit import model_from_state
 from firmware.model_file import save_model
@@ -131,7 +133,7 @@ def _load(path: str) -> dict[str, NDArray[Any]]:
 
 def import_command(arguments: argparse.Namespace) -> int:
     """Checkpoint of the official I-ViT training -> integer model file, its integers unchanged."""
-    _check_folders(arguments.output)
+    Outputs(arguments.output)
     state = _load(arguments.checkpoint)
     if not is_official(state):
         raise UserError(f"{arguments.checkpoint} holds no integer weights: it is a float checkpoint, use quantize")
@@ -149,19 +151,13 @@ def import_command(arguments: argparse.Namespace) -> int:
         labels=_read_labels(arguments.labels, shape.classes),
     )
     print(f"{shape.name}: {describe(shape)}")
-    return save(replace(model, crop=_crop(arguments, shape, _OFFICIAL_CROP)), arguments.output)
-
-
-def _check_folders(*paths: str | None) -> None:
-    """Raises UserError for files that could not be written in the end, before minutes are spent."""
-    for path in paths:
-        if path is not None and not Path(path).parent.is_dir():
-            raise UserError(f"there is no folder {Path(path).parent} for {Path(path).name}")
+    save(replace(model, crop=_crop(arguments, shape, _OFFICIAL_CROP)), arguments.output)
+    return 0
 
 
 def quantize_command(arguments: argparse.Namespace) -> int:
     """Float checkpoint + calibration images -> integer model file, and what every quantizer costs."""
-    _check_folders(arguments.output, arguments.report)
+    outputs = Outputs(arguments.output, arguments.report)
     weights = _load(arguments.checkpoint)
     if is_official(weights):
         raise UserError(f"{arguments.checkpoint} holds integer weights: it is an I-ViT checkpoint, use import-ivit")
@@ -186,10 +182,12 @@ def quantize_command(arguments: argparse.Namespace) -> int:
             measure=measure,
         )
     measure.show(console)
-    saved = save(replace(model, crop=shape.crop), arguments.output)
+    outputs.attempt(lambda: save(replace(model, crop=shape.crop), arguments.output))
     if arguments.report:
-        write_json({"model": model.name, **how, **measure.report()}, arguments.report)
-    return saved
+        report = {"model": model.name, **how, **measure.report()}
+        outputs.write(arguments.report, partial(write_json, report))
+    outputs.finish()
+    return 0
 
 
 def _preprocessing(arguments: argparse.Namespace, shape: Architecture) -> Architecture:
@@ -218,8 +216,10 @@ def _calibration_images(arguments: argparse.Namespace, shape: Architecture) -> N
     return pixels
 
 
-def save(model: Model, path: str) -> int:
-    save_model(model, path)
-    size = Path(path).stat().st_size
-    print(f"wrote {path}: {len(model.nodes)} operators, {model.macs:,} MACs per image, {size:,} bytes")
-    return 0
+def save(model: Model, path: str) -> None:
+    """Writes the model, and says what was written."""
+    size = save_model(model, path)
+    print(
+        f"wrote {path}: {len(model.nodes)} operators, {model.macs:,} MACs per image, {size:,} bytes",
+        file=sys.stdout if Path(path).is_file() else sys.stderr,
+    )

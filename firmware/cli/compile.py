@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
 from firmware.compiler import Program, compile_model
+from firmware.files import Outputs, check_directory
 from firmware.model_file import load_model
 from hw.boards.registry import find
 from hw.spec.config import Config, parse_settings
 
 __all__ = ["board_config", "compile_command", "register"]
+
+_FILES = ("program.bin", "model.bin", "listing.txt")
 
 
 def register(commands: Any) -> None:
@@ -33,9 +37,14 @@ def board_config(arguments: argparse.Namespace) -> Config:
 def compile_command(arguments: argparse.Namespace) -> int:
     """Model file -> program files in a directory, and a summary."""
     model, config = load_model(arguments.model), board_config(arguments)
+    if arguments.output:
+        check_directory(arguments.output, "--output")
+        outputs = Outputs(*(Path(arguments.output) / name for name in _FILES))
     program = compile_model(model, config, batch=arguments.batch)
     if arguments.output:
-        _write_program(program, Path(arguments.output))
+        for name, content in zip(_FILES, (program.code, program.model_image.tobytes(), _listing(program)), strict=True):
+            outputs.write(Path(arguments.output) / name, methodcaller("write", content))
+        outputs.finish()
         print(f"wrote program.bin, model.bin and listing.txt to {arguments.output}")
     print(
         f"{model.name} on {arguments.board}: {program.instructions} instructions for {program.images} images, "
@@ -50,12 +59,10 @@ def compile_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _write_program(program: Program, directory: Path) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "program.bin").write_bytes(program.code)
-    (directory / "model.bin").write_bytes(program.model_image.tobytes())
-    with (directory / "listing.txt").open("w") as file:
-        for index, instruction in enumerate(program.disassemble()):
-            waits = " ".join(f"{engine.name}>={count}" for engine, count in instruction.waits.items())
-            operands = " ".join(f"{name}={value}" for name, value in instruction.operands.items())
-            file.write(f"{index:6} {instruction.op.name:12} [{waits}] {operands}\n")
+def _listing(program: Program) -> bytes:
+    lines = []
+    for index, instruction in enumerate(program.disassemble()):
+        waits = " ".join(f"{engine.name}>={count}" for engine, count in instruction.waits.items())
+        operands = " ".join(f"{name}={value}" for name, value in instruction.operands.items())
+        lines.append(f"{index:6} {instruction.op.name:12} [{waits}] {operands}\n")
+    return "".join(lines).encode()

@@ -7,17 +7,22 @@ import os
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from firmware.errors import UserError
 from firmware.evaluate import Cluster, Evaluation, Local, Pool, evaluate
+from firmware.files import Outputs
+from firmware.progress import shown
 from firmware.report import write_json
 
 __all__ = ["evaluate_command", "register"]
+
+_SHOWN = 8  # numbers of damaged lines
 
 
 def register(commands: Any) -> None:
@@ -42,6 +47,7 @@ def register(commands: Any) -> None:
 def evaluate_command(arguments: argparse.Namespace) -> int:
     """Prints the accuracies; 130 if interrupted."""
     results = arguments.results or f"{Path(arguments.model).stem}.jsonl"
+    outputs = Outputs(arguments.report)
     pool, console, start = _pool(arguments), Console(), time.monotonic()
     try:
         with _progress() as progress:
@@ -55,6 +61,11 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
         return 130
     top1, top5 = found.accuracy()
     seconds = time.monotonic() - start
+    if found.damaged:
+        lines = ", ".join(map(str, found.damaged[:_SHOWN])) + (", ..." if len(found.damaged) > _SHOWN else "")
+        Console(stderr=True).print(
+            f"{results} had {len(found.damaged)} damaged lines ({lines}): their images were run again", soft_wrap=True
+        )
     kept = f", {found.kept} of them by an earlier run" if found.kept else ""
     console.print(
         f"{found.images} images on {arguments.device} in {seconds:.1f} s{kept}; answers in {results}", soft_wrap=True
@@ -65,7 +76,8 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
             "model": str(arguments.model), "device": arguments.device, "images": found.images, "top1": top1,
             "top5": top5, "kept": found.kept, "seconds": seconds,
         }  # fmt: skip
-        write_json(report, arguments.report)
+        outputs.write(arguments.report, partial(write_json, report))
+    outputs.finish()
     return 0
 
 
@@ -82,17 +94,11 @@ def _pool(arguments: argparse.Namespace) -> Pool:
 
 @contextmanager
 def _progress() -> Generator[Callable[[Evaluation, int], None], None, None]:
-    """A bar on stderr with the accuracy so far, shown only on a terminal."""
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[accuracy]}"),
-        TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
-    )  # fmt: skip
-    with bar:
-        task = bar.add_task("eval", total=None, accuracy="")
+    """Images, and the accuracy so far."""
+    note = TextColumn("{task.fields[note]}")
+    with shown("evaluating", "images", MofNCompleteColumn(), note, TimeRemainingColumn()) as show:
 
         def update(known: Evaluation, total: int) -> None:
-            accuracy = f"top-1 {known.top1 / known.images:.2%}" if known.images else ""
-            bar.update(task, completed=known.images, total=total, accuracy=accuracy)
+            show(known.images, total, f"top-1 {known.top1 / known.images:.2%}" if known.images else "")
 
         yield update

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +13,7 @@ from firmware.architectures import ARCHITECTURES, architecture
 from firmware.cli.checkpoints import save
 from firmware.errors import UserError
 from firmware.families import family_of_model
+from firmware.files import Outputs, array
 from firmware.make_model import images, make_model
 from firmware.model_file import load_model
 from hw.spec.model import Model
@@ -49,13 +49,15 @@ def make_model_command(arguments: argparse.Namespace) -> int:
     shape = architecture(arguments.architecture, **changes)
     if not 1 <= arguments.calibration <= 256 or arguments.seed < 0:
         raise UserError("--calibration must be from 1 to 256 and --seed at least 0")
+    outputs = Outputs(arguments.output, arguments.images)
     model = make_model(
         shape, seed=arguments.seed, attention_bits=arguments.attention_bits, calibration=arguments.calibration,
         name=arguments.name,
     )  # fmt: skip
-    if arguments.images:
-        np.save(arguments.images, images(shape, arguments.calibration, arguments.seed))
-    return save(model, arguments.output)
+    outputs.write(arguments.images, array(images(shape, arguments.calibration, arguments.seed)))
+    outputs.attempt(lambda: save(model, arguments.output))
+    outputs.finish()
+    return 0
 
 
 def inspect_command(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from typing import Any
+from functools import partial
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from firmware.compiler import Program
 from firmware.dataset import open_dataset
 from firmware.device import Accelerator
 from firmware.errors import UserError
+from firmware.files import Outputs, array
 from firmware.locate import locate
 from firmware.model_file import load_model
 from firmware.preprocess import to_int8
@@ -56,12 +58,14 @@ def register(commands: Any) -> None:
 
 
 def run_command(arguments: argparse.Namespace) -> int:
-    """Runs images on a device; 1 if ``--check`` finds a difference."""
+    """Runs images on a device; 1 if ``--check`` finds a difference. Writes whatever it can of what was asked for."""
+    outputs = Outputs(arguments.logits, arguments.report, arguments.trace, arguments.roofline)
     model = load_model(arguments.model)
     dataset = open_dataset(arguments.images, arguments.labels, arguments.count)
     images, labels = to_int8(dataset.read(model), model), dataset.targets(model)
     console = Console()
-    report, logits = _execute(arguments, model, images)
+    report, logits = _execute(arguments, model, images, outputs)
+    outputs.write(arguments.logits, array(logits))
     report["model"] = model.name
     status = 0
     if arguments.check:
@@ -79,32 +83,33 @@ def run_command(arguments: argparse.Namespace) -> int:
     if labels is not None:
         found = np.array([best[0].index for best in likeliest])
         report["accuracy"] = float((found == labels).mean())
-    if arguments.logits:
-        np.save(arguments.logits, logits)
-    if arguments.report:
-        write_json(report, arguments.report)
+    outputs.write(arguments.report, partial(write_json, report))
     print_report(report, console, layers=arguments.layers)
+    outputs.finish()
     return status
 
 
 def _execute(
-    arguments: argparse.Namespace, model: Model, images: NDArray[np.int8]
+    arguments: argparse.Namespace, model: Model, images: NDArray[np.int8], outputs: Outputs
 ) -> tuple[dict[str, Any], NDArray[np.int32]]:
     if arguments.device == "golden":
         if arguments.trace or arguments.roofline:
             raise UserError("the golden model has no cycles: --trace and --roofline want a device")
         return build_report("golden", len(images), None), _golden(model, images)
     with Accelerator.open(_target(arguments)) as device:
+        if arguments.trace and not isinstance(device.transport, Traced):
+            raise UserError("this device cannot say when its instructions ran: --trace wants a simulation (sim:...)")
         with sending(device.transport):
             program = device.load(model, batch=min(arguments.batch, len(images)))
         runs = -(-len(images) // program.images)
         with running(program.estimated_cycles * runs) as advance:
             logits = device.run(images, progress=advance)
         report = build_report(arguments.device, len(images), device.profile())
-        if arguments.trace:
-            _write_trace(device, program, runs, arguments.trace)
+        if isinstance(device.transport, Traced):
+            outputs.write(arguments.trace, partial(_write_trace, device.transport, program, runs))
         if arguments.roofline:
-            add_roofline(report, program, device.profile(), runs, arguments.roofline)
+            plot = add_roofline(report, program, device.profile(), runs)
+            outputs.write(arguments.roofline, lambda file: file.write(plot.encode()))
         return report, logits
 
 
@@ -130,14 +135,13 @@ def _target(arguments: argparse.Namespace) -> str:
     return f"{device}{',' if '?' in device else '?'}states=1"
 
 
-def _write_trace(device: Accelerator, program: Program, runs: int, path: str) -> None:
-    if not isinstance(device.transport, Traced):
-        raise UserError("this device cannot say when its instructions ran: --trace wants a simulation (sim:...)")
-    states = device.transport.states() if isinstance(device.transport, Stated) else None
+def _write_trace(transport: Traced, program: Program, runs: int, file: BinaryIO) -> None:
+    states = transport.states() if isinstance(transport, Stated) else None
     try:
-        write_trace(build_trace(program, device.transport.intervals(), states, runs=runs), path)
+        trace = build_trace(program, transport.intervals(), states, runs=runs)
     except ValueError as error:
         raise UserError(f"--trace wants a run of all images in one start: {error}") from None
+    write_trace(trace, file)
 
 
 def _golden(model: Model, images: NDArray[np.int8]) -> NDArray[np.int32]:

@@ -24,6 +24,7 @@ class Evaluation:
     top1: int
     top5: int
     kept: int  # images that were answered by an earlier run
+    damaged: tuple[int, ...] = ()  # lines of an earlier run that were not believed
 
     def accuracy(self) -> tuple[float, float]:
         """Shares of top-1 and top-5."""
@@ -70,7 +71,7 @@ def evaluate(
         kept = store.done
 
         def known() -> Evaluation:
-            return Evaluation(store.done, *store.correct(targets), kept)
+            return Evaluation(store.done, *store.correct(targets), kept, store.damaged)
 
         progress(known(), len(dataset))
         for finished, classes in pool.run(job, store.missing(batch)):

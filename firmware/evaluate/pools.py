@@ -54,7 +54,8 @@ class Local:
 
     def _run(self, job: Job, batches: Iterable[Batch]) -> Generator[Answer, None, None]:
         context = multiprocessing.get_context("spawn")
-        quiet = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which lets running batches end
+        quiet = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which ends them
+        others = set(multiprocessing.active_children())
         pool = ProcessPoolExecutor(self.workers, context, initializer=signal.signal, initargs=quiet)
         left, running = iter(batches), dict[Future[list[list[int]]], Batch]()
         try:
@@ -65,6 +66,10 @@ class Local:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     yield running.pop(future), future.result()
+        except BaseException:  # interrupted or failed: what runs is not waited for
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
+            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

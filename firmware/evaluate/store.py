@@ -1,13 +1,16 @@
 """Answers kept on disk while an evaluation runs: a header, then one line of JSON per finished batch.
 
-Lines are appended and flushed to the disk, so that whatever happens only the batches in flight are lost.
+Lines are appended and flushed to the disk, so that whatever happens only the batches in flight are lost. Each ends with
+a check of itself, and of the header it stands under: a line that was changed, or is of another file, is not believed.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,23 +20,50 @@ from numpy.typing import NDArray
 
 from firmware.errors import UserError
 from firmware.evaluate.batch import Batch
+from firmware.files import check
 
 __all__ = ["Store"]
+
+
+_CHECKED = re.compile(rb'(\{.*),"check":"([0-9a-f]{16})"\}')
+
+
+def _check_of(text: bytes, salt: str) -> str:
+    return hashlib.sha256(salt.encode() + text).hexdigest()[:16]
+
+
+def _line(value: Mapping[str, Any], salt: str) -> bytes:
+    """`value` as JSON whose last key is a check of the rest."""
+    text = json.dumps(value, separators=(",", ":")).encode()[:-1]
+    return text + f',"check":"{_check_of(text, salt)}"}}'.encode()
+
+
+def _content(line: bytes, salt: str) -> dict[str, Any] | None:
+    """What `_line` made a line of, with the same salt; else None."""
+    found = _CHECKED.fullmatch(line)
+    if found is None or _check_of(found[1], salt) != found[2].decode():
+        return None
+    content: dict[str, Any] = json.loads(found[1] + b"}")
+    return content
 
 
 class Store:
     """The answers in file `path`, for `count` images; `header` says of what, and must be what the file says.
 
-    Raises UserError, naming what differs, for a file of another evaluation, or none such at all, unless `restart`; also
-    for a file that another evaluation has open.
+    Damaged lines are dropped, their images answered anew; `damaged` has their numbers. Raises UserError, naming what
+    differs, for a file of another evaluation, or none such at all, unless `restart`; also for a file that another
+    evaluation has open, or that cannot be written.
     """
+
+    damaged: tuple[int, ...] = ()
 
     def __init__(self, path: str | Path, header: Mapping[str, Any], count: int, *, restart: bool = False) -> None:
         self.path, self._classes = Path(path), np.full((count, 0), -1, np.int64)
         self._done = np.zeros(count, bool)
-        if self.path.is_dir():
-            raise UserError(f"the results go to a file, and {self.path} is a directory")
-        self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
+        check(self.path)
+        if self.path.exists() and not self.path.is_file():
+            raise UserError(f"the results go to a file, and {self.path} is none")
+        self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         try:
             self._begin(header, restart)
         except BaseException:
@@ -45,23 +75,24 @@ class Store:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(f"another evaluation is writing to {self.path}") from None
-        lines = [] if restart else self._file.read().split(b"\n")[:-1]  # the last has no end: nothing, or half a line
-        if lines:
-            self._check(lines[0], header)
-            self._recall(lines[1:])
-        size = sum(len(line) + 1 for line in lines)
-        self._file.seek(size)
-        self._file.truncate()  # what a killed run left half-written
+        first = _line(header, "")
+        self._salt = first.decode()
+        *lines, rest = [b""] if restart else self._file.read().split(b"\n")  # rest: nothing, or half a line
         if not lines:
-            self._append(header)
+            if not first.startswith(rest):
+                self._compare(rest, header)
+            self._rewrite([first])
+            return
+        self._compare(lines[0], header)
+        good = [lines[0], *(line for number, line in enumerate(lines[1:], 2) if self._recall(number, line))]
+        self._rewrite(good)
 
-    def _check(self, line: bytes, header: Mapping[str, Any]) -> None:
-        try:
-            found = json.loads(line)
-        except ValueError:
-            found = None
-        if not isinstance(found, dict) or "evaluation" not in found:
-            raise UserError(f"{self.path} is there and does not hold results of an evaluation")
+    def _compare(self, line: bytes, header: Mapping[str, Any]) -> None:
+        """Raises UserError unless `line` is this header."""
+        found = _content(line, "")
+        if found is None or "evaluation" not in found:
+            text = "has a damaged first line" if b'"evaluation"' in line else "does not hold results of an evaluation"
+            raise UserError(f"{self.path} {text}: name another file with --results, or begin anew with --restart")
         for key in {**header, **found}:
             if found.get(key) != header.get(key):
                 raise UserError(
@@ -69,30 +100,41 @@ class Store:
                     f"{header.get(key)}: name another file with --results, or begin anew with --restart"
                 )
 
-    def _recall(self, lines: Sequence[bytes]) -> None:
-        for number, line in enumerate(lines, 2):
-            try:
-                answer = json.loads(line)
-                self._take(Batch(answer["start"], answer["start"] + len(answer["classes"])), answer["classes"])
-            except (ValueError, KeyError, TypeError, IndexError):
-                raise UserError(f"line {number} of {self.path} is no answer; begin anew with --restart") from None
+    def _recall(self, number: int, line: bytes) -> bool:
+        """Takes the answers in `line`, unless it is damaged."""
+        answer = _content(line, self._salt)
+        if answer is None:
+            self.damaged = (*self.damaged, number)
+            return False
+        self._take(Batch(answer["start"], answer["start"] + len(answer["classes"])), answer["classes"])
+        return True
 
     def _take(self, batch: Batch, classes: list[list[int]]) -> None:
-        if not 0 <= batch.start < batch.stop <= len(self._done):
-            raise ValueError(f"images {batch.start} to {batch.stop} of {len(self._done)}")
         if not self._classes.shape[1]:
             self._classes = np.full((len(self._done), len(classes[0])), -1, np.int64)
         self._classes[batch.start : batch.stop] = classes
         self._done[batch.start : batch.stop] = True
 
-    def _append(self, value: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(value, separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+    def _rewrite(self, lines: Sequence[bytes]) -> None:
+        """The file is these lines: without what was damaged, or half-written by a killed run."""
+        self._file.seek(0)
+        if self._file.read() != (whole := b"".join(line + b"\n" for line in lines)):
+            self._file.seek(0)
+            self._flush(whole)
+            self._file.truncate()
+        self._file.seek(len(whole))
+
+    def _flush(self, data: bytes) -> None:
+        try:
+            self._file.write(data)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror}") from None
 
     def add(self, batch: Batch, classes: list[list[int]]) -> None:
         """Keeps a batch's answers, on the disk when this returns."""
-        self._append({"start": batch.start, "classes": classes})
+        self._flush(_line({"start": batch.start, "classes": classes}, self._salt) + b"\n")
         self._take(batch, classes)
 
     def close(self) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from firmware.errors import UserError
+from firmware.files import check_directory, write
 from hw.axi.narrower import BURST_BEATS
 from hw.boards.board import Board
 from hw.boards.registry import find, installed
@@ -55,7 +57,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m hw.build") -
     try:
         board, config, toolchain = _checked(options)
         out = _output(options, board)
-    except (BuildError, ConfigError, OSError) as error:
+    except (BuildError, ConfigError, UserError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     console.print(_summary(board, config), soft_wrap=True)
@@ -68,8 +70,11 @@ def main(arguments: list[str] | None = None, prog: str = "python -m hw.build") -
         if options.program:
             return _program(console, board, config, out)
         return _build(console, board, config, toolchain, out, options)
-    except (yosys.YosysError, ShellError, ToolchainError, OSError) as error:
+    except (yosys.YosysError, ShellError, ToolchainError, UserError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {error.filename or out}: {error.strerror}", file=sys.stderr)
         return 1
 
 
@@ -166,7 +171,7 @@ def _output(options: argparse.Namespace, board: Board) -> Path:
     if out.exists() and not out.is_dir():
         raise BuildError(f"--out must be a directory, and {out} is a file")
     if not options.dry_run and not options.program:
-        out.mkdir(parents=True, exist_ok=True)
+        check_directory(out, "--out")
     return out
 
 
@@ -195,7 +200,7 @@ def _build(
     if options.liberty:
         shutil.copyfile(options.liberty, out / LIBRARY)
         family, sources = liberty(sram.NAME.__eq__), [sram.STUB_FILE, *sources]
-        (out / sram.STUB_FILE).write_text(sram.STUB)
+        write(out / sram.STUB_FILE, sram.STUB)
     elif options.sram == "macro":
         sources.append(f"{sram.NAME}.v")
     with _step(console, "synthesising the accelerator") as watch:
@@ -267,7 +272,7 @@ def _program(console: Console, board: Board, config: Config, out: Path) -> int:
 
 
 def _save(report: dict[str, Any], out: Path) -> None:
-    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    write(out / "report.json", json.dumps(report, indent=2) + "\n")
 
 
 def _made(out: Path) -> Iterator[str]:

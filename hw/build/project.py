@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from amaranth.lib.wiring import In
 
+from firmware.files import write
 from hw.boards.board import Board
 from hw.build import toolchains
 from hw.build.verilog import CORE
@@ -69,7 +70,7 @@ def write_project(config: Config, board: Board, directory: Path, *, link: str, s
     files[TOP_CELLS] = empty_module("shell", ports) + empty_module(CORE, _core_ports(config))
     for name, content in files.items():
         if not name.endswith((".debug.v", ".bat")):
-            (directory / name).write_text(content)
+            write(directory / name, content)
     return Project(top=next(name for name in ("top.v", "top.il") if name in files), missing=missing)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from firmware.caches import digest, is_whole, seal
+from firmware.files import write
 from hw.boards.fabric import Family
 from hw.build import yosys
 
@@ -75,15 +76,14 @@ def synthesise(
     text = "".join((directory / name).read_text() for name in sources)
     kept = [name for name in re.findall(r"^module \\?([^\s(]+)", text, re.MULTILINE) if name != top and keep(name)]
     script = _script(sources, top, family, kept)
-    cache = directory / f"synthesis_{top}.json"
-    digest = hashlib.sha256("\0".join((text, script, yosys.tool())).encode()).hexdigest()
-    if cache.exists():
-        saved = json.loads(cache.read_text())
-        if saved["digest"] == digest:
-            return [Unit(**unit) for unit in saved["units"]]
+    cache, mark = directory / f"synthesis_{top}.json", directory / f"synthesis_{top}.key"
+    made_from = digest(text, script, yosys.tool())
+    if is_whole(cache, made_from, mark):
+        return [Unit(**unit) for unit in json.loads(cache.read_text())]
     yosys.run(f"synthesis_{top}", script, directory, watch)
     units = _units(_cells(directory, family), top)
-    cache.write_text(json.dumps({"digest": digest, "units": [asdict(unit) for unit in units]}, indent=1) + "\n")
+    write(cache, json.dumps([asdict(unit) for unit in units], indent=1) + "\n")
+    seal(cache, made_from, mark)
     for scratch in ("cells.json", "memories.json"):
         (directory / scratch).unlink(missing_ok=True)
     return units

@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from firmware.files import write
+
 __all__ = [
     "CONSTRAINTS",
     "CSR_ADDRESS_BITS",
@@ -207,7 +209,7 @@ def generate(board: Any, directory: Path, *, ethernet: bool = False) -> None:
             verilog = re.sub(rf"^( *)input( +wire[^,]* {name}\b)", r"\1inout\2", verilog, count=1, flags=re.MULTILINE)
     _check(verilog, "shell", ports)
     for name, text in {"shell.v": verilog, **found}.items():
-        (directory / name).write_text(text)
+        write(directory / name, text)
 
 
 def generate_ethernet(clock_hz: float) -> str:

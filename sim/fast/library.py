@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.libraries import cache_directory, cached, digest, run
+from sim.libraries import library, run
+from sim.libraries import load as load_library
 
 __all__ = ["Kernels", "load"]
 
@@ -28,7 +29,7 @@ class Kernels:
     """The functions of kernels.cpp. Arrays pass by address and must be contiguous; integers are 64 bits."""
 
     def __init__(self, path: Path) -> None:
-        self._library = ctypes.CDLL(str(path))
+        self._library = load_library(path)
         for name in _COUNTED:
             getattr(self._library, name).restype = ctypes.c_int64
         self._library.processor.restype = ctypes.c_char_p
@@ -54,9 +55,8 @@ def load(*options: str) -> Kernels:
         run(["g++", *flags, "-o", "kernels.so", str(_HERE / _SOURCES[0])], directory, "g++ on kernels.cpp")
         return directory / "kernels.so"
 
-    library = cache_directory("golden") / f"{digest(*sources, _processor(), *flags)}.so"
-    cached(library, make, "the fast golden model")
-    return Kernels(library)
+    path, _ = library("golden", (*sources, _processor(), *flags), make, "the fast golden model")
+    return Kernels(path)
 
 
 @functools.cache

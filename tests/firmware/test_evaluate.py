@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import random
 import shutil
 import signal
 import socket
@@ -189,6 +190,36 @@ def test_a_killed_run_loses_only_what_was_in_flight(slow, tmp_path):
     assert (found.images, found.top1, found.top5) == (300, fresh.top1, fresh.top5)
 
 
+def test_an_interrupt_ends_it_at_once(slow, tmp_path):
+    """In the midst of a batch of half a minute and more; what was finished is kept, and no worker goes on."""
+    model, images, labels = slow
+    files = [str(tmp_path / name) for name in ("i.npy", "l.npy")]
+    for source, target in zip((images, labels), files, strict=True):
+        array = np.load(source)
+        np.save(target, np.tile(array, (10, *[1] * (array.ndim - 1))))
+    results = tmp_path / "r"
+    command = [sys.executable, "-m", "firmware", "eval", model, files[0], "--labels", files[1], "--workers", "1"]
+    command += ["--results", str(results), "--batch", "3000"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            children, deadline = Path(f"/proc/{process.pid}/task/{process.pid}/children"), time.monotonic() + 60
+            while len(workers := children.read_bytes().split()) < 2:  # the first only keeps count of resources
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            begun = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            error = process.communicate(timeout=60)[1]
+            took = time.monotonic() - begun
+        finally:
+            process.kill()
+    assert (process.returncode, error.count("\n")) == (130, 1), error
+    assert "the same command goes on with what is in" in error
+    assert took < 10  # a second, on a machine that has nothing else to do
+    while any(Path(f"/proc/{worker.decode()}").exists() for worker in workers):
+        assert time.monotonic() < begun + 20
+    assert len(results.read_bytes().splitlines()) == 1
+
+
 def test_a_local_worker_may_die(expected, monkeypatch):
     running = Local(2).run(job(), batches(10))
     found = [next(running)]
@@ -368,18 +399,99 @@ def test_an_image_file_that_changed_is_another_list(tmp_path):
     ("content", "sentence"),
     [
         ("precious\n", "does not hold results of an evaluation"),
+        ("precious", "does not hold results of an evaluation"),
         ("[1]\n", "does not hold results of an evaluation"),
-        ('{"evaluation":1}\n{"start":9,"classes":[[1],[2]]}\n', "line 2 of .* is no answer"),
-        ('{"evaluation":1}\n{"start":0,"classes":[[1,2],[2]]}\n', "line 2 of .* is no answer"),
-        ('{"evaluation":1}\nx\n', "line 2 of .* is no answer"),
+        ('{"evaluation":1}\n{"start":0,"classes":[[1],[2]]}\n', "has a damaged first line"),
+        ('{"evaluation":1,"check":"0123456789abcdef"}\n', "has a damaged first line"),
     ],
 )
 def test_files_that_are_no_results(tmp_path, content, sentence):
     path = tmp_path / "r"
     path.write_text(content)
-    with pytest.raises(UserError, match=sentence):
+    with pytest.raises(UserError, match=f"{sentence}.*--restart"):
         Store(path, {"evaluation": 1}, 10)
     assert path.read_text() == content
+
+
+HEADER = {"evaluation": 1, "model": "a" * 64, "images": "b" * 64, "count": 60, "device": "golden"}
+
+
+def stored(path, seed):
+    """A whole file of results, and its answers [60, 5]."""
+    answers = np.random.default_rng(seed).integers(0, 10, (60, 5))
+    store = Store(path, {**HEADER, "model": str(seed) * 64}, 60)
+    for start in range(0, 60, 5):
+        store.add(Batch(start, start + 5), answers[start : start + 5].tolist())
+    store.close()
+    return path.read_bytes(), answers
+
+
+def mutations(whole, other, count, seed):
+    """Bytes flipped, lost, doubled, invented; lines lost, doubled, exchanged, another evaluation's; files cut short."""
+    draw = random.Random(seed)
+    for _ in range(count):
+        data, lines = bytearray(whole), whole.splitlines(keepends=True)
+        for _ in range(draw.choice((1, 1, 1, 2, 5))):
+            at, kind = draw.randrange(max(1, len(data))), draw.randrange(10)
+            if kind < 4 and data:
+                data[at] = draw.choice((data[at] ^ 1 << draw.randrange(8), draw.choice(b'0123456789[]{},:"\n')))
+            elif kind == 4:
+                del data[at : at + draw.choice((1, 1, 7, 200))]
+            elif kind == 5:
+                data[at:at] = draw.choice((draw.randbytes(draw.randrange(1, 9)), data[at : at + 1], b"\n"))
+            elif kind == 6:
+                del data[at:]
+            else:
+                place = draw.randrange(len(lines))
+                more = draw.choice((lines, other.splitlines(keepends=True)))
+                lines[place : place + draw.randrange(2)] = draw.choices(more, k=draw.randrange(3))
+                data = bytearray(b"".join(lines))
+        yield bytes(data)
+
+
+def test_no_mutation_is_another_accuracy(tmp_path, monkeypatch):
+    """10,000 damaged files: refused in one sentence, or what is missing runs again and every answer is right."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    whole, answers = stored(tmp_path / "r", 1)
+    other, _ = stored(tmp_path / "other", 2)
+    path, header, ends = tmp_path / "mutant", {**HEADER, "model": "1" * 64}, {"refused": 0, "repaired": 0, "whole": 0}
+    for data in mutations(whole, other, 10_000, seed=3):
+        path.write_bytes(data)
+        try:
+            store = Store(path, header, 60)
+        except UserError as error:
+            ends["refused"] += 1
+            text = str(error)
+        else:
+            ends["repaired" if store.damaged else "whole"] += 1
+            for batch in store.missing(7):
+                store.add(batch, answers[batch.start : batch.stop].tolist())
+            assert store.correct(answers[:, 2]) == ((answers[:, 0] == answers[:, 2]).sum(), 60)
+            store.close()
+            if len(data) % 8 == 0:
+                again = Store(path, header, 60)  # what was repaired is whole
+                assert (again.done, again.damaged, again.correct(answers[:, 4])[1]) == (60, (), 60)
+                again.close()
+            continue
+        assert "\n" not in text
+        assert path.read_bytes() == data
+    assert min(ends.values()) > 500, ends
+
+
+def test_damage_is_said_and_runs_again(expected, monkeypatch, tmp_path, capsys):
+    pool, results = Here(), tmp_path / "r"
+    monkeypatch.setattr("firmware.cli.evaluate.Local", lambda _: pool)
+    line = ["eval", MODEL, IMAGES, "--labels", LABELS, "--results", str(results), "--batch", "90"]
+    assert main(line) == 0
+    lines = results.read_bytes().splitlines(keepends=True)
+    results.write_bytes(b"".join([*lines[:2], lines[2].replace(b"[", b"[1", 2), *lines[3:]]))
+    pool.ran.clear()
+    capsys.readouterr()
+    assert main(line) == 0
+    out, err = capsys.readouterr()
+    assert f"top-1 {expected[1] / 360:.2%}" in out
+    assert "had 1 damaged lines (3): their images were run again" in err
+    assert pool.ran == [Batch(90, 180)]
 
 
 def test_results_in_use_or_a_directory(tmp_path):
@@ -387,5 +499,11 @@ def test_results_in_use_or_a_directory(tmp_path):
     with pytest.raises(UserError, match="another evaluation is writing to"):
         Store(tmp_path / "r", {"evaluation": 1}, 10)
     store.close()
-    with pytest.raises(UserError, match="is a directory"):
-        Store(tmp_path, {"evaluation": 1}, 10)
+    for path, sentence in (
+        (tmp_path, "is a directory"),
+        (tmp_path / "no" / "r", "there is no directory"),
+        (tmp_path / "r" / "r", "Not a directory"),
+        ("/dev/full", "the results go to a file, and /dev/full is none"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            Store(path, {"evaluation": 1}, 10)

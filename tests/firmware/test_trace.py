@@ -11,6 +11,7 @@ from firmware.__main__ import main
 from firmware.architectures import architecture
 from firmware.compiler import Layer
 from firmware.device import Accelerator
+from firmware.files import writing
 from firmware.make_model import images, make_model
 from firmware.model_file import save_model
 from firmware.trace import STATES, build_trace, busy_share, waits, write_trace
@@ -156,6 +157,7 @@ def test_command_line_writes_trace_and_roofline(small, tmp_path, capsys):
 
 def test_files_are_json(tmp_path):
     toy = program(isa.encode(Op.LOAD))
-    write_trace(build_trace(toy, spans(LOAD=[(1, 2)])), tmp_path / "trace.json")
+    with writing(tmp_path / "trace.json") as file:
+        write_trace(build_trace(toy, spans(LOAD=[(1, 2)])), file)
     content = json.loads((tmp_path / "trace.json").read_text())
     assert content["otherData"]["unit"] == "1 us shown is 1 clock cycle"
