@@ -101,7 +101,6 @@ class VectorEngine(wiring.Component):
         m.submodules.statistics = self.statistics = RowStatistics(
             tokens=self.tokens, row_max_banks=self.row_max_banks, stat_banks=self.stat_banks
         )
-        m.submodules.path = self.path = RowPath(rows=rows, lanes=lanes, max_row=self.max_row, table=table)
         m.submodules.results = self.results = CreditQueue(
             shape=result_layout(lanes=lanes), depth=CreditQueue.depth_behind(longest(table, max_row=self.max_row))
         )
@@ -153,15 +152,18 @@ class VectorEngine(wiring.Component):
 
     def _read(self, m):
         """What is read from the scratchpad, and what is known of its rows, into the path."""
-        command, source, statistics, path = self.command, self.source, self.statistics, self.path
+        command, source, statistics, results = self.command, self.source, self.statistics, self.results
         row_slice = RegisterSlice(shape=statistics.o.payload.shape())  # from the memories to long adders
         m.submodules.row_slice = ResetInserter(self.start)(row_slice)
+        path = RowPath(
+            m, rows=self.rows, lanes=self.lanes, max_row=self.max_row, table=self.table, start=self.start,
+            command=command, beats=source.o, identity=source.identity, words=source.table, known=row_slice.o,
+            found=statistics.found, write=statistics.write, room=results.room, begin=results.begin, results=results.i,
+        )  # fmt: skip
         m.d.comb += [
             source.start.eq(self.start),
             source.command.eq(command),
             source.halt.eq(self.halt),
-            path.start.eq(self.start),
-            path.command.eq(command),
             statistics.start.eq(self.start),
             statistics.walk.eq(path.walk),
             statistics.rows_m1.eq(command.rows),
@@ -173,25 +175,13 @@ class VectorEngine(wiring.Component):
             # for units that look up the row of each beat: of the one that leaves the unpacker in the next cycle
             statistics.lookup.eq(source.advance),
             statistics.row.eq(source.row),
-            path.found.eq(statistics.found),
-            statistics.write.eq(path.write),
         ]
         wiring.connect(m, source.port, wiring.flipped(self.scratch_read))
-        wiring.connect(m, source.o, path.beats)
-        wiring.connect(m, source.identity, path.identity)
-        wiring.connect(m, source.table, path.table)
         wiring.connect(m, statistics.o, row_slice.i)
-        wiring.connect(m, row_slice.o, path.known)
 
     def _write(self, m):
         """The results into words, the words into the scratchpad; the performance counters' view."""
-        command, packer, writer, path = self.command, self.packer, self.writer, self.path
-        m.d.comb += [
-            self.results.begin.eq(path.begin),
-            path.room.eq(self.results.room),
-            self.results.i.valid.eq(path.results.valid),
-            self.results.i.payload.eq(path.results.payload),
-        ]
+        command, packer, writer = self.command, self.packer, self.writer
         wiring.connect(m, self.results.o, packer.i)
         m.d.comb += [
             packer.start.eq(self.start),

@@ -1,23 +1,20 @@
 """What computes in the VECTOR engine: the row units, the norm table, the requantizers behind them."""
 
-from amaranth.hdl import Cat, Const, Module, Signal
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Cat, Const, Signal
+from amaranth.lib import data, wiring
 
 from hw.spec.vector import Second
-from hw.vector.command import command_layout, flag
+from hw.vector.command import flag
 from hw.vector.norm_table import NormTable
-from hw.vector.packer import result_layout
 from hw.vector.requantize_lanes import RequantizeLanes
 from hw.vector.result_max import ResultMax
-from hw.vector.row_statistics import KNOWN, STATISTICS, WRITTEN
+from hw.vector.row_statistics import KNOWN
 from hw.vector.row_units import make_unit
-from hw.vector.unpacker import beat_layout
 
 __all__ = ["RowPath"]
 
 
-class RowPath(wiring.Component):
+class RowPath:
     """Beats of elements to the unit of the instruction's opcode, its results or statistics back.
 
     ::
@@ -27,7 +24,7 @@ class RowPath(wiring.Component):
                 +-> units of results ----+                                      |
                 +-> (additions) ---------+-> requantizers and clamp ------------+-> ResultMax -> write
         identity ------------------------+         ^
-        table -> NormTable ------------------------+
+        words -> NormTable ------------------------+
 
     `hw.spec.vector` has the opcodes, `hw.vector.row_units` the unit of each, and `RowUnit` says how one is joined:
     everything here follows from the table's rows, and what none of them asks for is not built. ``results`` cannot be
@@ -35,51 +32,41 @@ class RowPath(wiring.Component):
 
     Parameters
     ----------
+    m : Module
+        The engine's, of which everything here becomes a submodule.
     rows, lanes, max_row : int
         See VectorEngine.
     table : sequence of VectorOp
         The opcodes that are built.
+    start, command : Signal
+        See VectorSource, as of ``beats``, ``identity`` and ``words``, its outputs, which are taken here.
+    known, found, write
+        RowStatistics' ``o``, ``found`` and ``write``.
+    room, begin, results
+        CreditQueue's ``room``, ``begin`` and ``i``.
 
-    Members
-    -------
-    start : In(1), command : In(command_layout)
-    beats, identity : In(stream of beats), table : In(stream of words)
-        See VectorSource.
-    known : In(stream of KNOWN), found : In(STATISTICS), write : Out(WRITTEN)
-        See RowStatistics.
-    walk : Out(1)
+    Attributes
+    ----------
+    walk : Signal
         The unit asks for ``known``.
-    room : In(1), begin : Out(1)
-    results : Out(stream of result_layout)
     """
 
-    def __init__(self, *, rows, lanes, max_row, table):
-        self.rows, self.lanes, self.max_row = rows, lanes, max_row
-        self.ops = table
-        super().__init__({
-            "start": In(1),
-            "command": In(command_layout(table)),
-            "beats": In(stream.Signature(beat_layout(rows=rows, lanes=lanes))),
-            "identity": In(stream.Signature(beat_layout(rows=rows, lanes=1))),
-            "table": In(stream.Signature(8 * rows)),
-            "known": In(stream.Signature(KNOWN)),
-            "found": In(STATISTICS),
-            "write": Out(WRITTEN),
-            "walk": Out(1),
-            "room": In(1),
-            "begin": Out(1),
-            "results": Out(stream.Signature(result_layout(lanes=lanes))),
-        })
-
-    def elaborate(self, _platform):
-        m = Module()
+    def __init__(
+        self, m, *, rows, lanes, max_row, table, start, command, beats, identity, words, known, found, write, room,
+        begin, results,
+    ):  # fmt: skip
+        self.rows, self.lanes, self.max_row, self.ops = rows, lanes, max_row, table
+        self.start, self.command = start, command
+        self.beats, self.identity, self.words = beats, identity, words
+        self.known, self.found, self.write = known, found, write
+        self.room, self.begin, self.results = room, begin, results
+        self.walk = Signal()
         self._instances(m)
         self._rows(m)
         self._elements(m)
         self._requantize(m)
         self._results(m)
         self._find(m)
-        return m
 
     def _is(self, condition):
         """Whether the instruction's opcode is one for whose row of the table `condition` holds."""
@@ -95,7 +82,7 @@ class RowPath(wiring.Component):
                 self.norm_table.wide.eq(self.command.wide_source),
                 self.norm_table.length_m1.eq(self.command.length),
             ]
-            wiring.connect(m, wiring.flipped(self.table), self.norm_table.i)
+            wiring.connect(m, self.words, self.norm_table.i)
         tag = data.StructLayout({"index": len(self.beats.payload.index), "group_last": 1})
         self.units = []  # (row, its unit); additions have none
         for row in ops:
@@ -129,8 +116,8 @@ class RowPath(wiring.Component):
             known.ready.eq(_any(unit.rows.ready & command[flag(row)] for row, unit in asking)),
         ]
         for row, unit in asking:
-            if row.grouped:
-                raise ValueError(f"{row.name} goes through its rows group by group, so its unit cannot take each once")
+            if row.grouped or {"mean", "factor"} & {*unit.i.payload.shape().members}:
+                raise ValueError(f"the unit of {row.name} asks for rows, so it takes them in order, each once")
             m.d.comb += unit.rows.valid.eq(known.valid & command[flag(row)])
             for name in unit.rows.payload.shape().members:
                 value = known.payload[name] if name in KNOWN.members else self._operand(row, name)

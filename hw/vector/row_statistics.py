@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 __all__ = ["KNOWN", "STATISTICS", "WRITTEN", "RowStatistics"]
 
 STATISTICS = data.StructLayout({"mean": signed(17), "factor": unsigned(25)})  # of I-LayerNorm; Shiftmax: factor only
-KNOWN = data.StructLayout({"row_max": signed(8), **STATISTICS.members})
+KNOWN = data.StructLayout({"row_max": signed(8), "factor": unsigned(25)})
 WRITTEN = data.StructLayout({"valid": 1, "mean": 1, "factor": 1, "value": STATISTICS})
 
 
@@ -79,7 +79,6 @@ class RowStatistics(wiring.Component):
             self.found.mean.eq(mean_read.data),
             self.found.factor.eq(factor_read.data),
             self.o.payload.row_max.eq(Mux(self.own_max, mean_read.data[:8].as_signed(), self.row_max_data)),
-            self.o.payload.mean.eq(mean_read.data),
             self.o.payload.factor.eq(factor_read.data),
         ]
         for read in (mean_read, factor_read):

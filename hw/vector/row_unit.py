@@ -22,13 +22,13 @@ class RowUnit(wiring.Component):
         Of an element, as far as the unit looks at it.
     timing : Timing
     rows : dict from name to shape, or None
-        What is known of a row: "row_max" (signed 8), "mean" (signed 17), "factor" (25) or, by name, an operand of the
-        opcode (a count is the count itself). None: the unit asks for nothing.
+        What is known of a row: "row_max" (signed 8), "factor" (25) or, by name, an operand of the opcode (a count is
+        the count itself). None: the unit asks for nothing.
     operands : dict from name to shape, or None
         Operands that are the same for all rows under way.
     beat : dict from name to shape, or None
-        More of a beat: "identity" (the other operand's element), "mean" and "factor" of the beat's row, "bias" of its
-        channels, from the norm table.
+        More of a beat: "identity" (the other operand's element, signed 16), "mean" (signed 17) and "factor" of the
+        beat's row, unless there are `rows`, "bias" of its channels, from the norm table.
     results : shape, or None
         Of a result; None for a unit that finds statistics.
     statistics : dict from name to shape, or None

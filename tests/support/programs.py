@@ -1,4 +1,8 @@
-"""Random but legal programs: every instruction waits for exactly those before it that it conflicts with."""
+"""Random but legal programs: every instruction waits for exactly those before it that it conflicts with.
+
+Some of them do what no compiler would: rows that miss their maximum, statistics of other rows, additions that
+saturate twice, norm parameters of any bits. The machine model says what comes of it.
+"""
 
 from dataclasses import dataclass
 
@@ -31,6 +35,7 @@ class _Writer:
         self.model, self.model_words = [], 0
         self.code = []
         self.counts = dict.fromkeys(Engine, 0)
+        self.full = {}  # (space, bank) -> rows written
         self.last = {}  # (space, engine, write) -> ordinal + 1 of the last access of each address
 
     def number(self, low, high):
@@ -59,6 +64,11 @@ class _Writer:
             last = self.last.setdefault((space, engine, write), np.zeros(self.sizes[space], np.int32))
             last[addresses.ravel()] = self.counts[engine]
         self.code.append(encode(op, waits, **operands))
+        for space, name in (("row_max", "row_max" if op is Op.MATMUL and operands["track_max"] else None),
+                            ("stats", "stats" if op is Op.MOMENTS else None)):  # fmt: skip
+            if name:
+                key = space, operands[name]
+                self.full[key] = max(operands["rows"], self.full.get(key, 0))
 
     def _waits(self, engine):
         waits = dict.fromkeys(WAITED, 0)
@@ -72,6 +82,11 @@ class _Writer:
                     count = int(self.last[space, other, former][addresses.ravel()].max())
                     waits[other] = max(waits[other], count)
         return {other: count for other, count in waits.items() if count}
+
+    def written(self, space, bank, rows):
+        """A bank of which this program has written all of the first `rows` rows: `bank` or another one."""
+        banks = [other for (name, other), count in self.full.items() if name == space and count >= rows]
+        return banks[self.number(0, len(banks) - 1)] if banks else bank
 
     def areas(self, count):
         """First words of different areas, with room for `area` / 2 words behind each."""
@@ -167,6 +182,8 @@ class _Writer:
         }
         dest = self._elsewhere(done["dest_word"])
         common = {"row_max": done["row_max"], "i0": i0}
+        if self.chance(0.3):
+            common["row_max"] = self.written("row_max", done["row_max"], done["rows"])
         biased = self.chance(0.4)
         if not biased and self.chance(0.4):
             dyadic = {"mult": self.mantissa(), "shift": self.number(35, 50)}
@@ -181,6 +198,8 @@ class _Writer:
                 identity=bias, identity_row=done["pitch"],
             )  # fmt: skip
         self.emit(Op.SHIFTMAX_SUM, **shape, **common, stats=stats, start=i0 * self.number(0, 60))
+        if self.chance(0.2) and not biased:
+            stats = self.written("stats", stats, done["rows"])
         row = -(-done["outputs"] // self.config.word_bytes)
         wide = self.chance(0.5)
         self.emit(
@@ -207,17 +226,19 @@ class _Writer:
         shape = {"source": source, "source_row": step, "rows": rows, "length": length, "wide_source": wide}
         shape["stats"] = self.number(0, self.config.stat_banks - 1)
         self.emit(Op.MOMENTS, **shape)
+        if self.chance(0.2):
+            shape["stats"] = self.written("stats", shape["stats"], rows)
         self.emit(Op.LAYER_NORM, **shape, dest=dest, dest_row=step, wide_dest=wide_dest, params=params)
 
     def add(self):
         source, identity, dest = self.areas(3)
-        length = self.number(1, 40)
+        length, least = self.number(1, 40), 0 if self.chance(0.3) else 28  # exponents at which most operands saturate
         rows, step = self.rows(-(-length * 2 // self.config.word_bytes))
         wide = {f"wide_{name}": self.number(0, 1) for name in ("source", "identity", "dest")}
         self.emit(
             Op.ADD, source=source, source_row=step, identity=identity, identity_row=step, dest=dest, dest_row=step,
-            rows=rows, length=length, mult=self.mantissa(), shift=self.number(28, 36), mult_identity=self.mantissa(),
-            shift_identity=self.number(28, 36), **wide,
+            rows=rows, length=length, mult=self.mantissa(), shift=self.number(least, 36), mult_identity=self.mantissa(),
+            shift_identity=self.number(least, 36), **wide,
         )  # fmt: skip
 
     # --- the model region ---
@@ -245,6 +266,8 @@ class _Writer:
             rng.integers(-(1 << 33), 1 << 33, self.norm_length), rng.integers(-(1 << 31), 1 << 31, self.norm_length),
             rng.integers(38, 56, self.norm_length), config,
         )  # fmt: skip
+        strange = rng.random(self.norm_length) < 0.2  # any bits, the sign extended or not
+        norms[strange] = rng.integers(0, 256, norms[strange].shape)
         parts.append(norms.reshape(-1, config.word_bytes))
         parts.append(rng.integers(0, 256, (64, config.word_bytes)).astype(np.uint8))
         return np.concatenate(parts)
