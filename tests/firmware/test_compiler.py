@@ -31,6 +31,7 @@ def run_machine(program, images):
     machine = Machine(program.config, regions, check=True)
     machine.run(program.code)
     assert not machine.hazards
+    assert not machine.unreached, "a row whose maximum is not its largest element"
     return machine
 
 
@@ -136,6 +137,19 @@ def test_residual_beyond_the_adder(suffix):
     factors = {f"blocks.1.qact4.mult{suffix}": np.array([1 << 31]), f"blocks.1.qact4.shift{suffix}": np.array([21])}
     with pytest.raises(CompileError, match=r"blocks\.1\.qact4 scales an operand by 1024 or more"):
         compile_model(replace(model, tensors={**model.tensors, **factors}), Config())
+
+
+UNITS = ("shiftmax", "layer_norm", "shift_gelu", "add")
+
+
+@pytest.mark.parametrize("absent", UNITS)
+def test_units_that_are_not_built(absent):
+    """One sentence names the model, the unit and the first node that needs it."""
+    model, there = random_model(seed=2), ", ".join(unit for unit in UNITS if unit != absent)
+    config = Config(vector=tuple(unit for unit in UNITS if unit != absent))
+    message = rf"model random-2 needs the unit {absent} \(node [a-z0-9_.]+\), and this configuration has {there}"
+    with pytest.raises(CompileError, match=message):
+        compile_model(model, config)
 
 
 def test_wrong_batch():

@@ -6,14 +6,15 @@ import pytest
 
 from hw.sequencer.program_reader import ProgramReader
 from hw.spec.isa import OPERANDS, Engine, Fault, Op, encode, engine_of
+from hw.spec.vector import opcodes
 from tests.support.streams import simulate
 
 BASE = 0x1000_0FA0  # a page boundary is near
 
 
-def _read(program, *, word_bits, burst, seed=0):
+def _read(program, *, word_bits, burst, seed=0, **more):
     """(words written per index, stops as (index, halt, sync, fault))"""
-    dut, rng = ProgramReader(word_bits=word_bits, burst=burst), random.Random(seed)
+    dut, rng = ProgramReader(word_bits=word_bits, burst=burst, **more), random.Random(seed)
     size, code = word_bits // 8, b"".join(program)
     writes, stops = [], []
 
@@ -78,3 +79,13 @@ def test_programs(word_bits, burst, end):
     index, halt, _, fault = stops[-1]
     assert (index, halt) == (25, int(end == "halt"))
     assert end == "halt" or fault == {"illegal": Fault.ILLEGAL_OPCODE, "nothing": Fault.PROGRAM_END}[end]
+
+
+def test_opcodes_of_units_that_are_not_built_are_illegal():
+    """They stop the reading as any other number that is no opcode."""
+    built = opcodes(("shiftmax", "add"))
+    for op in Op:
+        code = bytes([int(op)]) + bytes(31)
+        _, stops = _read([code, encode(Op.HALT)], word_bits=128, burst=1, ops=built)
+        illegal = stops[0] == (0, 0, 0, Fault.ILLEGAL_OPCODE)
+        assert illegal == (op.name in {"MOMENTS", "LAYER_NORM", "SHIFT_GELU"}), op

@@ -12,6 +12,8 @@ from firmware.ivit import model_from_state
 from hw.spec import arith, memory
 from hw.spec.config import Config
 from hw.spec.isa import Engine, Fault, Kind, Op, Region, decode, encode
+from hw.spec.vector import rows as vector_rows
+from hw.spec.vector_ops import UNITS
 from sim.machine import SEQUENCER, Machine, MachineFault
 
 DATA = Path(__file__).parents[1] / "data"
@@ -294,6 +296,21 @@ def test_rows_that_do_not_reach_their_maximum_are_noted(maximum, unreached):
     assert (m.factor[0, :2] <= 65535).all()
 
 
+# --- units that are not built ---
+
+
+@pytest.mark.parametrize("row", vector_rows(), ids=lambda row: row.name)
+def test_opcodes_of_units_that_are_not_built_are_illegal(row):
+    """All others execute up to the first one, as in hardware."""
+    config = Config(vector=tuple(unit for unit in UNITS if unit != row.unit))
+    other = next(row for row in vector_rows() if row.unit in config.vector)
+    fine = encode(other.op, **{"i0": 1} if other.operand("i0") else {})
+    m = Machine(config, {})
+    with pytest.raises(MachineFault, match="ILLEGAL_OPCODE at instruction 1"):
+        m.run(fine + encode(row.op) + HALT)
+    assert m.executed == 1
+
+
 # --- faults ---
 
 GELU = {"op": Op.SHIFT_GELU, "rows": 2, "length": 8, "i0": 16}
@@ -453,7 +470,7 @@ def store(scratch=0, waits=None, **o):
 
 
 def add(source=0, dest=0, waits=None, **o):
-    return encode(Op.ADD, waits, source=source, identity=source, dest=dest, length=8, mult=1, **o)
+    return encode(Op.ADD, waits, **{"source": source, "identity": source, "dest": dest, "length": 8, "mult": 1, **o})
 
 
 def matmul(source=0, dest=0, waits=None, **o):
@@ -495,6 +512,17 @@ CASES = {
     "product onto itself": ([FETCH4, matmul(4, 4)], "overlap", (1, 1)),
     "add in place": ([add(4, 4)], None, None),
     "add onto its next row": ([add(4, 5, rows=2, source_row=1, identity_row=1, dest_row=1)], "overlap", (0, 0)),
+    "add in place of its identity": ([add(4, 4, identity=9)], None, None),
+    "in place of one operand, into the other": (
+        [add(4, 4, rows=3, identity=5, source_row=1, identity_row=1, dest_row=1)], "overlap", (0, 0)),
+    "in place of one operand, which the other is": (
+        [add(4, 4, rows=2, source_row=1, identity_row=1, dest_row=1)], None, None),
+    "add to one word twice": ([add(4, 9, rows=2, source_row=1, identity_row=1)], "twice", (0, 0)),
+    "probabilities over their own low plane": (
+        [encode(Op.SHIFTMAX, length=8, i0=20, source=700, dest=9, wide=1)], "twice", (0, 0)),
+    "product to one word twice": (
+        [FETCH4, encode(Op.MATMUL, rows=2, source=3, source_row=1, dest=80, mult=1)], "twice", (1, 1)),
+    "load to one word twice": ([load(1, run=2, scratch0=0)], None, None),
     "bytes beside each other": ([FETCH4, encode(Op.MATMUL, dest=80, mult=1, source=3), load(11)], None, None),
     "row maximum": ([FETCH4, matmul(3, 4, track_max=1), SUM], "read after write", (1, 2)),
     "row maximum, waits": ([FETCH4, matmul(3, 4, track_max=1), SUM_AFTER], None, None),
@@ -550,6 +578,7 @@ def test_trained_model_gives_the_official_logits(compiled):
     m = Machine(program.config, regions_for(program, images["images"][:2]), check=True)
     m.run(program.code)
     assert not m.hazards
+    assert not m.unreached
     assert m.stream_words == 0
     np.testing.assert_array_equal(program.unpack_logits(m.regions[Region.OUTPUT]), images["acc_exact"][:2])
 

@@ -19,7 +19,7 @@ WORDS = 512
 EVERYTHING = ["softmax", "norm", "gelu", "add", "biased"]
 
 
-def engine(*, rows=8, lanes=2, scratch_words=WORDS, scratch_latency=2):
+def engine(*, rows=8, lanes=2, scratch_words=WORDS, scratch_latency=2, **more):
     return VectorEngine(
         rows=rows,
         lanes=lanes,
@@ -29,6 +29,7 @@ def engine(*, rows=8, lanes=2, scratch_words=WORDS, scratch_latency=2):
         max_row=1024,
         scratch_words=scratch_words,
         scratch_latency=scratch_latency,
+        **more,
     )
 
 
@@ -46,6 +47,19 @@ def test_random_programs(rows, lanes, latency, stall):
     program = random_program(10 * rows + lanes, calls, rows=rows, words=WORDS, max_rows=5, max_length=45)
     run = run_program(engine(rows=rows, lanes=lanes, scratch_latency=latency), program, stall=stall, seed=lanes)
     check(run, program)
+
+
+@pytest.mark.parametrize(("units", "calls"), [
+    (("layer_norm", "shift_gelu", "add"), ["norm", "gelu", "add"]),
+    (("shiftmax", "layer_norm", "add"), ["softmax", "norm", "add", "biased"]),
+    (("shiftmax", "shift_gelu", "add"), ["softmax", "gelu", "add", "biased"]),
+    (("shiftmax", "layer_norm", "shift_gelu"), ["softmax", "norm", "gelu"]),
+    *(((unit,), [call]) for unit, call in
+      (("shiftmax", "softmax"), ("layer_norm", "norm"), ("shift_gelu", "gelu"), ("add", "add"))),
+])  # fmt: skip
+def test_engines_without_some_units(units, calls):
+    program = random_program(14, calls, rows=8, words=WORDS, max_rows=5, max_length=30)
+    check(run_program(engine(vector=units), program, stall=0.3), program)
 
 
 @pytest.mark.parametrize("name", EVERYTHING)

@@ -40,6 +40,18 @@ def test_equals_law(lanes, pressure):
     assert got == [{**ENDS, "x": law(x), "tag": k} for k, x in enumerate(items)]
 
 
+def test_statistics_of_other_rows():
+    """z is right modulo 2^35 whatever it is."""
+    rng = random.Random(7)
+    items = []
+    for _ in range(200):
+        item = random_item(rng, 2)
+        items.append(item | {"mean": rng.randint(-32768, 32767), "factor": rng.getrandbits(25)})
+    got, _ = run_stream(LayerNorm(lanes=2), items)
+    assert [item["x"] for item in got] == [[int(arith.wrap(z, 35)) for z in law(item)] for item in items]
+    assert any(abs(z) >= 1 << 34 for item in items for z in law(item))
+
+
 def test_the_split_product_is_the_product():
     y = np.arange(-512, 512)[:, None]
     factor = np.arange(512)

@@ -1,8 +1,11 @@
 import random
 
+import numpy as np
 import pytest
 
 from hw.spec import arith
+from hw.spec.isa import Op
+from hw.spec.vector import Given, row_of
 from hw.vector.requantize_lanes import RequantizeLanes
 from tests.support.streams import PRESSURES, run_stream
 
@@ -38,3 +41,23 @@ def test_requantizes_like_the_law(lanes, add, wide, pressure):
         assert (result["mask"], result["last"]) == (item["mask"], item["last"])
     if not pressure:
         assert cycles == list(range(dut.latency, dut.latency + len(items)))
+
+
+@pytest.mark.parametrize("wide", [0, 1])
+def test_addends_saturate_as_the_table_says(wide):
+    """Both of them, to the same side and to opposite ones, whose sum is -1."""
+    rng, law = random.Random(3), row_of(Op.ADD).law
+    items, expected = [], []
+    for _ in range(100):
+        value = [rng.choice([-(1 << 15), (1 << 15) - 1, rng.randrange(-300, 300)]) for _ in range(2)]
+        mult, shift = (
+            [rng.choice([1 << 31, 1 << 30, 12345]) for _ in range(2)],
+            [rng.choice([0, 5, 20, 30]) for _ in range(2)],
+        )
+        items.append({"value": value, "mult": mult, "shift": shift, "mask": 1, "last": 1})
+        operands = {"mult": mult[0], "shift": shift[0], "mult_identity": mult[1], "shift_identity": shift[1]}
+        given = Given(x=np.array([value[0]]), identity=np.array([value[1]]), operands=operands | {"wide_dest": wide})
+        expected.append(int(law(given).results[0]))
+    results, _ = run_stream(RequantizeLanes(lanes=1), items, constants={"wide": wide, "add": 1})
+    assert [item["x"][0] for item in results] == [value & 0xFFFF for value in expected]
+    assert -1 in expected

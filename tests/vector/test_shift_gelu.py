@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from hw.spec import arith
+from hw.spec.isa import Op
+from hw.spec.vector import Given, row_of
 from hw.vector.shift_gelu import ShiftGelu
 from tests.support.streams import PRESSURES, run_streams
 
@@ -42,6 +44,20 @@ def test_equals_law_at_random(pressure):
     factors = [pick.randint(1, 1 << pick.randint(1, 10)) & 1023 or 1 for _ in rows]
     got, _ = run(ShiftGelu(), rows, factors, pressure=pressure)
     assert got == law(rows, factors)
+
+
+def test_any_maximum():
+    """Elements above it too: what the table's law says of x * sigma, not yet requantized."""
+    rng, law = np.random.default_rng(6), row_of(Op.SHIFT_GELU).law
+    rows = [rng.integers(-128, 128, 30) for _ in range(20)]
+    heads = [{"row_max": int(rng.integers(-128, 128)), "i0": int(rng.choice([1, 5, 16, 255, 1023]))} for _ in rows]
+    items = [{"x": [int(x)], "mask": 1, "last": int(k == 29)} for row in rows for k, x in enumerate(row)]
+    got, _ = run_streams(ShiftGelu(), {"rows": heads, "i": items}, {"o": len(items)})
+    y = np.array([item["x"][0] for item in got["o"]]).reshape(20, 30)
+    for row, head, found in zip(rows, heads, y, strict=True):
+        operands = {"i0": head["i0"], "mult": 1 << 30, "shift": 40}
+        expected = law(Given(x=row[None], row_max=np.array([[head["row_max"]]]), operands=operands)).results
+        assert np.array_equal(arith.requantize(found, 1 << 30, 40, 8), expected[0])
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)

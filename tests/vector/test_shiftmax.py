@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from hw.spec import arith
+from hw.spec.isa import Op
+from hw.spec.vector import Given, row_of
 from hw.vector.shiftmax import Shiftmax
 from tests.support.rows import beats
 from tests.support.streams import PRESSURES, run_streams
@@ -53,6 +55,25 @@ def test_equals_law_at_random(lanes, pressure):
     bits = [int(x) for x in rng.choice([8, 16], len(rows))]
     got, _, _ = run(lanes, rows, factors, bits, pressure=pressure)
     assert got == [arith.shiftmax(row, i0, b).tolist() for row, i0, b in zip(rows, factors, bits, strict=True)]
+
+
+@pytest.mark.parametrize("wide", [0, 1])
+def test_any_maximum_and_any_factor(wide):
+    """Where P does not fit, its low bits: what the table's law says."""
+    rng, law = np.random.default_rng(wide), row_of(Op.SHIFTMAX).law
+    rows = [rng.integers(-128, 128, 40) for _ in range(12)]
+    heads = [
+        {"row_max": int(rng.integers(-128, 128)), "i0": int(rng.choice([1, 2, 20, 1023])), "wide": wide,
+         "factor": int(rng.choice([1, 300, 65535]))} for _ in rows
+    ]  # fmt: skip
+    expected = []
+    for row, head in zip(rows, heads, strict=True):
+        given = Given(
+            x=row[None], row_max=np.array([[head["row_max"]]]), factor=np.array([[head["factor"]]]), operands=head
+        )
+        expected += (law(given).results[0] & (0xFFFF if wide else 0xFF)).tolist()
+    got, _ = run_streams(Shiftmax(lanes=2), {"rows": heads, "i": beats(rows, 2)}, {"o": len(expected) // 2})
+    assert [p & (0xFFFF if wide else 0xFF) for beat in got["o"] for p in beat["x"]] == expected
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from hw.spec import arith
+from hw.spec.isa import Op
+from hw.spec.vector import Given, row_of
 from hw.vector.shiftmax_sum import ShiftmaxSum
 from tests.support.rows import beats
 from tests.support.streams import PRESSURES, run_streams
@@ -36,6 +38,26 @@ def test_equals_law(lanes, pressure):
     rows += [np.full(80, 127), np.full(64, -128), np.full(65, -128), np.arange(-128, 128), np.full(130, 5)]
     factors += [1023, 1023, 1023, 23, 1023]
     assert run(ShiftmaxSum(lanes=lanes), rows, factors, pressure=pressure)[0] == law(rows, factors)
+
+
+def test_rows_that_miss_their_maximum():
+    """Elements above it, or all far below: what the table's law says, a factor that saturates included."""
+    rng = np.random.default_rng(9)
+    rows = [
+        rng.integers(low, high, size) for size in (1, 2, 5, 30) for low, high in ((-128, 128), (-128, -60), (90, 128))
+    ]
+    tops = [int(x) for x in rng.choice([-128, -1, 0, 60, 127], len(rows))]
+    factors = [int(x) for x in rng.choice([1, 2, 20, 1023], len(rows))]
+    law = row_of(Op.SHIFTMAX_SUM).law
+    expected = [
+        int(law(Given(x=row[None], row_max=np.array([[top]]), operands={"i0": i0, "start": 0})).factor[0])
+        for row, top, i0 in zip(rows, tops, factors, strict=True)
+    ]
+    assert 65535 in expected
+    heads = [{"row_max": top, "i0": i0} for top, i0 in zip(tops, factors, strict=True)]
+    dut = ShiftmaxSum(lanes=2)
+    got, _ = run_streams(dut, {"rows": heads, "i": beats(rows, 2)}, {"o": len(rows)})
+    assert [item["factor"] for item in got["o"]] == expected
 
 
 @pytest.mark.parametrize("start", [1, 21 * 40, (1 << 22) - 1])
