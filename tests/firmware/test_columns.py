@@ -12,6 +12,7 @@ from firmware.planner.allocator import Buffer
 from firmware.planner.key_values import KeyValues
 from hw.spec.config import Config
 from sim import golden
+from sim.cycles import predict
 from tests.firmware.test_compiler import execute, images_for
 from tests.support.models import random_model
 from tests.support.swin import random_swin
@@ -29,13 +30,25 @@ def test_every_even_number_of_columns(cols):
         np.testing.assert_array_equal(execute(compile_model(model, config), images), golden.run(model, images))
 
 
-def test_odd_columns_on_the_gateware():
-    """10 columns: super-tiles of 8 tokens, K in tiles of 10."""
-    model = random_model(seed=10, **VIT)
+ODD = {
+    "a ViT in super-tiles of 8 tokens": random_model(seed=10, **VIT),
+    "windows and a last grid of 12x12": random_swin(
+        seed=1, image=(3, 96, 96), window=12, dim=16, depths=(2, 1), heads=(1, 2)
+    ),
+    "a last grid of 18x18": random_swin(seed=2, image=(3, 72, 72), window=6, dim=16, depths=(2,), heads=(2,)),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_columns_on_the_gateware(name):
+    """10 columns and 16 tokens: nothing ends with a tile, and whatever can be cut is."""
+    model = ODD[name]
     images = images_for(model, 1)
     with Accelerator.open("sim:tiny?cols=10,tokens=16") as device:
-        assert device.load(model).tiles == (8, 8, 10)
+        program = device.load(model)
+        assert max(program.tiles) <= 16
         np.testing.assert_array_equal(device.run(images), golden.run(model, images))
+        assert predict(program).cycles == pytest.approx(device.profile().cycles, rel=0.02)
 
 
 @pytest.mark.parametrize("tokens", [5, 17, 26, 197])
