@@ -48,10 +48,7 @@ def identify(state: Mapping[str, Array], name: str | None = None, **given: Any) 
                 f"the checkpoint has {what} {text(has)}, but {name or 'the command line'} wants {text(wants)}; "
                 f"its tensors are those of a {_spelled(found)}"
             )
-    if len(wanted.heads) != len(wanted.depths):
-        raise UserError(f"heads must be a number per stage, {len(wanted.depths)} in all, not {text(wanted.heads)}")
-    if any(heads < 1 for heads in wanted.heads) or (wanted.heads and wanted.dim % wanted.heads[0]):
-        raise UserError(f"heads must divide the width {wanted.dim}, not be {text(wanted.heads)}")
+    wanted.check()
     return wanted
 
 

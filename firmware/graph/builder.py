@@ -161,12 +161,16 @@ class Builder:
         self.node(name, "shiftmax", *sources, bits=bits, terms=SOFTMAX_TERMS)
         return np.asarray(f32(2.0 ** (1 - bits)))
 
+    def shift_gelu(self, name: str, source: str, scale: Array) -> Array:
+        """ShiftGELU of int8 `source` of `scale`. Returns its result's scale."""
+        self.node(name, "shift_gelu", source, i0=self.i0(name, gelu_i0(scale)), terms=GELU_TERMS)
+        return scale * f32(2.0**-7)
+
     def gelu(self, mlp: str, scale: Array) -> tuple[str, Array]:
         """The activation function behind fc1, whose sums have `scale`. Returns the int8 node and its scale."""
         scale = self.requantize(f"{mlp}.qact_gelu", f"{mlp}.fc1", scale, use="gelu")
-        i0 = self.i0(f"{mlp}.act", gelu_i0(scale))
-        self.node(f"{mlp}.act", "shift_gelu", f"{mlp}.qact_gelu", i0=i0, terms=GELU_TERMS)
-        return f"{mlp}.qact1", self.requantize(f"{mlp}.qact1", f"{mlp}.act", scale * f32(2.0**-7))
+        scale = self.shift_gelu(f"{mlp}.act", f"{mlp}.qact_gelu", scale)
+        return f"{mlp}.qact1", self.requantize(f"{mlp}.qact1", f"{mlp}.act", scale)
 
     def mlp(self, at: str, source: str, s_in: Array, dim: int) -> tuple[str, Array]:
         """The second half of block `at`, from int16 node `source`. Returns its last node and that one's scale."""

@@ -18,8 +18,8 @@ from tests.support.models import random_model
 from tests.support.swin import random_swin
 
 SMALL = Config(rows=8, cols=4, tokens=16, lanes=1, bank_words=512, stream_words=256, array="portable")
-VIT = {"image": (3, 40, 40), "dim": 32, "hidden": 64, "heads": 2, "depth": 2}  # 26 tokens: two super-tiles or more
-SWIN = {"image": (3, 32, 32), "dim": 16, "heads": (1, 2), "depths": (2, 1)}
+VIT = {"image": (3, 32, 32), "dim": 32, "hidden": 64, "heads": 2, "depth": 2}  # 17 tokens: two super-tiles or more
+SWIN = {"image": (3, 32, 32), "dim": 16, "heads": (1, 2), "depths": (1, 1)}
 
 
 @pytest.mark.parametrize("cols", range(2, 65, 2))

@@ -186,12 +186,12 @@ def test_fine_tuned_networks_are_their_architecture():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"heads": (1, 2)}, "heads must be a number per stage, 1 in all, not 1 2"),
+        ({"heads": (1, 2)}, "depth and heads must be a number per stage of deit_tiny_patch16_224, not 12 and 1 2"),
         ({"name": "resnet50"}, "there is no architecture resnet50; known: deit_tiny_patch16_224"),
         ({"classes": 10}, "has classes 1000, but the command line wants 10"),
         ({"name": "deit_tiny", "img_size": 384}, "has image size 224, but deit_tiny wants 384"),
         ({"depths": (6,)}, "has depth 12, but the command line wants 6"),
-        ({"heads": (5,)}, "heads must divide the width 192, not be 5"),
+        ({"heads": (5,)}, "the width 192 is no multiple of the number of heads 5"),
     ],
 )
 def test_wrong_sizes_are_refused(given, message):

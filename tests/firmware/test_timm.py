@@ -142,7 +142,7 @@ def test_command_line_refuses(tmp_path, capsys):
     assert "must be uint8 pixels, not int8" in refused(vit, "--heads", "2")
     np.save(images, np.zeros((2, 3, 40, 40), np.uint8))
     assert "must hold images [n, 3, 32, 32], not [2, 3, 40, 40]" in refused(vit, "--heads", "2")
-    assert "heads must divide the width 64, not be 3" in refused(vit, "--heads", "3")
+    assert "the width 64 is no multiple of the number of heads 3" in refused(vit, "--heads", "3")
     assert "has width 64, but deit_tiny wants 192" in refused(vit, "--arch", "deit_tiny")
     assert "there is no image file or folder" in refused(vit, "--images", str(tmp_path / "none"))
     assert "--mean wants 1 or 3 numbers, not 2" in refused(vit, "--mean", "0.5", "0.5")
