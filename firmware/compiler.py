@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from firmware.families import family_of_model
+from firmware.planner.placed import Job
 from firmware.planner.program import Checkpoint, CompileError, Layer, Program
 from hw.boards.board import Board, config_and_memory
 from hw.spec.config import Config
@@ -18,15 +19,12 @@ def compile_model(model: Model, target: Board | Config, *, batch: int = 1) -> Pr
     Raises ModelError for a model that is not valid; CompileError, in one sentence, for one that cannot run there: a
     graph of no family, a dimension that the machine does not have, a buffer larger than the scratchpad has room for.
     """
-    macs = model.layer_macs
     if not 1 <= batch <= 64:
         raise CompileError(f"batch must be from 1 to 64, not {batch}")
 
-    def layers() -> dict[str, Layer]:
-        return {node.name: Layer(node.name, node.op, macs[node.name] * batch) for node in model.nodes}
-
     config, memory = config_and_memory(target)
-    placed = family_of_model(model).place(model, config, memory, batch, layers)
+    job = Job(model=model, config=config, memory=memory, images=batch)
+    placed = family_of_model(model).place(job)
     scheduler = placed.scheduler
     return Program(
         config=config,

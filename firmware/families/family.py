@@ -19,9 +19,7 @@ from firmware.errors import UserError
 from firmware.families.architecture import Architecture
 from firmware.families.weights import Weights
 from firmware.graph.builder import Builder
-from firmware.planner.placed import Layers, Placed
-from hw.boards.memory import Memory
-from hw.spec.config import Config
+from firmware.planner.placed import Job, Placed
 from hw.spec.model import Model, ModelError
 
 __all__ = ["Family", "Stage", "Wanted"]
@@ -86,8 +84,8 @@ class Family(ABC):
         """Whether `model` is one of this family, right or wrong: told by an operator that no other family has."""
 
     @abstractmethod
-    def place(self, model: Model, config: Config, memory: Memory, batch: int, layers: Layers) -> Placed:
-        """The program of `batch` images of `model` on `config`, planned for `memory`. Raises CompileError."""
+    def place(self, job: Job) -> Placed:
+        """The program that does the job. Raises CompileError, in one sentence, where there is none."""
 
     def stages(self, model: Model) -> Sequence[Stage]:
         """Its blocks, stage by stage; nothing for a graph that is not quite this family's."""

@@ -1,17 +1,32 @@
-"""What a family of models makes of a model: a schedule, the constants it reads and the memory it wants."""
+"""What is asked of a family's planner, and what it answers: a schedule, constants, and the memory they want."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from firmware.planner.image import ModelImage
 from firmware.planner.program import Checkpoint, Layer
 from firmware.planner.scheduler import Scheduler
+from hw.boards.memory import Memory
+from hw.spec.config import Config
+from hw.spec.model import Model
 
-__all__ = ["Layers", "Placed"]
+__all__ = ["Job", "Placed"]
 
-Layers = Callable[[], dict[str, Layer]]  # the model's nodes, anew for every schedule that is tried
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A program to be made: `images` images of `model` per run, on `config`, planned for `memory`."""
+
+    model: Model
+    config: Config
+    memory: Memory
+    images: int
+
+    def layers(self) -> dict[str, Layer]:
+        """The model's nodes by name, anew for every schedule that is tried."""
+        macs = self.model.layer_macs
+        return {node.name: Layer(node.name, node.op, macs[node.name] * self.images) for node in self.model.nodes}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from firmware.families.swin.pattern import recognise
 from firmware.families.swin.plan import Plan
 from firmware.families.swin.pooling import quotients
 from firmware.families.swin.windows import mask, rectangles, shares
+from firmware.planner.placed import Job
 from firmware.planner.scheduler import Item, Scheduler
 from firmware.planner.steps import parts
 from hw.boards.memory import Memory
@@ -125,7 +126,8 @@ def test_stages_with_different_slots():
     model, config = random_swin(seed=4, image=(3, 64, 64)), Config()
     roles = recognise(model)
     image = constants(model, roles, config)
-    plan = Plan(model, roles, image, config, Memory(), 2, slots=(4, 3), merging=(2,))
+    job = Job(model=model, config=config, memory=Memory(), images=2)
+    plan = Plan(job, roles, image, slots=(4, 3), merging=(2,))
     scheduler = plan.scheduler({node.name: Layer(node.name, node.op, 0) for node in model.nodes})
     scheduler.run(plan.items())
     program = replace(

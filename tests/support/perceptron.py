@@ -15,12 +15,11 @@ from firmware.graph.builder import Builder
 from firmware.planner.allocator import Arena
 from firmware.planner.image import ModelImage
 from firmware.planner.limits import check_patch, check_row, check_whole_words
-from firmware.planner.placed import Layers, Placed
+from firmware.planner.placed import Job, Placed
 from firmware.planner.program import CompileError
 from firmware.planner.scheduler import Item, Scheduler
 from firmware.planner.steps import Slot, Steps, Worker
 from firmware.planner.tasks import Tasks
-from hw.spec.config import Config
 from hw.spec.isa import Kind, Region
 from hw.spec.memory import align
 from hw.spec.model import Model, Node
@@ -50,7 +49,8 @@ class Perceptron(Family):
     def has_graph(self, model: Model) -> bool:
         return [node.op for node in model.nodes[1:5]] == ["patch_embed", *_LAYER]
 
-    def place(self, model: Model, config: Config, batch: int, layers: Layers) -> Placed:
+    def place(self, job: Job) -> Placed:
+        model, config = job.model, job.config
         hidden, head = _recognise(model)
         for first, *_ in hidden:
             check_whole_words(f"outputs of {first.name}", len(model.tensor(first, "weight")), config)
@@ -60,9 +60,9 @@ class Perceptron(Family):
         for first, quant, *_ in hidden:
             image.linear(first, quant)
         image.linear(head, None)
-        slot, scheduler = Slot(Arena(0, config.scratch_words), 0), Scheduler(1, layers())
-        steps = Worker(Tasks(model, config, image), slot)
-        scheduler.run([Item(i, (), frozenset({0}), partial(_run, steps, model, i)) for i in range(batch)])
+        slot, scheduler = Slot(Arena(0, config.scratch_words), 0), Scheduler(1, job.layers())
+        steps = Worker(Tasks(model, config, job.memory, image), slot)
+        scheduler.run([Item(i, (), frozenset({0}), partial(_run, steps, model, i)) for i in range(job.images)])
         return Placed(scheduler, image, 0, (1,), 1, ())
 
     # Checkpoints and weights

@@ -21,10 +21,8 @@ from firmware.families.swin.shape import SHAPES, SwinShape
 from firmware.families.tensors import BLOCK, LINEAR, NORM, READERS, examine_ends, shape_of
 from firmware.families.weights import Weights
 from firmware.graph.builder import Builder
-from firmware.planner.placed import Layers, Placed
+from firmware.planner.placed import Job, Placed
 from firmware.planner.program import CompileError
-from hw.boards.memory import Memory
-from hw.spec.config import Config
 from hw.spec.model import Model
 from hw.spec.operators import WindowPartition
 
@@ -53,8 +51,8 @@ class Swin(Family):
     def has_graph(self, model: Model) -> bool:
         return any(node.op == WindowPartition.name for node in model.nodes)
 
-    def place(self, model: Model, config: Config, memory: Memory, batch: int, layers: Layers) -> Placed:
-        return place(model, config, memory, batch, layers)
+    def place(self, job: Job) -> Placed:
+        return place(job)
 
     def stages(self, model: Model) -> Sequence[Stage]:
         try:

@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from firmware.families.swin.constants import constants
 from firmware.families.swin.pattern import SwinTransformer, recognise
 from firmware.families.swin.plan import Plan
 from firmware.planner.limits import check_patch, check_row, check_whole_words
-from firmware.planner.placed import Layers, Placed
+from firmware.planner.placed import Job, Placed
 from firmware.planner.program import CompileError
 from firmware.planner.scheduler import Item, most_slots
-from hw.boards.memory import Memory
 from hw.spec.config import Config
 from hw.spec.model import Model
 
 __all__ = ["place"]
 
 
-def place(model: Model, config: Config, memory: Memory, batch: int, layers: Layers) -> Placed:
+def place(job: Job) -> Placed:
     """A short schedule. Raises CompileError if there is none."""
+    model, config = job.model, job.config
     roles = recognise(model)
     _check(model, roles, config)
     image = constants(model, roles, config)
-    stages = range(len(roles.stages))
-
-    def plan(images: int, slots: Sequence[int], merging: Sequence[int]) -> Plan:
-        return Plan(model, roles, image, config, memory, images, slots, merging)
+    stages, single = range(len(roles.stages)), replace(job, images=1)
 
     def best(items: Callable[[Plan], list[Item]]) -> int:
         """The number of slots that makes `items` shortest."""
         found: list[tuple[int, int]] = []
         refused: CompileError | None = None
         for count in range(most_slots(config), 0, -1):
-            trial = plan(1, [count] * len(stages), [count] * len(stages))
-            scheduler = trial.scheduler(layers())
+            trial = Plan(single, roles, image, [count] * len(stages), [count] * len(stages))
+            scheduler = trial.scheduler(job.layers())
             try:
                 scheduler.run(items(trial))
             except CompileError as error:
@@ -49,8 +47,8 @@ def place(model: Model, config: Config, memory: Memory, batch: int, layers: Laye
 
     slots = [best(partial(Plan.trial, stage=stage)) for stage in stages]
     merging = [best(partial(Plan.merging_trial, stage=stage)) for stage in stages[:-1]]
-    whole = plan(batch, slots, merging)
-    scheduler = whole.scheduler(layers())
+    whole = Plan(job, roles, image, slots, merging)
+    scheduler = whole.scheduler(job.layers())
     scheduler.run(whole.items())
     tokens = sorted({count for stage in stages for _, count in whole.runs(stage)})
     checkpoints = whole.checkpoints(scheduler.emitted)

@@ -24,14 +24,12 @@ from firmware.families.swin.pooling import Pooling
 from firmware.families.swin.windows import Share, shares
 from firmware.planner.allocator import Arena
 from firmware.planner.image import ModelImage
+from firmware.planner.placed import Job
 from firmware.planner.program import Checkpoint, Layer
 from firmware.planner.scheduler import Item, Scheduler, most_slots
 from firmware.planner.steps import Slot, Steps, parts
 from firmware.planner.tasks import Tasks
-from hw.boards.memory import Memory
-from hw.spec.config import Config
 from hw.spec.memory import align, param_words
-from hw.spec.model import Model
 
 __all__ = ["Plan"]
 
@@ -51,19 +49,19 @@ class _Part(Slot):
 
 
 class Plan:
-    """Items for `images` images of `model`.
+    """Items for a job.
 
     The blocks of stage s have ``slots[s]`` equal parts of the scratchpad, the merging behind them ``merging[s]``.
     """
 
     def __init__(
-        self, model: Model, roles: SwinTransformer, image: ModelImage, config: Config, memory: Memory,
-        images: int, slots: Sequence[int], merging: Sequence[int],
-    ) -> None:  # fmt: skip
-        self.model, self.roles, self.config = model, roles, config
-        self.images, self.slots, self.merging = images, tuple(slots), tuple(merging)
-        self.tasks = Tasks(model, config, memory, image)
-        self.layout = Layout(roles, config, images)
+        self, job: Job, roles: SwinTransformer, image: ModelImage, slots: Sequence[int], merging: Sequence[int]
+    ) -> None:
+        config = job.config
+        self.model, self.roles, self.config = job.model, roles, config
+        self.images, self.slots, self.merging = job.images, tuple(slots), tuple(merging)
+        self.tasks = Tasks(job.model, config, job.memory, image)
+        self.layout = Layout(roles, config, job.images)
         self.parts: list[_Part] = []
         self._numbers: dict[int, frozenset[int]] = {}
         self._words: dict[int, int] = {}

@@ -20,10 +20,8 @@ from firmware.families.vit.pattern import recognise
 from firmware.families.vit.place import place
 from firmware.families.weights import Weights
 from firmware.graph.builder import Builder
-from firmware.planner.placed import Layers, Placed
+from firmware.planner.placed import Job, Placed
 from firmware.planner.program import CompileError
-from hw.boards.memory import Memory
-from hw.spec.config import Config
 from hw.spec.model import Model, ModelError
 from hw.spec.operators import ConcatCls
 
@@ -80,8 +78,8 @@ class Vit(Family):
     def has_graph(self, model: Model) -> bool:
         return any(node.op == ConcatCls.name for node in model.nodes)
 
-    def place(self, model: Model, config: Config, memory: Memory, batch: int, layers: Layers) -> Placed:
-        return place(model, config, memory, batch, layers)
+    def place(self, job: Job) -> Placed:
+        return place(job)
 
     def stages(self, model: Model) -> Sequence[Stage]:
         try:

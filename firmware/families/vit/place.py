@@ -8,27 +8,26 @@ from firmware.families.vit.constants import constants
 from firmware.families.vit.pattern import VisionTransformer, recognise
 from firmware.families.vit.plan import Plan
 from firmware.planner.limits import check_patch, check_row, check_whole_words
-from firmware.planner.placed import Layers, Placed
+from firmware.planner.placed import Job, Placed
 from firmware.planner.program import CompileError
 from firmware.planner.scheduler import Scheduler, most_slots
-from hw.boards.memory import Memory
 from hw.spec.config import Config
 from hw.spec.model import Model
 
 __all__ = ["cuts", "place"]
 
 
-def place(model: Model, config: Config, memory: Memory, batch: int, layers: Layers) -> Placed:
+def place(job: Job) -> Placed:
     """The shortest schedule. Raises CompileError if there is none."""
+    model, config = job.model, job.config
     roles = recognise(model)
     _check(model, roles, config)
     image = constants(model, roles, config)
     best: tuple[Scheduler, Plan] | None = None
     refused: CompileError | None = None
     for tiles in cuts(roles.tokens, config):
-        for banks in _arenas(config, batch * len(tiles)):
-            plan = Plan(model, roles, image, config, memory, batch, tiles, banks)
-            scheduler = Scheduler(len(banks), layers())
+        for banks in _arenas(config, job.images * len(tiles)):
+            plan, scheduler = Plan(job, roles, image, tiles, banks), Scheduler(len(banks), job.layers())
             try:
                 scheduler.run(plan.items())
             except CompileError as error:

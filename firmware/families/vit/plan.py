@@ -15,33 +15,30 @@ from firmware.families.vit.pattern import VisionTransformer
 from firmware.families.vit.super_tile import Share, SuperTile
 from firmware.planner.allocator import Arena
 from firmware.planner.image import ModelImage
+from firmware.planner.placed import Job
 from firmware.planner.program import Checkpoint, CompileError
 from firmware.planner.scheduler import Item
 from firmware.planner.steps import Slot, Steps
 from firmware.planner.tasks import Tasks
-from hw.boards.memory import Memory
-from hw.spec.config import Config
-from hw.spec.model import Model
 
 __all__ = ["Plan"]
 
 
 class Plan:
-    """Items for `images` images of `model`, tokens cut into `tiles`, in arenas of `banks` scratchpad banks each.
+    """Items for a job, tokens cut into `tiles`, in arenas of `banks` scratchpad banks each.
 
     An arena of whole banks keeps a slot's VECTOR and STORE accesses out of the way of the array's reads of another's.
     """
 
     def __init__(
-        self, model: Model, roles: VisionTransformer, image: ModelImage, config: Config, memory: Memory,
-        images: int, tiles: Sequence[int], banks: Sequence[int],
-    ) -> None:  # fmt: skip
-        self.model, self.roles, self.config = model, roles, config
-        self.images, self.tiles = images, tiles
+        self, job: Job, roles: VisionTransformer, image: ModelImage, tiles: Sequence[int], banks: Sequence[int]
+    ) -> None:
+        self.model, self.roles, self.config = job.model, roles, job.config
+        self.images, self.tiles = job.images, tiles
         self.starts = [sum(tiles[:s]) for s in range(len(tiles))]
-        self.tasks = Tasks(model, config, memory, image)
-        self.layout = Layout(roles, config, images)
-        ends = [config.bank_words * end for end in accumulate(banks)]
+        self.tasks = Tasks(job.model, job.config, job.memory, image)
+        self.layout = Layout(roles, job.config, job.images)
+        ends = [job.config.bank_words * end for end in accumulate(banks)]
         self.slots = [Slot(Arena(start, stop), bank) for bank, (start, stop) in enumerate(pairwise([0, *ends]))]
         self._ahead: dict[tuple[int, int], bool] = {}  # (slot, tokens): there is room to load parameters early
 
