@@ -293,6 +293,14 @@ class Tasks:
                     f"{node.name} scales an operand by {most} or more, beyond the adder's {ADDEND_BITS} bits"
                 )
 
+    def rows_through(
+        self, op: Op, node: Node, source: Buffer, dest: Buffer, rows: int, length: int, **operands: int
+    ) -> Task:
+        """Rows of `source` through an opcode that needs nothing else, to `dest`; `operands` are its own."""
+        shape = {"source": source.start, "source_row": source.row, "dest": dest.start, "dest_row": dest.row,
+                 "rows": rows, "length": length}  # fmt: skip
+        return self._vector(op, {**shape, **operands}, node, (source.access(),), (dest.access(),))
+
     def _vector(
         self, op: Op, operands: dict[str, int], node: Node, reads: tuple[Access, ...], writes: tuple[Access, ...]
     ) -> Task:

@@ -18,11 +18,24 @@ from numpy.typing import NDArray
 from hw.spec.opcodes import OPERANDS, Field, Op, add_opcode, remove_opcode
 
 __all__ = [
-    "Given", "Outcome", "Second", "VectorOp", "built", "opcodes", "register", "registered", "row_of", "rows",
-    "unit_names",
+    "DEST", "SHAPE", "SOURCE", "Given", "Outcome", "Second", "VectorOp", "built", "opcodes", "register", "registered",
+    "row_of", "rows", "unit_names",
 ]  # fmt: skip
 
 Array = NDArray[Any]
+
+SOURCE = (
+    Field("source", 16, "scratchpad word of row 0"),
+    Field("source_row", 12, "words from one row to the next"),
+)
+DEST = (
+    Field("dest", 16, "scratchpad word of row 0 of the result"),
+    Field("dest_row", 12, "words from one result row to the next"),
+)
+SHAPE = (
+    Field("rows", 8, "rows processed, at most Config.tokens", count=True, limit="tokens"),
+    Field("length", 12, "elements in a row, at most Config.max_row", count=True, limit="max_row"),
+)
 
 _SECOND = {"identity": ("identity", "identity_row"), "parameters": ("params",)}
 _STATISTICS = ("mean", "factor")

@@ -11,7 +11,7 @@ import numpy as np
 
 from hw.spec import arith
 from hw.spec.opcodes import Field
-from hw.spec.vector import Array, Given, Outcome, Second, VectorOp, register
+from hw.spec.vector import DEST, SHAPE, SOURCE, Array, Given, Outcome, Second, VectorOp, register
 
 __all__ = ["ADDEND_BITS", "FACTOR_BITS", "NORMALIZED_BITS", "UNITS"]
 
@@ -20,18 +20,6 @@ NORMALIZED_BITS = 35  # of LAYER_NORM before it is requantized; exact with the r
 ADDEND_BITS = 27  # what a requantized operand of an addition saturates to
 _EXP_BITS = 9  # n of ShiftExp: -p, at most 367 for d from -255 to 0
 
-_SOURCE = (
-    Field("source", 16, "scratchpad word of row 0"),
-    Field("source_row", 12, "words from one row to the next"),
-)
-_DEST = (
-    Field("dest", 16, "scratchpad word of row 0 of the result"),
-    Field("dest_row", 12, "words from one result row to the next"),
-)
-_SHAPE = (
-    Field("rows", 8, "rows processed, at most Config.tokens", count=True, limit="tokens"),
-    Field("length", 12, "elements in a row, at most Config.max_row", count=True, limit="max_row"),
-)
 _ROW_MAX = (Field("row_max", 4, "row-maximum bank", limit="row_max_banks"),)
 _STATS = (Field("stats", 4, "row-statistics bank", limit="stat_banks"),)
 _OWN_MAX = (Field("own_max", 1, "row maxima are those of the statistics bank (ADD_MAX), not of row_max"),)
@@ -117,7 +105,7 @@ _START = Field(
 
 register(VectorOp(
     number=16, name="SHIFTMAX_SUM", unit="shiftmax", law=_shiftmax_sum, writes=("factor",), row_cycles=18, overhead=33,
-    operands=(*_SOURCE, *_SHAPE, *_I0, *_ROW_MAX, *_STATS, *_OWN_MAX, _START),
+    operands=(*SOURCE, *SHAPE, *_I0, *_ROW_MAX, *_STATS, *_OWN_MAX, _START),
     doc="Factor F = min(floor((2^31-1) / min(start + the sum of E, 2^31-1)), 65535) of each row, E as in ShiftExp with "
         "n = 15 of x - row_max, its -p taken modulo 512. Where an element is at the maximum and none is above it, F < "
         "2^16 without the minimum.",
@@ -125,7 +113,7 @@ register(VectorOp(
 register(VectorOp(
     number=17, name="SHIFTMAX", unit="shiftmax", law=_shiftmax, reads=("factor",), padded=True, overhead=21,
     operands=(
-        *_SOURCE, *_DEST, *_SHAPE, *_I0, *_ROW_MAX, *_STATS, *_OWN_MAX,
+        *SOURCE, *DEST, *SHAPE, *_I0, *_ROW_MAX, *_STATS, *_OWN_MAX,
         Field("wide", 1, "1: 16-bit probabilities in two byte planes; 0: 8-bit", slot="planes"),
         Field("dest_plane", 16, "words from the high byte plane to the low one"),
     ),
@@ -134,14 +122,14 @@ register(VectorOp(
 ))  # fmt: skip
 register(VectorOp(
     number=18, name="MOMENTS", unit="layer_norm", law=_moments, writes=("mean", "factor"), row_cycles=124, overhead=170,
-    operands=(*_SOURCE, *_SHAPE, *_STATS, *_WIDE_SOURCE),
+    operands=(*SOURCE, *SHAPE, *_STATS, *_WIDE_SOURCE),
     doc="Mean and factor of I-LayerNorm of each row.",
 ))  # fmt: skip
 register(VectorOp(
     number=19, name="LAYER_NORM", unit="layer_norm", law=_layer_norm, reads=("mean", "factor"), grouped=True,
     second=Second.PARAMETERS, requantized=True, overhead=49,
     operands=(
-        *_SOURCE, *_DEST, *_SHAPE, *_STATS, *_WIDE_SOURCE, *_WIDE_DEST,
+        *SOURCE, *DEST, *SHAPE, *_STATS, *_WIDE_SOURCE, *_WIDE_DEST,
         Field("params", 16, "scratchpad word of the first channel's norm parameters", slot="other"),
     ),
     doc="With z = (((x - mean) * factor) >> 1) + bias modulo 2^35, signed: results clamp(RNE(z * mult / 2^shift)). Of "
@@ -150,18 +138,18 @@ register(VectorOp(
 ))  # fmt: skip
 register(VectorOp(
     number=20, name="SHIFT_GELU", unit="shift_gelu", law=_shift_gelu, single=True, requantized=True, row_cycles=37,
-    overhead=93, operands=(*_SOURCE, *_DEST, *_SHAPE, *_I0, *_ROW_MAX, *_DYADIC),
+    overhead=93, operands=(*SOURCE, *DEST, *SHAPE, *_I0, *_ROW_MAX, *_DYADIC),
     doc="Results clamp(RNE(x * sigma * mult / 2^shift)), sigma of ShiftGELU with n = 23, -p of x - row_max modulo 512.",
 ))  # fmt: skip
 register(VectorOp(
     number=21, name="ADD", unit="add", law=_add, single=True, second=Second.IDENTITY, requantized=True, adds=True,
     overhead=29,
-    operands=(*_SOURCE, *_DEST, *_SHAPE, *_DYADIC, *_IDENTITY, *_WIDE_SOURCE, *_WIDE_IDENTITY, *_WIDE_DEST),
+    operands=(*SOURCE, *DEST, *SHAPE, *_DYADIC, *_IDENTITY, *_WIDE_SOURCE, *_WIDE_IDENTITY, *_WIDE_DEST),
     doc="Results clamp(a + b), a = RNE(x * mult / 2^shift) and b, of the identity operand, saturated to 27 bits.",
 ))  # fmt: skip
 register(VectorOp(  # operands where ADD has them: fewer gates
     number=22, name="ADD_MAX", unit="add", law=_add_max, single=True, second=Second.IDENTITY, requantized=True,
-    adds=True, writes=("mean",), overhead=29, operands=(*_SOURCE, *_DEST, *_SHAPE, *_DYADIC, *_IDENTITY, *_STATS),
+    adds=True, writes=("mean",), overhead=29, operands=(*SOURCE, *DEST, *SHAPE, *_DYADIC, *_IDENTITY, *_STATS),
     doc="As ADD, int8 throughout; mean of each row becomes its largest result.",
 ))  # fmt: skip
 
