@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from firmware.compiler import Program
+from firmware.compiler import Program, compile_model
 from firmware.dataset import open_dataset
 from firmware.device import Accelerator
 from firmware.errors import UserError
@@ -22,7 +22,7 @@ from firmware.preprocess import to_int8
 from firmware.progress import running, sending
 from firmware.report import add_roofline, build_report, first_difference, print_report, write_json
 from firmware.trace import build_trace, write_trace
-from firmware.transport import Stated, Traced
+from firmware.transport import Stated, Traced, parse_target
 from hw.spec.model import Model
 
 __all__ = ["register", "run_command"]
@@ -96,11 +96,14 @@ def _execute(
         if arguments.trace or arguments.roofline:
             raise UserError("the golden model has no cycles: --trace and --roofline want a device")
         return build_report("golden", len(images), None), _golden(model, images)
+    board, batch = parse_target(arguments.device).board, min(arguments.batch, len(images))
+    # What cannot run there is refused before a simulation is compiled.
+    ready = model if board is None else compile_model(model, board, batch=batch)
     with Accelerator.open(_target(arguments)) as device:
         if arguments.trace and not isinstance(device.transport, Traced):
             raise UserError("this device cannot say when its instructions ran: --trace wants a simulation (sim:...)")
         with sending(device.transport):
-            program = device.load(model, batch=min(arguments.batch, len(images)))
+            program = device.load(ready, batch=batch)
         runs = -(-len(images) // program.images)
         with running(program.estimated_cycles * runs) as advance:
             logits = device.run(images, progress=advance)

@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from firmware.__main__ import main
 from firmware.compiler import CompileError, compile_model
 from firmware.device import Accelerator
 from firmware.families.vit.place import cuts
+from firmware.model_file import save_model
 from firmware.planner.allocator import Buffer
 from firmware.planner.key_values import KeyValues
 from hw.spec.config import Config
@@ -81,3 +83,12 @@ def test_keys_are_stored_where_they_are_streamed(tokens, cols):
 def test_more_bytes_in_a_word_than_tokens():
     with pytest.raises(CompileError, match=r"17 tokens must be cut at multiples of rows \(32\), but tokens \(16\)"):
         compile_model(random_model(), replace(SMALL, rows=32, tokens=16, lanes=2))
+
+
+def test_refused_before_a_simulation_is_compiled(tmp_path, monkeypatch, capsys):
+    save_model(random_model(), tmp_path / "model")
+    np.save(tmp_path / "images.npy", images_for(random_model(), 1))
+    monkeypatch.setattr("firmware.device.open_transport", lambda *_: pytest.fail("the device was opened"))
+    command = ["run", str(tmp_path / "model"), "--images", str(tmp_path / "images.npy")]
+    assert main([*command, "--device", "sim:tiny?max_row=64"]) == 2
+    assert capsys.readouterr().err == "error: a row of 256 elements exceeds max_row (64)\n"
