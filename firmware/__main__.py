@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Mapping
 
-from firmware.cli import checkpoints, compile, dram, evaluate, models, run
+from firmware.cli import checkpoints, compile, dram, estimate, evaluate, models, run
 from firmware.compiler import CompileError
 from firmware.errors import UserError
 from firmware.transport import DeviceError
@@ -20,7 +20,7 @@ def parser(prog: str = "python -m firmware", others: Mapping[str, str] | None = 
     """The command line's grammar; `others` are verbs, with their help, that somebody else executes."""
     top = argparse.ArgumentParser(prog=prog, description="integer Vision Transformers on the device")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (checkpoints, models, compile, run, evaluate, dram):
+    for module in (checkpoints, models, compile, estimate, run, evaluate, dram):
         module.register(commands)
     for name, text in (others or {}).items():
         commands.add_parser(name, help=text)

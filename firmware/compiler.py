@@ -39,5 +39,6 @@ def compile_model(model: Model, target: Board | Config, *, batch: int = 1) -> Pr
         estimated_cycles=scheduler.makespan,
         tiles=placed.tiles,
         slots=placed.slots,
+        scratch_words=scheduler.scratch_words,
         checkpoints=placed.checkpoints,
     )

@@ -24,7 +24,7 @@ def locate(
 
     Looks at the residual stream after the embedding and after each block, then at the logits; None if all are equal.
     """
-    program = compile_model(model, device.config)
+    program = compile_model(model, device.target)
     for checkpoint in program.checkpoints:
         device.load(program.until(checkpoint))
         device.run(image)

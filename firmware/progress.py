@@ -13,6 +13,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -21,7 +22,7 @@ from rich.progress import (
 
 from firmware.transport import Reporting, Transport
 
-__all__ = ["Update", "levelling", "running", "sending", "shown"]
+__all__ = ["Update", "levelling", "running", "sending", "shown", "step"]
 
 Update = Callable[..., None]
 """Called with what is done, what there is in all, and perhaps a note."""
@@ -103,3 +104,16 @@ def levelling() -> Generator[Callable[[int, int], None], None, None]:
     """Of a memory's training: a function to call with the delays tried so far and in all."""
     with shown("levelling", "delays", MofNCompleteColumn()) as show:
         yield show
+
+
+@contextmanager
+def step(what: str) -> Generator[None, None, None]:
+    """Of something that takes seconds: that it runs, and on a terminal how long."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        console.print(f"{what} ...", soft_wrap=True, highlight=False, markup=False)
+        yield
+        return
+    with Progress(SpinnerColumn(), TextColumn(what), TimeElapsedColumn(), console=console, transient=True) as progress:
+        progress.add_task(what, total=None)
+        yield

@@ -105,7 +105,7 @@ def merged(points: Sequence[Point]) -> list[Point]:
     """Equal layers of all blocks as one: blocks.*.mlp.fc1."""
     groups: dict[str, list[Point]] = {}
     for point in points:
-        groups.setdefault(re.sub(r"^blocks\.\d+\.", "blocks.*.", point.name), []).append(point)
+        groups.setdefault(re.sub(r"\bblocks\.\d+\.", "blocks.*.", point.name), []).append(point)
     return [total(group, name) for name, group in groups.items()]
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware.errors import UserError
+from firmware.providers import DEVICES, provided
 from hw.boards.board import Board
 from hw.boards.registry import find
 from hw.spec.config import Config
 
 __all__ = [
-    "SCHEMES",
     "DeviceError",
     "DeviceTimeoutError",
     "Reporting",
@@ -152,29 +152,17 @@ def parse_target(text: str) -> Target:
     return Target(scheme, name, options)
 
 
-SCHEMES: dict[str, str] = {
-    "sim": "sim.verilated:open_transport",
-    "serial": "firmware.link.serial:open_transport",
-    "udp": "firmware.link.udp:open_transport",
-}
-"""Scheme -> ``module:function``; the function takes (Target, Board, Config or None) and returns a Transport.
-
-The module is imported when such a device is opened, so that the host's software needs neither gateware nor simulator.
-"""
-
-
 def open_transport(target: str | Target, wanted: Board | Config | None = None) -> Transport:
     """The transport of `target`, whose device is to be `wanted` if that is given.
 
     Raises DeviceError for an unknown scheme or one whose software is not installed.
     """
     where = parse_target(target) if isinstance(target, str) else target
-    if where.scheme not in SCHEMES:
-        raise DeviceError(f"unknown device scheme {where.scheme!r}; known schemes: {', '.join(sorted(SCHEMES))}")
-    module, _, function = SCHEMES[where.scheme].partition(":")
+    if where.scheme not in DEVICES:
+        raise DeviceError(f"unknown device scheme {where.scheme!r}; known schemes: {', '.join(sorted(DEVICES))}")
     try:
-        opener: Callable[[Target, Board | Config | None], Any] = getattr(importlib.import_module(module), function)
-    except ModuleNotFoundError as error:
-        raise DeviceError(f"devices of scheme {where.scheme!r} need the Python module {error.name}") from error
+        opener = provided(DEVICES[where.scheme], f"a device of scheme {where.scheme!r}")
+    except UserError as error:
+        raise DeviceError(str(error)) from error
     transport: Transport = opener(where, wanted)
     return transport

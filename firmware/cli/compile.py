@@ -10,10 +10,11 @@ from typing import Any
 from firmware.compiler import Program, compile_model
 from firmware.files import Outputs, check_directory
 from firmware.model_file import load_model
+from hw.boards.board import Board
 from hw.boards.registry import find
-from hw.spec.config import Config, parse_settings
+from hw.spec.config import parse_settings
 
-__all__ = ["board_config", "compile_command", "register"]
+__all__ = ["board_of", "compile_command", "register"]
 
 _FILES = ("program.bin", "model.bin", "listing.txt")
 
@@ -29,32 +30,32 @@ def register(commands: Any) -> None:
     compiler.add_argument("-o", "--output", metavar="DIR", help="write program.bin, model.bin and listing.txt")
 
 
-def board_config(arguments: argparse.Namespace) -> Config:
-    """The Config of ``--board`` with ``--set``. Raises ConfigError."""
-    return find(arguments.board).override(parse_settings(arguments.set)).config
+def board_of(arguments: argparse.Namespace) -> Board:
+    """``--board`` with ``--set``. Raises ConfigError."""
+    return find(arguments.board).override(parse_settings(arguments.set))
 
 
 def compile_command(arguments: argparse.Namespace) -> int:
     """Model file -> program files in a directory, and a summary."""
-    model, config = load_model(arguments.model), board_config(arguments)
+    model, board = load_model(arguments.model), board_of(arguments)
     if arguments.output:
         check_directory(arguments.output, "--output")
         outputs = Outputs(*(Path(arguments.output) / name for name in _FILES))
-    program = compile_model(model, config, batch=arguments.batch)
+    program = compile_model(model, board, batch=arguments.batch)
     if arguments.output:
         for name, content in zip(_FILES, (program.code, program.model_image.tobytes(), _listing(program)), strict=True):
             outputs.write(Path(arguments.output) / name, methodcaller("write", content))
         outputs.finish()
         print(f"wrote program.bin, model.bin and listing.txt to {arguments.output}")
     print(
-        f"{model.name} on {arguments.board}: {program.instructions} instructions for {program.images} images, "
+        f"{model.name} on {board.name}: {program.instructions} instructions for {program.images} images, "
         f"super-tiles of {', '.join(map(str, sorted(set(program.tiles))))} tokens, {program.slots} in flight"
     )
     print(
         f"memory: program {len(program.code):,}, model {len(program.model_image):,}, work {program.work_bytes:,}, "
         f"input {program.input_bytes:,}, output {program.output_bytes:,} bytes"
     )
-    share = program.macs / (program.estimated_cycles * config.macs_per_cycle)
+    share = program.macs / (program.estimated_cycles * board.config.macs_per_cycle)
     print(f"{program.estimated_cycles:,} cycles, utilisation {share:.1%} (estimated by the scheduler)")
     return 0
 

@@ -61,6 +61,7 @@ class Program:
     estimated_cycles: int
     tiles: tuple[int, ...]  # tokens of each super-tile; the sizes of those of a Swin that an MLP takes at a time
     slots: int  # super-tiles in flight
+    scratch_words: int = 0  # of the scratchpad that any instruction uses
     memory: Memory = field(default_factory=Memory)  # that it was planned for
     checkpoints: tuple[Checkpoint, ...] = ()  # only with one image per run
 

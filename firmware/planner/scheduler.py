@@ -104,9 +104,18 @@ class Scheduler:
 
     def __post_init__(self) -> None:
         self._tracker = Tracker()
+        self._scratch: set[tuple[int, int]] = set()
         self._base = dict.fromkeys(Engine, 0)  # ordinal of the first instruction after the last SYNC
         self._free = dict.fromkeys(Engine, 0)
         self._finish: dict[Engine, list[int]] = {engine: [] for engine in Engine}
+
+    @property
+    def scratch_words(self) -> int:
+        """Scratchpad words that any instruction uses."""
+        used = bytearray(max((stop for _, stop in self._scratch), default=0))
+        for start, stop in self._scratch:
+            used[start:stop] = b"\1" * (stop - start)
+        return sum(used)
 
     @property
     def code(self) -> bytes:
@@ -185,6 +194,7 @@ class Scheduler:
             self._fetch(task.stream, task.fetch[0], task.layer, fetch_waits)
         reads = (*task.reads, *(task.stream.reads if task.stream else ()))  # FETCH's reads end with its MATMUL
         self._append(task.op, waits, task.operands, task.layer)
+        self._scratch.update((use.start, use.stop) for use in (*reads, *task.writes) if use.space == "scratch")
         self._tracker.commit(task.engine, self.counts[task.engine] - 1, reads, task.writes)
         self._account(task.engine, start, task.cost, task.latency)
 

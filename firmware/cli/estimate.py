@@ -1,0 +1,44 @@
+"""estimate: model file -> cycles, images per second, traffic on a board, without synthesis or simulation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from rich.console import Console
+
+from firmware.cli.compile import board_of
+from firmware.compiler import compile_model
+from firmware.estimate import estimate, print_estimate
+from firmware.files import check, write
+from firmware.model_file import load_model
+from firmware.progress import step
+
+__all__ = ["estimate_command", "register"]
+
+
+def register(commands: Any) -> None:
+    """Adds the command's grammar to argparse's sub-parsers."""
+    command = commands.add_parser("estimate", help="what a model costs on a board, by the cycle model")
+    command.set_defaults(function=estimate_command)
+    command.add_argument("model")
+    command.add_argument("--board", default="arty_a7")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a Config field")
+    command.add_argument("--batch", type=int, default=1, help="images interleaved in one program")
+    command.add_argument("--json", metavar="FILE", help="write the estimate, with every layer")
+
+
+def estimate_command(arguments: argparse.Namespace) -> int:
+    """Prints the estimate; a file that cannot be written is told before the work."""
+    model, board = load_model(arguments.model), board_of(arguments)
+    if arguments.json:
+        check(arguments.json)
+    with step(f"compiling {model.name} for {board.name}"):
+        program = compile_model(model, board, batch=arguments.batch)
+    with step("predicting its cycles"):
+        found = estimate(program, board)
+    if arguments.json:
+        write(arguments.json, json.dumps(found.as_json(), indent=2) + "\n")
+    print_estimate(found, Console())
+    return 0
