@@ -56,6 +56,8 @@ class Dataset:
         """
         if self.labels is None:
             return None
+        if model.features:
+            raise UserError(f"model {model.name} gives features of images, not classes: labels cannot be used")
         labels = self.labels
         if self.classes and set(self.classes) <= set(model.labels):
             labels = np.array([model.labels.index(name) for name in self.classes], np.int64)[labels]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,9 +15,25 @@ from firmware.families import FAMILIES, family_of_tensors
 from firmware.families.architecture import text
 from firmware.families.tensors import is_official
 
-__all__ = ["describe", "foreign", "identify", "is_official", "twins"]
+__all__ = ["describe", "foreign", "identify", "is_official", "special", "twins"]
 
 Array = NDArray[Any]
+
+_SPECIAL = (
+    (r"mlp\.(w12|w3|fc1_g|fc1_x|weights_in|weights_out)\b", "a gated MLP (SwiGLU)"),
+    (r"attn\.(q_norm|k_norm)\b", "norms of queries and keys (QK-norm)"),
+    (r"(^|\.)(rope|rotary\w*|freqs\w*)(\.|$)", "rotary position embeddings (RoPE)"),
+    (r"attn\.(cpb_mlp|logit_scale|continuous_position_bias_mlp)\b|attention\.self\.logit_scale", "Swin V2's attention"),
+    (r"^blocks\..*relative_position|^rel_pos_bias\.", "a ViT's relative position biases (BEiT)"),
+    (r"^attn_pool\.|^pooler\.", "a head that pools by attention"),
+    (r"^reg_token$", "register tokens"),
+    (r"^(dist_token|head_dist\..*)$", "a distillation token and two heads"),
+    (r"^fc_norm\.", "a norm behind its pooling (fc_norm)"),
+    (r"^(norm_pre|pre_logits|ln_pre)\b", "a layer before the blocks or the head that the graph does not have"),
+    (r"^blocks\..*\.attn\.norm\.|^blocks\..*\.mlp\.norm\.", "norms within attention or MLP"),
+    (r"^blocks\.\d+\.blocks\.|^patch_embed\.(backbone|proj\.\d|conv)", "a stem of several convolutions"),
+)
+"""Names of tensors of networks that are not supported, and how people call what they have."""
 
 
 def identify(state: Mapping[str, Array], name: str | None = None, **given: Any) -> Architecture:
@@ -29,7 +46,8 @@ def identify(state: Mapping[str, Array], name: str | None = None, **given: Any) 
     family = family_of_tensors(state)
     found = family.examine(state)
     sizes = {key: value for key, value in given.items() if value is not None}
-    own = {"channels": found.channels, "classes": found.classes}  # of a fine-tuned network: still that architecture
+    # Of a fine-tuned network: still that architecture.
+    own = {"channels": found.channels, "classes": found.classes, "features": found.features}
     if name is None:
         alike = _alike(found)
         known = alike[0] if len(alike) == 1 else found
@@ -65,12 +83,22 @@ def twins(found: Architecture) -> list[str]:
 
 def describe(shape: Architecture) -> str:
     """Sizes in words."""
-    return ", ".join(f"{what} {text(getattr(shape, key))}" for key, what in shape.words.items() if getattr(shape, key))
+    return ", ".join(
+        f"{'features' if key == 'classes' and shape.features else what} {text(getattr(shape, key))}"
+        for key, what in shape.words.items()
+        if getattr(shape, key)
+    )
 
 
 def _spelled(found: Architecture) -> str:
     names = " or ".join(known.name for known in _alike(found))
     return f"{names or found.family} ({describe(replace(found, heads=()))})"
+
+
+def special(state: Mapping[str, Array]) -> str | None:
+    """What makes it a network that is known, but not supported, in words with a tensor's name."""
+    found = ((words, name) for pattern, words in _SPECIAL for name in state if re.search(pattern, name))
+    return next((f"{words}: tensor {name}" for words, name in found), None)
 
 
 def foreign(state: Mapping[str, Array]) -> list[str]:

@@ -57,6 +57,7 @@ def save_model(model: Model, path: str | Path) -> int:
         "std": list(model.std),
         "crop": model.crop,
         "labels": list(model.labels),
+        **({"features": True} if model.features else {}),
         "nodes": [[n.name, n.op, list(n.inputs), {k: int(v) for k, v in n.attributes.items()}] for n in model.nodes],
     }
     metadata = {_KEY: json.dumps({**header, "digest": _digest(header, tensors)})}
@@ -125,6 +126,9 @@ def _model(path: Path, header: dict[str, Any], tensors: dict[str, NDArray[Any]])
         raise ModelError(f"{path} lacks the tensor {_LOGIT_SCALE}")
     channels, height, width = (int(size) for size in header["image"])
     nodes = tuple(_node(*entry) for entry in header["nodes"])
+    features = header.get("features", False)
+    if not isinstance(features, bool):
+        raise ModelError(f"{path} must say true or false of features, not {features!r:.80}")
     if version == _OLD:
         nodes, tensors = _upgraded(nodes, tensors)
     return Model(
@@ -139,6 +143,7 @@ def _model(path: Path, header: dict[str, Any], tensors: dict[str, NDArray[Any]])
         crop=float(header["crop"]),
         logit_scale=tensors[_LOGIT_SCALE],
         labels=tuple(map(str, header["labels"])),
+        features=features,
     )
 
 

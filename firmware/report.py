@@ -122,6 +122,10 @@ def print_report(report: dict[str, Any], console: Console, *, layers: bool = Tru
         console.print(f"{row['image']}: {best}", highlight=False, markup=False)
     if len(report.get("classes", [])) > _SHOWN:
         console.print(f"and {len(report['classes']) - _SHOWN} more images, which --report writes")
+    if "features" in report:
+        width, file = report["features"]["width"], report["features"]["file"]
+        where = f"written to {file}" if file else "--logits FILE writes them"
+        console.print(f"{width} features of each image, integers times the model's logit_scale: {where}")
     if "accuracy" in report:
         console.print(f"accuracy {report['accuracy']:.2%} on {report['images']} images")
     if "bit_exact" in report:

@@ -18,8 +18,9 @@ from firmware.architectures import ARCHITECTURES, IMAGENET, Architecture
 from firmware.checkpoint import load_checkpoint
 from firmware.dataset import open_dataset
 from firmware.errors import UserError
+from firmware.families import official_tensors
 from firmware.files import Outputs
-from firmware.identify import describe, foreign, identify, is_official, twins
+from firmware.identify import describe, foreign, identify, is_official, special, twins
 from firmware.ivit import model_from_state
 from firmware.model_file import save_model
 from firmware.preprocess import normalise
@@ -78,6 +79,9 @@ def _add_common(command: argparse.ArgumentParser) -> None:
 
 def _identify(arguments: argparse.Namespace, state: Mapping[str, NDArray[Any]]) -> Architecture:
     """The checkpoint's architecture, after what the command line says. Raises UserError."""
+    unsupported = special(state)
+    if unsupported:
+        raise UserError(f"{arguments.checkpoint} has {unsupported}, which is not supported")
     unknown = foreign(state)
     if unknown:
         raise UserError(
@@ -161,8 +165,15 @@ def quantize_command(arguments: argparse.Namespace) -> int:
     weights = _load(arguments.checkpoint)
     if is_official(weights):
         raise UserError(f"{arguments.checkpoint} holds integer weights: it is an I-ViT checkpoint, use import-ivit")
+    family, weights = official_tensors(weights)
     shape = _preprocessing(arguments, _identify(arguments, weights))
-    images, labels = _calibration_images(arguments, shape), _read_labels(arguments.labels, shape.classes)
+    print(f"{arguments.checkpoint}: taken for {shape.name}: {describe(shape)}")
+    for assumed in family.assumed(weights, shape):
+        print(f"assumed, for the tensors do not say it: {assumed}")
+    labels = _read_labels(arguments.labels, shape.classes)
+    if labels and shape.features:
+        raise UserError(f"{arguments.checkpoint} has no head and gives features: --labels cannot name them")
+    images = _calibration_images(arguments, shape)
     mean, std = shape.statistics
     how = {key: getattr(arguments, key) for key in ("ranges", "equalise", "correct_attention")}
     console, errors = Console(), Console(stderr=True)

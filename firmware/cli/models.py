@@ -82,7 +82,8 @@ def inspect_command(arguments: argparse.Namespace) -> int:
     bits = {node.attributes["bits"] for node in model.nodes if node.op == "shiftmax"}
     console.print(f"attention probabilities of {' and '.join(map(str, sorted(bits)))} bits")
     parameters = sum(array.size for array in model.tensors.values())
-    console.print(f"{model.classes} classes, {parameters:,} constants, {model.macs:,} MACs per image")
+    gives = "features" if model.features else "classes"
+    console.print(f"{model.classes} {gives}, {parameters:,} constants, {model.macs:,} MACs per image")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any, BinaryIO
@@ -62,7 +63,8 @@ def run_command(arguments: argparse.Namespace) -> int:
     outputs = Outputs(arguments.logits, arguments.report, arguments.trace, arguments.roofline)
     model = load_model(arguments.model)
     dataset = open_dataset(arguments.images, arguments.labels, arguments.count)
-    images, labels = to_int8(dataset.read(model), model), dataset.targets(model)
+    images = to_int8(dataset.read(model), model)
+    labels = None if model.features and arguments.labels is None else dataset.targets(model)
     console = Console()
     report, logits = _execute(arguments, model, images, outputs)
     outputs.write(arguments.logits, array(logits))
@@ -74,19 +76,31 @@ def run_command(arguments: argparse.Namespace) -> int:
         if difference:
             report["first_difference"] = _locate(arguments, model, images, difference)
             status = 1
-    likeliest = model.classify(logits)
-    names = dataset.names()
-    report["classes"] = [
-        {"image": name, "top": [asdict(candidate) for candidate in best]}
-        for name, best in zip(names, likeliest, strict=True)
-    ]
-    if labels is not None:
-        found = np.array([best[0].index for best in likeliest])
-        report["accuracy"] = float((found == labels).mean())
+    if model.features:
+        report["features"] = {"width": model.classes, "file": arguments.logits}
+    else:
+        report.update(_classes(model, logits, dataset.names(), labels))
     outputs.write(arguments.report, partial(write_json, report))
     print_report(report, console, layers=arguments.layers)
     outputs.finish()
     return status
+
+
+def _classes(
+    model: Model, logits: NDArray[np.int32], names: Sequence[str], labels: NDArray[np.int64] | None
+) -> dict[str, Any]:
+    """What images show, and the accuracy where that is known."""
+    likeliest = model.classify(logits)
+    report: dict[str, Any] = {
+        "classes": [
+            {"image": name, "top": [asdict(candidate) for candidate in best]}
+            for name, best in zip(names, likeliest, strict=True)
+        ]
+    }
+    if labels is not None:
+        found = np.array([best[0].index for best in likeliest])
+        report["accuracy"] = float((found == labels).mean())
+    return report
 
 
 def _execute(

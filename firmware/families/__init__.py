@@ -11,6 +11,7 @@ from firmware.families.registry import (
     FAMILIES,
     family_of_model,
     family_of_tensors,
+    official_tensors,
     register,
     registered,
     titles,
@@ -18,5 +19,5 @@ from firmware.families.registry import (
 
 __all__ = [
     "ARCHITECTURES", "FAMILIES", "Architecture", "Family", "Stage", "Wanted", "family_of_model", "family_of_tensors",
-    "register", "registered", "titles",
+    "official_tensors", "register", "registered", "titles",
 ]  # fmt: skip

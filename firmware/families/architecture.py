@@ -30,6 +30,7 @@ class Architecture:
     patch: int = 16
     img_size: int = 224
     classes: int = 1000
+    features: bool = False  # there is no head: the result is what a head would read, and `classes` its width
     channels: int = 3
     statistics: tuple[Sequence[float], Sequence[float]] = IMAGENET  # mean and deviation of pixel/255
     crop: float = 0.9  # timm's for images of 224 pixels; I-ViT's validation crops to 0.875

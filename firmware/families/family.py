@@ -110,8 +110,16 @@ class Family(ABC):
         return ()
 
     def official_names(self, weights: Mapping[str, Array]) -> dict[str, Array]:
-        """timm's tensors under the names that the graph asks for."""
+        """timm's tensors under the names and in the form that the graph asks for: the same function of every image.
+
+        Raises UserError for tensors that do not fit one another. Official ones stay as they are.
+        """
         return dict(weights)
+
+    def assumed(self, state: Mapping[str, Array], shape: Architecture) -> Sequence[str]:
+        """What is taken for granted of a network of `shape` with these tensors, though others have such, in words."""
+        del state, shape
+        return ()
 
     def build(self, build: Builder, wanted: Wanted) -> Array:
         """Builds the integer graph of a checkpoint. Returns the scales of the logits. Raises ModelError."""

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
+
+from numpy.typing import NDArray
 
 from firmware.families.architecture import Architecture
 from firmware.families.family import Family
+from firmware.families.huggingface import timm_names
 from firmware.families.swin.family import Swin
 from firmware.families.vit.family import Vit
 from firmware.planner.program import CompileError
 from hw.spec.model import Model, ModelError
 
-__all__ = ["ARCHITECTURES", "FAMILIES", "family_of_model", "family_of_tensors", "register", "registered", "titles"]
+__all__ = [
+    "ARCHITECTURES", "FAMILIES", "family_of_model", "family_of_tensors", "official_tensors", "register", "registered",
+    "titles",
+]  # fmt: skip
 
 FAMILIES: dict[str, Family] = {}
 """By name."""
@@ -64,6 +71,17 @@ def family_of_tensors(names: Collection[str]) -> Family:
         if family.has_tensors(names):
             return family
     raise ModelError(f"there are no blocks that we know: these are no tensors of a {titles()}")
+
+
+def official_tensors(weights: Mapping[str, NDArray[Any]]) -> tuple[Family, dict[str, NDArray[Any]]]:
+    """The family of a float checkpoint, and its tensors under the names and in the form that the graph asks for.
+
+    `weights` have timm's names or Hugging Face's; official ones stay as they are. Raises ModelError where they are of
+    no family, UserError for tensors that do not fit one another.
+    """
+    named = timm_names(weights)
+    family = family_of_tensors(named)
+    return family, family.official_names(named)
 
 
 def titles() -> str:

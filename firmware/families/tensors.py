@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from numpy.typing import NDArray
 
 from firmware.errors import UserError
 
-__all__ = ["BLOCK", "LINEAR", "NORM", "READERS", "examine_ends", "is_official", "shape_of"]
+__all__ = ["BLOCK", "LINEAR", "NORM", "READERS", "examine_ends", "has_head", "is_official", "shape_of"]
 
 State = Mapping[str, NDArray[Any]]
 
@@ -34,6 +34,11 @@ def is_official(state: State) -> bool:
     return any(name.endswith(".weight_integer") for name in state)
 
 
+def has_head(names: Collection[str]) -> bool:
+    """Whether a network with tensors of these names tells classes; one without a head gives features."""
+    return any(name.startswith(("head.", "head_dist.")) for name in names)
+
+
 def shape_of(state: State, name: str, rank: int) -> tuple[int, ...]:
     """The shape of a tensor. Raises UserError unless it is there and has `rank` dimensions, none of them 0."""
     if name not in state:
@@ -48,5 +53,8 @@ def examine_ends(state: State) -> dict[str, Any]:
     """Sizes of an architecture that patch embedding and head spell. Raises UserError for what is missing."""
     weight = "weight_integer" if is_official(state) else "weight"
     dim, channels, patch, _ = shape_of(state, f"patch_embed.proj.{weight}", 4)
+    ends = {"name": "", "dim": dim, "channels": channels, "patch": patch}
+    if not has_head(state) and not is_official(state):
+        return {**ends, "classes": dim, "features": True}
     classes = shape_of(state, "head.fc.weight" if "head.fc.weight" in state else f"head.{weight}", 2)[0]
-    return {"name": "", "dim": dim, "channels": channels, "patch": patch, "classes": classes}
+    return {**ends, "classes": classes}

@@ -31,6 +31,7 @@ def assemble(
         std=tuple(std),
         logit_scale=logit_scale,
         labels=tuple(labels),
+        features=build.features,
     )
     validate(model)
     return model

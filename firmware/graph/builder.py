@@ -26,6 +26,7 @@ class Builder:
         self.state = State(state)
         self.nodes: list[Node] = []
         self.tensors: dict[str, Array] = {}
+        self.features = False  # the network has no head
 
     def hold(self, name: str, **tensors: Array) -> None:
         """Gives the node that will be called `name` its tensors."""
@@ -84,6 +85,16 @@ class Builder:
         self.hold(name, weight=weight, bias=offset)
         self.node(name, "linear", source)
         return self.state.weight_scale(f"{name}.fc_scaling_factor", len(weight)) * s_in
+
+    def hand_on(self, name: str, dim: int) -> None:
+        """Announces linear `name`, which the network does not have: the graph ends with one that changes nothing."""
+        del dim
+        raise ModelError(f"tensor {name}.weight_integer is missing from the state")
+
+    def feature(self, name: str, source: str, norm: str, reader: str, s_in: Array) -> Array:
+        """The quantizer of a network's result, rows of LayerNorm `norm`, which linear `reader` hands on."""
+        del norm, reader
+        return self.requantize(name, source, s_in)
 
     def layer_norm(self, name: str, source: str, dim: int) -> Array:
         gamma, beta = self.state.array(f"{name}.weight", (dim,)), self.state.array(f"{name}.bias", (dim,))

@@ -21,6 +21,7 @@ __all__ = ["Calibration"]
 
 Array = NDArray[Any]
 f32 = np.float32
+_SPREAD = 4.5  # deviations that a result reaches
 _BATCH = 16  # images per step of the laws, which need many times the memory of their result
 
 
@@ -41,7 +42,7 @@ class Calibration(Builder):
         self.recipe, self.family, self.measure = recipe, family, measure
         self._exponents: dict[str, tuple[Array, Array]] = {}  # of scores: I0 and fraction bits of each head
         self._shares: dict[str, Array] = {}  # of a linear's inputs: each channel's scale over the largest
-        self._centres: dict[str, float] = {}  # of a linear's inputs: the value of code 0
+        self._centres: dict[str, float | Array] = {}  # of a linear's inputs: the value of code 0, of all or of each
         if measure is not None:
             measure.start(self.weights, images, family)
         self.made = {name: self._float(name) for name in weights if name.endswith(family.constants)}
@@ -63,7 +64,7 @@ class Calibration(Builder):
         self.made[f"{name}.act_scaling_factor"] = np.asarray(scale, f32)
         self._told(real, scale, bits)
 
-    def _told(self, real: Array, scale: Array, bits: int, centre: float = 0.0) -> None:
+    def _told(self, real: Array, scale: Array, bits: int, centre: float | Array = 0.0) -> None:
         if self.measure is not None:
             self.measure.quantizer(real, np.asarray(scale, np.float64), bits, centre)
 
@@ -86,7 +87,10 @@ class Calibration(Builder):
             offset = np.zeros(len(flat), f32) if f"{name}.bias" not in self.weights else self._float(f"{name}.bias")
             if offset.shape != scale.shape:
                 raise ModelError(f"tensor {name}.bias must have shape {list(scale.shape)}, not {list(offset.shape)}")
-            offset = (offset + integers.sum(1) * scale * self._centres.get(name, 0.0)).astype(f32)
+            centre: Array = np.broadcast_to(
+                self._centres.get(name, 0.0) / self._shares.get(name, f32(1)), flat.shape[1:]
+            )
+            offset = (offset + (integers @ centre) * scale).astype(f32)
             self.made[f"{name}.bias_integer"] = quantized(offset, scale * f32(s_in), 32).astype(np.int32)
 
     # The graph
@@ -155,8 +159,38 @@ class Calibration(Builder):
     def linear(
         self, name: str, source: str, s_in: Array, inputs: int, outputs: int | None = None, *, bias: bool = True
     ) -> Array:
+        if np.size(s_in) > 1:  # of channels: the largest is everyone's, the weights take the others' share
+            largest = np.max(s_in)
+            self._shares[name] = np.asarray(s_in, f32) / largest
+            s_in = largest
         self._weights(name, s_in, "fc", bias=bias)
         return super().linear(name, source, s_in, inputs, outputs, bias=bias)
+
+    def hand_on(self, name: str, dim: int) -> None:
+        self.features = True
+        self.weights[f"{name}.weight"] = np.eye(dim, dtype=f32)
+        self.weights[f"{name}.bias"] = np.zeros(dim, f32)
+
+    def feature(self, name: str, source: str, norm: str, reader: str, s_in: Array) -> Array:
+        """Each channel has a scale of its own and a centre, which the biases of `norm` and `reader` hold.
+
+        A step is of a 127th of the largest distance from the mean, or of `_SPREAD` deviations where that is more: the
+        images are few, and others reach further. The power of all channels counts as one more image.
+        """
+        real = self._real(source, s_in)
+        shift = np.rint(-real.mean(0) / s_in.astype(np.float64)).astype(np.int64)
+        bias = self.tensors[f"{norm}.bias"] + shift
+        fits = np.abs(bias) < 1 << 33
+        shift = np.where(fits, shift, 0)
+        self.tensors[f"{norm}.bias"] = np.where(fits, bias, self.tensors[f"{norm}.bias"])
+        self._values[source] = self._values[source] + shift
+        centred = self._real(source, s_in)
+        power = np.square(centred - centred.mean(0)).sum(0) + np.square(real).mean()
+        reach = np.maximum(np.abs(centred).max(0), _SPREAD * np.sqrt(power / len(real)))
+        s_out = np.maximum(reach / 127, 2.0**-23).astype(f32)
+        self._centres[reader] = centre = -shift * s_in.astype(np.float64)
+        self._told(real, s_out, 8, centre)
+        return self.scaled(name, source, s_in, s_out, 8)
 
     def layer_norm(self, name: str, source: str, dim: int) -> Array:
         reader = self.family.reader(name)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware.families import Wanted, family_of_tensors
+from firmware.families import Wanted, official_tensors
 from firmware.graph.assemble import assemble
 from firmware.quantize.calibration import Calibration
 from firmware.quantize.free import FreeCalibration
@@ -31,8 +31,7 @@ def _calibrate(
         raise ModelError(f"ranges must be one of {', '.join(RANGES)}, not {recipe.ranges!r}")
     if images.ndim != 4 or not images.size:
         raise ModelError(f"calibration images must be [n, C, H, W], not {list(images.shape)}")
-    family = family_of_tensors(weights)
-    named = family.official_names(weights)
+    family, named = official_tensors(weights)
     free = recipe.balance is not None or recipe.heads or recipe.gelu == "table"
     kind = FreeCalibration if free else Calibration
     build = kind(named, images.astype(np.float64), recipe, family, measure=measure)

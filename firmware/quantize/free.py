@@ -56,7 +56,8 @@ class FreeCalibration(Calibration):
     def layer_norm(self, name: str, source: str, dim: int) -> Array:
         reader = self.family.reader(name)
         if reader is not None and self.recipe.balance is not None:
-            self._fold(name, reader)
+            if f"{reader}.bias" in self.weights:
+                self._fold(name, reader)
             self._balance(name, reader, source, self.recipe.balance)
         return super().layer_norm(name, source, dim)
 
@@ -109,15 +110,6 @@ class FreeCalibration(Calibration):
 
     def exponent(self, name: str, source: str, scale: Array) -> tuple[Array, Array]:
         return self._exponents[source] if source in self._exponents else super().exponent(name, source, scale)
-
-    def linear(
-        self, name: str, source: str, s_in: Array, inputs: int, outputs: int | None = None, *, bias: bool = True
-    ) -> Array:
-        if np.size(s_in) > 1:  # of channels: the largest is everyone's, the weights take the others' share
-            largest = np.max(s_in)
-            self._shares[name] = np.asarray(s_in, f32) / largest
-            s_in = largest
-        return super().linear(name, source, s_in, inputs, outputs, bias=bias)
 
     # GELU
 

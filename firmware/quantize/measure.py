@@ -56,13 +56,13 @@ class Measurement:
         self.rows: list[Row] = []
         self.end: dict[str, float] = {}
         self._reference: Reference | None = None
-        self._pending: tuple[Array, Array, int, float] | None = None
+        self._pending: tuple[Array, Array, int, float | Array] | None = None
 
     def start(self, weights: Mapping[str, Array], images: Array, family: Family) -> None:
         """The float network to compare with."""
         self._reference = Reference(weights, images, family)
 
-    def quantizer(self, real: Array, scale: Array, bits: int, centre: float) -> None:
+    def quantizer(self, real: Array, scale: Array, bits: int, centre: float | Array) -> None:
         """The next node quantizes `real`, the true values of its integer inputs; `centre` is the value of code 0."""
         self._pending = (real, scale, bits, centre)
 

@@ -29,7 +29,8 @@ class Model:
     """An integer-only Vision Transformer: nodes in execution order, constants as ``"<node>.<tensor>"`` arrays.
 
     The graph says everything about the network; its shapes are `values`. The last node's int32 output are the
-    logits' accumulators; ``logit_scale`` [classes] turns them into the float logits whose argmax is the class.
+    logits' accumulators; ``logit_scale`` [classes] turns them into the float logits whose argmax is the class. Of a
+    model of ``features``, a network without a head, they are its feature instead, and `classes` is their number.
     ``input_scale``, ``mean`` and ``std`` say how the host makes the int8 image, ``crop`` what share of the shorter
     side of a resized photograph it shows.
     """
@@ -45,6 +46,7 @@ class Model:
     logit_scale: NDArray[np.float32]
     labels: tuple[str, ...] = ()
     crop: float = 0.875
+    features: bool = False
 
     @property
     def patch(self) -> int:
@@ -69,8 +71,11 @@ class Model:
         """For each image the `top` likeliest classes (all, if there are fewer), likeliest first.
 
         `logits` [n, classes] are the accumulators that a device or the golden model gives. Of equal float logits the
-        lower class comes first, as with argmax. Raises ValueError for another shape, and for `top` below one.
+        lower class comes first, as with argmax. Raises ValueError for another shape, and for `top` below one, and
+        ModelError for a model that gives features.
         """
+        if self.features:
+            raise ModelError(f"model {self.name} gives {self.classes} features of an image, not classes")
         if logits.ndim != 2 or logits.shape[1] != self.classes:
             raise ValueError(f"logits must be [n, {self.classes}], not {list(logits.shape)}")
         if top < 1:
@@ -110,6 +115,8 @@ def validate(model: Model) -> None:
         )
     if not 0 < model.crop <= 1:
         raise ModelError(f"crop must be above 0 and at most 1, not {model.crop}")
+    if model.features and model.labels:
+        raise ModelError(f"model {model.name} gives features, not classes: it must have no labels")
     if model.labels and len(model.labels) != model.classes:
         raise ModelError(f"labels must name {model.classes} classes, not {len(model.labels)}")
 

@@ -142,6 +142,8 @@ def shapes_of(arch):
         "patch_embed.proj.weight": (arch.dim, 3, arch.patch, arch.patch),
         "head.weight": (arch.classes, arch.dim << (len(arch.depths) - 1)),
     }
+    if arch.features:
+        del state["head.weight"]
     if arch.family == "vit":
         state["pos_embed"] = (1, (arch.img_size // arch.patch) ** 2 + 1, arch.dim)
         state |= {f"blocks.{block}.norm1.weight": (arch.dim,) for block in range(arch.depths[0])}
@@ -238,7 +240,7 @@ VIT_EDITS = {
     "no patches": (without("patch_embed.proj.weight_integer"), "proj.weight_integer is missing from the checkpoint"),
     "no positions": (without("pos_embed"), "tensor pos_embed is missing from the checkpoint"),
     "no block": (lambda s: {k: v for k, v in s.items() if "blocks.0." not in k}, "blocks.0.* is missing"),
-    "distilled": (lambda s: {**s, "dist_token": np.zeros((1, 1, 64))}, "but dist_token is none of them (1 such"),
+    "distilled": (lambda s: {**s, "dist_token": np.zeros((1, 1, 64))}, "two heads: tensor dist_token"),
     "layer scale": (lambda s: {**s, "blocks.0.ls1.gamma": np.ones(64)}, "but blocks.0.ls1.gamma is none of them"),
     "float": (floats_only, "holds no integer weights: it is a float checkpoint, use quantize"),
     "nan": (change("head.bias_integer", 3, np.nan), "tensor head.bias_integer contains NaN"),

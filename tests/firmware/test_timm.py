@@ -138,7 +138,7 @@ def test_command_line_refuses(tmp_path, capsys):
         return said
 
     vit = DATA / "vit.safetensors"
-    assert "there is no folder" in refused(vit, "--report", str(tmp_path / "no" / "report.json"))
+    assert "there is no directory" in refused(vit, "--report", str(tmp_path / "no" / "report.json"))
     assert "must be uint8 pixels, not int8" in refused(vit, "--heads", "2")
     np.save(images, np.zeros((2, 3, 40, 40), np.uint8))
     assert "must hold images [n, 3, 32, 32], not [2, 3, 40, 40]" in refused(vit, "--heads", "2")
@@ -168,8 +168,9 @@ def edited(name, index, value):
     [
         ("vit", lambda w: w.pop("blocks.1.mlp.fc2.weight"), "tensor blocks.1.mlp.fc2.weight is missing"),
         ("vit", lambda w: w.pop("norm.bias"), "tensor norm.bias is missing from the checkpoint"),
-        ("vit", lambda w: w.update({"blocks.0.ls1.gamma": w["norm.bias"]}), "but blocks.0.ls1.gamma is none of them"),
-        ("vit", lambda w: w.update({"reg_token": w["cls_token"]}), "but reg_token is none of them"),
+        ("vit", lambda w: w.update({"blocks.0.ls1.gamma": w["norm.bias"]}), "tensor blocks.1.ls1.gamma is missing"),
+        ("vit", lambda w: w.update({"reg_token": w["cls_token"]}), "has register tokens: tensor reg_token"),
+        ("vit", lambda w: w.update({"prompt": w["cls_token"]}), "but prompt is none of them"),
         ("vit", edited("blocks.0.attn.qkv.weight", (5, 6), np.nan), "attn.qkv.weight contains NaN or infinity"),
         ("vit", edited("pos_embed", (0, 3, 4), np.inf), "pos_embed contains NaN or infinity"),
         ("vit", lambda w: w.update({"head.bias": np.zeros(9, np.float32)}), "head.bias must have shape [10], not [9]"),

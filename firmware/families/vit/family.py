@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from firmware.errors import UserError
 from firmware.families.architecture import HALF, Architecture
 from firmware.families.family import Family, Stage, Wanted
-from firmware.families.tensors import BLOCK, LINEAR, NORM, READERS, examine_ends, shape_of
+from firmware.families.tensors import BLOCK, LINEAR, NORM, READERS, examine_ends, has_head, shape_of
 from firmware.families.vit.graph import vit
 from firmware.families.vit.pattern import recognise
 from firmware.families.vit.place import place
+from firmware.families.vit.variants import plain
 from firmware.families.weights import Weights
 from firmware.graph.builder import Builder
 from firmware.planner.placed import Job, Placed
@@ -67,6 +68,10 @@ class Vit(Family):
         _shape("deit_base_patch16_224", 768, 12),
         _shape("vit_base_patch16_224", 768, 12, statistics=HALF),
         _shape("vit_large_patch16_224", 1024, 24, statistics=HALF),
+        *(
+            _shape(f"dinov2_vit{size}14_224", dim, depth, patch=14, classes=dim, features=True, crop=0.875)
+            for size, dim, depth in (("s", 384, 12), ("b", 768, 12), ("l", 1024, 24))
+        ),
     )
     tensor = re.compile(
         r"cls_token|pos_embed|(qact_input|qact_pos|qact[123]|act_out)\.act_scaling_factor|"
@@ -108,11 +113,24 @@ class Vit(Family):
         del state
         return ("heads",)
 
+    def assumed(self, state: Mapping[str, Array], shape: Architecture) -> Sequence[str]:
+        del state
+        heads = shape.heads[0]
+        at_end = (
+            "the class token of the last norm is the feature" if shape.features else "the head reads the class token"
+        )
+        return (f"{heads} heads of {shape.dim // heads} channels", at_end, "GELU, not QuickGELU")
+
+    def official_names(self, weights: Mapping[str, Array]) -> dict[str, Array]:
+        return plain(weights)
+
     def build(self, build: Builder, wanted: Wanted) -> Array:
         if wanted.heads is None:
             raise ModelError("the tensors of a ViT do not say how many heads there are: heads must be given")
         depth, bits = _depth(wanted.names), wanted.attention_bits or 16
-        return vit(build, wanted.image, wanted.patch, wanted.heads, depth, bits)
+        return vit(
+            build, wanted.image, wanted.patch, wanted.heads, depth, bits, features=not has_head(wanted.names)
+        )  # fmt: skip
 
     def reader(self, norm: str) -> str | None:
         at, _, last = norm.rpartition(".")
@@ -129,4 +147,6 @@ class Vit(Family):
         make.tensors["pos_embed"] = make.normal((1, shape.tokens, dim), 0.3)
         for index in range(shape.depths[0]):
             make.block(f"blocks.{index}", dim, 0.15)
-        make.linear("head", shape.classes, (dim,), make.norm("norm", dim), 1.0)
+        power = make.norm("norm", dim)
+        if not shape.features:
+            make.linear("head", shape.classes, (dim,), power, 1.0)

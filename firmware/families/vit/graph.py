@@ -17,18 +17,24 @@ f32 = np.float32
 
 
 def vit(
-    build: Builder, image: tuple[int, int, int], patch: int | None, heads: int, depth: int, attention_bits: int
-) -> Array:
-    """Builds the whole graph. Returns the scales of the logits."""
+    build: Builder, image: tuple[int, int, int], patch: int | None, heads: int, depth: int, attention_bits: int, *,
+    features: bool = False,
+) -> Array:  # fmt: skip
+    """Builds the whole graph, of a network without a head if it gives `features`. Returns the scales of the logits."""
     scale, dim = _embed(build, image, patch)
     if dim % heads:
         raise ModelError(f"{heads} heads do not divide the width {dim}")
     at = "qact1"
     for index in range(depth):
         at, scale = _block(build, f"blocks.{index}", at, scale, dim, heads, attention_bits)
+    if features:
+        build.hand_on("head", dim)
     scale = build.layer_norm("norm", at, dim)
     build.node("class_token", "class_token", "norm")
-    scale = build.requantize("qact2", "class_token", scale)
+    if features:
+        scale = build.feature("qact2", "class_token", "norm", "head", scale)
+    else:
+        scale = build.requantize("qact2", "class_token", scale)
     return build.linear("head", "qact2", scale, dim)
 
 

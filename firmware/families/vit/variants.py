@@ -1,0 +1,84 @@
+"""timm's variants of a ViT as the one network that the graph is, exactly: the same function of every image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware.errors import UserError
+
+__all__ = ["plain"]
+
+Array = NDArray[Any]
+f32 = np.float32
+
+_BLOCK = re.compile(r"blocks\.(\d+)\.(.*)")
+_SCALES = {"ls1.gamma": "attn.proj", "gamma_1": "attn.proj", "ls2.gamma": "mlp.fc2", "gamma_2": "mlp.fc2"}
+"""Gains of residual branches (LayerScale), by timm's names and by DeiT-III's, and the linear each stands behind."""
+_LEFT_OUT = frozenset({"mask_token"})  # of training
+
+
+def plain(weights: Mapping[str, Array]) -> dict[str, Array]:
+    """`weights`, by timm's names, without LayerScale, with biases of queries and values joined.
+
+    Raises UserError for blocks that do not have the same tensors, or tensors that do not fit one another.
+    """
+    found = {name: array for name, array in weights.items() if name not in _LEFT_OUT}
+    _check_alike(found)
+    for name in list(found):
+        match = _BLOCK.fullmatch(name)
+        if match is None:
+            continue
+        at, kind = f"blocks.{match[1]}", match[2]
+        if kind in _SCALES:
+            _scale(found, name, f"{at}.{_SCALES[kind]}")
+        elif kind == "attn.q_bias":
+            _join_bias(found, f"{at}.attn")
+    for name in [name for name in found if name.endswith((".attn.qkv.weight", ".mlp.fc1.weight"))]:
+        # A bias of zeros, where there is none, is what the graph moves a norm's centres into.
+        found.setdefault(name.removesuffix("weight") + "bias", np.zeros(found[name].shape[:1], f32))
+    return found
+
+
+def _check_alike(weights: Mapping[str, Array]) -> None:
+    """All blocks have the same tensors: one that lacks a bias is damaged, all that lack it are another variant."""
+    blocks: dict[str, set[str]] = {}
+    for match in map(_BLOCK.fullmatch, weights):
+        if match:
+            blocks.setdefault(match[1], set()).add(match[2])
+    every = set().union(*blocks.values())
+    for number, kinds in blocks.items():
+        for kind in sorted(every - kinds):
+            raise UserError(
+                f"tensor blocks.{number}.{kind} is missing from the checkpoint, though other blocks have it"
+            )
+
+
+def _scale(weights: dict[str, Array], name: str, linear: str) -> None:
+    """Multiplies the outputs of `linear` by the gains `name`, which are gone then."""
+    gamma = np.asarray(weights.pop(name), f32)
+    for kind in ("weight", "bias"):
+        key = f"{linear}.{kind}"
+        if key not in weights:
+            if kind == "bias":
+                continue
+            raise UserError(f"tensor {key} is missing from the checkpoint")
+        value = np.asarray(weights[key], f32)
+        if gamma.shape != value.shape[:1]:
+            raise UserError(f"tensor {name} must have shape {list(value.shape[:1])}, not {list(gamma.shape)}")
+        weights[key] = value * gamma.reshape(-1, *[1] * (value.ndim - 1))
+
+
+def _join_bias(weights: dict[str, Array], attn: str) -> None:
+    """Biases of queries and values alone, as in BEiT: keys have none."""
+    query, value = (weights.pop(f"{attn}.{part}_bias", None) for part in "qv")
+    if query is None or value is None or query.shape != value.shape or query.ndim != 1:
+        raise UserError(f"tensors {attn}.q_bias and {attn}.v_bias must both be there, of one shape")
+    if f"{attn}.qkv.bias" in weights:
+        raise UserError(f"tensors {attn}.q_bias and {attn}.qkv.bias exclude each other")
+    weights.pop(f"{attn}.k_bias", None)  # a buffer of zeros
+    weights[f"{attn}.qkv.bias"] = np.concatenate([query, np.zeros_like(query), value])

@@ -1,0 +1,291 @@
+"""Variants of a ViT in the forms that people have: each is timm's network again, or refused by the name of what it has.
+
+Most are made of timm's stored network such that they must compute its stored logits.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from firmware.__main__ import main
+from firmware.checkpoint import load_checkpoint
+from firmware.compiler import compile_model
+from firmware.errors import UserError
+from firmware.families import official_tensors
+from firmware.model_file import load_model
+from firmware.quantize import RECIPES, Measurement, quantize
+from hw.spec.config import Config
+from hw.spec.model import ModelError
+from sim import golden
+
+DATA = Path(__file__).parents[1] / "data" / "timm"
+HUGGING_FACE = {
+    "cls_token": "embeddings.cls_token",
+    "pos_embed": "embeddings.position_embeddings",
+    "patch_embed.proj": "embeddings.patch_embeddings.projection",
+    "norm": "layernorm",
+    "norm1": "layernorm_before",
+    "norm2": "layernorm_after",
+    "attn.proj": "attention.output.dense",
+    "mlp.fc1": "intermediate.dense",
+    "mlp.fc2": "output.dense",
+}
+
+
+def stored(name="vit"):
+    with np.load(DATA / f"{name}.npz") as arrays:
+        images, logits = arrays["images"].astype(np.float32), arrays["logits"]
+    return dict(load_checkpoint(DATA / f"{name}.safetensors").tensors), images, logits
+
+
+def quantized(weights, images, recipe="minmax", **options):
+    measure = Measurement()
+    model = quantize(
+        weights, images, name="test", heads=2, mean=(0.5,) * 3, std=(0.5,) * 3, recipe=RECIPES[recipe], measure=measure,
+        **options,
+    )  # fmt: skip
+    return model, measure
+
+
+def pixels(model, images):
+    return np.clip(np.rint(images / model.input_scale), -128, 127).astype(np.int8)
+
+
+# --- variants that are the same network ---
+
+
+def with_layer_scale(weights, names=("ls1.gamma", "ls2.gamma")):
+    rng = np.random.default_rng(1)
+    for block in range(2):
+        for name, linear in zip(names, ("attn.proj", "mlp.fc2"), strict=True):
+            gamma = rng.uniform(0.05, 2, 64).astype(np.float32) * rng.choice([-1, 1], 64).astype(np.float32)
+            weights[f"blocks.{block}.{name}"] = gamma
+            weights[f"blocks.{block}.{linear}.weight"] = weights[f"blocks.{block}.{linear}.weight"] / gamma[:, None]
+            weights[f"blocks.{block}.{linear}.bias"] = weights[f"blocks.{block}.{linear}.bias"] / gamma
+
+
+def with_gamma(weights):
+    with_layer_scale(weights, ("gamma_1", "gamma_2"))
+
+
+def without_key_bias(weights):
+    """Keys' biases change no softmax."""
+    for block in range(2):
+        query, _, value = np.split(weights.pop(f"blocks.{block}.attn.qkv.bias"), 3)
+        weights |= {f"blocks.{block}.attn.q_bias": query, f"blocks.{block}.attn.v_bias": value}
+
+
+def hugging_face(weights, network="vit."):
+    for name in list(weights):
+        array, at, rest = weights.pop(name), network, name
+        if name.startswith("head."):
+            weights[name.replace("head", "classifier")] = array
+            continue
+        if name.startswith("blocks."):
+            _, number, rest = name.split(".", 2)
+            at = f"{network}encoder.layer.{number}."
+        if rest.startswith("attn.qkv."):
+            for part, piece in zip(("query", "key", "value"), np.split(array, 3), strict=True):
+                weights[f"{at}attention.attention.{part}.{rest.rpartition('.')[2]}"] = piece
+            continue
+        stem, _, kind = rest.rpartition(".")
+        weights[at + (HUGGING_FACE[rest] if rest in HUGGING_FACE else f"{HUGGING_FACE[stem]}.{kind}")] = array
+    weights["vit.pooler.dense.weight"] = np.zeros((64, 64), np.float32)
+
+
+def dinov2(weights):
+    """Hugging Face's DINOv2 calls some things as timm does."""
+    with_layer_scale(weights)
+    scales = {name: weights.pop(name) for name in list(weights) if ".ls" in name}
+    hugging_face(weights, "dinov2.")
+    for name in list(weights):
+        new = name.replace("layernorm_before", "norm1").replace("layernorm_after", "norm2")
+        new = new.replace("intermediate.dense", "mlp.fc1")
+        if "attention" not in new:
+            new = new.replace("output.dense", "mlp.fc2")
+        weights[new] = weights.pop(name)
+    for name, gamma in scales.items():
+        new = name.replace("blocks", "dinov2.encoder.layer").replace("ls", "layer_scale").replace("gamma", "lambda1")
+        weights[new] = gamma
+    weights["dinov2.embeddings.mask_token"] = np.zeros((1, 64), np.float32)
+
+
+@pytest.mark.parametrize("change", [with_layer_scale, with_gamma, without_key_bias, hugging_face, dinov2])
+def test_variants_are_the_same_network(change):
+    """The float network that is quantized gives timm's logits, and the integers follow as closely as without."""
+    weights, images, expected = stored()
+    plain = quantized(weights, images)[1].end["logit_sqnr"]
+    change(weights)
+    _, measure = quantized(weights, images)
+    np.testing.assert_allclose(measure.expected, expected, rtol=0, atol=3e-5)
+    assert measure.end["logit_sqnr"] > plain - 1
+
+
+def test_no_bias_is_a_bias_of_zeros():
+    """Of queries, keys and values in all blocks alike; both recipes' graphs, integer by integer."""
+    weights, images, _ = stored()
+    for block in range(2):
+        weights[f"blocks.{block}.attn.qkv.bias"] = np.zeros(192, np.float32)
+    expected = [quantized(weights, images, recipe)[0] for recipe in ("official", "minmax")]
+    for block in range(2):
+        del weights[f"blocks.{block}.attn.qkv.bias"]
+    for recipe, model in zip(("official", "minmax"), expected, strict=True):
+        found = quantized(weights, images, recipe)[0]
+        np.testing.assert_array_equal(
+            golden.run(found, pixels(found, images)), golden.run(model, pixels(model, images))
+        )
+
+
+def swin_of_hugging_face(weights):
+    found = {}
+    for name, array in weights.items():
+        new = name.replace("patch_embed.proj", "embeddings.patch_embeddings.projection")
+        new = new.replace("patch_embed.norm", "embeddings.norm").replace("attn.proj", "attention.output.dense")
+        new = new.replace("norm1", "layernorm_before").replace("norm2", "layernorm_after")
+        new = new.replace("mlp.fc1", "intermediate.dense").replace("mlp.fc2", "output.dense")
+        new = new.replace("attn.relative", "attention.self.relative")
+        match new.split("."):
+            case ["head", "fc", kind]:
+                found[f"classifier.{kind}"] = array
+                continue
+            case ["norm", kind]:
+                new = f"layernorm.{kind}"
+            case ["layers", stage, "downsample", *rest]:
+                new = ".".join(["encoder.layers", str(int(stage) - 1), "downsample", *rest])
+            case ["layers", *rest]:
+                new = ".".join(["encoder.layers", *rest])
+        if ".attn.qkv." in new:
+            for part, piece in zip(("query", "key", "value"), np.split(array, 3), strict=True):
+                found["swin." + new.replace("attn.qkv", f"attention.self.{part}")] = piece
+        else:
+            found[f"swin.{new}"] = array
+    return found
+
+
+def test_swin_of_hugging_face():
+    weights, images, expected = stored("swin")
+    _, measure = quantized(swin_of_hugging_face(weights), images)
+    np.testing.assert_allclose(measure.expected, expected, rtol=0, atol=2e-5)
+
+
+# --- features ---
+
+
+def test_features():
+    """A network without a head: what its head would read, of images that did not calibrate it, at 8 bits."""
+    weights, images, expected = stored()
+    head, bias = weights.pop("head.weight"), weights.pop("head.bias")
+    for recipe in ("official", "minmax"):
+        model, measure = quantized(weights, images[:8], recipe)
+        np.testing.assert_allclose(measure.expected @ head.T + bias, expected[:8], rtol=0, atol=5e-5)
+        assert (model.features, model.classes, model.labels) == (True, 64, ())
+        own = next(row.own_sqnr for row in measure.rows if row.name == "qact2" and row.kind == "activation")
+        assert own > 38  # a scale for all channels would give 33
+        found = golden.run(model, pixels(model, images)) * model.logit_scale.astype(np.float64)
+        near = found @ head.T + bias
+        noise = 10 * np.log10(np.square(expected).sum(1) / np.square(near - expected).sum(1))
+        assert noise[8:].mean() > (20 if recipe == "official" else 27)
+        if recipe == "official":
+            assert compile_model(model, Config()).estimated_cycles > 0
+    with pytest.raises(ModelError, match="gives 64 features of an image, not classes"):
+        model.classify(golden.run(model, pixels(model, images[:1])))
+
+
+def test_features_of_one_image():
+    """One image has no spread: the power of all channels stands for it."""
+    weights, images, expected = stored()
+    whole, _ = quantized(weights, images[:1])
+    head, bias = weights.pop("head.weight"), weights.pop("head.bias")
+    model, _ = quantized(weights, images[:1])
+    found, near = (golden.run(m, pixels(m, images)) * m.logit_scale.astype(np.float64) for m in (model, whole))
+    noise, least = (
+        10 * np.log10(np.square(expected).sum() / np.square(logits - expected).sum())
+        for logits in (found @ head.T + bias, near)
+    )
+    assert noise > least
+
+
+def test_features_from_the_command_line(tmp_path, capsys):
+    """The network is recognised and said; the file keeps that it gives features; run offers them and no classes."""
+    weights, _, _ = stored()
+    with_layer_scale(weights)
+    del weights["head.weight"], weights["head.bias"]
+    save_file(weights, tmp_path / "f.safetensors")
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    command = ["quantize", str(tmp_path / "f.safetensors"), "--calibrate", str(tmp_path / "images.npy"), "-o"]
+    model, features = str(tmp_path / "m"), str(tmp_path / "features.npy")
+    assert main([*command, model]) == 0
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "taken for vit_64: family vit, width 64, depth 2, heads 1, patch size 8, image size 32, features 64" in said
+    assert "assumed, for the tensors do not say it: 1 heads of 64 channels" in said
+    assert "class token of the last norm is the feature" in said
+    assert load_model(model).features
+    assert main(["inspect", model]) == 0
+    assert "64 features" in capsys.readouterr().out
+    run = ["run", model, "--device", "golden", "--images", str(tmp_path / "images.npy")]
+    assert main(run) == 0
+    assert "64 features of each image" in (said := capsys.readouterr().out)
+    assert "--logits" in said
+    assert "%" not in said
+    assert main([*run, "--logits", features]) == 0
+    assert np.load(features).shape == (3, 64)
+    np.save(tmp_path / "labels.npy", np.arange(3))
+    assert main([*run, "--labels", str(tmp_path / "labels.npy")]) == 2
+    assert "gives features of images, not classes" in capsys.readouterr().err
+    (tmp_path / "names").write_text("\n".join(map(str, range(64))))
+    assert main([*command, model, "--labels", str(tmp_path / "names")]) == 2
+    assert "--labels cannot name them" in capsys.readouterr().err
+
+
+# --- what is refused ---
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("blocks.0.mlp.w12.weight", "a gated MLP (SwiGLU): tensor blocks."),
+        ("blocks.0.mlp.fc1_g.weight", "a gated MLP (SwiGLU)"),
+        ("blocks.0.attn.q_norm.weight", "norms of queries and keys (QK-norm)"),
+        ("rope.freqs", "rotary position embeddings (RoPE)"),
+        ("blocks.0.attn.relative_position_bias_table", "relative position biases"),
+        ("attn_pool.latent", "pools by attention"),
+        ("norm_pre.weight", "a layer before the blocks"),
+        ("layers.0.blocks.0.attn.cpb_mlp.0.weight", "Swin V2"),
+        ("layers.0.blocks.0.attn.logit_scale", "Swin V2"),
+    ],
+)  # fmt: skip
+def test_what_is_not_supported_is_named(name, message, tmp_path, capsys):
+    weights, _, _ = stored("swin" if name.startswith("layers") else "vit")
+    every = [name, name.replace("blocks.0", "blocks.1")]
+    save_file({**weights, **dict.fromkeys(every, np.zeros(64, np.float32))}, tmp_path / "x.safetensors")
+    command = ["quantize", str(tmp_path / "x.safetensors"), "--calibrate", str(DATA), "-o", str(tmp_path / "m")]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.endswith("which is not supported\n")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("blocks.1.attn.qkv.bias"), "blocks.1.attn.qkv.bias is missing from the checkpoint"),
+        (
+            lambda w: w.update({f"blocks.{b}.ls1.gamma": np.ones(63, np.float32) for b in range(2)}),
+            r"ls1.gamma must have shape \[64\], not \[63\]",
+        ),
+        (
+            lambda w: w.update({f"blocks.{b}.attn.q_bias": np.ones(64, np.float32) for b in range(2)}),
+            "q_bias and blocks.0.attn.v_bias must both be there",
+        ),
+        (lambda w: (hugging_face(w), w.pop("vit.encoder.layer.1.attention.attention.key.bias")), "but is missing"),
+    ],
+)  # fmt: skip
+def test_tensors_that_do_not_fit_one_another(change, message):
+    weights, _, _ = stored()
+    change(weights)
+    with pytest.raises(UserError, match=message):
+        official_tensors(weights)
