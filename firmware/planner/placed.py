@@ -9,7 +9,7 @@ from firmware.planner.program import Checkpoint, Layer
 from firmware.planner.scheduler import Scheduler
 from hw.boards.memory import Memory
 from hw.spec.config import Config
-from hw.spec.model import Model
+from hw.spec.model import Model, values
 
 __all__ = ["Job", "Placed"]
 
@@ -22,6 +22,10 @@ class Job:
     config: Config
     memory: Memory
     images: int
+
+    def __post_init__(self) -> None:
+        """Raises ModelError for a model that is not valid: planners look up what they need without asking."""
+        values(self.model)
 
     def layers(self) -> dict[str, Layer]:
         """The model's nodes by name, anew for every schedule that is tried."""
