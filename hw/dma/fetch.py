@@ -6,10 +6,9 @@ from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from hw.axi.signature import AXIRead
 from hw.dma.burst_generator import REGIONS, BurstGenerator
-from hw.dma.credit import credit
+from hw.dma.burst_queue import BurstQueue
 from hw.spec import isa
 from hw.units.ports import INDEX_BITS, engine_members
-from hw.units.stream_fifo import StreamFIFO
 
 __all__ = ["OUTSTANDING", "FetchEngine"]
 
@@ -63,7 +62,7 @@ class FetchEngine(Component):
         m.submodules.generator = generator = BurstGenerator(
             word_bits=self.word_bits, burst_beats=self.burst_beats, run_bits=_FIELDS["words"], levels=0
         )
-        m.submodules.fifo = fifo = StreamFIFO(shape=unsigned(self.word_bits), depth=self.stream_words, block=True)
+        m.submodules.fifo = fifo = BurstQueue(shape=unsigned(self.word_bits), depth=self.stream_words, block=True)
         connect(m, fifo.o, flipped(self.stream))
 
         layout = isa.layout(isa.Op.FETCH)
@@ -84,16 +83,15 @@ class FetchEngine(Component):
         with m.If(self.started):
             m.d.sync += index.eq(self.issue.p.index)
 
-        free = Signal(range(self.stream_words + 1), init=self.stream_words)
-        has_room = free > generator.last
         m.d.comb += [
-            generator.allow.eq(has_room & (pending < OUTSTANDING) & ~stop),
+            fifo.last.eq(generator.last),
+            fifo.reserve.eq(generator.reserve),
+            generator.allow.eq(fifo.room & (pending < OUTSTANDING) & ~stop),
             self.bus.ar.valid.eq(generator.o.valid),
             self.bus.ar.p.address.eq(generator.o.p.address),
             self.bus.ar.p.last.eq(generator.o.p.last),
             generator.o.ready.eq(self.bus.ar.ready),
         ]
-        m.d.sync += free.eq(credit(free, take=generator.reserve, last=generator.last, give=fifo.o.valid & fifo.o.ready))
 
         arrives = self.bus.r.valid
         done = Signal()
@@ -121,6 +119,6 @@ class FetchEngine(Component):
             self.quiet.eq(pending == 0),
             self.busy.eq(arrives),
             self.wait_in.eq(~arrives & (pending != 0)),
-            self.wait_out.eq(~arrives & (pending == 0) & ~generator.i.ready & ~has_room),
+            self.wait_out.eq(~arrives & (pending == 0) & ~generator.i.ready & ~fifo.room),
         ]
         return m

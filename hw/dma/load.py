@@ -6,11 +6,10 @@ from amaranth.lib.wiring import Component, In, Out
 
 from hw.axi.signature import AXIRead
 from hw.dma.burst_generator import REGIONS, BurstGenerator
-from hw.dma.credit import credit
+from hw.dma.burst_queue import BurstQueue
 from hw.dma.scratch_walker import WALK, ScratchWalker
 from hw.spec import isa
 from hw.units.ports import INDEX_BITS, ScratchWrite, engine_members
-from hw.units.stream_fifo import StreamFIFO
 
 __all__ = ["LoadEngine"]
 
@@ -68,7 +67,7 @@ class LoadEngine(Component):
         )
         m.submodules.walker = walker = ScratchWalker(scratch_words=self.scratch_words)
         word = data.StructLayout({"data": self.word_bits, "error": 1})
-        m.submodules.fifo = fifo = StreamFIFO(shape=word, depth=self.fifo_words)
+        m.submodules.fifo = fifo = BurstQueue(shape=word, depth=self.fifo_words)
         stop, stopped = Signal(), Signal()
         m.d.comb += stop.eq(self.halt | stopped)
 
@@ -135,10 +134,11 @@ class LoadEngine(Component):
 
     def _request(self, m, generator, fifo, stop):
         """Requests bursts there is room for, accepts their data; returns whether all requested words are written."""
-        free = Signal(range(self.fifo_words + 1), init=self.fifo_words)
         pending = Signal(range(self.fifo_words + 1))
         m.d.comb += [
-            generator.allow.eq((free > generator.last) & ~stop),
+            fifo.last.eq(generator.last),
+            fifo.reserve.eq(generator.reserve),
+            generator.allow.eq(fifo.room & ~stop),
             self.bus.ar.valid.eq(generator.o.valid),
             self.bus.ar.p.address.eq(generator.o.p.address),
             self.bus.ar.p.last.eq(generator.o.p.last),
@@ -148,9 +148,6 @@ class LoadEngine(Component):
             fifo.i.p.data.eq(self.bus.r.p.data),
             fifo.i.p.error.eq(self.bus.r.p.error),
         ]
-        m.d.sync += [
-            free.eq(credit(free, take=generator.reserve, last=generator.last, give=fifo.o.valid & fifo.o.ready)),
-            pending.eq(pending + generator.reserve - (self.bus.r.valid & self.bus.r.p.last)),
-        ]
+        m.d.sync += pending.eq(pending + generator.reserve - (self.bus.r.valid & self.bus.r.p.last))
         m.d.comb += self.quiet.eq(pending == 0)
-        return free == self.fifo_words
+        return fifo.empty

@@ -5,6 +5,7 @@ from amaranth.lib.wiring import Component, In, Out
 
 from hw.axi.signature import AXIWrite
 from hw.dma.burst_generator import REGIONS, BurstGenerator
+from hw.dma.burst_queue import BurstQueue
 from hw.dma.credit import credit
 from hw.dma.scratch_walker import ScratchWalker
 from hw.spec import isa
@@ -71,7 +72,7 @@ class StoreEngine(Component):
             word_bits=self.word_bits, burst_beats=self.burst_beats, run_bits=_RUN_BITS
         )
         m.submodules.walker = walker = ScratchWalker(scratch_words=self.scratch_words)
-        m.submodules.fifo = fifo = StreamFIFO(shape=unsigned(self.word_bits), depth=self.fifo_words)
+        m.submodules.fifo = fifo = BurstQueue(shape=unsigned(self.word_bits), depth=self.fifo_words)
         stop, stopped = Signal(), Signal()
         pending = Signal(range(self.bursts + 1))
         m.d.comb += stop.eq(self.halt | stopped)
@@ -123,18 +124,17 @@ class StoreEngine(Component):
 
     def _read(self, m, generator, walker, fifo, stop):
         """Reads ahead what the FIFO has room for; returns whether the next word is outside the scratchpad."""
-        free = Signal(range(self.fifo_words + 1), init=self.fifo_words)
         outside, granted = Signal(), Signal()
         m.d.comb += [
             outside.eq(walker.o.valid & walker.o.p.outside & ~stop),
-            self.scratch.request.valid.eq(walker.o.valid & ~walker.o.p.outside & (free != 0) & ~stop),
+            self.scratch.request.valid.eq(walker.o.valid & ~walker.o.p.outside & fifo.room & ~stop),
             self.scratch.request.p.eq(walker.o.p.address),
             granted.eq(self.scratch.request.valid & self.scratch.request.ready),
             walker.o.ready.eq(granted),
+            fifo.reserve.eq(granted),
             fifo.i.valid.eq(self.scratch.valid),
             fifo.i.p.eq(self.scratch.data),
         ]
-        m.d.sync += free.eq(free - granted + (fifo.o.valid & fifo.o.ready))
         self._count(m, granted, generator)
         return outside
 

@@ -9,6 +9,7 @@ from amaranth.utils import ceil_log2
 from hw.matmul.feeder import parameter_layout
 from hw.matmul.row_max import maximum_layout
 from hw.spec.isa import Kind
+from hw.units.credit_queue import CreditQueue
 from hw.units.ports import lanes_of
 from hw.units.requantizer import Requantizer
 
@@ -16,7 +17,7 @@ __all__ = ["Drain", "item_layout"]
 
 _ACC_BITS = 32
 _OUT_BITS = 16  # the widest requantized kind; int8 is clamped once more
-_QUEUE = 32  # items; more than pass through the requantizer, and what one LUT RAM holds
+_QUEUE = 32  # items; what one LUT RAM holds, and CreditQueue.depth_behind(the requantizer)
 
 
 def item_layout(*, lanes):
@@ -80,8 +81,9 @@ class Drain(wiring.Component):
         group = Signal(range(self.groups))
         slot = Signal(range(self.slots))
         held, chosen = self._sums(m, fire & token_end, group)
-        tag, room, kind = self._sequence(m, fire, token_end, group, slot)
-        m.d.comb += fire.eq(room & held)
+        m.submodules.items = queue = CreditQueue(shape=self._item, depth=_QUEUE)
+        tag, may, kind = self._sequence(m, fire, token_end, group, slot)
+        m.d.comb += [fire.eq(may & held & queue.room), queue.begin.eq(fire)]
         bias, factors = self._parameters(m, fire, slot, group)
 
         # One cycle after `fire`: sums and parameters are registered, the tag with them.
@@ -105,7 +107,7 @@ class Drain(wiring.Component):
             if lane == 0:
                 m.d.comb += unit.i.p.tag.eq(tag_1)
             results.append(unit.o)
-        self._collect(m, results, raw, totals, tag_1)
+        self._collect(m, queue, results, raw, totals, tag_1)
         return m
 
     def _sums(self, m, done, group):
@@ -147,7 +149,6 @@ class Drain(wiring.Component):
         operands = Signal(self.i.payload.shape(), reset_less=True)
         token = Signal(range(self.tokens))
         remaining = Signal(13, reset_less=True)
-        free = Signal(range(_QUEUE + 1), init=_QUEUE)
         tile_end, finish, take, last_tile = Signal(), Signal(), Signal(), Signal(reset_less=True)
         shift = ceil_log2(self.lanes)
         last_group = Signal(range(self.groups), reset_less=True)
@@ -171,7 +172,6 @@ class Drain(wiring.Component):
             take.eq(self.i.valid & self.i.ready),
             self.release.eq(fire & tile_end),
         ]
-        m.d.sync += free.eq(free - fire + (self.o.valid & self.o.ready))
         with m.If(fire):
             m.d.sync += group.eq(Mux(token_end, 0, group + 1))
             with m.If(token_end):
@@ -204,7 +204,7 @@ class Drain(wiring.Component):
             tag.bank.eq(operands.row_max),
             tag.token.eq(token),
         ]
-        return tag, active & (free != 0) & (self.same | (operands.kind != Kind.INT32)), operands.kind
+        return tag, active & (self.same | (operands.kind != Kind.INT32)), operands.kind
 
     def _parameters(self, m, fire, slot, group):
         """The ring: a memory per lane, its address (slot, group). Returns bias and factors of the lanes, registered."""
@@ -227,7 +227,7 @@ class Drain(wiring.Component):
             entries.append(read.data)
         return [entry.bias for entry in entries], entries
 
-    def _collect(self, m, results, raw, totals, tag_1):
+    def _collect(self, m, queue, results, raw, totals, tag_1):
         """Clamps to int8, tells the row maximum, queues the items."""
         valid = Signal()
         item, wide = Signal(self._item, reset_less=True), Signal(self._item)
@@ -252,17 +252,5 @@ class Drain(wiring.Component):
         for lane in range(self.lanes):
             m.d.comb += self.maximum["values"][lane].eq(item["values"][lane][:8])
 
-        m.submodules.items = memory = Memory(shape=self._item, depth=_QUEUE, init=[])
-        write, read = memory.write_port(), memory.read_port(domain="comb")
-        first, last = Signal(range(_QUEUE)), Signal(range(_QUEUE))
-        count = Signal(range(_QUEUE + 1))
-        taken = self.o.valid & self.o.ready
-        m.d.comb += [
-            write.addr.eq(last),
-            write.en.eq(valid),
-            write.data.eq(item),
-            read.addr.eq(first),
-            self.o.valid.eq(count != 0),
-            self.o.payload.eq(read.data),
-        ]
-        m.d.sync += [last.eq(last + valid), first.eq(first + taken), count.eq(count + valid - taken)]
+        m.d.comb += [queue.i.valid.eq(valid), queue.i.payload.eq(item)]
+        wiring.connect(m, queue.o, wiring.flipped(self.o))
