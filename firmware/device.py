@@ -70,6 +70,8 @@ class Accelerator:
     of ours, or is built from another Config.
     """
 
+    clocked = True
+
     def __init__(self, transport: Transport, target: Board | Config) -> None:
         self.transport, self.target = transport, target
         self.config, _ = config_and_memory(target)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from firmware.families import FAMILIES, Architecture
 from firmware.families.weights import Weights
 from firmware.preprocess import normalise
-from firmware.quantize import quantize
+from firmware.quantizer import quantize
 from hw.spec.model import Model
 
 __all__ = ["float_weights", "images", "make_model"]

@@ -86,7 +86,7 @@ def running(total: int) -> Generator[Callable[[int], None], None, None]:
 
 
 @contextmanager
-def sending(transport: Transport) -> Generator[None, None, None]:
+def sending(transport: Transport | None) -> Generator[None, None, None]:
     """Of what is written to a device behind a slow link meanwhile; nothing for others."""
     if not isinstance(transport, Reporting):
         yield

@@ -34,10 +34,10 @@ def first_difference(name: str, expected: NDArray[Any], actual: NDArray[Any]) ->
     }
 
 
-def build_report(device: str, images: int, profile: Profile | None) -> dict[str, Any]:
+def build_report(device: str, images: int, profile: Profile) -> dict[str, Any]:
     """The content of `run.json`; cycle figures are absent for a device without cycles (golden)."""
     report: dict[str, Any] = {"device": device, "images": images}
-    if profile is None:
+    if not profile.cycles:
         return report
     report |= {
         "figures": "simulated" if device.startswith("sim:") else "measured by the device's counters",

@@ -138,16 +138,16 @@ def number(key: str, text: str) -> int:
 
 
 def parse_target(text: str) -> Target:
-    """Raises DeviceError if `text` is not ``scheme:name?key=value,...``."""
-    scheme, colon, rest = text.partition(":")
-    name, _, settings = rest.partition("?")
+    """Raises DeviceError if `text` is not ``scheme:name?key=value,...``, or ``golden`` with or without options."""
+    place, _, settings = text.partition("?")
+    scheme, colon, name = place.partition(":")
     options: dict[str, str] = {}
     for setting in filter(None, settings.split(",")):
         key, equals, value = setting.partition("=")
         if not equals or not key:
             raise DeviceError(f"options are key=value, separated by commas, not {setting!r} in {text!r}")
         options[key] = value
-    if not colon or not scheme or not name:
+    if place != "golden" and not (colon and scheme and name):
         raise DeviceError(f"a device is written scheme:name, for example sim:arty_a7, not {text!r}")
     return Target(scheme, name, options)
 

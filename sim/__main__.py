@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from hw.boards.registry import BOARDS, find
-from hw.shell.shell import ShellError
+from hw.shell.generator import ShellError
 from hw.spec.config import Config, ConfigError, parse_settings
 from hw.spec.link import UDP_PORT
 from sim.board.board import DIVISOR, Pty, Udp, open_board

@@ -24,7 +24,7 @@ from firmware.identify import describe, foreign, identify, is_official, special,
 from firmware.ivit import model_from_state
 from firmware.model_file import save_model
 from firmware.preprocess import normalise
-from firmware.quantize import RANGES, Measurement, Recipe, quantize
+from firmware.quantizer import RANGES, Measurement, Recipe, quantize
 from firmware.report import write_json
 from hw.spec.model import Model
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from firmware.compiler import Program, compile_model
 from firmware.dataset import open_dataset
 from firmware.device import Accelerator
+from firmware.devices import Golden, open_device
 from firmware.errors import UserError
 from firmware.files import Outputs, array
 from firmware.locate import locate
@@ -106,25 +107,23 @@ def _classes(
 def _execute(
     arguments: argparse.Namespace, model: Model, images: NDArray[np.int8], outputs: Outputs
 ) -> tuple[dict[str, Any], NDArray[np.int32]]:
-    if arguments.device == "golden":
-        if arguments.trace or arguments.roofline:
-            raise UserError("the golden model has no cycles: --trace and --roofline want a device")
-        return build_report("golden", len(images), None), _golden(model, images)
     board, batch = parse_target(arguments.device).board, min(arguments.batch, len(images))
     # What cannot run there is refused before a simulation is compiled.
     ready = model if board is None else compile_model(model, board, batch=batch)
-    with Accelerator.open(_target(arguments)) as device:
+    with open_device(_target(arguments)) as device:
+        if not device.clocked and (arguments.trace or arguments.roofline):
+            raise UserError("the golden model has no cycles: --trace and --roofline want a device")
         if arguments.trace and not isinstance(device.transport, Traced):
             raise UserError("this device cannot say when its instructions ran: --trace wants a simulation (sim:...)")
         with sending(device.transport):
             program = device.load(ready, batch=batch)
-        runs = -(-len(images) // program.images)
-        with running(program.estimated_cycles * runs) as advance:
+        runs = -(-len(images) // program.images) if program else 0
+        with running(program.estimated_cycles * runs if program else 0) as advance:
             logits = device.run(images, progress=advance)
         report = build_report(arguments.device, len(images), device.profile())
-        if isinstance(device.transport, Traced):
+        if program and isinstance(device.transport, Traced):
             outputs.write(arguments.trace, partial(_write_trace, device.transport, program, runs))
-        if arguments.roofline:
+        if program and arguments.roofline:
             plot = add_roofline(report, program, device.profile(), runs)
             outputs.write(arguments.roofline, lambda file: file.write(plot.encode()))
         return report, logits
@@ -134,11 +133,10 @@ def _locate(
     arguments: argparse.Namespace, model: Model, images: NDArray[np.int8], difference: dict[str, Any]
 ) -> dict[str, Any]:
     """The first tensor that differs for the first image whose logits do; `difference` itself if a rerun is right."""
-    from sim import golden
-
     image = difference["index"][0]
-    trace: dict[str, NDArray[Any]] = {}
-    golden.run(model, images[image : image + 1], trace)
+    with Golden() as golden:
+        golden.load(model)
+        trace = golden.trace(images[image : image + 1])
     with Accelerator.open(arguments.device) as device:
         found = locate(device, model, images[image : image + 1], trace)
     return {**(found or difference), "image": image}
@@ -162,6 +160,6 @@ def _write_trace(transport: Traced, program: Program, runs: int, file: BinaryIO)
 
 
 def _golden(model: Model, images: NDArray[np.int8]) -> NDArray[np.int32]:
-    from sim import golden
-
-    return golden.run(model, images)
+    with Golden() as golden:
+        golden.load(model)
+        return golden.run(images)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firmware.dataset import Dataset, open_dataset
-from firmware.device import Accelerator
+from firmware.devices import open_device
 from firmware.errors import UserError
 from firmware.model_file import load_model, model_digest
 from firmware.preprocess import to_int8
@@ -33,7 +33,7 @@ class Job:
     images: str
     images_digest: str
     limit: int | None
-    device: str  # "golden", or what Accelerator.open takes
+    device: str  # what `open_device` takes
     threads: int  # of the golden model
 
 
@@ -80,19 +80,13 @@ def _opened(job: Job) -> tuple[Model, Dataset, Callable[[NDArray[np.int8]], NDAr
 
 
 def _runner(job: Job, model: Model) -> Callable[[NDArray[np.int8]], NDArray[np.int32]]:
-    if job.device == "golden":
-        from sim import golden
+    golden = job.device == "golden"
+    device = open_device(f"golden?threads={job.threads}" if golden else job.device)
+    device.load(model)  # and open until the process ends
+    turn = Lock() if device.clocked else nullcontext()  # a Dask worker has several threads, a device does one thing
 
-        def run(images: NDArray[np.int8]) -> NDArray[np.int32]:
-            logits: NDArray[Any] = golden.run(model, images, threads=job.threads)
-            return logits
-
-        return run
-    device, one_at_a_time = Accelerator.open(job.device), Lock()  # open until the process ends
-    device.load(model)
-
-    def run_device(images: NDArray[np.int8]) -> NDArray[np.int32]:
-        with one_at_a_time:  # a Dask worker has several threads
+    def run(images: NDArray[np.int8]) -> NDArray[np.int32]:
+        with turn:
             return device.run(images)
 
-    return run_device
+    return run

@@ -26,7 +26,8 @@ from hw.build.synthesis import LIBRARY, liberty, synthesise
 from hw.build.toolchains import TOOLCHAINS, Toolchain, ToolchainError, program
 from hw.build.verilog import CORE, write_core
 from hw.link.uart import uart_divisor
-from hw.shell.shell import IP_ADDRESS, ShellError
+from hw.shell.generator import ShellError
+from hw.shell.shell import IP_ADDRESS
 from hw.soc import LINKS
 from hw.spec.config import Config, ConfigError, parse_settings
 from hw.spec.link import BAUD

@@ -11,7 +11,8 @@ from firmware.files import write
 from hw.boards.board import Board
 from hw.build import toolchains
 from hw.build.verilog import CORE
-from hw.shell import shell
+from hw.shell import generator
+from hw.shell.shell import Ports
 from hw.soc import System, core_members
 from hw.spec.config import Config
 
@@ -46,10 +47,10 @@ def write_project(config: Config, board: Board, directory: Path, *, link: str, s
     platform = board.platform()
     platform.add_file(f"{CORE}.v", (directory / f"{CORE}.v").read_text())
     if board.fabric.xdc:
-        platform.add_file("shell.xdc", shell.CONSTRAINTS + (shell.ETHERNET_CONSTRAINTS if ethernet else ""))
+        platform.add_file("shell.xdc", generator.CONSTRAINTS + (generator.ETHERNET_CONSTRAINTS if ethernet else ""))
     missing = ""
-    if shell.available(ethernet=ethernet):
-        shell.generate(board, directory, ethernet=ethernet)
+    if generator.available(ethernet=ethernet):
+        generator.generate(board, directory, ethernet=ethernet)
     else:
         missing = (
             "shell.v, the memory controller that the top instantiates, needs LiteX: pip install -e .[boards], "
@@ -74,12 +75,12 @@ def write_project(config: Config, board: Board, directory: Path, *, link: str, s
     return Project(top=next(name for name in ("top.v", "top.il") if name in files), missing=missing)
 
 
-def _core_ports(config: Config) -> shell.Ports:
+def _core_ports(config: Config) -> Ports:
     pins = {name: ("i" if member.flow is In else "o", member.shape) for name, member in core_members(config).items()}
     return {"clk": ("i", 1), "rst": ("i", 1), **pins}
 
 
-def empty_module(name: str, ports: shell.Ports) -> str:
+def empty_module(name: str, ports: Ports) -> str:
     """A module with these ports and nothing in it."""
     listed = ", ".join(f"{_WORDS[way]} [{bits - 1}:0] {port}" for port, (way, bits) in ports.items())
     return f"(* blackbox *) module {name} ({listed});\nendmodule\n"

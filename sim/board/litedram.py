@@ -12,7 +12,7 @@ from amaranth.lib.wiring import Out
 
 from hw.boards.registry import BOARDS
 from hw.link.bridge import Bridge
-from hw.shell.shell import ShellError, generate
+from hw.shell.generator import ShellError, generate
 from hw.soc import connect_shell, core_members
 from hw.spec.config import Config, ConfigError
 from sim.board.board import DIVISOR, GAP_CYCLES
@@ -36,7 +36,7 @@ class ShellSystem(wiring.Component):
     config : Config
         Whose fingerprint the bridge answers, and whose words are those of the accelerator's memory pins.
     shell : Shell
-        A simulated one; its Verilog module ``shell`` comes from :func:`hw.shell.shell.generate`.
+        A simulated one; its Verilog module ``shell`` comes from :func:`hw.shell.generator.generate`.
     link, divisor
         See `sim.board.system.BoardSystem`.
     """

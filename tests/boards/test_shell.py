@@ -8,7 +8,7 @@ import pytest
 from hw.axi.signature import AXILite
 from hw.boards.registry import BOARDS
 from hw.link.bridge import SHELL_ADDRESS_BITS
-from hw.shell import shell
+from hw.shell import generator, shell
 
 HEADER = "module shell (\n{});\n"
 WORDS = {"i": "input  wire", "o": "output wire", "io": "inout  wire"}
@@ -24,10 +24,10 @@ def header(ports):
 @pytest.mark.parametrize(("name", "ethernet"), SHELLS)
 def test_other_ports_are_refused(name, ethernet):
     ports = BOARDS[name].shell.ports(ethernet=ethernet)
-    shell._check(header(ports), "shell", ports)
+    generator._check(header(ports), "shell", ports)
     wider = {**ports, "memory_awsize": ("i", 4), "extra": ("o", 1)}
-    with pytest.raises(shell.ShellError, match=r"with other ports than expected: extra, memory_awsize$"):
-        shell._check(header(wider), "shell", ports)
+    with pytest.raises(generator.ShellError, match=r"with other ports than expected: extra, memory_awsize$"):
+        generator._check(header(wider), "shell", ports)
 
 
 def test_register_port_is_the_bridges():
@@ -40,11 +40,11 @@ def test_register_port_is_the_bridges():
 @pytest.mark.parametrize(("name", "ethernet"), SHELLS)
 def test_generated_by_litex(name, ethernet, tmp_path):
     """Every shell has the ports we say; where LiteX is not installed, an error says so."""
-    if not shell.available(ethernet=ethernet):
-        with pytest.raises(shell.ShellError, match="No module named"):
-            shell.generate(BOARDS[name], tmp_path, ethernet=ethernet)
+    if not generator.available(ethernet=ethernet):
+        with pytest.raises(generator.ShellError, match="No module named"):
+            generator.generate(BOARDS[name], tmp_path, ethernet=ethernet)
         return
-    shell.generate(BOARDS[name], tmp_path, ethernet=ethernet)
+    generator.generate(BOARDS[name], tmp_path, ethernet=ethernet)
     assert "LiteX" not in (tmp_path / "shell.v").read_text()
     registers = json.loads((tmp_path / "csr.json").read_text())["csr_registers"]
     assert {"ddrctrl_init_done", "sdram_dfii_control"} <= registers.keys()
@@ -61,7 +61,7 @@ def test_generated_twice(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     for directory in (first, second):
         directory.mkdir()
-        shell.generate(BOARDS["ulx3s_85f"], directory)
+        generator.generate(BOARDS["ulx3s_85f"], directory)
     for name in ("shell.v", "csr.json", "dram.json"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
@@ -82,7 +82,7 @@ def test_the_simulated_phy_has_the_registers_and_the_numbers_of_the_boards(tmp_p
     """So what levels the simulated board is what levels a board. CL: the A7DDRPHY sets one more than it counts with."""
     board, found = BOARDS["arty_a7"], []
     for made in (board, replace(board, shell=board.shell.simulation(1 << 20))):
-        shell.generate(made, tmp_path)
+        generator.generate(made, tmp_path)
         csr, dram = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("csr", "dram"))
         sizes = {name: register["size"] for name, register in csr["csr_registers"].items()}
         found.append((sizes, {**dram["phy"], "cl": 0}))
@@ -97,5 +97,5 @@ def test_the_simulated_phy_has_the_registers_and_the_numbers_of_the_boards(tmp_p
 def test_no_model_of_an_sdram(tmp_path):
     board = BOARDS["ulx3s_85f"]
     simulated = replace(board, shell=board.shell.simulation(1 << 20))
-    with pytest.raises(shell.ShellError, match="model of a memory does not stand in for HalfRateGENSDRPHY"):
-        shell.generate(simulated, tmp_path)
+    with pytest.raises(generator.ShellError, match="model of a memory does not stand in for HalfRateGENSDRPHY"):
+        generator.generate(simulated, tmp_path)

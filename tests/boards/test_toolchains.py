@@ -16,7 +16,7 @@ from hw.build.toolchains import (
     openxc7_files,
     yosys_for_amaranth,
 )
-from hw.shell import shell
+from hw.shell import generator
 from tests.support.build import CORE, LINK, SHELL, install, with_shell
 
 TIMING = """\
@@ -249,7 +249,7 @@ def test_program(tmp_path, capsys, no_tools):
 @pytest.mark.skipif("BITSTREAM" not in os.environ, reason="place and route takes long: BITSTREAM=1, or make bitstream")
 def test_real_bitstream(tmp_path):
     """The ULX3S's, from gateware to bitstream, with what pip installs."""
-    assert shell.available()
+    assert generator.available()
     assert not NEXTPNR_ECP5.missing()
     assert command.main(["--board", "ulx3s_85f", "--toolchain", "nextpnr-ecp5", "--out", str(tmp_path)]) == 0
     routed = json.loads((tmp_path / "report.json").read_text())["routed"]

@@ -14,7 +14,7 @@ from firmware.identify import foreign, identify
 from firmware.make_model import float_weights, images, make_model
 from firmware.model_file import load_model
 from firmware.preprocess import normalise
-from firmware.quantize import Measurement, quantize
+from firmware.quantizer import Measurement, quantize
 from hw.spec.config import Config
 from hw.spec.model import ModelError
 from sim import golden

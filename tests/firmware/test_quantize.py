@@ -17,10 +17,10 @@ from firmware.make_model import float_weights
 from firmware.make_model import images as architecture_images
 from firmware.model_file import load_model
 from firmware.preprocess import normalise, to_int8
-from firmware.quantize import RANGES, RECIPES, Measurement, Recipe, official_state, quantize
-from firmware.quantize.calibration import Calibration
-from firmware.quantize.free import score_scale
-from firmware.quantize.ranges import choose_scale, symmetric_scale
+from firmware.quantizer import RANGES, RECIPES, Measurement, Recipe, official_state, quantize
+from firmware.quantizer.calibration import Calibration
+from firmware.quantizer.free import score_scale
+from firmware.quantizer.ranges import choose_scale, symmetric_scale
 from hw.spec import arith
 from hw.spec.model import ModelError
 from sim import golden

@@ -11,8 +11,8 @@ from firmware.__main__ import main
 from firmware.checkpoint import load_checkpoint
 from firmware.model_file import load_model
 from firmware.preprocess import to_int8
-from firmware.quantize import Measurement, Recipe, quantize
-from firmware.quantize.measure import sqnr
+from firmware.quantizer import Measurement, Recipe, quantize
+from firmware.quantizer.measure import sqnr
 from sim import golden
 from tests.support.optional import optional
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from hw.shell import shell
-from hw.shell.shell import ShellError, generate_ethernet
+from hw.shell import generator
+from hw.shell.generator import ShellError, generate_ethernet
 from sim.bench.ethernet_top import EthernetTop
 from tests.support.cocotb import run_bench
 
@@ -21,6 +21,6 @@ def test_generated_twice():
 
 
 def test_other_ports_are_refused(monkeypatch):
-    monkeypatch.setattr(shell, "ETHERNET", {**shell.ETHERNET, "udp_rx_error": ("o", 1)})
+    monkeypatch.setattr(generator, "ETHERNET", {**generator.ETHERNET, "udp_rx_error": ("o", 1)})
     with pytest.raises(ShellError, match=r"with other ports than expected: udp_rx_error$"):
         generate_ethernet(CLOCK_HZ)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from firmware.quantize import RECIPES
+from firmware.quantizer import RECIPES
 from hw.spec import arith
 from hw.spec.model import validate, values
 from hw.spec.operators import OPERATORS, Attribute, ModelError, Node, Operator, Value, operation, register, registered

@@ -3,7 +3,7 @@
 import stat
 
 from hw.build import project
-from hw.shell import shell
+from hw.shell import generator
 
 __all__ = ["CORE", "LINK", "SHELL", "install", "with_shell", "without_litex"]
 
@@ -13,7 +13,7 @@ LINK = {"lut": 800, "ff": 900, "dsp": 0, "bram36": 0.5}
 
 
 def without_litex(monkeypatch):
-    monkeypatch.setattr(shell, "available", lambda **_options: False)
+    monkeypatch.setattr(generator, "available", lambda **_options: False)
 
 
 def with_shell(monkeypatch):
@@ -23,8 +23,8 @@ def with_shell(monkeypatch):
         (directory / "shell.v").write_text(project.empty_module("shell", board.shell.ports(ethernet=ethernet)))
         (directory / "csr.json").write_text("{}\n")
 
-    monkeypatch.setattr(shell, "available", lambda **_options: True)
-    monkeypatch.setattr(shell, "generate", generate)
+    monkeypatch.setattr(generator, "available", lambda **_options: True)
+    monkeypatch.setattr(generator, "generate", generate)
 
 
 def install(directory, name, script):

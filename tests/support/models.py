@@ -6,7 +6,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from firmware.preprocess import normalise
-from firmware.quantize import quantize
+from firmware.quantizer import quantize
 from hw.spec.model import Model, Node
 
 __all__ = ["quantized_digits", "random_model"]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware.graph.constants import quantized
-from firmware.quantize.ranges import symmetric_scale
+from firmware.quantizer.ranges import symmetric_scale
 
 __all__ = ["exponents"]
 

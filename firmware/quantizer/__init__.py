@@ -7,9 +7,9 @@ on the calibration images, in exact integers. The graph is the importer's own: `
 here and a checkpoint that is imported take the same road, in every family.
 """
 
-from firmware.quantize.convert import official_state, quantize
-from firmware.quantize.measure import Measurement
-from firmware.quantize.ranges import RANGES
-from firmware.quantize.recipes import RECIPES, Recipe
+from firmware.quantizer.convert import official_state, quantize
+from firmware.quantizer.measure import Measurement
+from firmware.quantizer.ranges import RANGES
+from firmware.quantizer.recipes import RECIPES, Recipe
 
 __all__ = ["RANGES", "RECIPES", "Measurement", "Recipe", "official_state", "quantize"]

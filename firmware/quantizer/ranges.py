@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware.graph.constants import gelu_i0, quantized, softmax_i0
-from firmware.quantize.reference import gelu, softmax
+from firmware.quantizer.reference import gelu, softmax
 from hw.spec import arith
 
 __all__ = ["RANGES", "USES", "choose_scale", "least_scale", "symmetric_scale"]

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware.graph.constants import norm_bias, norm_bias_fits, norm_scale, quantized
-from firmware.quantize.calibration import Calibration
-from firmware.quantize.ranges import choose_scale
-from firmware.quantize.reference import gelu
+from firmware.quantizer.calibration import Calibration
+from firmware.quantizer.ranges import choose_scale
+from firmware.quantizer.reference import gelu
 from hw.spec.model import ModelError, Node
 from hw.spec.operators import LayerNorm
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from firmware.families import Family
-from firmware.quantize.reference import Reference
+from firmware.quantizer.reference import Reference
 from hw.spec.operators import OPERATORS, Add, Node
 
 __all__ = ["Measurement", "Row", "sqnr"]

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from firmware.families import Family
 from firmware.graph.builder import Builder
 from firmware.graph.constants import norm_bias, norm_bias_fits, norm_scale, quantized
-from firmware.quantize.equalise import exponents
-from firmware.quantize.measure import Measurement
-from firmware.quantize.ranges import choose_scale
-from firmware.quantize.recipes import Recipe
+from firmware.quantizer.equalise import exponents
+from firmware.quantizer.measure import Measurement
+from firmware.quantizer.ranges import choose_scale
+from firmware.quantizer.recipes import Recipe
 from hw.spec.operators import OPERATORS, Add, LayerNorm, ModelError, Node, Value, evaluate, operation
 
 __all__ = ["Calibration"]

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from firmware.families import Wanted, official_tensors
 from firmware.graph.assemble import assemble
-from firmware.quantize.calibration import Calibration
-from firmware.quantize.free import FreeCalibration
-from firmware.quantize.measure import Measurement
-from firmware.quantize.ranges import RANGES
-from firmware.quantize.recipes import RECIPES, Recipe
+from firmware.quantizer.calibration import Calibration
+from firmware.quantizer.free import FreeCalibration
+from firmware.quantizer.measure import Measurement
+from firmware.quantizer.ranges import RANGES
+from firmware.quantizer.recipes import RECIPES, Recipe
 from hw.spec.model import Model, ModelError
 
 __all__ = ["official_state", "quantize"]

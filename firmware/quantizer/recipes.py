@@ -11,7 +11,7 @@ __all__ = ["RECIPES", "Recipe"]
 class Recipe:
     """A way to quantize a whole network. All of them run on the same device in the same cycles, but for the table."""
 
-    ranges: str = "ema"  # of `firmware.quantize.ranges.RANGES`
+    ranges: str = "ema"  # of `firmware.quantizer.ranges.RANGES`
     equalise: bool = False  # powers of two between LayerNorm outputs and the linear that reads them
     correct_attention: bool = False  # probabilities, which are floors, stand for what makes their rows sum up to one
     balance: float | None = None  # gains and centres instead: the share of the outliers that stays in activations
