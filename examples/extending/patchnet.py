@@ -62,7 +62,8 @@ class PatchNet(Family):
     def has_graph(self, model):
         return any(node.op == "leaky" for node in model.nodes)
 
-    def place(self, model, config, memory, batch, layers):
+    def place(self, job):
+        model, config = job.model, job.config
         nodes = Nodes(model, "a PatchNet")
         roles = nodes.take(_ROLES)
         nodes.end()
@@ -74,10 +75,10 @@ class PatchNet(Family):
         image = ModelImage(model, config)
         image.linear(roles["embed"], roles["quant"])
         image.linear(roles["head"], None)
-        tasks = Tasks(model, config, memory, image)
+        tasks = Tasks(model, config, job.memory, image)
         plan = _Plan(model, roles, image, tasks, Worker(tasks, Slot(Arena(0, config.scratch_words), 0)))
-        scheduler = Scheduler(1, layers())
+        scheduler = Scheduler(1, job.layers())
         scheduler.run([
-            Item(number, (), frozenset({0}), lambda _slot, n=number: plan.steps(n)) for number in range(batch)
+            Item(number, (), frozenset({0}), lambda _slot, n=number: plan.steps(n)) for number in range(job.images)
         ])
         return Placed(scheduler, image, config.word_bytes, (patches,), 1, ())

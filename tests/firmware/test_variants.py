@@ -15,7 +15,7 @@ from firmware.compiler import compile_model
 from firmware.errors import UserError
 from firmware.families import official_tensors
 from firmware.model_file import load_model
-from firmware.quantize import RECIPES, Measurement, quantize
+from firmware.quantizer import RECIPES, Measurement, quantize
 from hw.spec.config import Config
 from hw.spec.model import ModelError
 from sim import golden
