@@ -26,7 +26,6 @@ _SPECIAL = (
     (r"attn\.(cpb_mlp|logit_scale|continuous_position_bias_mlp)\b|attention\.self\.logit_scale", "Swin V2's attention"),
     (r"^blocks\..*relative_position|^rel_pos_bias\.", "a ViT's relative position biases (BEiT)"),
     (r"^attn_pool\.|^pooler\.", "a head that pools by attention"),
-    (r"^reg_token$", "register tokens"),
     (r"^(dist_token|head_dist\..*)$", "a distillation token and two heads"),
     (r"^fc_norm\.", "a norm behind its pooling (fc_norm)"),
     (r"^(norm_pre|pre_logits|ln_pre)\b", "a layer before the blocks or the head that the graph does not have"),
@@ -44,15 +43,16 @@ def identify(state: Mapping[str, Array], name: str | None = None, **given: Any) 
     masks. Untold heads are of 64 channels. Raises UserError naming what was found and what was wanted, or ModelError.
     """
     family = family_of_tensors(state)
-    found = family.examine(state)
+    size = given.get("img_size")
+    found = family.examine(state, (size, given.get("img_width") or size) if size else None)
     sizes = {key: value for key, value in given.items() if value is not None}
     # Of a fine-tuned network: still that architecture.
-    own = {"channels": found.channels, "classes": found.classes, "features": found.features}
+    own = {key: getattr(found, key) for key in ("channels", "classes", "features", "prefix")}
     if name is None:
         alike = _alike(found)
         known = alike[0] if len(alike) == 1 else found
-        wanted = replace(known, **{**own, "img_size": found.img_size, **sizes})
-        if not wanted.name or wanted.img_size != known.img_size:
+        wanted = replace(known, **{**own, "img_size": found.img_size, "img_width": found.img_width, **sizes})
+        if not wanted.name or wanted.image != known.image:
             short = wanted.name.partition("_patch")[0] or f"{found.family}_{found.dim}"
             wanted = replace(wanted, name=short)
     else:
@@ -83,8 +83,9 @@ def twins(found: Architecture) -> list[str]:
 
 def describe(shape: Architecture) -> str:
     """Sizes in words."""
+    sizes = {"img_size": " x ".join(map(str, shape.image[1:]))} if shape.img_width else {}
     return ", ".join(
-        f"{'features' if key == 'classes' and shape.features else what} {text(getattr(shape, key))}"
+        f"{'features' if key == 'classes' and shape.features else what} {sizes.get(key) or text(getattr(shape, key))}"
         for key, what in shape.words.items()
         if getattr(shape, key)
     )

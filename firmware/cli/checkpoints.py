@@ -64,8 +64,12 @@ def register(commands: Any) -> None:
 
 def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--arch", metavar="NAME", help=f"checked if given: {', '.join(ARCHITECTURES)}")
-    for name in ("img-size", "patch", "dim", "classes"):
+    for name in ("patch", "dim", "classes"):
         command.add_argument(f"--{name}", type=int, help="checked if given")
+    command.add_argument(
+        "--img-size", type=int, nargs="+", metavar="PIXELS",
+        help="checked if given; height and width of images that are not square. Float position embeddings are fitted",
+    )  # fmt: skip
     command.add_argument("--depth", type=int, nargs="+", help="blocks, of a Swin one number per stage; checked")
     command.add_argument("--heads", type=int, nargs="+", help="of a ViT, whose tensors do not tell; default: dim / 64")
     command.add_argument("--attention-bits", type=int, choices=(8, 16), help="default: 16, of a Swin 8, as I-ViT")
@@ -88,11 +92,22 @@ def _identify(arguments: argparse.Namespace, state: Mapping[str, NDArray[Any]]) 
             f"{arguments.checkpoint} must be a ViT, DeiT or Swin, whose tensors are known, but {unknown[0]} "
             f"is none of them ({len(unknown)} such tensors)"
         )
+    height, width = _size(arguments.img_size)
     return identify(
-        state, arguments.arch, img_size=arguments.img_size, patch=arguments.patch, dim=arguments.dim,
+        state, arguments.arch, img_size=height, img_width=width, patch=arguments.patch,
+        dim=arguments.dim,
         depths=arguments.depth and tuple(arguments.depth), heads=arguments.heads and tuple(arguments.heads),
         classes=arguments.classes,
     )  # fmt: skip
+
+
+def _size(pixels: Sequence[int] | None) -> tuple[int | None, int | None]:
+    """``--img-size``: height, and width where it is another."""
+    if pixels is None:
+        return None, None
+    if len(pixels) > 2 or min(pixels) < 1:
+        raise UserError(f"--img-size wants a size, or height and width, not {' '.join(map(str, pixels))}")
+    return pixels[0], pixels[1] if pixels[-1] != pixels[0] else None
 
 
 def _per_channel(arguments: argparse.Namespace, name: str, default: Sequence[float], channels: int) -> list[float]:
@@ -168,8 +183,8 @@ def quantize_command(arguments: argparse.Namespace) -> int:
     family, weights = official_tensors(weights)
     shape = _preprocessing(arguments, _identify(arguments, weights))
     print(f"{arguments.checkpoint}: taken for {shape.name}: {describe(shape)}")
-    for assumed in family.assumed(weights, shape):
-        print(f"assumed, for the tensors do not say it: {assumed}")
+    for remark in family.remarks(weights, shape):
+        print(remark)
     labels = _read_labels(arguments.labels, shape.classes)
     if labels and shape.features:
         raise UserError(f"{arguments.checkpoint} has no head and gives features: --labels cannot name them")

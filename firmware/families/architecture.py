@@ -28,7 +28,9 @@ class Architecture:
     depths: tuple[int, ...] = ()  # blocks, by stage
     heads: tuple[int, ...] = ()  # by stage
     patch: int = 16
-    img_size: int = 224
+    img_size: int = 224  # the image's height
+    img_width: int | None = None  # of an image that is not square
+    prefix: int = 0  # tokens before the patches
     classes: int = 1000
     features: bool = False  # there is no head: the result is what a head would read, and `classes` its width
     channels: int = 3
@@ -48,7 +50,7 @@ class Architecture:
     @property
     def image(self) -> tuple[int, int, int]:
         """Channels, height and width of the input."""
-        return self.channels, self.img_size, self.img_size
+        return self.channels, self.img_size, self.img_width or self.img_size
 
     @property
     def grid(self) -> int:
@@ -72,8 +74,9 @@ class Architecture:
         for key, numbers in (("depth", self.depths), ("heads", self.heads)):
             if any(number < 1 for number in numbers):
                 raise UserError(f"{key} must be at least 1, not {', '.join(map(str, numbers))}")
-        if self.img_size % self.patch:
-            raise UserError(f"the image size {self.img_size} is no multiple of the patch size {self.patch}")
+        for size in self.image[1:]:
+            if size < 1 or size % self.patch:
+                raise UserError(f"the image size {size} is no multiple of the patch size {self.patch}")
 
     def check_stages(self, stages: int | None = None) -> None:
         """Raises UserError unless depths and heads are one per stage (of `stages`), and heads divide the width.

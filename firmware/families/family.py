@@ -99,9 +99,12 @@ class Family(ABC):
         del names
         return False
 
-    def examine(self, state: Mapping[str, Array]) -> Architecture:
-        """The architecture that the shapes of the tensors spell. Raises UserError for what is missing or impossible."""
-        del state
+    def examine(self, state: Mapping[str, Array], size: tuple[int, int] | None = None) -> Architecture:
+        """The architecture that the shapes of the tensors spell. Raises UserError for what is missing or impossible.
+
+        `size` is the image that is wanted, which a float network may be fitted to.
+        """
+        del state, size
         raise UserError(f"the tensors of a {self.titles[0]} do not say what architecture it is")
 
     def untold(self, state: Mapping[str, Array]) -> Collection[str]:
@@ -116,10 +119,18 @@ class Family(ABC):
         """
         return dict(weights)
 
-    def assumed(self, state: Mapping[str, Array], shape: Architecture) -> Sequence[str]:
-        """What is taken for granted of a network of `shape` with these tensors, though others have such, in words."""
+    def remarks(self, state: Mapping[str, Array], shape: Architecture) -> Sequence[str]:
+        """What a person should know of how these tensors become a network of `shape`: sentences.
+
+        That is what is assumed because tensors do not tell, and what was changed to fit.
+        """
         del state, shape
         return ()
+
+    def fitted(self, weights: Mapping[str, Array], image: tuple[int, int, int]) -> dict[str, Array]:
+        """Official float tensors for another `image`, where that is possible. Raises UserError where it is not."""
+        del image
+        return dict(weights)
 
     def build(self, build: Builder, wanted: Wanted) -> Array:
         """Builds the integer graph of a checkpoint. Returns the scales of the logits. Raises ModelError."""

@@ -31,12 +31,13 @@ def _calibrate(
         raise ModelError(f"ranges must be one of {', '.join(RANGES)}, not {recipe.ranges!r}")
     if images.ndim != 4 or not images.size:
         raise ModelError(f"calibration images must be [n, C, H, W], not {list(images.shape)}")
+    _, channels, height, width = images.shape
+    image = (channels, height, width)
     family, named = official_tensors(weights)
+    named = family.fitted(named, image)
     free = recipe.balance is not None or recipe.heads or recipe.gelu == "table"
     kind = FreeCalibration if free else Calibration
     build = kind(named, images.astype(np.float64), recipe, family, measure=measure)
-    _, channels, height, width = images.shape
-    image = (channels, height, width)
     wanted = Wanted(names=named, image=image, patch=patch, heads=heads, attention_bits=attention_bits)
     logit_scale = family.build(build, wanted)
     if build.measure is not None:
@@ -59,7 +60,8 @@ def quantize(
 ) -> Model:  # fmt: skip
     """The integer model of a float ViT, DeiT or Swin with timm's tensor names.
 
-    `images` [n, C, H, W] are normalised floats. Only a ViT needs `heads`; `patch` is checked if it is given;
+    `images` [n, C, H, W] are normalised floats; a ViT's position embeddings are fitted to their size as timm does. Only
+    a ViT needs `heads`; `patch` is checked if it is given;
     `attention_bits` are 16 for a ViT and 8 for a Swin unless they are given. A `recipe` says how: which range an
     activation has, and which freedoms of the graph are used. A `measure` compares everything with the float network.
     Raises ModelError for missing or non-finite tensors and for shapes that do not fit.

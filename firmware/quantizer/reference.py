@@ -70,7 +70,8 @@ class Reference:
         return self._affine(node.name, patches(x, node.attributes["patch"]))
 
     def _concat_cls(self, _node: Node, x: Array) -> Array:
-        cls = np.broadcast_to(self._tensor("cls_token"), (len(x), 1, x.shape[2]))
+        cls = self._tensor("cls_token")
+        cls = np.broadcast_to(cls, (len(x), *cls.shape[1:]))
         return np.concatenate([cls, x], axis=1)
 
     def _linear(self, node: Node, x: Array) -> Array:

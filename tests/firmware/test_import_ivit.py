@@ -182,6 +182,7 @@ def test_fine_tuned_networks_are_their_architecture():
     assert identify(shapes_of(replace(DEIT_TINY, classes=7))).name == DEIT_TINY.name
     swin = replace(ARCHITECTURES["swin_tiny_patch4_window7_224"], classes=7)
     assert identify(shapes_of(swin)) == swin
+    assert identify(shapes_of(DEIT_TINY), "deit_tiny", img_size=384) == replace(DEIT_TINY, img_size=384)
     assert identify(shapes_of(swin), img_size=448).image == (3, 448, 448)
 
 
@@ -191,7 +192,7 @@ def test_fine_tuned_networks_are_their_architecture():
         ({"heads": (1, 2)}, "depth and heads must be a number per stage of deit_tiny_patch16_224, not 12 and 1 2"),
         ({"name": "resnet50"}, "there is no architecture resnet50; known: deit_tiny_patch16_224"),
         ({"classes": 10}, "has classes 1000, but the command line wants 10"),
-        ({"name": "deit_tiny", "img_size": 384}, "has image size 224, but deit_tiny wants 384"),
+        ({"img_size": 220}, "the image size 220 is no multiple of the patch size 16"),
         ({"depths": (6,)}, "has depth 12, but the command line wants 6"),
         ({"heads": (5,)}, "the width 192 is no multiple of the number of heads 5"),
     ],

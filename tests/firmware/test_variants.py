@@ -16,9 +16,11 @@ from firmware.errors import UserError
 from firmware.families import official_tensors
 from firmware.model_file import load_model
 from firmware.quantizer import RECIPES, Measurement, quantize
+from hw.boards.registry import BOARDS
 from hw.spec.config import Config
 from hw.spec.model import ModelError
 from sim import golden
+from tests.firmware.test_compiler import execute
 
 DATA = Path(__file__).parents[1] / "data" / "timm"
 HUGGING_FACE = {
@@ -170,6 +172,84 @@ def test_swin_of_hugging_face():
     np.testing.assert_allclose(measure.expected, expected, rtol=0, atol=2e-5)
 
 
+# --- tokens and grids: timm's logits, and the compiled integers ---
+
+
+def logits_of(variant):
+    with np.load(DATA / "variants.npz") as arrays:
+        return arrays[variant]
+
+
+def with_registers(weights, *, embedded):
+    cls, patches = weights["pos_embed"][:, :1], weights["pos_embed"][:, 1:]
+    weights["reg_token"] = patches[:, 3:5]
+    weights["pos_embed"] = np.concatenate([cls, patches[:, :2], patches], 1) if embedded else patches
+
+
+@pytest.mark.parametrize(
+    ("variant", "change"),
+    [
+        ("no_embed_class", lambda w: w.update(pos_embed=w["pos_embed"][:, 1:])),
+        ("registers", lambda w: with_registers(w, embedded=True)),
+        ("registers_no_embed_class", lambda w: with_registers(w, embedded=False)),
+    ],
+)
+def test_tokens_before_the_patches(variant, change):
+    weights, images, _ = stored()
+    change(weights)
+    model, measure = quantized(weights, images, "mse")
+    np.testing.assert_allclose(measure.expected, logits_of(variant), rtol=0, atol=2e-5)
+    assert measure.end["logit_sqnr"] > 25
+    x = pixels(model, images[:2])
+    for config in (BOARDS["arty_a7"].config, BOARDS["tiny"].config):
+        np.testing.assert_array_equal(execute(compile_model(model, config, batch=2), x), golden.run(model, x))
+
+
+def test_registers_without_positions_of_their_own():
+    """DINOv2's own checkpoints and Hugging Face's have positions of the class token and of patches."""
+    weights, _, _ = stored()
+    cls, patches = weights["pos_embed"][:, :1], weights["pos_embed"][:, 1:]
+    weights["register_tokens"] = registers = patches[:, 3:7]
+    family, found = official_tensors(weights)
+    wanted = np.concatenate([cls, np.zeros((1, 4, 64), np.float32), patches], 1)
+    np.testing.assert_array_equal(found["pos_embed"], wanted)
+    np.testing.assert_array_equal(found["cls_token"][:, 1:], registers)
+    assert official_tensors(found)[1].keys() == found.keys()
+    np.testing.assert_array_equal(official_tensors(found)[1]["pos_embed"], wanted)
+    assert family.examine(found).tokens == 21
+
+
+@pytest.mark.parametrize(
+    ("variant", "height", "width"), [("larger", 48, 48), ("smaller", 24, 24), ("rectangle", 24, 40)]
+)
+def test_positions_of_another_grid(variant, height, width):
+    """Interpolated as timm does, and the images need not be square."""
+    weights, images, _ = stored()
+    tiled = np.tile(images[:4], (1, 1, 2, 2))[..., :height, :width]
+    model, measure = quantized(weights, tiled, "mse")
+    np.testing.assert_allclose(measure.expected, logits_of(variant), rtol=0, atol=2e-5)
+    assert model.image == (3, height, width)
+    x = pixels(model, tiled[:1])
+    np.testing.assert_array_equal(execute(compile_model(model, BOARDS["tiny"].config), x), golden.run(model, x))
+
+
+def test_image_size_on_the_command_line(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (2, 3, 24, 40), np.uint8))
+    command = ["quantize", str(DATA / "vit.safetensors"), "--calibrate", str(tmp_path / "x.npy"), "--heads", "2"]
+    assert main([*command, "-o", str(tmp_path / "m"), "--img-size", "24", "40"]) == 0
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "image size 24 x 40" in said
+    assert "position embeddings of 17 tokens interpolated for 3 x 5 patches, bicubic, as timm does" in said
+    assert load_model(tmp_path / "m").image == (3, 24, 40)
+    for sizes, message in (
+        (["24", "42"], "the image size 42 is no multiple of the patch size 8"),
+        (["24", "40", "8"], "--img-size wants a size, or height and width, not 24 40 8"),
+        (["0"], "--img-size wants a size, or height and width, not 0"),
+    ):
+        assert main([*command, "-o", str(tmp_path / "no"), "--img-size", *sizes]) == 2
+        assert message in capsys.readouterr().err
+
+
 # --- features ---
 
 
@@ -220,7 +300,7 @@ def test_features_from_the_command_line(tmp_path, capsys):
     assert main([*command, model]) == 0
     said = capsys.readouterr().out.replace("\n", " ")
     assert "taken for vit_64: family vit, width 64, depth 2, heads 1, patch size 8, image size 32, features 64" in said
-    assert "assumed, for the tensors do not say it: 1 heads of 64 channels" in said
+    assert "assumed: 1 heads of 64 channels" in said
     assert "class token of the last norm is the feature" in said
     assert load_model(model).features
     assert main(["inspect", model]) == 0

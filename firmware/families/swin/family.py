@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware.errors import UserError
 from firmware.families.architecture import Architecture
 from firmware.families.family import Family, Stage, Wanted
 from firmware.families.swin.graph import swin
@@ -72,8 +73,10 @@ class Swin(Family):
     def has_tensors(self, names: Collection[str]) -> bool:
         return any(re.match(r"layers\.\d+\.blocks\.\d+\.", name) for name in names)
 
-    def examine(self, state: Mapping[str, Array]) -> SwinShape:
+    def examine(self, state: Mapping[str, Array], size: tuple[int, int] | None = None) -> SwinShape:
         """224 pixels for a network without stored masks that is none of the published ones."""
+        if size and size[0] != size[1]:
+            raise UserError(f"a Swin takes square images, not of {size[0]} x {size[1]}")
         ends, depths = examine_ends(state), depths_of(state)
         tables = [shape_of(state, f"layers.{stage}.blocks.0.{_TABLE}", 2) for stage in range(len(depths))]
         window = (isqrt(tables[0][0]) + 1) // 2
@@ -81,10 +84,10 @@ class Swin(Family):
         masks = (state[name] for name in state if re.fullmatch(r"layers\.0\.blocks\.\d+\.attn_mask", name))
         mask = next(masks, None)
         if mask is not None and mask.ndim == 3:
-            size = isqrt(len(mask)) * window * found.patch
+            pixels = isqrt(len(mask)) * window * found.patch
         else:
-            size = next((shape.img_size for shape in SHAPES if shape.alike(found)), found.img_size)
-        return SwinShape(**{**vars(found), "img_size": size})
+            pixels = next((shape.img_size for shape in SHAPES if shape.alike(found)), found.img_size)
+        return SwinShape(**{**vars(found), "img_size": pixels})
 
     def untold(self, state: Mapping[str, Array]) -> Collection[str]:
         return () if any(name.endswith("attn_mask") for name in state) else ("img_size",)

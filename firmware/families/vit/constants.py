@@ -31,15 +31,21 @@ def constants(model: Model, roles: VisionTransformer, config: Config) -> ModelIm
 
 
 def _position(model: Model, roles: VisionTransformer, image: ModelImage) -> None:
-    """Position embedding rows; row 0 holds the finished class token, which no image changes."""
+    """Position embedding rows; the first hold the finished tokens before the patches, which no image changes."""
     value = np.asarray(model.tensor(roles.position, "value"), np.int64).reshape(roles.tokens, roles.dim)
-    cls = np.asarray(model.tensor(roles.cls, "cls"), np.int64).reshape(1, roles.dim)
+    cls = np.asarray(model.tensor(roles.cls, "cls"), np.int64)
     factors = [
         np.asarray(model.tensor(roles.add, name), np.int64)
         for name in ("mult", "shift", "mult_identity", "shift_identity")
     ]
     rows = value.copy()
-    rows[0] = arith.requantize(
-        cls, factors[0], factors[1], 16, identity=value[:1], mult_identity=factors[2], shift_identity=factors[3]
+    rows[: roles.prefix] = arith.requantize(
+        cls,
+        factors[0],
+        factors[1],
+        16,
+        identity=value[: roles.prefix],
+        mult_identity=factors[2],
+        shift_identity=factors[3],
     )
     image.add(roles.position.name, rows.astype("<i2").reshape(-1).view(np.uint8))

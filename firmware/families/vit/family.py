@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from firmware.errors import UserError
 from firmware.families.architecture import HALF, Architecture
 from firmware.families.family import Family, Stage, Wanted
-from firmware.families.tensors import BLOCK, LINEAR, NORM, READERS, examine_ends, has_head, shape_of
+from firmware.families.tensors import BLOCK, LINEAR, NORM, READERS, examine_ends, has_head, is_official, shape_of
 from firmware.families.vit.graph import vit
 from firmware.families.vit.pattern import recognise
 from firmware.families.vit.place import place
+from firmware.families.vit.positions import aligned, resampled
 from firmware.families.vit.variants import plain
 from firmware.families.weights import Weights
 from firmware.graph.builder import Builder
@@ -39,10 +40,13 @@ class VitShape(Architecture):
 
     family: ClassVar[str] = "vit"
 
+    prefix: int = 1  # tokens before the patches: the class token and registers
+
     @property
     def tokens(self) -> int:
-        """Patches and the class token."""
-        return self.grid**2 + 1
+        """Patches and those before them."""
+        _, height, width = self.image
+        return (height // self.patch) * (width // self.patch) + self.prefix
 
     def check(self) -> None:
         super().check()
@@ -51,6 +55,11 @@ class VitShape(Architecture):
 
 def _shape(name: str, dim: int, depth: int, **others: Any) -> VitShape:
     return VitShape(name=name, dim=dim, depths=(depth,), heads=(dim // _HEAD_SIZE,), **others)
+
+
+def _patch(weights: Mapping[str, Array]) -> int | None:
+    weight = weights.get("patch_embed.proj.weight")
+    return None if weight is None or weight.ndim != 4 else weight.shape[2]
 
 
 def _depth(names: Collection[str]) -> int:
@@ -100,29 +109,57 @@ class Vit(Family):
     def has_tensors(self, names: Collection[str]) -> bool:
         return _depth(names) > 0
 
-    def examine(self, state: Mapping[str, Array]) -> VitShape:
+    def examine(self, state: Mapping[str, Array], size: tuple[int, int] | None = None) -> VitShape:
         ends = examine_ends(state)
-        tokens = shape_of(state, "pos_embed", 3)[1] - 1
-        side = isqrt(tokens)
-        if side * side != tokens:
-            raise UserError(f"tensor pos_embed must be of a class token and a square of patches, not of {tokens + 1}")
+        prefix = shape_of(state, "cls_token", 3)[1] if "cls_token" in state else 1
+        tokens = shape_of(state, "pos_embed", 3)[1] - prefix
+        side = isqrt(max(tokens, 0))
+        patch = ends["patch"]
+        pixels: tuple[int, int] = (side * patch, side * patch)
+        if size and (not is_official(state) or size[0] * size[1] == tokens * patch**2):
+            pixels = size
+        elif side * side != tokens or not tokens:
+            before = "a class token" if prefix == 1 else f"{prefix} tokens"
+            raise UserError(
+                f"tensor pos_embed must be of {before} and a square of patches, not of {tokens + prefix}; of a "
+                "rectangle, --img-size HEIGHT WIDTH says which"
+            )
+        ends |= {"prefix": prefix, "img_size": pixels[0], "img_width": None if len({*pixels}) == 1 else pixels[1]}
         heads = max(ends["dim"] // _HEAD_SIZE, 1)
-        return VitShape(depths=(_depth(state),), heads=(heads,), img_size=side * ends["patch"], **ends)
+        shape = VitShape(depths=(_depth(state),), heads=(heads,), **ends)
+        if size:
+            shape.check()
+        return shape
 
     def untold(self, state: Mapping[str, Array]) -> Collection[str]:
         del state
         return ("heads",)
 
-    def assumed(self, state: Mapping[str, Array], shape: Architecture) -> Sequence[str]:
-        del state
+    def remarks(self, state: Mapping[str, Array], shape: Architecture) -> Sequence[str]:
         heads = shape.heads[0]
         at_end = (
             "the class token of the last norm is the feature" if shape.features else "the head reads the class token"
         )
-        return (f"{heads} heads of {shape.dim // heads} channels", at_end, "GELU, not QuickGELU")
+        said = [
+            f"assumed: {what}" for what in (f"{heads} heads of {shape.dim // heads} channels", at_end, "exact GELU")
+        ]
+        tokens = shape_of(state, "pos_embed", 3)[1]
+        if tokens != shape.tokens:
+            grid = " x ".join(str(size // shape.patch) for size in shape.image[1:])
+            said.append(
+                f"position embeddings of {tokens} tokens interpolated for {grid} patches, bicubic, as timm does"
+            )
+        return said
 
     def official_names(self, weights: Mapping[str, Array]) -> dict[str, Array]:
-        return plain(weights)
+        return aligned(plain(weights))
+
+    def fitted(self, weights: Mapping[str, Array], image: tuple[int, int, int]) -> dict[str, Array]:
+        found, patch = dict(weights), _patch(weights)
+        cls, positions = found.get("cls_token"), found.get("pos_embed")
+        if patch and cls is not None and positions is not None and cls.ndim == positions.ndim == 3:
+            found["pos_embed"] = resampled(positions, cls.shape[1], (image[1] // patch, image[2] // patch))
+        return found
 
     def build(self, build: Builder, wanted: Wanted) -> Array:
         if wanted.heads is None:

@@ -44,12 +44,12 @@ def _embed(build: Builder, image: tuple[int, int, int], patch: int | None) -> tu
     scale, patch = build.patch_embed(build.input(), image, patch)
     dim = len(scale)
     scale = build.requantize("patch_embed.qact", "patch_embed.proj", scale, 16)
-    cls = np.rint(state.array("cls_token", (1, 1, dim)).astype(f32) / scale)  # not clamped: may exceed int16
+    cls = np.rint(state.array("cls_token", (1, None, dim)).astype(f32) / scale)  # not clamped: may exceed int16
     if np.any(np.abs(cls) >= 2.0**31):
         raise ModelError("cls_token does not fit 32 bits at the scale of patch_embed.qact")
-    build.hold("cls_token", cls=cls.reshape(1, dim).astype(np.int32))
+    build.hold("cls_token", cls=cls[0].astype(np.int32))
     build.node("cls_token", "concat_cls", "patch_embed.qact")
-    tokens = (image[1] // patch) * (image[2] // patch) + 1
+    tokens = (image[1] // patch) * (image[2] // patch) + cls.shape[1]
     position, s_pos = build.quantized("qact_pos", state.array("pos_embed", (1, tokens, dim)), 16)
     build.constant("qact_pos", position.reshape(tokens, dim))
     return build.add("qact1", "cls_token", scale, "qact_pos", s_pos), dim

@@ -84,7 +84,8 @@ class Block:
 class VisionTransformer:
     """The nodes of a model by role, and its sizes, which are the same in every block."""
 
-    tokens: int  # patches and the class token
+    tokens: int  # all of them
+    prefix: int  # those before the patches: the class token and registers
     dim: int
     heads: int
     hidden: int
@@ -118,7 +119,8 @@ def recognise(model: Model) -> VisionTransformer:
     if len(sizes) != 1:
         raise CompileError(f"all blocks must have the same heads and hidden size, not {sorted(sizes)}")
     heads, hidden = sizes.pop()
+    prefix = len(model.tensor(front["cls"], "cls"))
     return VisionTransformer(
-        tokens, dim, heads, hidden, front["embed"], front["embed_quant"], front["cls"], front["position"],
+        tokens, prefix, dim, heads, hidden, front["embed"], front["embed_quant"], front["cls"], front["position"],
         front["add"], tuple(blocks), back["norm"], back["norm_quant"], back["head"],
     )  # fmt: skip

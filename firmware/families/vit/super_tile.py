@@ -88,7 +88,7 @@ class SuperTile(Worker):
 
     def _embed(self, residual: Buffer) -> Generator[Task, None, Buffer | None]:
         roles, model = self.roles, self.model
-        first = 1 if self.start == 0 else 0  # the class token has no patch
+        first = min(max(roles.prefix - self.start, 0), self.tokens)  # those before have no patch
         patches = self.tokens - first
         offset = self.blobs[roles.position.name].offset + self.start * residual.row
         yield self.tasks.load(roles.add, Region.MODEL, offset, residual, self.tokens, ())
@@ -96,7 +96,7 @@ class SuperTile(Worker):
         if patches:
             row = align(model.image[0] * model.patch**2, self.word) // self.word
             source = self.arena.allocate("patches", patches, row)
-            offset = (self.image * (roles.tokens - 1) + self.start + first - 1) * row
+            offset = (self.image * (roles.tokens - roles.prefix) + self.start + first - roles.prefix) * row
             yield self.tasks.load(roles.embed, Region.INPUT, offset, source, patches, ())
             branch = self.rows("branch", patches, roles.dim, wide=1, high=True)
             into = residual.part(first, patches)

@@ -38,6 +38,8 @@ def plain(weights: Mapping[str, Array]) -> dict[str, Array]:
             _scale(found, name, f"{at}.{_SCALES[kind]}")
         elif kind == "attn.q_bias":
             _join_bias(found, f"{at}.attn")
+    if "register_tokens" in found:
+        found["reg_token"] = found.pop("register_tokens")
     for name in [name for name in found if name.endswith((".attn.qkv.weight", ".mlp.fc1.weight"))]:
         # A bias of zeros, where there is none, is what the graph moves a norm's centres into.
         found.setdefault(name.removesuffix("weight") + "bias", np.zeros(found[name].shape[:1], f32))

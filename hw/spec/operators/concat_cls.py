@@ -1,17 +1,17 @@
-"""The class token before the patches."""
+"""The class token, and registers, before the patches."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from hw.spec.operators.operator import Array, Laws, Operator, Shape, Tensor, Value, register
+from hw.spec.operators.operator import Array, Laws, ModelError, Operator, Tensor, Value, register
 
 __all__ = ["ConcatCls"]
 
 
 @register
 class ConcatCls(Operator):
-    """Tokens [n, dim] with the integer class token before them: [n + 1, dim], as wide as the wider of the two."""
+    """Tokens [n, dim] with integer ones before them, the class token first: [n + prefix, dim], as wide as the wider."""
 
     name = "concat_cls"
     constants = (
@@ -19,17 +19,22 @@ class ConcatCls(Operator):
             "cls",
             -(1 << 31),
             (1 << 31) - 1,
-            Shape("[1, dim]", lambda value: ((1, value.shape[-1]),)),
-            "the class token",
+            "[prefix, dim]",
+            "the class token, and registers behind it",
         ),
     )
 
     def infer(self, x: Value) -> Value:
         self.need(x, 2, 32)
         cls = self.tensor("cls").astype(np.int64)
+        if cls.ndim != 2 or not len(cls) or cls.shape[1] != x.shape[1]:
+            raise ModelError(
+                f"tensor {self.node.name}.cls must have shape [prefix, {x.shape[1]}], not {list(cls.shape)}"
+            )
         bits = max((int(np.abs(cls).max(initial=0))).bit_length() + 1, x.bits)
-        return Value((x.shape[0] + 1, x.shape[1]), bits)
+        return Value((x.shape[0] + len(cls), x.shape[1]), bits)
 
     def evaluate(self, _laws: Laws, x: Array) -> Array:
-        cls = np.broadcast_to(self.tensor("cls"), (len(x), 1, x.shape[2]))
+        cls = self.tensor("cls")
+        cls = np.broadcast_to(cls, (len(x), *cls.shape))
         return np.concatenate([cls, x], axis=1, dtype=np.result_type(cls, x, np.int32))

@@ -1,5 +1,8 @@
 """Makes vit.safetensors, swin.safetensors and their *.npz: small networks of timm, images and timm's logits for them.
 
+Also variants.npz: timm's logits of other networks of the ViT's weights. What they have besides is cut out of these,
+too, so that a test can do the same.
+
     pip install torch==2.13.0 timm==1.0.31 && python tests/data/timm/make.py
 
 Weights are seeded, of the size of trained ones, and rounded to float16, as which they are stored.
@@ -11,6 +14,8 @@ import numpy as np
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.layers import resample_abs_pos_embed
+from timm.models.deit import VisionTransformerDistilled
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 
@@ -35,6 +40,52 @@ def randomise(model):
         tensor.copy_(tensor.half())
 
 
+def variant(weights, images, kind=VisionTransformer, **options):
+    """Logits of a network of `kind`, of whose tensors none is missing and none left."""
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 64, "depth": 2, "num_heads": 2, "num_classes": 10}
+    network = kind(**{**sizes, **options}).eval()
+    network.load_state_dict(weights)
+    return network(images).numpy()
+
+
+def renamed(weights, **names):
+    """`weights` with other names before the first dot."""
+    return {".".join([names.get(name.partition(".")[0], name.partition(".")[0]), *name.split(".")[1:]]): tensor
+            for name, tensor in weights.items()}  # fmt: skip
+
+
+def variants(weights, images):
+    """Logits of variants of the ViT `weights`, by name."""
+    positions = weights["pos_embed"]
+    cls, patches = positions[:, :1], positions[:, 1:]
+    registers, distilled = patches[:, 3:5], patches[:, 5:6]
+    more = {**weights, "dist_token": distilled, "pos_embed": torch.cat([cls, patches[:, :1], patches], 1),
+            **{f"head_dist.{kind}": weights[f"head.{kind}"].flip(0) for kind in ("weight", "bias")}}  # fmt: skip
+    tiled = images[:4].tile(1, 1, 2, 2)
+
+    def fitted(height, width):
+        resampled = resample_abs_pos_embed(positions, (height // 8, width // 8), num_prefix_tokens=1)
+        return variant({**weights, "pos_embed": resampled}, tiled[..., :height, :width], img_size=(height, width))
+
+    return {
+        "average": variant(weights, images, global_pool="avg", fc_norm=False),
+        "average_norm": variant(renamed(weights, norm="fc_norm"), images, global_pool="avg"),
+        "token_norm": variant(renamed(weights, norm="fc_norm"), images, fc_norm=True),
+        "no_embed_class": variant({**weights, "pos_embed": patches}, images, no_embed_class=True),
+        "registers": variant(
+            {**weights, "reg_token": registers, "pos_embed": torch.cat([cls, patches[:, :2], patches], 1)}, images,
+            reg_tokens=2,
+        ),
+        "registers_no_embed_class": variant(
+            {**weights, "reg_token": registers, "pos_embed": patches}, images, reg_tokens=2, no_embed_class=True
+        ),
+        "distilled": variant(more, images, VisionTransformerDistilled),
+        "larger": fitted(48, 48),
+        "smaller": fitted(24, 24),
+        "rectangle": fitted(24, 40),
+    }  # fmt: skip
+
+
 @torch.no_grad()
 def main():
     for name, make in MODELS.items():
@@ -46,7 +97,11 @@ def main():
         state = {key: value.half().contiguous() for key, value in model.state_dict().items()}
         save_file(state, HERE / f"{name}.safetensors")
         arrays = {"images": images.half().numpy(), "logits": model(images.half().float()).numpy()}
-        np.savez_compressed(HERE / f"{name}.npz", versions=[timm.__version__, torch.__version__], **arrays)
+        versions = [timm.__version__, torch.__version__]
+        np.savez_compressed(HERE / f"{name}.npz", versions=versions, **arrays)
+        if name == "vit":
+            weights = {key: value.float() for key, value in state.items()}
+            np.savez_compressed(HERE / "variants.npz", versions=versions, **variants(weights, images.half().float()))
 
 
 if __name__ == "__main__":
