@@ -70,7 +70,8 @@ class Perceptron(Family):
     def has_tensors(self, names: Collection[str]) -> bool:
         return "hidden.0.weight" in names
 
-    def examine(self, state: Mapping[str, Any]) -> PerceptronShape:
+    def examine(self, state: Mapping[str, Any], size: tuple[int, int] | None = None) -> PerceptronShape:
+        del size  # of its only patch
         ends = examine_ends(state)
         return PerceptronShape(depths=(_depth(state),), img_size=ends["patch"], **ends)
 
