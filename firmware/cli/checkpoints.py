@@ -18,7 +18,7 @@ from firmware.architectures import ARCHITECTURES, IMAGENET, Architecture
 from firmware.checkpoint import load_checkpoint
 from firmware.dataset import open_dataset
 from firmware.errors import UserError
-from firmware.families import official_tensors
+from firmware.families import POOLS, official_tensors
 from firmware.files import Outputs
 from firmware.identify import describe, foreign, identify, is_official, special, twins
 from firmware.ivit import model_from_state
@@ -57,6 +57,9 @@ def register(commands: Any) -> None:
         "--correct-attention",
         action="store_true",
         help="probabilities have the scale that makes their rows sum up to 1",
+    )
+    quantized.add_argument(
+        "--pool", choices=POOLS, help="what a ViT's head reads: the class token (default) or the mean of the patches"
     )
     quantized.add_argument("--report", metavar="FILE", help="write what every quantizer costs, JSON")
     _add_common(quantized)
@@ -180,10 +183,10 @@ def quantize_command(arguments: argparse.Namespace) -> int:
     weights = _load(arguments.checkpoint)
     if is_official(weights):
         raise UserError(f"{arguments.checkpoint} holds integer weights: it is an I-ViT checkpoint, use import-ivit")
-    family, weights = official_tensors(weights)
+    family, weights = official_tensors(weights, pool=arguments.pool)
     shape = _preprocessing(arguments, _identify(arguments, weights))
     print(f"{arguments.checkpoint}: taken for {shape.name}: {describe(shape)}")
-    for remark in family.remarks(weights, shape):
+    for remark in family.remarks(weights, shape, arguments.pool):
         print(remark)
     labels = _read_labels(arguments.labels, shape.classes)
     if labels and shape.features:
@@ -203,6 +206,7 @@ def quantize_command(arguments: argparse.Namespace) -> int:
             mean=mean,
             std=std,
             attention_bits=arguments.attention_bits,
+            pool=arguments.pool,
             recipe=Recipe(**how),
             labels=labels,
             measure=measure,

@@ -5,7 +5,7 @@ known with `register`.
 """
 
 from firmware.families.architecture import Architecture
-from firmware.families.family import Family, Stage, Wanted
+from firmware.families.family import POOLS, Family, Stage, Wanted
 from firmware.families.registry import (
     ARCHITECTURES,
     FAMILIES,
@@ -18,6 +18,6 @@ from firmware.families.registry import (
 )
 
 __all__ = [
-    "ARCHITECTURES", "FAMILIES", "Architecture", "Family", "Stage", "Wanted", "family_of_model", "family_of_tensors",
-    "official_tensors", "register", "registered", "titles",
+    "ARCHITECTURES", "FAMILIES", "POOLS", "Architecture", "Family", "Stage", "Wanted", "family_of_model",
+    "family_of_tensors", "official_tensors", "register", "registered", "titles",
 ]  # fmt: skip

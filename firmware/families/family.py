@@ -22,9 +22,12 @@ from firmware.graph.builder import Builder
 from firmware.planner.placed import Job, Placed
 from hw.spec.model import Model, ModelError
 
-__all__ = ["Family", "Stage", "Wanted"]
+__all__ = ["POOLS", "Family", "Stage", "Wanted"]
 
 Array = NDArray[Any]
+
+POOLS = ("token", "avg")
+"""What a ViT's head reads, by timm's names: the class token, or the mean of the patches' tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +53,11 @@ class Wanted:
     patch: int | None = None  # checked if given
     heads: int | None = None  # of the first stage, if known
     attention_bits: int | None = None  # 8 or 16; the family's own choice if not given
+    pool: str | None = None  # "token" or "avg": what a head reads; the family's own choice if not given
 
     def __post_init__(self) -> None:
+        if self.pool not in {None, *POOLS}:
+            raise ModelError(f"pool must be one of {', '.join(POOLS)}, not {self.pool!r}")
         if self.attention_bits not in {None, 8, 16}:
             raise ModelError(f"attention_bits must be 8 or 16, not {self.attention_bits}")
 
@@ -119,12 +125,12 @@ class Family(ABC):
         """
         return dict(weights)
 
-    def remarks(self, state: Mapping[str, Array], shape: Architecture) -> Sequence[str]:
+    def remarks(self, state: Mapping[str, Array], shape: Architecture, pool: str | None = None) -> Sequence[str]:
         """What a person should know of how these tensors become a network of `shape`: sentences.
 
         That is what is assumed because tensors do not tell, and what was changed to fit.
         """
-        del state, shape
+        del state, shape, pool
         return ()
 
     def fitted(self, weights: Mapping[str, Array], image: tuple[int, int, int]) -> dict[str, Array]:

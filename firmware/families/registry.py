@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,7 @@ __all__ = [
     "titles",
 ]  # fmt: skip
 
+_FC_NORM = re.compile(r"^fc_norm\.")
 FAMILIES: dict[str, Family] = {}
 """By name."""
 
@@ -73,13 +75,18 @@ def family_of_tensors(names: Collection[str]) -> Family:
     raise ModelError(f"there are no blocks that we know: these are no tensors of a {titles()}")
 
 
-def official_tensors(weights: Mapping[str, NDArray[Any]]) -> tuple[Family, dict[str, NDArray[Any]]]:
+def official_tensors(
+    weights: Mapping[str, NDArray[Any]], *, pool: str | None = None
+) -> tuple[Family, dict[str, NDArray[Any]]]:
     """The family of a float checkpoint, and its tensors under the names and in the form that the graph asks for.
 
     `weights` have timm's names or Hugging Face's; official ones stay as they are. Raises ModelError where they are of
-    no family, UserError for tensors that do not fit one another.
+    no family, UserError for tensors that do not fit one another. A norm behind the pooling (`fc_norm`) is the last norm
+    where a class token is the `pool`.
     """
     named = timm_names(weights)
+    if pool == "token" and "norm.weight" not in named:
+        named = {_FC_NORM.sub("norm.", name): array for name, array in named.items()}
     family = family_of_tensors(named)
     return family, family.official_names(named)
 

@@ -24,7 +24,7 @@ Array = NDArray[Any]
 
 def _calibrate(
     weights: Mapping[str, Array], images: Array, patch: int | None, heads: int | None, attention_bits: int | None,
-    recipe: Recipe, *, measure: Measurement | None = None,
+    recipe: Recipe, *, measure: Measurement | None = None, pool: str | None = None,
 ) -> tuple[Calibration, Array]:  # fmt: skip
     """The finished graph and the scales of its logits."""
     if recipe.ranges not in RANGES:
@@ -33,12 +33,12 @@ def _calibrate(
         raise ModelError(f"calibration images must be [n, C, H, W], not {list(images.shape)}")
     _, channels, height, width = images.shape
     image = (channels, height, width)
-    family, named = official_tensors(weights)
+    family, named = official_tensors(weights, pool=pool)
     named = family.fitted(named, image)
     free = recipe.balance is not None or recipe.heads or recipe.gelu == "table"
     kind = FreeCalibration if free else Calibration
     build = kind(named, images.astype(np.float64), recipe, family, measure=measure)
-    wanted = Wanted(names=named, image=image, patch=patch, heads=heads, attention_bits=attention_bits)
+    wanted = Wanted(names=named, image=image, patch=patch, heads=heads, attention_bits=attention_bits, pool=pool)
     logit_scale = family.build(build, wanted)
     if build.measure is not None:
         build.measure.finish(build.result() * logit_scale.astype(np.float64))
@@ -57,16 +57,17 @@ def quantize(
     weights: Mapping[str, Array], images: Array, *, name: str, mean: Sequence[float], std: Sequence[float],
     patch: int | None = None, heads: int | None = None, attention_bits: int | None = None,
     labels: Sequence[str] = (), recipe: Recipe = RECIPES["official"], measure: Measurement | None = None,
+    pool: str | None = None,
 ) -> Model:  # fmt: skip
     """The integer model of a float ViT, DeiT or Swin with timm's tensor names.
 
     `images` [n, C, H, W] are normalised floats; a ViT's position embeddings are fitted to their size as timm does. Only
-    a ViT needs `heads`; `patch` is checked if it is given;
-    `attention_bits` are 16 for a ViT and 8 for a Swin unless they are given. A `recipe` says how: which range an
-    activation has, and which freedoms of the graph are used. A `measure` compares everything with the float network.
-    Raises ModelError for missing or non-finite tensors and for shapes that do not fit.
+    a ViT needs `heads`, and has a `pool`, what its head reads: "token" (unless it is given) or "avg". `patch` is
+    checked if it is given; `attention_bits` are 16 for a ViT and 8 for a Swin unless they are given. A `recipe` says
+    how: which range an activation has, and which freedoms of the graph are used. A `measure` compares everything with
+    the float network. Raises ModelError for missing or non-finite tensors and for shapes that do not fit.
     """
-    build, logit_scale = _calibrate(weights, images, patch, heads, attention_bits, recipe, measure=measure)
+    build, logit_scale = _calibrate(weights, images, patch, heads, attention_bits, recipe, measure=measure, pool=pool)
     _, channels, height, width = images.shape
     image = (channels, height, width)
     return assemble(build, logit_scale, name=name, image=image, mean=mean, std=std, labels=labels)

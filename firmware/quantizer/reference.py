@@ -105,5 +105,8 @@ class Reference:
     def _table(self, _node: Node, x: Array) -> Array:
         return gelu(x)
 
+    def _pool(self, node: Node, x: Array) -> Array:
+        return x[:, node.attributes["first"] :].mean(axis=1)
+
     def _mean(self, _node: Node, x: Array) -> Array:
         return x.mean(axis=1)

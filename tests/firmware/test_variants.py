@@ -3,6 +3,7 @@
 Most are made of timm's stored network such that they must compute its stored logits.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -250,6 +251,59 @@ def test_image_size_on_the_command_line(tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
+# --- pooling ---
+
+
+@pytest.mark.parametrize("recipe", ["mse", "minmax"])
+def test_average_pool(recipe):
+    """The mean of the patches alone, of as many bits as its own range has; timm's logits."""
+    weights, images, _ = stored()
+    model, measure = quantized(weights, images, recipe, pool="avg")
+    np.testing.assert_allclose(measure.expected, logits_of("average"), rtol=0, atol=2e-5)
+    assert measure.end["logit_sqnr"] > 25
+    assert [node.attributes["first"] for node in model.nodes if node.op == "pool"] == [1]
+
+
+@pytest.mark.parametrize("side", [32, 80])
+def test_average_pool_on_the_machine(side):
+    """17 tokens, and 101, which are several super-tiles, each of which hands its share on; batches; registers."""
+    weights, images, _ = stored()
+    with_registers(weights, embedded=False)
+    tiled = np.tile(images[:2], (1, 1, 3, 3))[..., :side, :side]
+    model, _ = quantized(weights, tiled, "mse", pool="avg")
+    x = pixels(model, tiled)
+    expected = golden.run(model, x)
+    for config in (BOARDS["arty_a7"].config, BOARDS["tiny"].config):
+        np.testing.assert_array_equal(execute(compile_model(model, config, batch=2), x), expected)
+        np.testing.assert_array_equal(execute(compile_model(model, config), x[:1]), expected[:1])
+    nodes = (replace(node, attributes={"first": 0}) if node.op == "pool" else node for node in model.nodes)
+    every = replace(model, nodes=tuple(nodes))
+    assert np.any(golden.run(every, x) != expected)
+    np.testing.assert_array_equal(execute(compile_model(every, config, batch=2), x), golden.run(every, x))
+
+
+def test_average_feature():
+    weights, images, _ = stored()
+    head, bias = weights.pop("head.weight"), weights.pop("head.bias")
+    model, measure = quantized(weights, images, pool="avg")
+    np.testing.assert_allclose(measure.expected @ head.T + bias, logits_of("average"), rtol=0, atol=5e-5)
+    assert model.features
+    assert measure.end["logit_sqnr"] > 25
+
+
+def test_norm_behind_the_pooling(tmp_path, capsys):
+    """Of a class token it is the last norm; of a mean it is refused, and so is a guess."""
+    weights, images, _ = stored()
+    weights |= {f"fc_norm.{kind}": weights.pop(f"norm.{kind}") for kind in ("weight", "bias")}
+    _, measure = quantized(weights, images, pool="token")
+    np.testing.assert_allclose(measure.expected, logits_of("token_norm"), rtol=0, atol=2e-5)
+    save_file(weights, tmp_path / "x.safetensors")
+    for options in ([], ["--pool", "avg"]):
+        files = ["--calibrate", str(DATA), "-o", str(tmp_path / "m"), *options]
+        assert main(["quantize", str(tmp_path / "x.safetensors"), *files]) == 2
+        assert "a norm behind its pooling (fc_norm; of a class token, --pool token says so)" in capsys.readouterr().err
+
+
 # --- features ---
 
 
@@ -301,7 +355,7 @@ def test_features_from_the_command_line(tmp_path, capsys):
     said = capsys.readouterr().out.replace("\n", " ")
     assert "taken for vit_64: family vit, width 64, depth 2, heads 1, patch size 8, image size 32, features 64" in said
     assert "assumed: 1 heads of 64 channels" in said
-    assert "class token of the last norm is the feature" in said
+    assert "the feature is the class token behind the last norm (of the mean, --pool avg says so)" in said
     assert load_model(model).features
     assert main(["inspect", model]) == 0
     assert "64 features" in capsys.readouterr().out

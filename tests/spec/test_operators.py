@@ -16,6 +16,7 @@ from tests.support.swin import random_swin
 MODELS = {
     "vit": random_model(seed=1, depth=1),
     "table": quantized_digits(RECIPES["minmax"]),
+    "pool": quantized_digits(RECIPES["mse"], pool="avg"),
     "swin": random_swin(image=(3, 64, 64)),
 }
 

@@ -97,10 +97,10 @@ def random_model(seed=0, *, image=(3, 32, 32), patch=8, dim=64, depth=2, heads=2
     )  # fmt: skip
 
 
-def quantized_digits(recipe, images=48):
+def quantized_digits(recipe, images=48, **options):
     """The digits network, quantized by `recipe` on a few images."""
     pixels = np.load(DIGITS / "calibration.npy")[:images]
     return quantize(
         load_file(DIGITS / "float.safetensors"), normalise(pixels, (0.5,), (0.5,)), name="digits", patch=2, heads=2,
-        mean=(0.5,), std=(0.5,), recipe=recipe,
+        mean=(0.5,), std=(0.5,), recipe=recipe, **options,
     )  # fmt: skip

@@ -24,7 +24,7 @@ from firmware.families.weights import Weights
 from firmware.graph.builder import Builder
 from firmware.planner.placed import Job, Placed
 from firmware.planner.program import CompileError
-from hw.spec.model import Model
+from hw.spec.model import Model, ModelError
 from hw.spec.operators import WindowPartition
 
 __all__ = ["Swin"]
@@ -96,6 +96,8 @@ class Swin(Family):
         return official_names(weights)
 
     def build(self, build: Builder, wanted: Wanted) -> Array:
+        if wanted.pool == "token":
+            raise ModelError("a Swin has no class token: its head reads the mean")
         bits = wanted.attention_bits or 8  # heads: the bias tables say
         return swin(build, wanted.image, wanted.patch, depths_of(wanted.names), bits)
 

@@ -20,15 +20,13 @@ from firmware.families.swin.worker import GridWorker
 from firmware.planner.allocator import Buffer
 from firmware.planner.image import ModelImage
 from firmware.planner.key_values import Transposed
-from firmware.planner.limits import MOST_PASSES
 from firmware.planner.program import CompileError
 from firmware.planner.scheduler import Task
 from firmware.planner.steps import Slot, Steps, parts
+from firmware.planner.summing import load_ones, store_transposed, summing_constants
 from firmware.planner.tasks import Tasks
 from hw.spec import arith
 from hw.spec.config import Config
-from hw.spec.isa import Region
-from hw.spec.memory import align, pack_stream
 from hw.spec.model import Node
 
 __all__ = ["MOST_ADDED", "Pooling", "pooling_constants", "quotients"]
@@ -39,7 +37,6 @@ MOST_ADDED = 256
 _ONE = {"mult": 1, "shift": 0}
 _ADDED = {**_ONE, "mult_identity": 1, "shift_identity": 0}
 _HALF = {"mult": 1, "shift": 1}
-_IDENTITY, _ONES = "pooling identity", "pooling ones"
 
 Factor = dict[str, int]  # mult, shift
 
@@ -68,14 +65,7 @@ def pooling_constants(image: ModelImage, tokens: int, config: Config) -> None:
     """
     if tokens <= MOST_ADDED:
         return
-    if tokens > MOST_PASSES * config.rows:
-        raise CompileError(f"the mean is of at most {MOST_PASSES * config.rows} tokens, not of {tokens}")
-    if config.tokens < config.rows:
-        raise CompileError(
-            f"the mean of {tokens} tokens wants tokens to be at least rows ({config.rows}), not {config.tokens}"
-        )
-    image.add(_IDENTITY, pack_stream(np.eye(config.rows, dtype=np.int8), config))
-    image.add(_ONES, np.ones(tokens, np.uint8))
+    summing_constants(image, tokens, config)
 
 
 class Pooling(GridWorker):
@@ -157,15 +147,8 @@ class Pooling(GridWorker):
         line = self.before.line(count)
         for first, tokens in parts(count, self._most, self.word):
             normal = yield from self._norm(line, Area(0, first, 1, tokens))
-            rows, span = align(dim, self.config.cols), align(tokens, self.word) // self.word
-            channels = self.arena.allocate("channels", rows, span)
-            for word in range(dim // self.word):
-                into = channels.part(word * self.word, self.word)
-                yield self.tasks.transpose(self.mean, normal.column(word), tokens, into, _IDENTITY)
-            yield self.tasks.scatter(self.mean, channels, waiting.store(channels, first))
-            self.arena.free(normal, channels)
-        ones = self.arena.allocate("ones", 1, align(count, self.word) // self.word)
-        yield self.tasks.load(self.mean, Region.MODEL, self.blobs[_ONES].offset, ones, 1, ())
+            yield from store_transposed(self, self.mean, normal, first, tokens, waiting)
+        ones = yield from load_ones(self, self.mean, count)
         found = []
         for factor in self.factors:
             found.append(self.rows("quotient", 1, dim))

@@ -6,6 +6,7 @@ import numpy as np
 
 from firmware.families.vit.pattern import VisionTransformer
 from firmware.planner.image import ModelImage
+from firmware.planner.summing import summing_constants
 from hw.spec import arith
 from hw.spec.config import Config
 from hw.spec.model import Model
@@ -26,6 +27,8 @@ def constants(model: Model, roles: VisionTransformer, config: Config) -> ModelIm
         image.linear(block.fc1, block.fc1_quant)
         image.linear(block.fc2, block.fc2_quant)
     image.norm(roles.norm, roles.norm_quant)
+    if roles.pool:
+        summing_constants(image, roles.tokens, config, roles.pool.attributes["first"])
     image.linear(roles.head, None)
     return image
 

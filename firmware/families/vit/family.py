@@ -135,13 +135,14 @@ class Vit(Family):
         del state
         return ("heads",)
 
-    def remarks(self, state: Mapping[str, Array], shape: Architecture) -> Sequence[str]:
+    def remarks(self, state: Mapping[str, Array], shape: Architecture, pool: str | None = None) -> Sequence[str]:
         heads = shape.heads[0]
-        at_end = (
-            "the class token of the last norm is the feature" if shape.features else "the head reads the class token"
-        )
+        taken = "the mean of the patches" if pool == "avg" else "the class token"
+        pooled = f"the feature is {taken} behind the last norm" if shape.features else f"the head reads {taken}"
         said = [
-            f"assumed: {what}" for what in (f"{heads} heads of {shape.dim // heads} channels", at_end, "exact GELU")
+            f"assumed: {heads} heads of {shape.dim // heads} channels",
+            pooled if pool else f"assumed: {pooled} (of the mean, --pool avg says so)",
+            "assumed: exact GELU",
         ]
         tokens = shape_of(state, "pos_embed", 3)[1]
         if tokens != shape.tokens:
@@ -166,7 +167,8 @@ class Vit(Family):
             raise ModelError("the tensors of a ViT do not say how many heads there are: heads must be given")
         depth, bits = _depth(wanted.names), wanted.attention_bits or 16
         return vit(
-            build, wanted.image, wanted.patch, wanted.heads, depth, bits, features=not has_head(wanted.names)
+            build, wanted.image, wanted.patch, wanted.heads, depth, bits, features=not has_head(wanted.names),
+            average=wanted.pool == "avg",
         )  # fmt: skip
 
     def reader(self, norm: str) -> str | None:

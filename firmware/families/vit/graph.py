@@ -18,10 +18,13 @@ f32 = np.float32
 
 def vit(
     build: Builder, image: tuple[int, int, int], patch: int | None, heads: int, depth: int, attention_bits: int, *,
-    features: bool = False,
+    features: bool = False, average: bool = False,
 ) -> Array:  # fmt: skip
-    """Builds the whole graph, of a network without a head if it gives `features`. Returns the scales of the logits."""
-    scale, dim = _embed(build, image, patch)
+    """Builds the whole graph. Returns the scales of the logits.
+
+    A network without a head gives `features`; `average` is whether the head reads the mean of the patches.
+    """
+    scale, dim, tokens, prefix = _embed(build, image, patch)
     if dim % heads:
         raise ModelError(f"{heads} heads do not divide the width {dim}")
     at = "qact1"
@@ -30,6 +33,11 @@ def vit(
     if features:
         build.hand_on("head", dim)
     scale = build.layer_norm("norm", at, dim)
+    if average:
+        scale = build.requantize("qact2", "norm", scale)
+        build.node("pool", "pool", "qact2", first=prefix)
+        scale = build.requantize("qact_pool", "pool", scale / f32(tokens - prefix))
+        return build.linear("head", "qact_pool", scale, dim)
     build.node("class_token", "class_token", "norm")
     if features:
         scale = build.feature("qact2", "class_token", "norm", "head", scale)
@@ -38,8 +46,8 @@ def vit(
     return build.linear("head", "qact2", scale, dim)
 
 
-def _embed(build: Builder, image: tuple[int, int, int], patch: int | None) -> tuple[Array, int]:
-    """Image to tokens. Returns the scale of `qact1` and the width of the model."""
+def _embed(build: Builder, image: tuple[int, int, int], patch: int | None) -> tuple[Array, int, int, int]:
+    """Image to tokens. Returns the scale of `qact1`, its width, its tokens and those before the patches."""
     state = build.state
     scale, patch = build.patch_embed(build.input(), image, patch)
     dim = len(scale)
@@ -52,7 +60,7 @@ def _embed(build: Builder, image: tuple[int, int, int], patch: int | None) -> tu
     tokens = (image[1] // patch) * (image[2] // patch) + cls.shape[1]
     position, s_pos = build.quantized("qact_pos", state.array("pos_embed", (1, tokens, dim)), 16)
     build.constant("qact_pos", position.reshape(tokens, dim))
-    return build.add("qact1", "cls_token", scale, "qact_pos", s_pos), dim
+    return build.add("qact1", "cls_token", scale, "qact_pos", s_pos), dim, tokens, cls.shape[1]
 
 
 def _block(

@@ -1,13 +1,13 @@
 """Where a ViT's tensors wait in the WORK region between items.
 
-Per image: the residual stream, Q, and the K and V of all heads. K and V have two places, by parity of the block: while
-one block's are read, the next block's are written.
+Per image: the residual stream, Q, the K and V of all heads, and what a mean is of. K and V have two places, by
+parity of the block: while one block's are read, the next block's are written.
 """
 
 from __future__ import annotations
 
 from firmware.families.vit.pattern import VisionTransformer
-from firmware.planner.key_values import KeyValues
+from firmware.planner.key_values import KeyValues, Transposed
 from hw.spec.config import Config
 
 __all__ = ["Layout"]
@@ -21,6 +21,8 @@ class Layout:
         self.dim_words = roles.dim // config.word_bytes  # of a row of Q
         self.residual_words = 2 * self.dim_words  # of a row of the residual stream
         self._image_words = roles.tokens * (self.residual_words + self.dim_words) + 2 * self._key_values(0).words
+        if roles.pool:
+            self._image_words += self.pooling(0).words
         self.words = images * self._image_words
 
     def residual(self, image: int, token: int) -> int:
@@ -34,6 +36,11 @@ class Layout:
     def attention(self, image: int, block: int) -> KeyValues:
         """K and V of a block."""
         return self._key_values(self.query(image, self._roles.tokens) + block % 2 * self._key_values(0).words)
+
+    def pooling(self, image: int) -> Transposed:
+        """All tokens behind the last norm, where their mean is taken."""
+        start = self.query(image, self._roles.tokens) + 2 * self._key_values(0).words
+        return Transposed(config=self._config, start=start, tokens=self._roles.tokens, channels=self._roles.dim)
 
     def _key_values(self, start: int) -> KeyValues:
         roles = self._roles

@@ -47,6 +47,13 @@ _BACK = (
     role("norm_quant", "requantize", "class_token", bits=8),
     role("head", "linear", "norm_quant"),
 )
+_BACK_MEAN = (
+    role("norm", "layer_norm", "x"),
+    role("norm_quant", "requantize", "norm", bits=8),
+    role("pool", "pool", "norm_quant", first=READ),
+    role("pool_quant", "requantize", "pool", bits=8),
+    role("head", "linear", "pool_quant"),
+)
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,8 @@ class VisionTransformer:
     norm: Node
     norm_quant: Node
     head: Node
+    pool: Node | None  # of all tokens; the class token is taken where there is none
+    pool_quant: Node | None
 
     @property
     def depth(self) -> int:
@@ -109,10 +118,10 @@ def recognise(model: Model) -> VisionTransformer:
     nodes = Nodes(model, "a ViT")
     front = nodes.take(_FRONT)
     x, blocks = front["add"], []
-    while nodes.peek(1) == "requantize":
+    while nodes.peek(1) == "requantize" and nodes.peek(2) != "pool":
         blocks.append(Block(**nodes.take(_BLOCK, x=x)))
         x = blocks[-1].add2
-    back = nodes.take(_BACK, x=x)
+    back = nodes.take(_BACK_MEAN if nodes.peek(2) == "pool" else _BACK, x=x)
     nodes.end()
     tokens, dim = model.tensor(front["position"], "value").shape
     sizes = {(block.scores.attributes["heads"], len(model.tensor(block.fc1, "weight"))) for block in blocks}
@@ -123,4 +132,5 @@ def recognise(model: Model) -> VisionTransformer:
     return VisionTransformer(
         tokens, prefix, dim, heads, hidden, front["embed"], front["embed_quant"], front["cls"], front["position"],
         front["add"], tuple(blocks), back["norm"], back["norm_quant"], back["head"],
+        back.get("pool"), back.get("pool_quant"),
     )  # fmt: skip

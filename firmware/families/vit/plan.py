@@ -1,7 +1,7 @@
 """The plan of a ViT: super-tiles, slots, and what they wait for.
 
 An item is (image, block, super-tile): attention and MLP of that block, then the next block's Q, K and V. Between items
-everything waits in the WORK region (`layout`).
+everything waits in the WORK region (`layout`). Where the head reads a mean, a last item takes it of all super-tiles.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Plan:
         """
         every = sorted(range(len(self.tiles)), key=lambda tile: -self.tiles[tile])
         fitting = {tokens: self._fitting(self.tiles.index(tokens)) for tokens in set(self.tiles)}
-        return [
+        items = [
             Item(
                 (i, b, s),
                 tuple((i, b - 1, other) for other in every) if b >= 0 else (),
@@ -65,6 +65,13 @@ class Plan:
             for b in range(-1, self.roles.depth)
             for s in every
         ]
+        if self.roles.pool:
+            slots, last = self._holding_the_mean(), self.roles.depth - 1
+            items += [
+                Item((i, last + 1, 0), tuple((i, last, s) for s in every), slots, partial(self._mean, i))
+                for i in range(self.images)
+            ]
+        return items
 
     def checkpoints(self, emitted: Mapping[Hashable, int]) -> tuple[Checkpoint, ...]:
         """Where the residual stream of a single image is whole in WORK: between blocks."""
@@ -85,6 +92,19 @@ class Plan:
         return SuperTile(
             self.model, self.roles, self.layout, self.tasks, self.slots[slot], share, ahead=ahead
         ).steps()  # fmt: skip
+
+    def _mean(self, image: int, slot: int) -> Steps:
+        share = Share(image, self.roles.depth, 0, 1)
+        return SuperTile(
+            self.model, self.roles, self.layout, self.tasks, self.slots[slot], share, ahead=False
+        ).pooled()  # fmt: skip
+
+    def _holding_the_mean(self) -> frozenset[int]:
+        """Slots with room for the mean and the logits; every one of them, or CompileError is raised."""
+        for slot in range(len(self.slots)):
+            for _ in self._mean(0, slot):
+                pass
+        return frozenset(range(len(self.slots)))
 
     def _fitting(self, tile: int) -> frozenset[int]:
         """Slots whose arenas hold a super-tile like `tile`; tried by walking through one of each kind of item."""

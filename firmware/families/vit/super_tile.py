@@ -11,6 +11,7 @@ from firmware.planner.allocator import Buffer
 from firmware.planner.dependencies import Access
 from firmware.planner.scheduler import Task
 from firmware.planner.steps import Slot, Steps, Worker
+from firmware.planner.summing import load_ones, store_transposed
 from firmware.planner.tasks import Tasks
 from hw.spec.isa import Kind, Region
 from hw.spec.memory import align
@@ -56,6 +57,10 @@ class SuperTile(Worker):
             params = yield from self._mlp(roles, residual, before)
         if self.block + 1 < self.roles.depth:
             yield from self._next(self.roles.blocks[self.block + 1], residual, params)
+        elif self.roles.pool:
+            normal = yield from self._norm(self.roles.norm, residual, self.tokens, params)
+            waiting = self.layout.pooling(self.image)
+            yield from store_transposed(self, self.roles.pool, normal, self.start, self.tokens, waiting)
         elif self.start == 0:
             yield from self._head(residual, params)
         self.arena.free(residual)
@@ -67,10 +72,10 @@ class SuperTile(Worker):
     # Norms
 
     def _following_norm(self) -> Node | None:
-        """The norm after this block: the next block's, or, for the class token, the last one."""
+        """The norm after this block: the next block's, or, for the class token, those of a mean, the last one."""
         if self.block + 1 < self.roles.depth:
             return self.roles.blocks[self.block + 1].norm1
-        return self.roles.norm if self.start == 0 else None
+        return self.roles.norm if self.start == 0 or self.roles.pool else None
 
     def _parameters_ahead(self, node: Node | None) -> Generator[Task, None, Buffer | None]:
         if node is None or not self.ahead:
@@ -179,8 +184,23 @@ class SuperTile(Worker):
         self.arena.free(normal, query)
 
     def _head(self, residual: Buffer, params: Buffer | None) -> Steps:
+        normal = yield from self._norm(self.roles.norm, residual, 1, params)
+        yield from self._logits(normal)
+
+    def pooled(self) -> Steps:
+        """The head of the mean, when all tokens' norms are in WORK."""
+        pool, quant, dim = self.roles.pool, self.roles.pool_quant, self.roles.dim
+        assert pool is not None
+        assert quant is not None
+        ones = yield from load_ones(self, pool, self.roles.tokens)
+        mean = self.rows("mean", 1, dim)
+        waiting = self.layout.pooling(self.image)
+        yield self.tasks.context(pool, quant, ones, 0, 1, dim, mean, wide=False, stream=waiting.stream)
+        self.arena.free(ones)
+        yield from self._logits(mean)
+
+    def _logits(self, normal: Buffer) -> Steps:
         roles, classes = self.roles, self.model.classes
-        normal = yield from self._norm(roles.norm, residual, 1, params)
         row = align(4 * classes, self.word) // self.word
         logits = self.arena.allocate("logits", 1, row, high=True)
         yield self.tasks.linear(roles.head, normal, 1, logits, classes, Kind.INT32)

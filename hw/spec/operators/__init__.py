@@ -24,11 +24,12 @@ from hw.spec.operators.window_partition import WindowPartition
 from hw.spec.operators.window_reverse import WindowReverse
 from hw.spec.operators.merge import Merge
 from hw.spec.operators.mean import Mean
+from hw.spec.operators.pool import Pool
 # isort: on
 
 __all__ = [
     "OPERATORS", "Add", "Attribute", "ClassToken", "ConcatCls", "Constant", "Context", "Input", "LayerNorm", "Linear",
-    "Mean", "Merge", "ModelError", "Node", "Operator", "PatchEmbed", "Requantize", "Scores", "Shape", "ShiftGelu",
-    "Shiftmax", "Table", "Tensor", "Value", "WindowPartition", "WindowReverse", "evaluate", "operation", "register",
-    "registered",
+    "Mean", "Merge", "ModelError", "Node", "Operator", "PatchEmbed", "Pool", "Requantize", "Scores", "Shape",
+    "ShiftGelu", "Shiftmax", "Table", "Tensor", "Value", "WindowPartition", "WindowReverse", "evaluate", "operation",
+    "register", "registered",
 ]  # fmt: skip
