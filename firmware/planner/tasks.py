@@ -189,11 +189,10 @@ class Tasks:
     ) -> Task:  # fmt: skip
         """Factors of rows of `length` scores; `masked` more of each row are not there. No `row_max`: ADD_MAX's."""
         i0 = self._constant(node, "i0", head)
-        if self._constant(node, "fraction", head):
-            raise CompileError(f"{node.name} has fraction bits, which the device has not")
         operands = {
             "source": scores.start, "source_row": scores.row, "rows": rows, "length": length, "i0": i0,
             "row_max": row_max or 0, "own_max": int(row_max is None), "stats": stats, "start": masked * i0,
+            "fraction": self._constant(node, "fraction", head),
         }  # fmt: skip
         reads = (scores.access(), *(() if row_max is None else (_bank("row_max", row_max),)))
         return self._vector(Op.SHIFTMAX_SUM, operands, node, reads, (_bank("stats", stats),))
@@ -207,7 +206,7 @@ class Tasks:
             "source": scores.start, "source_row": scores.row, "dest": dest.start, "dest_row": dest.row, "rows": rows,
             "length": length, "i0": self._constant(node, "i0", head), "row_max": row_max or 0,
             "own_max": int(row_max is None), "stats": stats, "wide": int(wide),
-            "dest_plane": rows * dest.row if wide else 0,
+            "dest_plane": rows * dest.row if wide else 0, "fraction": self._constant(node, "fraction", head),
         }  # fmt: skip
         reads = (scores.access(), *(() if row_max is None else (_bank("row_max", row_max),)), _bank("stats", stats))
         return self._vector(Op.SHIFTMAX, operands, node, reads, (dest.access(),))

@@ -18,12 +18,13 @@ __all__ = ["ADDEND_BITS", "FACTOR_BITS", "NORMALIZED_BITS", "UNITS"]
 FACTOR_BITS = 16  # of Shiftmax; see `_shiftmax_sum`
 NORMALIZED_BITS = 35  # of LAYER_NORM before it is requantized; exact with the row's own statistics
 ADDEND_BITS = 27  # what a requantized operand of an addition saturates to
-_EXP_BITS = 9  # n of ShiftExp: -p, at most 367 for d from -255 to 0
+_SUM_BITS = 13  # of 23 * (row_max - x) in ShiftExp: 16 * -p, at most 5873 for x - row_max from -255 to 0
 
 _ROW_MAX = (Field("row_max", 4, "row-maximum bank", limit="row_max_banks"),)
 _STATS = (Field("stats", 4, "row-statistics bank", limit="stat_banks"),)
 _OWN_MAX = (Field("own_max", 1, "row maxima are those of the statistics bank (ADD_MAX), not of row_max"),)
 _I0 = (Field("i0", 10, "I0 of ShiftExp: ceil(1/scale), 1..1023", nonzero=True),)
+_FRACTION = (Field("fraction", 3, "fraction bits f of x - row_max, which is shifted left by them"),)
 _DYADIC = (
     Field("mult", 32, "mantissa m, 0..2^31"),
     Field("shift", 6, "exponent e of m/2^e"),
@@ -40,10 +41,16 @@ _WIDE_DEST = (Field("wide_dest", 1, "1: int16 results; 0: int8"),)
 
 
 def _exp(g: Given, terms: int) -> Array:
-    """ShiftExp of x less the row's maximum; n is taken modulo 512, which for x beyond the maximum is its meaning."""
+    """ShiftExp of (x - row_max) << fraction.
+
+    With m = row_max - x, -p is (t << f) >> 4, t = 23*m + 8*(m & 1), or 23*m where f > 0: the same as
+    `arith.shift_exp_parts` has, as the remainders of its floors are those of the sum. t is taken modulo 2^13, which for
+    x beyond the maximum is its meaning.
+    """
     assert g.row_max is not None
-    d, i0 = g.x - g.row_max, g.operands["i0"]
-    n = -(d + (d >> 1) - (d >> 4)) & ((1 << _EXP_BITS) - 1)
+    m, i0, fraction = g.row_max - g.x, g.operands["i0"], g.operands.get("fraction", 0)
+    t = 23 * m + (0 if fraction else 8 * (m & 1)) & ((1 << _SUM_BITS) - 1)
+    n = (t << fraction) >> 4
     q = np.minimum(n // i0, terms)
     mantissa = 2 * i0 - np.where(q == terms, 0, n - q * i0)
     return (mantissa << (terms - q)) >> 1
@@ -105,10 +112,10 @@ _START = Field(
 
 register(VectorOp(
     number=16, name="SHIFTMAX_SUM", unit="shiftmax", law=_shiftmax_sum, writes=("factor",), row_cycles=18, overhead=33,
-    operands=(*SOURCE, *SHAPE, *_I0, *_ROW_MAX, *_STATS, *_OWN_MAX, _START),
+    operands=(*SOURCE, *SHAPE, *_I0, *_ROW_MAX, *_STATS, *_OWN_MAX, _START, *_FRACTION),
     doc="Factor F = min(floor((2^31-1) / min(start + the sum of E, 2^31-1)), 65535) of each row, E as in ShiftExp with "
-        "n = 15 of x - row_max, its -p taken modulo 512. Where an element is at the maximum and none is above it, F < "
-        "2^16 without the minimum.",
+        "n = 15 and -p = (t << fraction) >> 4, where t is 23 * (row_max - x), 8 more if that is odd and fraction 0, "
+        "modulo 2^13. Where an element is at the maximum and none is above it, F < 2^16 without the minimum.",
 ))  # fmt: skip
 register(VectorOp(
     number=17, name="SHIFTMAX", unit="shiftmax", law=_shiftmax, reads=("factor",), padded=True, overhead=21,
@@ -116,6 +123,7 @@ register(VectorOp(
         *SOURCE, *DEST, *SHAPE, *_I0, *_ROW_MAX, *_STATS, *_OWN_MAX,
         Field("wide", 1, "1: 16-bit probabilities in two byte planes; 0: 8-bit", slot="planes"),
         Field("dest_plane", 16, "words from the high byte plane to the low one"),
+        *_FRACTION,
     ),
     doc="Results P = (E*F) >> 16 modulo 2^16 with wide, else (E*F) >> 24 modulo 2^8, E as in SHIFTMAX_SUM, F the low "
         "16 bits of the row's factor. The rest of a row's last word is written with zeros.",
@@ -139,7 +147,8 @@ register(VectorOp(
 register(VectorOp(
     number=20, name="SHIFT_GELU", unit="shift_gelu", law=_shift_gelu, single=True, requantized=True, row_cycles=37,
     overhead=93, operands=(*SOURCE, *DEST, *SHAPE, *_I0, *_ROW_MAX, *_DYADIC),
-    doc="Results clamp(RNE(x * sigma * mult / 2^shift)), sigma of ShiftGELU with n = 23, -p of x - row_max modulo 512.",
+    doc="Results clamp(RNE(x * sigma * mult / 2^shift)), sigma of ShiftGELU with n = 23, -p as in SHIFTMAX_SUM "
+        "without fraction bits.",
 ))  # fmt: skip
 register(VectorOp(
     number=21, name="ADD", unit="add", law=_add, single=True, second=Second.IDENTITY, requantized=True, adds=True,

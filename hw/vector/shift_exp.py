@@ -10,6 +10,9 @@ from hw.units.pipe import Pipe
 __all__ = ["ShiftExp"]
 
 P_BITS = 9  # -p is at most 367, for d = -255
+I0_BITS = 10
+FRACTION_BITS = 3  # d << f, f up to 7
+SHIFTED_BITS = 14  # -p of that; what does not fit exceeds terms * i0, at most 15345, and is made to
 
 
 class ShiftExp(wiring.Component):
@@ -20,27 +23,35 @@ class ShiftExp(wiring.Component):
     so that saturation is a comparison of the quotient. A result leaves ``latency`` cycles after its operands enter;
     a stalled output stalls the whole pipe.
 
+    With `fraction`, of d << fraction: n = (t << fraction) >> 4, t = -23*d, 8 more where d is odd and fraction is 0 (see
+    `hw.spec.vector_ops`), so that the shift is behind the sum and saves its carry chain 7 bits. A remainder that i0's
+    bits do not hold is noted instead: its quotient is beyond terms.
+
     Parameters
     ----------
     terms : int
         Largest quotient: 15 (Shiftmax) or 23 (ShiftGELU).
+    fraction : bool
+        Whether there are fraction bits; terms is 15 at most then.
     tag : shape-like or None
         Side data that leaves with the result.
 
     Members
     -------
-    i : {"d" in -255..0, "i0" in 1..1023, "tag" if any}
+    i : {"d" in -255..0, "i0" in 1..1023, "fraction" in 0..7 if any, "tag" if any}
     o : {"mantissa", "q", "tag" if any}
     """
 
-    def __init__(self, *, terms, tag=None):
-        if not 1 <= terms <= 31:
-            raise ValueError(f"terms must be 1..31, not {terms}")
-        self.terms = terms
+    def __init__(self, *, terms, fraction=False, tag=None):
+        most = 15 if fraction else 31
+        if not 1 <= terms <= most:
+            raise ValueError(f"terms must be 1..{most}, not {terms}")
+        self.terms, self.fraction = terms, fraction
         self.latency = self.timing(terms=terms).latency
         tags = {} if tag is None else {"tag": tag}
+        fractions = {"fraction": FRACTION_BITS} if fraction else {}
         super().__init__({
-            "i": In(stream.Signature(data.StructLayout({"d": signed(10), "i0": 10, **tags}))),
+            "i": In(stream.Signature(data.StructLayout({"d": signed(10), "i0": I0_BITS, **fractions, **tags}))),
             "o": Out(stream.Signature(data.StructLayout({"mantissa": 11, "q": 5, **tags}))),
         })
 
@@ -54,24 +65,27 @@ class ShiftExp(wiring.Component):
 
         pipe = Pipe(m, self.i, self.o, self.latency)
         pipe.carry("tag")
-        d = self.i.p.d
-        n = pipe.hold((-d - (d >> 1) + (d >> 4))[:P_BITS], "n")
+        n = self._shifted(m, pipe) if self.fraction else pipe.hold(self._unshifted(), "n")
         i0 = pipe.hold(self.i.p.i0, "i0")
         q = Const(0, 0)
+        beyond = Const(0)
         for bit in reversed(range(self.terms.bit_length())):
-            width = P_BITS - bit
+            width = len(n) - bit
             difference = Signal(width + 1, name=f"difference{bit}")
             fits = Signal(name=f"fits{bit}")
             m.d.comb += [
                 difference.eq(n[bit:] - i0[:width]),
                 fits.eq(~difference[-1] & ~i0[width:].any()),
             ]
-            n = pipe.hold(Cat(n[:bit], Mux(fits, difference[:width], n[bit:])), f"n{bit}")
+            if width > I0_BITS:
+                beyond = pipe.hold(beyond | (fits & difference[I0_BITS:width].any()), f"beyond{bit}")
+                width = I0_BITS
+            n = pipe.hold(Cat(n[:bit], Mux(fits, difference[:width], n[bit : bit + width])), f"n{bit}")
             q = pipe.hold(Cat(fits, q), f"q{bit}")
             i0 = pipe.hold(i0, f"i0_{bit}")
 
         full = Signal()
-        m.d.comb += full.eq(q >= self.terms)
+        m.d.comb += full.eq((q >= self.terms) | beyond)
         mantissa = Cat(Const(0, 1), i0) - Mux(full, 0, n)
         m.d.comb += [
             self.o.p.mantissa.eq(pipe.hold(mantissa[:11], "mantissa")),
@@ -79,3 +93,18 @@ class ShiftExp(wiring.Component):
         ]
 
         return m
+
+    def _unshifted(self):
+        d = self.i.p.d
+        return (-d - (d >> 1) + (d >> 4))[:P_BITS]
+
+    def _shifted(self, m, pipe):
+        """n of d << fraction; all ones above i0's bits where 14 do not hold it."""
+        magnitude = -self.i.p.d
+        odd = magnitude[0] & (self.i.p.fraction == 0)
+        t = pipe.hold((Cat(Const(0, 3), odd, magnitude[:9]) + (magnitude << 3) - magnitude)[: P_BITS + 4], "t")
+        fraction = pipe.hold(self.i.p.fraction, "fraction")
+        shifted = Signal(SHIFTED_BITS + 2)
+        m.d.comb += shifted.eq((t << fraction) >> 4)
+        over = shifted[SHIFTED_BITS:].any()
+        return Cat(shifted[:I0_BITS], shifted[I0_BITS:SHIFTED_BITS] | over.replicate(SHIFTED_BITS - I0_BITS))

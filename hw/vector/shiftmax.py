@@ -7,7 +7,7 @@ from hw.spec.timing import Timing
 from hw.spec.vector_ops import FACTOR_BITS
 from hw.vector.row_join import RowJoin
 from hw.vector.row_unit import RowUnit
-from hw.vector.shift_exp import ShiftExp
+from hw.vector.shift_exp import FRACTION_BITS, ShiftExp
 
 __all__ = ["Shiftmax"]
 
@@ -27,7 +27,7 @@ class Shiftmax(RowUnit):
 
     Members
     -------
-    rows : {"row_max", "i0", "factor", "wide"}
+    rows : {"row_max", "i0", "fraction", "factor", "wide"}
         Taken with the first elements of the row. With the row's own factor P fits, otherwise its low bits are right.
     i : {"x", "mask", "last"}
     o : {"x": P, "mask", "last"}
@@ -39,11 +39,13 @@ class Shiftmax(RowUnit):
             lanes=lanes,
             x=signed(8),
             timing=self.timing(max_row=max_row),
-            rows={"row_max": signed(8), "i0": 10, "factor": FACTOR_BITS, "wide": 1},
+            rows={"row_max": signed(8), "i0": 10, "fraction": FRACTION_BITS, "factor": FACTOR_BITS, "wide": 1},
             results=16,
         )
         self._side = data.StructLayout({"factor": FACTOR_BITS, "wide": 1, "mask": lanes, "last": 1})
-        self._exps = [ShiftExp(terms=TERMS, tag=self._side if lane == 0 else None) for lane in range(lanes)]
+        self._exps = [
+            ShiftExp(terms=TERMS, fraction=True, tag=self._side if lane == 0 else None) for lane in range(lanes)
+        ]
         self._join = RowJoin(row=self.rows.p.shape(), element=self.i.p.shape())
 
     @staticmethod
@@ -106,4 +108,5 @@ class Shiftmax(RowUnit):
                 exp.i.valid.eq(join.o.valid),
                 exp.i.p.d.eq(join.o.p.element.x[lane] - join.o.p.row.row_max),
                 exp.i.p.i0.eq(join.o.p.row.i0),
+                exp.i.p.fraction.eq(join.o.p.row.fraction),
             ]

@@ -8,7 +8,7 @@ from hw.spec.vector_ops import FACTOR_BITS
 from hw.units.divider import Divider
 from hw.vector.row_join import RowJoin
 from hw.vector.row_unit import RowUnit
-from hw.vector.shift_exp import ShiftExp
+from hw.vector.shift_exp import FRACTION_BITS, ShiftExp
 
 __all__ = ["ShiftmaxSum"]
 
@@ -35,7 +35,7 @@ class ShiftmaxSum(RowUnit):
     Members
     -------
     operands : {"start"}
-    rows : {"row_max", "i0"}
+    rows : {"row_max", "i0", "fraction"}
         Taken with the first elements of the row.
     i : {"x", "mask", "last"}
         Elements without a one in the mask do not count.
@@ -47,12 +47,12 @@ class ShiftmaxSum(RowUnit):
             lanes=lanes,
             x=signed(8),
             timing=self.timing(max_row=max_row),
-            rows={"row_max": signed(8), "i0": 10},
+            rows={"row_max": signed(8), "i0": 10, "fraction": FRACTION_BITS},
             operands={"start": START_BITS},
             statistics={"factor": FACTOR_BITS},
         )
         tags = [data.StructLayout({"mask": 1, "last": 1})] + [data.StructLayout({"mask": 1})] * (lanes - 1)
-        self._exps = [ShiftExp(terms=TERMS, tag=tag) for tag in tags]
+        self._exps = [ShiftExp(terms=TERMS, fraction=True, tag=tag) for tag in tags]
         self._divider = Divider(dividend_bits=TOTAL_BITS, divisor_bits=TOTAL_BITS, quotient_bits=FACTOR_BITS)
         self._join = RowJoin(row=self.rows.p.shape(), element=self.i.p.shape())
 
@@ -126,6 +126,7 @@ class ShiftmaxSum(RowUnit):
                 exp.i.valid.eq(join.o.valid),
                 exp.i.p.d.eq(join.o.p.element.x[lane] - join.o.p.row.row_max),
                 exp.i.p.i0.eq(join.o.p.row.i0),
+                exp.i.p.fraction.eq(join.o.p.row.fraction),
                 exp.i.p.tag.mask.eq(join.o.p.element.mask[lane]),
                 exp.o.ready.eq(step),
             ]

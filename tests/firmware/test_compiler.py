@@ -152,6 +152,22 @@ def test_units_that_are_not_built(absent):
         compile_model(model, config)
 
 
+@pytest.mark.parametrize("config", [ARTY, TINY], ids=["arty_a7", "tiny"])
+def test_fraction_bits_of_each_head(config):
+    """Scores that no I0 = ceil(1/scale) follows: of a scale near 1 or above."""
+    model = random_model(seed=4)
+    factors = {
+        "blocks.0.attn.int_softmax.i0": np.array([29, 700]).reshape(2, 1, 1),
+        "blocks.0.attn.int_softmax.fraction": np.array([4, 7]).reshape(2, 1, 1),
+        "blocks.1.attn.int_softmax.i0": np.array([1]),
+        "blocks.1.attn.int_softmax.fraction": np.array([3]),
+    }
+    changed, images = replace(model, tensors={**model.tensors, **factors}), images_for(model, 1)
+    logits = execute(compile_model(changed, config), images)
+    np.testing.assert_array_equal(logits, golden.run(changed, images))
+    assert not np.array_equal(logits, golden.run(model, images))
+
+
 def test_wrong_batch():
     with pytest.raises(CompileError, match="batch must be from 1 to 64, not 0"):
         compile_model(random_model(seed=2), Config(), batch=0)

@@ -19,15 +19,18 @@ def test_the_compiler_counts_what_the_unit_takes(row):
     assert row.row_cycles == unit_timing(row, max_row=4096).interval
 
 
+@pytest.mark.parametrize("fraction", range(8))
 @pytest.mark.parametrize("i0", [1, 3, 20, 367, 1023])
-def test_laws_are_those_of_arith_where_a_row_reaches_its_maximum(i0):
+def test_laws_are_those_of_arith_where_a_row_reaches_its_maximum(i0, fraction):
     x = np.stack([np.arange(-128, 128), np.random.default_rng(i0).integers(-128, 100, 256)])
     top = x.max(axis=1, keepdims=True)
-    given = Given(x=x, row_max=top, operands={"i0": i0, "start": 3 * i0, "wide": 1, "mult": 1, "shift": 0})
+    given = Given(x=x, row_max=top, operands={"i0": i0, "start": 3 * i0, "wide": 1, "fraction": fraction})
     factor = row_of(Op.SHIFTMAX_SUM).law(given).factor
-    assert np.array_equal(factor, arith.shiftmax_sum(x, top[:, 0], i0, start=3 * i0))
+    assert np.array_equal(factor, arith.shiftmax_sum(x, top[:, 0], i0, start=3 * i0, fraction=fraction))
     given = Given(x=x, row_max=top, factor=factor[:, None], operands=given.operands)
-    assert np.array_equal(row_of(Op.SHIFTMAX).law(given).results, arith.shiftmax_apply(x, top, factor[:, None], i0))
+    expected = arith.shiftmax_apply(x, top, factor[:, None], i0, fraction=fraction)
+    assert np.array_equal(row_of(Op.SHIFTMAX).law(given).results, expected)
+    given = Given(x=x, row_max=top, operands={"i0": i0, "mult": 1, "shift": 0})
     gelu = arith.requantize(x * arith.gelu_sigma(x, top, i0), 1, 0, 8)
     assert np.array_equal(row_of(Op.SHIFT_GELU).law(given).results, gelu)
 

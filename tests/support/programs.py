@@ -189,7 +189,7 @@ class _Writer:
             dyadic = {"mult": self.mantissa(), "shift": self.number(35, 50)}
             self.emit(Op.SHIFT_GELU, **shape, **common, dest=dest, dest_row=done["pitch"], **dyadic)
             return
-        common["own_max"] = int(biased)
+        common |= {"own_max": int(biased), "fraction": self.number(0, 7)}
         if biased:  # in place; what is added lies anywhere
             bias = self._elsewhere(done["dest_word"])
             dyadics = {"mult": self.mantissa(), "mult_identity": self.mantissa(), "shift": 31, "shift_identity": 32}

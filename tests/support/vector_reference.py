@@ -46,12 +46,16 @@ class Reference:
 
     def shiftmax_sum(self, o, row_max):
         row_max = self.maxima[o["stats"]] if o["own_max"] else row_max
-        self.stats[o["stats"]] = arith.shiftmax_sum(self._source(o), row_max, o["i0"], start=o["start"])
+        self.stats[o["stats"]] = arith.shiftmax_sum(
+            self._source(o), row_max, o["i0"], start=o["start"], fraction=o["fraction"]
+        )
 
     def shiftmax(self, o, row_max):
         row_max = self.maxima[o["stats"]] if o["own_max"] else row_max
         factor = self.stats[o["stats"]][: o["rows"], None]
-        p = arith.shiftmax_apply(self._source(o), row_max[:, None], factor, o["i0"], 16 if o["wide"] else 8)
+        p = arith.shiftmax_apply(
+            self._source(o), row_max[:, None], factor, o["i0"], 16 if o["wide"] else 8, fraction=o["fraction"]
+        )
         padded = np.zeros((len(p), -(-o["length"] // self.rows) * self.rows), np.int64)
         padded[:, : o["length"]] = p
         planes = (padded >> 8, padded & 255) if o["wide"] else (padded,)
@@ -152,7 +156,7 @@ class _Generator:
         common = {
             "source": source, "source_row": source_row, "rows": count, "length": length,
             "i0": int(rng.choice([1, 2, 7, 16, 21, 40, 255, 1023])), "row_max": int(rng.integers(0, 2)),
-            "stats": int(rng.integers(0, 2)),
+            "stats": int(rng.integers(0, 2)), "fraction": int(rng.integers(0, 8)),
         }  # fmt: skip
         common["own_max"] = 0
         self._probabilities(x.max(axis=1), common, wide, start=0)
@@ -181,6 +185,7 @@ class _Generator:
             mult_identity=int(rng.integers(1 << 29, 1 << 31)), shift_identity=int(rng.integers(30, 33)),
         )  # fmt: skip
         common |= {"i0": int(rng.choice([1, 7, 21, 40, 1023])), "row_max": int(rng.integers(0, 2)), "own_max": 1}
+        common |= {"fraction": int(rng.integers(0, 8))}
         start = int(rng.choice([0, 3 * common["i0"], (1 << 22) - 1]))
         self._probabilities(np.full(count, -128), common, wide, start=start)
 

@@ -16,14 +16,15 @@ from tests.support.streams import PRESSURES, run_streams
 GOLDEN = sorted((Path(__file__).parents[1] / "data" / "units").glob("softmax_*.npz"))
 
 
-def run(lanes, rows, factors, bits, **kwargs):
+def run(lanes, rows, factors, bits, fractions=None, **kwargs):
     """Probabilities per row, and the cycles of their beats; checks mask, last and the zeros beyond a row."""
     dut = Shiftmax(lanes=lanes)
     heads, items = [], beats(rows, lanes)
-    for row, i0, width in zip(rows, factors, bits, strict=True):
+    for row, i0, width, fraction in zip(rows, factors, bits, fractions or [0] * len(rows), strict=True):
         top = int(max(row))
-        factor = int(arith.shiftmax_sum(row, top, i0))
-        heads.append({"row_max": top, "i0": int(i0), "factor": factor, "wide": int(width == 16)})
+        factor = int(arith.shiftmax_sum(row, top, i0, fraction=fraction))
+        head = {"row_max": top, "i0": int(i0), "fraction": fraction, "factor": factor, "wide": int(width == 16)}
+        heads.append(head)
     got, cycles = run_streams(dut, {"rows": heads, "i": items}, {"o": len(items)}, **kwargs)
     found, row = [], []
     for item, beat in zip(items, got["o"], strict=True):
@@ -53,8 +54,12 @@ def test_equals_law_at_random(lanes, pressure):
     rows = [rng.integers(-128, rng.integers(-127, 129), size) for size in (1, 2, 3, 4, 5, 8, 1, 17, 49, 30)]
     factors = [int(x) for x in rng.integers(1, 1 << rng.integers(2, 11, len(rows)))]
     bits = [int(x) for x in rng.choice([8, 16], len(rows))]
-    got, _, _ = run(lanes, rows, factors, bits, pressure=pressure)
-    assert got == [arith.shiftmax(row, i0, b).tolist() for row, i0, b in zip(rows, factors, bits, strict=True)]
+    fractions = [int(x) for x in rng.integers(0, 8, len(rows))]
+    got, _, _ = run(lanes, rows, factors, bits, fractions, pressure=pressure)
+    assert got == [
+        arith.shiftmax(row, i0, b, fraction=f).tolist()
+        for row, i0, b, f in zip(rows, factors, bits, fractions, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("wide", [0, 1])
@@ -64,7 +69,8 @@ def test_any_maximum_and_any_factor(wide):
     rows = [rng.integers(-128, 128, 40) for _ in range(12)]
     heads = [
         {"row_max": int(rng.integers(-128, 128)), "i0": int(rng.choice([1, 2, 20, 1023])), "wide": wide,
-         "factor": int(rng.choice([1, 300, 65535]))} for _ in rows
+         "fraction": k % 8, "factor": int(rng.choice([1, 300, 65535]))}
+        for k in range(len(rows))
     ]  # fmt: skip
     expected = []
     for row, head in zip(rows, heads, strict=True):

@@ -17,15 +17,20 @@ from tests.support.streams import PRESSURES, run_streams
 GOLDEN = sorted((Path(__file__).parents[1] / "data" / "units").glob("softmax_*.npz"))
 
 
-def run(dut, rows, factors, start=0, **kwargs):
-    heads = [{"row_max": int(max(row)), "i0": int(i0)} for row, i0 in zip(rows, factors, strict=True)]
+def run(dut, rows, factors, start=0, fraction=0, **kwargs):
+    heads = [
+        {"row_max": int(max(row)), "i0": int(i0), "fraction": fraction} for row, i0 in zip(rows, factors, strict=True)
+    ]
     kwargs["constants"] = {"operands": {"start": start}}
     got, cycles = run_streams(dut, {"rows": heads, "i": beats(rows, dut.lanes)}, {"o": len(rows)}, **kwargs)
     return [item["factor"] for item in got["o"]], cycles["o"]
 
 
-def law(rows, factors, start=0):
-    return [int(arith.shiftmax_sum(row, max(row), i0, start=start)) for row, i0 in zip(rows, factors, strict=True)]
+def law(rows, factors, start=0, fraction=0):
+    return [
+        int(arith.shiftmax_sum(row, max(row), i0, start=start, fraction=fraction))
+        for row, i0 in zip(rows, factors, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("pressure", PRESSURES)
@@ -66,6 +71,16 @@ def test_sum_that_begins_elsewhere(start):
     rows = [np.arange(-20, 29), np.full(130, 5), np.arange(1), np.arange(-30, 0)]
     factors = [21, 1023, 1, 3]
     assert run(ShiftmaxSum(lanes=2), rows, factors, start)[0] == law(rows, factors, start)
+
+
+@pytest.mark.parametrize("fraction", range(1, 8))
+def test_fraction_bits(fraction):
+    """Of rows of all differences, of few, and of one; masked elements as well."""
+    rng = np.random.default_rng(fraction)
+    rows = [np.arange(-128, 128), np.arange(20), np.full(9, 7), rng.integers(-128, 128, 50), rng.integers(-9, 9, 33)]
+    factors = [1023, 1, 20, int(rng.integers(1, 1024)), int(rng.integers(1, 64))]
+    for start in (0, 21 * 40):
+        assert run(ShiftmaxSum(lanes=2), rows, factors, start, fraction)[0] == law(rows, factors, start, fraction)
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
