@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from firmware.families import FAMILIES, Architecture
 from firmware.families.weights import Weights
 from firmware.preprocess import normalise
-from firmware.quantizer import quantize
+from firmware.quantizer import RECIPES, Recipe, quantize
 from hw.spec.model import Model
 
 __all__ = ["float_weights", "images", "make_model"]
@@ -45,7 +45,7 @@ def float_weights(shape: Architecture, seed: int = 0) -> dict[str, Array]:
 
 def make_model(
     shape: Architecture, *, seed: int = 0, attention_bits: int | None = None, calibration: int = 2,
-    name: str | None = None,
+    name: str | None = None, recipe: Recipe = RECIPES["official"],
 ) -> Model:  # fmt: skip
     """The integer model of `float_weights`, calibrated on `calibration` of `images`. Equal arguments, equal bytes."""
     mean, std = shape.statistics
@@ -58,4 +58,5 @@ def make_model(
         mean=mean,
         std=std,
         attention_bits=attention_bits,
+        recipe=recipe,
     )

@@ -255,11 +255,16 @@ class Instructions:
             x=x, operands=o, row_max=maxima, mean=mean, factor=factor,
             identity=self._rows(o, "identity") if row.second is Second.IDENTITY else None,
             parameters=self._parameters(o) if row.second is Second.PARAMETERS else None,
+            entries=self._entries(o) if row.second is Second.TABLE else None,
         )  # fmt: skip
 
     def _parameters(self, o: Mapping[str, int]) -> tuple[Array, Array, Array]:
         words = o["params"] + np.arange(o["length"] * memory.param_words(self.config))
         return memory.read_norm_params(self._read(self._bytes(words)).reshape(o["length"], -1))
+
+    def _entries(self, o: Mapping[str, int]) -> Array:
+        words = o["params"] + np.arange(memory.table_words(self.config))
+        return memory.read_table_entries(self._read(self._bytes(words)))
 
     def _put_rows(self, row: VectorOp, o: Mapping[str, int], results: Array) -> None:
         """int8 or int16 elements, or two byte planes; of a padded row whole words."""

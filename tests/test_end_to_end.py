@@ -14,9 +14,11 @@ from firmware.device import Accelerator, StrangerError
 from firmware.locate import locate
 from firmware.model_file import load_model
 from firmware.preprocess import to_int8
+from firmware.quantizer import RECIPES
 from firmware.transport import open_transport
 from hw.boards.registry import BOARDS
 from sim import golden
+from tests.support.models import quantized_digits
 
 DIGITS = Path(__file__).parent.parent / "examples" / "digits"
 MODEL, IMAGES, LABELS = (str(DIGITS / name) for name in ("digits.safetensors", "images.npy", "labels.npy"))
@@ -52,6 +54,16 @@ def test_exact_whatever_the_memory_does(model, images, target, batch):
     with Accelerator.open(target) as device:
         device.load(model, batch=batch)
         np.testing.assert_array_equal(device.run(images[:5]), golden.run(model, images[:5]))
+
+
+def test_tables_and_fraction_bits(images):
+    """The digits network by a recipe that uses both, a scale per head and zero points, on the gateware."""
+    model = quantized_digits(RECIPES["minmax"])
+    assert {"table"} <= {node.op for node in model.nodes}
+    assert any(model.tensor(node, "fraction").any() for node in model.nodes if node.op == "shiftmax")
+    with Accelerator.open("sim:tiny?random=5") as device:
+        device.load(model)
+        np.testing.assert_array_equal(device.run(images[:2]), golden.run(model, images[:2]))
 
 
 def test_device_of_another_config_is_refused():

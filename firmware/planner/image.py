@@ -70,6 +70,10 @@ class ModelImage:
         for part, suffix in enumerate("qkv"):
             self.linear(node, quant, suffix, part)
 
+    def table(self, node: Node) -> None:
+        """The entries of a table."""
+        self.add(node.name, memory.table_entries(np.asarray(self._model.tensor(node, "entries"), np.int64)))
+
     def norm(self, node: Node, quant: Node) -> None:
         """A table of norm parameters."""
         bias = np.asarray(self._model.tensor(node, "bias"), np.int64)

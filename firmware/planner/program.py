@@ -15,11 +15,15 @@ from hw.spec.memory import align
 from hw.spec.model import Model
 from hw.spec.operators.patch_embed import patches
 
-__all__ = ["Checkpoint", "CompileError", "Layer", "Program"]
+__all__ = ["Checkpoint", "CompileError", "Layer", "Program", "UnitError"]
 
 
 class CompileError(ValueError):
     """A model that cannot run on a configuration; the message names what, the size wanted and the size there."""
+
+
+class UnitError(CompileError):
+    """A model that needs a unit of the VECTOR engine that is not built, however it is planned."""
 
 
 @dataclass

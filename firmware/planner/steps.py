@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from math import lcm
 
+from firmware.planner.activation import Activation
 from firmware.planner.allocator import Arena, Buffer
 from firmware.planner.key_values import KeyValues
 from firmware.planner.scheduler import Task
@@ -58,9 +59,9 @@ class Worker:
     # I-LayerNorm
 
     def parameters(self, node: Node, *, high: bool = False) -> Generator[Task, None, Buffer]:
-        """The parameters of norm `node`."""
+        """The parameters of norm `node`, or the entries of a table."""
         blob = self.blobs[node.name]
-        params = self.arena.allocate("norm parameters", 1, blob.words, high=high)
+        params = self.arena.allocate(f"of {node.op}'s constants", 1, blob.words, high=high)
         yield self.tasks.load(node, Region.MODEL, blob.offset, params, 1, ())
         return params
 
@@ -135,12 +136,24 @@ class Worker:
 
     # MLP and residual stream
 
-    def expand(self, fc1: Node, gelu: Node, quant: Node, normal: Buffer, rows: int, hidden: Buffer) -> Steps:
-        """hidden = ShiftGELU(fc1(normal)); `normal` is given back."""
+    def expand(self, fc1: Node, act: Activation, normal: Buffer, rows: int, hidden: Buffer) -> Steps:
+        """hidden = act(fc1(normal)); `normal` is given back.
+
+        ShiftGELU wants row maxima. A table is loaded ahead, where there is room, because LOAD queues behind weights.
+        """
         width = hidden.row * self.word
-        yield self.tasks.linear(fc1, normal, rows, hidden, width, Kind.INT8, row_max=self.row_max)
+        if act.quant is not None:
+            yield self.tasks.linear(fc1, normal, rows, hidden, width, Kind.INT8, row_max=self.row_max)
+            self.arena.free(normal)
+            yield self.tasks.gelu(act.function, act.quant, hidden, rows, width, self.row_max)
+            return
+        ahead = self.arena.room >= self.blobs[act.function.name].words
+        entries = (yield from self.parameters(act.function, high=True)) if ahead else None
+        yield self.tasks.linear(fc1, normal, rows, hidden, width, Kind.INT8)
         self.arena.free(normal)
-        yield self.tasks.gelu(gelu, quant, hidden, rows, width, self.row_max)
+        entries = entries or (yield from self.parameters(act.function, high=True))
+        yield self.tasks.table(act.function, hidden, rows, width, entries)
+        self.arena.free(entries)
 
     def residual(
         self, linear: Node, source: Buffer, branch: Buffer, add: Node, identity: Buffer, dest: Buffer, rows: int,

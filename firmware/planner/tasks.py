@@ -11,7 +11,7 @@ from firmware.planner.allocator import Buffer
 from firmware.planner.costs import matmul_cost, stream_cost, transfer_cost, vector_cost
 from firmware.planner.dependencies import Access
 from firmware.planner.image import ModelImage
-from firmware.planner.program import CompileError
+from firmware.planner.program import CompileError, UnitError
 from firmware.planner.scheduler import Stream, Task
 from hw.boards.memory import Memory
 from hw.spec.config import Config
@@ -240,6 +240,14 @@ class Tasks:
         reads = (hidden.access(), _bank("row_max", bank))
         return self._vector(Op.SHIFT_GELU, operands, node, reads, (hidden.access(),))
 
+    def table(self, node: Node, source: Buffer, rows: int, length: int, entries: Buffer) -> Task:
+        """int8 results in place."""
+        operands = {
+            "source": source.start, "source_row": source.row, "dest": source.start, "dest_row": source.row,
+            "rows": rows, "length": length, "params": entries.start,
+        }  # fmt: skip
+        return self._vector(Op.TABLE, operands, node, (source.access(), entries.access()), (source.access(),))
+
     def add(
         self, node: Node, branch: Buffer, identity: Buffer, dest: Buffer, rows: int, length: int, *,
         wide: tuple[int, int, int] = (1, 1, 1), factors: Mapping[str, int] | None = None,
@@ -306,7 +314,7 @@ class Tasks:
         row = row_of(op)
         assert row is not None
         if row.unit not in self.config.vector:
-            raise CompileError(
+            raise UnitError(
                 f"model {self._model.name} needs the unit {row.unit} (node {node.name}), and this configuration has "
                 f"{', '.join(self.config.vector)}"
             )

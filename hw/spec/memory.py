@@ -9,12 +9,14 @@ from hw.spec import arith
 from hw.spec.config import Config
 
 __all__ = [
-    "BIAS_BITS", "MULT_BITS", "PARAM_BYTES", "align", "channel_params", "norm_params", "pack_stream", "param_words",
-    "read_channel_params", "read_norm_params", "stream_words", "tiles",
+    "BIAS_BITS", "MULT_BITS", "PARAM_BYTES", "TABLE_ENTRIES", "TABLE_ENTRY_BYTES", "align", "channel_params",
+    "norm_params", "pack_stream", "param_words", "read_channel_params", "read_norm_params", "read_table_entries",
+    "stream_words", "table_entries", "table_words", "tiles",
 ]  # fmt: skip
 
 PARAM_BYTES = 16  # one output channel's parameters, in the weight stream or in a norm table
 BIAS_BITS, MULT_BITS = 34, 33  # of a norm parameter entry, signed
+TABLE_ENTRIES, TABLE_ENTRY_BYTES = 256, 2  # of TABLE's function of a byte
 
 
 def align(value: int, unit: int) -> int:
@@ -30,6 +32,11 @@ def tiles(outputs: int, config: Config) -> int:
 def param_words(config: Config) -> int:
     """Words of one parameter entry: its 16 bytes, padded to whole words (words of 32 bytes hold one entry)."""
     return max(1, PARAM_BYTES // config.word_bytes)
+
+
+def table_words(config: Config) -> int:
+    """Words of a table of a byte's function."""
+    return TABLE_ENTRIES * TABLE_ENTRY_BYTES // config.word_bytes
 
 
 def stream_words(outputs: int, depth: int, config: Config, *, params: bool) -> int:
@@ -100,6 +107,16 @@ def read_norm_params(
         arith.wrap(_get(entries, 5, 5, signed=True), MULT_BITS),
         _get(entries, 10, 1, signed=False) & 63,
     )
+
+
+def table_entries(entries: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """TABLE's 256 entries, the result of x = -128 first: int16 each, also where the results are int8."""
+    return np.ascontiguousarray(np.asarray(entries).astype("<i2")).view(np.uint8)
+
+
+def read_table_entries(raw: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Inverse of `table_entries`."""
+    return np.ascontiguousarray(raw).reshape(-1).view("<i2").astype(np.int64)
 
 
 def pack_stream(

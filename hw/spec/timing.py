@@ -17,4 +17,6 @@ class Timing:
 
     latency: int  # from the operands of an item (the last ones of a row, where a row is the item) to its result
     interval: int = 1  # least from an item (of a row unit: a row) to the next one
-    lead: int = 0  # of a row unit: from its first row to the first elements that it takes
+    lead: int = (
+        0  # of a row unit: cycles that its first elements wait for what it must know of their row, or for its table
+    )

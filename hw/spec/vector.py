@@ -37,7 +37,7 @@ SHAPE = (
     Field("length", 12, "elements in a row, at most Config.max_row", count=True, limit="max_row"),
 )
 
-_SECOND = {"identity": ("identity", "identity_row"), "parameters": ("params",)}
+_SECOND = {"identity": ("identity", "identity_row"), "parameters": ("params",), "table": ("params",)}
 _STATISTICS = ("mean", "factor")
 
 
@@ -47,6 +47,7 @@ class Second(enum.Enum):
     NOTHING = "nothing"
     IDENTITY = "identity"  # rows of the same shape: operands identity, identity_row, and wide_identity if any
     PARAMETERS = "parameters"  # the norm table of `memory.norm_params`: operand params
+    TABLE = "table"  # the table of `memory.table_entries`, whole before the first element: operand params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,7 @@ class Given:
     factor: Array | None = None  # [rows, 1]
     identity: Array | None = None  # [rows, length]
     parameters: tuple[Array, Array, Array] | None = None  # bias, mult, shift of every channel [length]
+    entries: Array | None = None  # [256], of the table
 
 
 @dataclass(frozen=True, kw_only=True)

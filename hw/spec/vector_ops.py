@@ -106,6 +106,12 @@ def _add_max(g: Given) -> Outcome:
     return Outcome(results=results, mean=results.max(axis=1))
 
 
+def _table(g: Given) -> Outcome:
+    """The machine writes the low byte of an entry where results are int8."""
+    assert g.entries is not None
+    return Outcome(results=arith.wrap(arith.table(g.x, g.entries), 8 << g.operands["wide_dest"]))
+
+
 _START = Field(
     "start", 22, "what the sum of each row begins with: I0 for every element that is masked", slot="mult"
 )  # fmt: skip
@@ -161,6 +167,15 @@ register(VectorOp(  # operands where ADD has them: fewer gates
     adds=True, writes=("mean",), overhead=29, operands=(*SOURCE, *DEST, *SHAPE, *_DYADIC, *_IDENTITY, *_STATS),
     doc="As ADD, int8 throughout; mean of each row becomes its largest result.",
 ))  # fmt: skip
+register(VectorOp(
+    number=23, name="TABLE", unit="table", law=_table, second=Second.TABLE, overhead=265,
+    operands=(
+        *SOURCE, *DEST, *SHAPE, *_WIDE_DEST,
+        Field("params", 16, "scratchpad word of the table: 256 int16 entries, that of x = -128 first", slot="other"),
+    ),
+    doc="Results entry x + 128 of the table for int8 x, its low byte where they are int8. The table is read before the "
+        "first element.",
+))  # fmt: skip
 
-UNITS = ("shiftmax", "layer_norm", "shift_gelu", "add")
+UNITS = ("shiftmax", "layer_norm", "shift_gelu", "add", "table")
 """The units that a Config builds unless it says otherwise."""

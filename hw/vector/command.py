@@ -15,7 +15,8 @@ FLAGS = {
     "single": lambda row: row.single,
     "grouped": lambda row: row.grouped,
     "identity": lambda row: row.second is Second.IDENTITY,
-    "parameters": lambda row: row.second is Second.PARAMETERS,
+    "parameters": lambda row: row.second in (Second.PARAMETERS, Second.TABLE),
+    "table": lambda row: row.second is Second.TABLE,
     "padded": lambda row: row.padded,
     "adds": lambda row: row.adds,
 }

@@ -1,7 +1,7 @@
 """What computes in the VECTOR engine: the row units, the norm table, the requantizers behind them."""
 
 from amaranth.hdl import Cat, Const, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 
 from hw.spec.vector import Second
 from hw.vector.command import flag
@@ -82,15 +82,15 @@ class RowPath:
                 self.norm_table.wide.eq(self.command.wide_source),
                 self.norm_table.length_m1.eq(self.command.length),
             ]
-            wiring.connect(m, self.words, self.norm_table.i)
         tag = data.StructLayout({"index": len(self.beats.payload.index), "group_last": 1})
         self.units = []  # (row, its unit); additions have none
         for row in ops:
             if not row.adds:
-                unit = make_unit(row, lanes=lanes, max_row=self.max_row, tag=tag)
+                unit = make_unit(row, lanes=lanes, max_row=self.max_row, tag=tag, word_bits=8 * rows)
                 m.submodules[row.name.lower()] = unit
                 m.d.comb += unit.o.ready.eq(1)
                 self.units.append((row, unit))
+        self._tables(m)
         self.requantize = self.result_max = None
         scaled = [row for row in ops if row.requantized]
         if scaled:
@@ -99,6 +99,16 @@ class RowPath:
             )
         if any(row.results and row.writes for row in ops):
             m.submodules.result_max = self.result_max = ResultMax()
+
+    def _tables(self, m):
+        """The words of the norm table, or of a unit's own, to whom the instruction makes take them."""
+        takers = [(self.command[flag(row)], unit.words) for row, unit in self.units if row.second is Second.TABLE]
+        m.d.comb += [unit.start.eq(self.start) for row, unit in self.units if row.second is Second.TABLE]
+        if self.norm_table is not None:
+            takers.append((self._is(lambda row: row.second is Second.PARAMETERS), self.norm_table.i))
+        for mine, words in takers:
+            m.d.comb += [words.valid.eq(self.words.valid & mine), words.payload.eq(self.words.payload)]
+        m.d.comb += self.words.ready.eq(_any(mine & words.ready for mine, words in takers))
 
     def _operand(self, row, name):
         """An operand by its name; of a count, the count."""

@@ -12,8 +12,9 @@ class RowUnit(wiring.Component):
     """Elements in, results or statistics of rows out. A subclass says which; the engine joins ports by their names.
 
     A subclass has a static method ``timing(*, max_row)`` that gives its `Timing`, and a constructor that takes
-    ``lanes`` (elements of a beat: 1 for opcodes that are ``single``), ``max_row`` and, for ``grouped`` opcodes,
-    ``tag``. It may stall ``i`` and ``rows`` as it likes; at ``o`` the engine never stalls it.
+    ``lanes`` (elements of a beat: 1 for opcodes that are ``single``), ``max_row``, for ``grouped`` opcodes ``tag``, for
+    those that read a table ``word_bits``. It may stall ``i`` and ``rows`` as it likes; at ``o`` the engine never stalls
+    it.
 
     Parameters
     ----------
@@ -26,6 +27,8 @@ class RowUnit(wiring.Component):
         the count itself). None: the unit asks for nothing.
     operands : dict from name to shape, or None
         Operands that are the same for all rows under way.
+    words : int or None
+        Bits of a scratchpad word, of a unit that takes a table's words.
     beat : dict from name to shape, or None
         More of a beat: "identity" (the other operand's element, signed 16), "mean" (signed 17) and "factor" of the
         beat's row, unless there are `rows`, "bias" of its channels, from the norm table.
@@ -41,6 +44,9 @@ class RowUnit(wiring.Component):
     rows
         Stream, in row order; taken with a row's first elements or ahead of them.
     operands
+    start, words
+        After the cycle of ``start``, in which nothing is under way, all words of an instruction's table come in this
+        stream. Its elements come, too, and the unit lets them wait for what they need.
     i : {"x", "mask", "last", of `beat`, "tag" if any}
         ``last`` ends a row. Elements without a one in the mask do not count.
     o : {"x", "mask", "last", "tag" if any}, or `statistics`
@@ -48,7 +54,8 @@ class RowUnit(wiring.Component):
     """
 
     def __init__(
-        self, *, lanes, x, timing, rows=None, operands=None, beat=None, results=None, statistics=None, tag=None
+        self, *, lanes, x, timing, rows=None, operands=None, words=None, beat=None, results=None, statistics=None,
+        tag=None,
     ):  # fmt: skip
         if lanes < 1:
             raise ValueError(f"lanes must be positive, not {lanes}")
@@ -68,4 +75,6 @@ class RowUnit(wiring.Component):
             members["rows"] = In(stream.Signature(data.StructLayout(rows)))
         if operands:
             members["operands"] = In(data.StructLayout(operands))
+        if words:
+            members |= {"start": In(1), "words": In(stream.Signature(words))}
         super().__init__(members)

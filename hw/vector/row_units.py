@@ -3,12 +3,14 @@
 from contextlib import contextmanager
 
 from hw.spec.timing import Timing
+from hw.spec.vector import Second
 from hw.vector.layer_norm import LayerNorm
 from hw.vector.moments import Moments
 from hw.vector.requantize_lanes import RequantizeLanes
 from hw.vector.shift_gelu import ShiftGelu
 from hw.vector.shiftmax import Shiftmax
 from hw.vector.shiftmax_sum import ShiftmaxSum
+from hw.vector.table import Table
 
 __all__ = ["ROW_UNITS", "longest", "make_unit", "unit_timing", "with_units"]
 
@@ -18,6 +20,7 @@ ROW_UNITS = {
     "MOMENTS": Moments,
     "LAYER_NORM": LayerNorm,
     "SHIFT_GELU": ShiftGelu,
+    "TABLE": Table,
 }
 """Opcode's name -> subclass of RowUnit. An extension adds its own."""
 
@@ -39,10 +42,11 @@ def _unit(row):
     return ROW_UNITS[row.name]
 
 
-def make_unit(row, *, lanes, max_row, tag):
-    """The unit of a row of the table, which does not add; `tag` is for grouped ones."""
-    tags = {"tag": tag} if row.grouped else {}
-    return _unit(row)(lanes=row.elements(lanes), max_row=max_row, **tags)
+def make_unit(row, *, lanes, max_row, tag, word_bits):
+    """The unit of a row of the table, which does not add; `tag` is for grouped ones, `word_bits` for tables."""
+    more = {"tag": tag} if row.grouped else {}
+    more |= {"word_bits": word_bits} if row.second is Second.TABLE else {}
+    return _unit(row)(lanes=row.elements(lanes), max_row=max_row, **more)
 
 
 def unit_timing(row, *, max_row):

@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.spec.memory import TABLE_ENTRIES, TABLE_ENTRY_BYTES
 from hw.spec.vector import Second
 from hw.units.ports import ScratchRead
 from hw.vector.command import command_layout
@@ -18,7 +19,7 @@ QUEUE_SLACK = 6  # words a read queue holds beyond those under way
 
 
 class VectorSource(wiring.Component):
-    """Reads and unpacks the source and the identity operand, of opcodes that have one; reads the norm table of others.
+    """Reads and unpacks the source and the identity operand, of opcodes that have one; reads the table of others.
 
     Rate: `lanes` elements per cycle of the source, one where the opcode says so. The first beat comes
     ``scratch_latency`` + 5 cycles after ``start`` when every read is granted at once.
@@ -51,7 +52,7 @@ class VectorSource(wiring.Component):
         self.rows = rows
         self.lanes = lanes
         self.identities = any(row.second is Second.IDENTITY for row in table)
-        self.parameters = any(row.second is Second.PARAMETERS for row in table)
+        self.tables = any(row.second in (Second.PARAMETERS, Second.TABLE) for row in table)
         self.scratch_words = scratch_words
         self.scratch_latency = scratch_latency
         super().__init__({
@@ -101,7 +102,7 @@ class VectorSource(wiring.Component):
         wiring.connect(m, queues.port, wiring.flipped(self.port))
         wiring.connect(m, queues.words, unpacker.i)
         wiring.connect(m, unpacker.o, wiring.flipped(self.o))
-        if self.identities or self.parameters:
+        if self.identities or self.tables:
             self._second(m, queues)
         return m
 
@@ -114,17 +115,18 @@ class VectorSource(wiring.Component):
         ]
 
     def _second(self, m, queues):
-        """The second operand: rows of elements, one per beat, or the norm table's words."""
+        """The second operand: rows of elements, one per beat, or a table's words."""
         command = self.command
         m.submodules.other_reader = reader = RowReader()
         identity_words_m1 = self._words(m, "identity_words_m1", command.wide_other)
-        entries_m1 = Cat(1, command.length) if self.rows < 16 else command.length  # an entry has 16 bytes
+        entries_m1 = Cat(1, command.length) if self.rows < 16 else command.length  # a norm's have 16 bytes each
+        words_m1 = Mux(command.table, TABLE_ENTRIES * TABLE_ENTRY_BYTES // self.rows - 1, entries_m1)
         other = queues.other_words
         m.d.comb += [
             reader.start.eq(self.start & (command.identity | command.parameters)),
             reader.walk.base.eq(command.other),
             reader.walk.stride.eq(command.other_row),
-            reader.walk.words_m1.eq(Mux(command.identity, identity_words_m1, entries_m1)),
+            reader.walk.words_m1.eq(Mux(command.identity, identity_words_m1, words_m1)),
             reader.walk.rows_m1.eq(Mux(command.identity, command.rows, 0)),
         ]
         wiring.connect(m, reader.o, queues.other_addresses)

@@ -109,10 +109,10 @@ async def shiftmax(dut):
     factors = [20, 1023, 1, 17, 45, 333]
     heads, expected = [], []
     for k, (row, i0) in enumerate(zip(rows, factors, strict=True)):
-        wide = k % 2
-        factor = arith.shiftmax_sum(row, max(row), i0)
-        heads.append(pack((max(row), 8), (i0, 10), (factor, 16), (wide, 1)))
-        expected.append(arith.shiftmax(row, i0, 16 if wide else 8).tolist())
+        wide, fraction = k % 2, (0, 7, 3)[k % 3]
+        factor = arith.shiftmax_sum(row, max(row), i0, fraction=fraction)
+        heads.append(pack((max(row), 8), (i0, 10), (fraction, 3), (factor, 16), (wide, 1)))
+        expected.append(arith.shiftmax(row, i0, 16 if wide else 8, fraction=fraction).tolist())
     words = beats(rows, 8)
     got, row = [], []
     for word in await Bench(dut).run({"rows": heads, "i": words}, len(words)):
@@ -133,6 +133,20 @@ async def shift_gelu(dut):
     words = [pack((x, 8), (1, 1), (k == len(row) - 1, 1)) for row in rows for k, x in enumerate(row)]
     got = [unpack(word, -18, 1)[0] for word in await Bench(dut).run({"rows": heads, "i": words}, len(words))]
     assert got == [y for row, i0 in zip(rows, factors, strict=True) for y in arith.shift_gelu(row, i0).tolist()]
+
+
+@cocotb.test()
+async def table(dut):
+    entries = np.random.default_rng(4).integers(-32768, 32768, 256)
+    rows = random_rows(4, -128, 127, [256, 1, 2, 49, 17])
+    words = [pack(*((x, 16) for x in entries[k : k + 8])) for k in range(0, 256, 8)]
+    items = beats(rows, 8)
+    dut.start.value = 0
+    got = []
+    for word in await Bench(dut).run({"words": words, "i": items}, len(items)):
+        *y, mask, _last = unpack(word, -16, -16, LANES, 1)
+        got += y[: mask.bit_count()]
+    assert got == [y for row in rows for y in arith.table(row, entries).tolist()]
 
 
 @cocotb.test()

@@ -1,5 +1,6 @@
 """The compiler: programs whose logits equal the golden model's on the machine model, hazards checked; refusals."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from firmware.compiler import CompileError, compile_model
 from firmware.families.vit.place import cuts
+from firmware.quantizer import RECIPES
 from hw.boards.memory import Memory
 from hw.boards.registry import BOARDS
 from hw.spec import isa
@@ -14,7 +16,7 @@ from hw.spec.config import Config
 from sim import golden
 from sim.cycles import predict
 from sim.machine import Machine
-from tests.support.models import random_model
+from tests.support.models import quantized_digits, random_model
 
 ARTY, TINY = (BOARDS[name].config for name in ("arty_a7", "tiny"))
 WIDE = Config(rows=16, cols=24, tokens=64, lanes=2, array="portable")
@@ -166,6 +168,24 @@ def test_fraction_bits_of_each_head(config):
     logits = execute(compile_model(changed, config), images)
     np.testing.assert_array_equal(logits, golden.run(changed, images))
     assert not np.array_equal(logits, golden.run(model, images))
+
+
+def test_tables_need_neither_shift_gelu_nor_maxima_of_the_hidden_channels():
+    """Of one unit too few a sentence says which node needs it."""
+    model = quantized_digits(RECIPES["minmax"])
+    units = ("shiftmax", "layer_norm", "add", "table")
+    program, images = compile_model(model, replace(TINY, vector=units)), images_for(model, 2)
+    np.testing.assert_array_equal(execute(program, images[:1]), golden.run(model, images[:1]))
+    starts = range(0, len(program.code), isa.INSTRUCTION_BYTES)
+    code = [isa.decode(program.code[at : at + isa.INSTRUCTION_BYTES]) for at in starts]
+    count = Counter(instruction.op for instruction in code)
+    assert sum(i.operands["track_max"] for i in code if i.op is isa.Op.MATMUL) == count[isa.Op.SHIFTMAX_SUM] > 0
+    assert count[isa.Op.TABLE] == 4 * len(program.tiles)
+    assert count[isa.Op.SHIFT_GELU] == 0
+    with pytest.raises(
+        CompileError, match=r"needs the unit table \(node blocks.0.mlp.act\), and this configuration has"
+    ):
+        compile_model(model, replace(TINY, vector=units[:3]))
 
 
 def test_wrong_batch():

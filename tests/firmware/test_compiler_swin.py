@@ -14,9 +14,11 @@ from firmware.families.swin.pattern import recognise
 from firmware.families.swin.plan import Plan
 from firmware.families.swin.pooling import quotients
 from firmware.families.swin.windows import mask, rectangles, shares
+from firmware.make_model import make_model
 from firmware.planner.placed import Job
 from firmware.planner.scheduler import Item, Scheduler
 from firmware.planner.steps import parts
+from firmware.quantizer import RECIPES
 from hw.boards.memory import Memory
 from hw.boards.registry import BOARDS
 from hw.spec import arith, isa
@@ -284,3 +286,15 @@ def test_machine_model_would_see_a_missing_threshold():
     machine = Machine(config, regions, check=True)
     machine.run(code)
     assert any(hazard.kind == "read after write" for hazard in machine.hazards)
+
+
+def test_free_recipes():
+    """Tables, fraction bits, masks, a scale per head, zero points; no ShiftGELU is built."""
+    shape = architecture("swin_tiny", img_size=32, window=4, dim=16, depth=(2, 2), heads=(1, 2), classes=7)
+    model = make_model(shape, seed=5, recipe=RECIPES["minmax"])
+    softmaxes = [node.name for node in model.nodes if node.op == "shiftmax"]
+    fractions = {f"{name}.fraction": np.array([1 + k]) for k, name in enumerate(softmaxes)}
+    model = replace(model, tensors={**model.tensors, **fractions})
+    program = compile_model(model, Config(vector=("shiftmax", "layer_norm", "add", "table")))
+    images = images_for(model, 1)
+    np.testing.assert_array_equal(execute(program, images), golden.run(model, images))

@@ -12,17 +12,19 @@ import pytest
 
 from firmware.compiler import CompileError, compile_model
 from firmware.model_file import load_model
+from firmware.quantizer import RECIPES
 from hw.spec.config import Config
 from hw.spec.model import ModelError, values
 from hw.spec.operators import OPERATORS
 from sim import golden
 from tests.firmware.test_compiler import TINY, execute, images_for
 from tests.sim.test_golden import imported
-from tests.support.models import random_model
+from tests.support.models import quantized_digits, random_model
 from tests.support.swin import random_swin
 
 CASES = {
     "digits": (lambda: load_model("examples/digits/digits.safetensors"), TINY),
+    "table": (lambda: quantized_digits(RECIPES["minmax"]), TINY),
     "small_vit_a": (lambda: imported("small_vit_a"), TINY),
     "small_vit_t": (lambda: imported("small_vit_t", attention_bits=8), TINY),
     "small_swin_a": (lambda: imported("small_swin_a"), Config()),
@@ -115,7 +117,7 @@ def test_attributes(subject):
             sides = {"height": node.attributes["height"] // 2, "width": node.attributes["width"] * 2}
             subject.try_((node.name, sides), replace(node, attributes={**node.attributes, **sides}))
     assert subject.refused > 100
-    assert subject.executed >= 4
+    assert subject.executed >= (4 if "shift_gelu" in {node.op for node in model.nodes} else 2)  # i0 has many values
     assert subject.felt
 
 
@@ -155,7 +157,7 @@ def per_channel(node, channels, tensors, order):
     return {f"{node.name}.mult": uneven, f"{node.name}.shift": np.repeat(shift, channels)}
 
 
-@pytest.mark.parametrize(("name", "kinds"), [("vit", 5), ("swin", 1)])
+@pytest.mark.parametrize(("name", "kinds"), [("vit", 5), ("table", 1), ("swin", 1)])
 def test_constants(name, kinds, subjects):
     """Every constant out of range; and in range, of a Swin each in one of the ways, in turn, for it takes long."""
     make, config = CASES[name]

@@ -90,6 +90,7 @@ def vector(op, rows, length, **operands):
         Op.SHIFTMAX_SUM: ("i0",), Op.SHIFTMAX: ("dest", "dest_row", "i0", "wide", "dest_plane"),
         Op.MOMENTS: ("wide_source",), Op.LAYER_NORM: ("dest", "dest_row", "wide_source", "wide_dest", "params"),
         Op.SHIFT_GELU: ("dest", "dest_row", "i0", "mult", "shift"),
+        Op.TABLE: ("dest", "dest_row", "wide_dest", "params"),
     }.get(op, tuple(name for name in o if name not in ("i0", "wide", "dest_plane", "params")))  # fmt: skip
     names = {"source_row", "rows", "length", *kept}
     return [encode(op, **{name: value for name, value in o.items() if name in names})]
@@ -113,6 +114,7 @@ WIDE = {"wide_source": 1, "wide_dest": 1}
         *(vector(Op.LAYER_NORM, *shape, **wide) for shape in ((9, 64), (12, 36)) for wide in ({}, WIDE)),
         *(vector(Op.ADD, *shape, **wide) for shape in ((1, 8), (9, 40), (9, 17)) for wide in ({}, WIDE)),
         *(vector(Op.ADD_MAX, *shape) for shape in ((1, 8), (9, 40), (9, 17))),
+        *(vector(Op.TABLE, *shape, wide_dest=wide) for shape in ((1, 8), (9, 40), (9, 17)) for wide in (0, 1)),
         *(matmul(*shape, **more) for shape in ((32, 4, 32), (9, 6, 16), (32, 1, 64)) for more in (
             {}, {"kind": Kind.INT16}, {"kind": Kind.INT32}, {"transpose": 1}, {"per_channel": 0},
         )),

@@ -10,7 +10,7 @@ from hw.spec.vector import Given, Outcome, Second, VectorOp, opcodes, registered
 from hw.spec.vector_ops import UNITS
 from hw.vector.row_units import unit_timing
 
-LISTED = "vector must list units of shiftmax, layer_norm, shift_gelu, add"
+LISTED = "vector must list units of shiftmax, layer_norm, shift_gelu, add, table"
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row.name)

@@ -230,6 +230,18 @@ class _Writer:
             shape["stats"] = self.written("stats", shape["stats"], rows)
         self.emit(Op.LAYER_NORM, **shape, dest=dest, dest_row=step, wide_dest=wide_dest, params=params)
 
+    def table(self):
+        """Of any bytes; int8 results in place half of the time."""
+        source, params, dest = self.areas(3)
+        length, wide = self.number(1, 40), self.number(0, 1)
+        rows, step = self.rows(-(-length * 2 // self.config.word_bytes))
+        if not wide and self.chance(0.5):
+            dest = source
+        self.emit(
+            Op.TABLE, source=source, source_row=step, dest=dest, dest_row=step, rows=rows, length=length,
+            wide_dest=wide, params=params,
+        )  # fmt: skip
+
     def add(self):
         source, identity, dest = self.areas(3)
         length, least = self.number(1, 40), 0 if self.chance(0.3) else 28  # exponents at which most operands saturate
@@ -294,7 +306,7 @@ def random_program(config, seed, groups=12):
     after = {region: content.copy() for region, content in before.items()}
     writer.prepare(after)
     writer.copy_scratchpad(Op.LOAD, Region.INPUT, 0)
-    kinds = (writer.load, writer.store, writer.matmul, writer.attention, writer.norm, writer.add)
+    kinds = (writer.load, writer.store, writer.matmul, writer.attention, writer.norm, writer.add, writer.table)
     for _ in range(groups):
         kinds[writer.number(0, len(kinds) - 1)]()
         if writer.chance(0.05):

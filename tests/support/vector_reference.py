@@ -83,6 +83,12 @@ class Reference:
         y = x * arith.gelu_sigma(x, row_max[:, None], o["i0"])
         self.write(o["dest"], o["dest_row"], arith.requantize(y, o["mult"], o["shift"], 8), "i1")
 
+    def table(self, o, _row_max):
+        raw = self.memory[o["params"] : o["params"] + 512 // self.rows].tobytes()
+        entries = np.array([int.from_bytes(raw[2 * k : 2 * k + 2], "little", signed=True) for k in range(256)])
+        results = arith.table(self._source(o), entries)
+        self.write(o["dest"], o["dest_row"], results & (0xFFFF if o["wide_dest"] else 0xFF), f"<u{1 + o['wide_dest']}")
+
     def add_max(self, o, row_max):
         self.maxima[o["stats"]] = self.add(o | {"wide_source": 0, "wide_identity": 0, "wide_dest": 0}, row_max).max(1)
 
@@ -214,6 +220,20 @@ class _Generator:
             Op.SHIFT_GELU, x.max(axis=1), source=source, source_row=source_row, dest=dest, dest_row=dest_row,
             rows=count, length=length, i0=int(rng.choice([1, 3, 13, 18, 64, 255])), row_max=int(rng.integers(0, 2)),
             mult=int(rng.integers(1 << 30, (1 << 31) + 1)), shift=int(rng.integers(31, 39)),
+        )  # fmt: skip
+
+    def table(self, shape=None, wide_dest=None):
+        """Of any bytes; also in place."""
+        rng = self.rng
+        count, length = shape or self.shape()
+        wide_dest = int(rng.integers(0, 2)) if wide_dest is None else wide_dest
+        source, source_row = self.place(0, count, length)
+        dest, dest_row = self.place(1, count, length, wide=wide_dest)
+        if not wide_dest and rng.integers(0, 2):
+            dest, dest_row = source, source_row
+        self.emit(
+            Op.TABLE, source=source, source_row=source_row, dest=dest, dest_row=dest_row, rows=count, length=length,
+            wide_dest=wide_dest, params=self.words // 4 * 3 + int(rng.integers(0, self.words // 4 - 512 // self.rows)),
         )  # fmt: skip
 
     def add(self, shape=None, wide=None):

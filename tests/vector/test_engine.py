@@ -16,7 +16,7 @@ from tests.support.vector_driver import run_program
 from tests.support.vector_reference import Program, operand_bits, random_program
 
 WORDS = 512
-EVERYTHING = ["softmax", "norm", "gelu", "add", "biased"]
+EVERYTHING = ["softmax", "norm", "gelu", "add", "biased", "table"]
 
 
 def engine(*, rows=8, lanes=2, scratch_words=WORDS, scratch_latency=2, **more):
@@ -86,7 +86,7 @@ def test_add_widths(wide):
 BUILT = {"rows": 16, "lanes": 2, "tokens": 64, "row_max_banks": 8, "stat_banks": 4, "max_row": 4096}
 RATES = {  # least elements per cycle, from the start of an instruction to its retirement
     Op.SHIFTMAX_SUM: 1.9, Op.SHIFTMAX: 1.9, Op.MOMENTS: 1.9, Op.LAYER_NORM: 1.9, Op.SHIFT_GELU: 0.95, Op.ADD: 0.95,
-    Op.ADD_MAX: 0.95,
+    Op.ADD_MAX: 0.95, Op.TABLE: 1.9,
 }  # fmt: skip
 LONG = [
     ("softmax", {"shape": (24, 200), "wide": 1}),
@@ -96,6 +96,7 @@ LONG = [
     ("norm", {"shape": (20, 768), "wide_source": 0, "wide_dest": 1}),
     ("softmax", {"shape": (24, 200), "wide": 0}),
     ("biased", {"shape": (24, 200), "wide": 0}),
+    ("table", {"shape": (24, 768)}),
 ]
 
 

@@ -1,16 +1,18 @@
-"""Shiftmax, ShiftGelu and Moments as emitted Verilog, driven by cocotb."""
+"""Shiftmax, ShiftGelu, Moments and Table as emitted Verilog, driven by cocotb."""
 
 import pytest
 
 from hw.vector.moments import Moments
 from hw.vector.shift_gelu import ShiftGelu
 from hw.vector.shiftmax import Shiftmax
+from hw.vector.table import Table
 from tests.support.cocotb import run_bench
 
 UNITS = {
     "shiftmax": lambda: Shiftmax(lanes=2),
     "shift_gelu": ShiftGelu,
     "moments": lambda: Moments(lanes=2),
+    "table": lambda: Table(lanes=2, word_bits=128),
 }
 
 

@@ -131,6 +131,6 @@ class BlockSteps(GridWorker):
             roles.norm2, [area], self.dim, lambda piece, rows: self.gather(roles.norm2, before, [piece], rows)
         )
         hidden = self.rows("hidden", area.tokens, stage.hidden)
-        yield from self.expand(roles.fc1, roles.gelu, roles.gelu_quant, normal, area.tokens, hidden)
+        yield from self.expand(roles.fc1, roles.act, normal, area.tokens, hidden)
         yield from self.add_to_grid(roles.fc2, hidden, self.dim, roles.add2, before, after, [area])
         self.arena.free(hidden)

@@ -34,6 +34,7 @@ def constants(model: Model, roles: SwinTransformer, config: Config) -> ModelImag
             image.linear(block.proj, block.proj_quant)
             image.norm(block.norm2, block.norm2_quant)
             image.linear(block.fc1, block.fc1_quant)
+            block.act.constants(image)
             image.linear(block.fc2, block.fc2_quant)
         if stage.merge:
             image.norm(stage.merge.norm, stage.merge.norm_quant)

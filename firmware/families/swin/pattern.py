@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from firmware.families.swin.windows import mask
+from firmware.planner.activation import Activation, activation
 from firmware.planner.pattern import READ, Nodes, role
 from firmware.planner.program import CompileError
 from hw.spec.model import Model, Node
@@ -36,8 +37,8 @@ _BIASED = (
     role("bias_add", "add", "scores_quant", "bias", bits=8),
 )
 _MASK = (role("mask", "constant"),)
-_SOFTMAX = role("softmax", "shiftmax", "bias_add", i0=READ, bits=READ)
-_MASKED = role("softmax", "shiftmax", "bias_add", "mask", i0=READ, bits=READ)
+_SOFTMAX = role("softmax", "shiftmax", "bias_add", bits=READ)
+_MASKED = role("softmax", "shiftmax", "bias_add", "mask", bits=READ)
 _REST = (
     role("context", "context", "softmax", "qkv_quant", heads=READ, windows="windows"),
     role("context_quant", "requantize", "context", bits=8),
@@ -49,9 +50,9 @@ _REST = (
     role("norm2_quant", "requantize", "norm2", bits=8),
     role("fc1", "linear", "norm2_quant"),
     role("fc1_quant", "requantize", "fc1", bits=8),
-    role("gelu", "shift_gelu", "fc1_quant", i0=READ),
-    role("gelu_quant", "requantize", "gelu", bits=8),
-    role("fc2", "linear", "gelu_quant"),
+)
+_FC2 = (
+    role("fc2", "linear", "activated"),
     role("fc2_quant", "requantize", "fc2", bits=16),
     role("add2", "add", "fc2_quant", "add1", bits=16),
 )
@@ -95,15 +96,15 @@ class Block:
     norm2_quant: Node
     fc1: Node
     fc1_quant: Node
-    gelu: Node
-    gelu_quant: Node
+    act: Activation
     fc2: Node
     fc2_quant: Node
     add2: Node
 
     def nodes(self) -> tuple[Node, ...]:
         """All of them."""
-        return tuple(getattr(self, field.name) for field in fields(self))
+        members = [getattr(self, field.name) for field in fields(self)]
+        return tuple(node for each in members for node in (each.nodes() if isinstance(each, Activation) else [each]))
 
     @property
     def side(self) -> int:
@@ -200,7 +201,9 @@ def _block(model: Model, nodes: Nodes, height: int, width: int, x: Node) -> Bloc
     sizes["windows"] = height * width // grid["window"] ** 2
     found |= nodes.take(_BIASED, sizes, **found)
     masks = nodes.take(_MASK) if nodes.peek() == "constant" else {}
-    block = Block(**found, **nodes.take((_MASKED if masks else _SOFTMAX, *_REST), sizes, x=x, **found, **masks))
+    found |= nodes.take((_MASKED if masks else _SOFTMAX, *_REST), sizes, x=x, **found, **masks)
+    act = activation(nodes, found["fc1_quant"])
+    block = Block(**found, act=act, **nodes.take(_FC2, add1=found["add1"], activated=act.output))
     _check_constants(model, block, height, width, masks.get("mask"))
     return block
 

@@ -11,7 +11,7 @@ from firmware.families.swin.pattern import SwinTransformer, recognise
 from firmware.families.swin.plan import Plan
 from firmware.planner.limits import check_patch, check_row, check_whole_words
 from firmware.planner.placed import Job, Placed
-from firmware.planner.program import CompileError
+from firmware.planner.program import CompileError, UnitError
 from firmware.planner.scheduler import Item, most_slots
 from hw.spec.config import Config
 from hw.spec.model import Model
@@ -36,6 +36,8 @@ def place(job: Job) -> Placed:
             scheduler = trial.scheduler(job.layers())
             try:
                 scheduler.run(items(trial))
+            except UnitError:
+                raise
             except CompileError as error:
                 refused = error
                 continue

@@ -25,6 +25,7 @@ def constants(model: Model, roles: VisionTransformer, config: Config) -> ModelIm
         image.linear(block.proj, block.proj_quant)
         image.norm(block.norm2, block.norm2_quant)
         image.linear(block.fc1, block.fc1_quant)
+        block.act.constants(image)
         image.linear(block.fc2, block.fc2_quant)
     image.norm(roles.norm, roles.norm_quant)
     if roles.pool:

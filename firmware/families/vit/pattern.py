@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from firmware.planner.activation import Activation, activation
 from firmware.planner.pattern import READ, Nodes, role
 from firmware.planner.program import CompileError
 from hw.spec.model import Model, Node
@@ -25,7 +26,7 @@ _BLOCK = (
     role("qkv_quant", "requantize", "qkv", bits=8),
     role("scores", "scores", "qkv_quant", heads=READ),
     role("scores_quant", "requantize", "scores", bits=8),
-    role("softmax", "shiftmax", "scores_quant", i0=READ, bits=READ),
+    role("softmax", "shiftmax", "scores_quant", bits=READ),
     role("context", "context", "softmax", "qkv_quant", heads=READ),
     role("context_quant", "requantize", "context", bits=8),
     role("proj", "linear", "context_quant"),
@@ -35,9 +36,9 @@ _BLOCK = (
     role("norm2_quant", "requantize", "norm2", bits=8),
     role("fc1", "linear", "norm2_quant"),
     role("fc1_quant", "requantize", "fc1", bits=8),
-    role("gelu", "shift_gelu", "fc1_quant", i0=READ),
-    role("gelu_quant", "requantize", "gelu", bits=8),
-    role("fc2", "linear", "gelu_quant"),
+)
+_FC2 = (
+    role("fc2", "linear", "activated"),
     role("fc2_quant", "requantize", "fc2", bits=16),
     role("add2", "add", "fc2_quant", "add1", bits=16),
 )
@@ -76,15 +77,15 @@ class Block:
     norm2_quant: Node
     fc1: Node
     fc1_quant: Node
-    gelu: Node
-    gelu_quant: Node
+    act: Activation
     fc2: Node
     fc2_quant: Node
     add2: Node
 
     def nodes(self) -> tuple[Node, ...]:
         """All of them."""
-        return tuple(getattr(self, field.name) for field in fields(self))
+        members = [getattr(self, field.name) for field in fields(self)]
+        return tuple(node for each in members for node in (each.nodes() if isinstance(each, Activation) else [each]))
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,9 @@ def recognise(model: Model) -> VisionTransformer:
     front = nodes.take(_FRONT)
     x, blocks = front["add"], []
     while nodes.peek(1) == "requantize" and nodes.peek(2) != "pool":
-        blocks.append(Block(**nodes.take(_BLOCK, x=x)))
+        found = nodes.take(_BLOCK, x=x)
+        act = activation(nodes, found["fc1_quant"])
+        blocks.append(Block(**found, act=act, **nodes.take(_FC2, add1=found["add1"], activated=act.output)))
         x = blocks[-1].add2
     back = nodes.take(_BACK_MEAN if nodes.peek(2) == "pool" else _BACK, x=x)
     nodes.end()

@@ -9,7 +9,7 @@ from firmware.families.vit.pattern import VisionTransformer, recognise
 from firmware.families.vit.plan import Plan
 from firmware.planner.limits import check_patch, check_row, check_whole_words
 from firmware.planner.placed import Job, Placed
-from firmware.planner.program import CompileError
+from firmware.planner.program import CompileError, UnitError
 from firmware.planner.scheduler import Scheduler, most_slots
 from hw.spec.config import Config
 from hw.spec.model import Model
@@ -30,6 +30,8 @@ def place(job: Job) -> Placed:
             plan, scheduler = Plan(job, roles, image, tiles, banks), Scheduler(len(banks), job.layers())
             try:
                 scheduler.run(plan.items())
+            except UnitError:
+                raise
             except CompileError as error:
                 refused = error
                 continue

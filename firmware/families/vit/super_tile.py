@@ -160,7 +160,7 @@ class SuperTile(Worker):
         """Leaves the block's output in `residual`. Returns the parameters of the norm that follows, if loaded."""
         hidden = self.rows("hidden", self.tokens, self.roles.hidden)  # below what is freed first: no hole is left
         normal = yield from self._norm(roles.norm2, residual, self.tokens, params)
-        yield from self.expand(roles.fc1, roles.gelu, roles.gelu_quant, normal, self.tokens, hidden)
+        yield from self.expand(roles.fc1, roles.act, normal, self.tokens, hidden)
         branch = self._stream("branch")
         after = yield from self._parameters_ahead(self._following_norm())
         yield from self.residual(roles.fc2, hidden, branch, roles.add2, residual, residual, self.tokens, self.roles.dim)
