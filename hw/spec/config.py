@@ -66,7 +66,7 @@ class Config:
             value = getattr(self, name)
             if not isinstance(value, int) or not low <= value <= high or not _power_of_two(value):
                 raise ConfigError(f"{name} must be a power of two from {low} to {high}, not {value}")
-        if self.cols % 2 or not 2 <= self.cols <= 64:
+        if not isinstance(self.cols, int) or self.cols % 2 or not 2 <= self.cols <= 64:
             raise ConfigError(f"cols must be even and from 2 to 64, not {self.cols}")
         if self.cols % self.drain_lanes:
             raise ConfigError(f"cols must be a multiple of drain_lanes ({self.drain_lanes}), not {self.cols}")
@@ -76,6 +76,8 @@ class Config:
             raise ConfigError(f"banks x bank_words must be at most 65536 words, not {self.scratch_words}")
         if self.stream_words < 4 * self.cols:
             raise ConfigError(f"stream_words must hold four tiles ({4 * self.cols}), not {self.stream_words}")
+        if self.stream_words < self.burst_beats:
+            raise ConfigError(f"stream_words must hold a burst ({self.burst_beats}), not {self.stream_words}")
         known = vector.unit_names()
         strange = [name for name in self.vector if name not in known]
         if strange or not self.vector:

@@ -35,6 +35,10 @@ KNOWN = "arty_a7, arty_a7_100, genesys2, ulx3s_85f, verilog, tiny"
         ),
         (["--board", "ulx3s_85f", "--set", "array=dsp48"], "array must be ecp5 or portable on ulx3s_85f"),
         (["--board", "arty_a7", "--set", "cols=16"], "the array alone takes 128 DSP48E1, and arty_a7 (xc7a35ti"),
+        (
+            ["--board", "arty_a7", "--set", "burst_beats=256", "--set", "stream_words=128"],
+            "hold a burst (256)",
+        ),
         (["--board", "arty_a7", "--set", "banks=8"], "the scratchpad alone takes 56.8889 BRAM36, and arty_a7 (xc7"),
         (["--board", "arty_a7", "--toolchain", "vivado"], "toolchain vivado lacks vivado; install AMD Vivado"),
         (["--board", "arty_a7", "--toolchain", "openxc7"], "lacks nextpnr-himbaechel or nextpnr-xilinx, fasm2frames, "),
