@@ -26,7 +26,7 @@ _SPECIAL = (
     (r"attn\.(cpb_mlp|logit_scale|continuous_position_bias_mlp)\b|attention\.self\.logit_scale", "Swin V2's attention"),
     (r"^blocks\..*relative_position|^rel_pos_bias\.", "a ViT's relative position biases (BEiT)"),
     (r"^attn_pool\.|^pooler\.", "a head that pools by attention"),
-    (r"^(dist_token|head_dist\..*)$", "a distillation token and two heads"),
+    (r"^(dist_token|head_dist\..*)$", "a distillation token"),  # of I-ViT's training; of timm's there is none left
     (r"^fc_norm\.", "a norm behind its pooling (fc_norm; of a class token, --pool token says so)"),
     (r"^(norm_pre|pre_logits|ln_pre)\b", "a layer before the blocks or the head that the graph does not have"),
     (r"^blocks\..*\.attn\.norm\.|^blocks\..*\.mlp\.norm\.", "norms within attention or MLP"),

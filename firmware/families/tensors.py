@@ -36,7 +36,7 @@ def is_official(state: State) -> bool:
 
 def has_head(names: Collection[str]) -> bool:
     """Whether a network with tensors of these names tells classes; one without a head gives features."""
-    return any(name.startswith(("head.", "head_dist.")) for name in names)
+    return any(name.startswith(("head.", "heads.")) for name in names)
 
 
 def shape_of(state: State, name: str, rank: int) -> tuple[int, ...]:
@@ -56,5 +56,6 @@ def examine_ends(state: State) -> dict[str, Any]:
     ends = {"name": "", "dim": dim, "channels": channels, "patch": patch}
     if not has_head(state) and not is_official(state):
         return {**ends, "classes": dim, "features": True}
-    classes = shape_of(state, "head.fc.weight" if "head.fc.weight" in state else f"head.{weight}", 2)[0]
+    heads = ("head.fc.weight", "heads.weight")
+    classes = shape_of(state, next((name for name in heads if name in state), f"head.{weight}"), 2)[0]
     return {**ends, "classes": classes}

@@ -196,7 +196,7 @@ class Calibration(Builder):
         reader = self.family.reader(name)
         if reader is not None and f"{reader}.bias" in self.weights:
             self._fold(name, reader)
-        if reader is not None and self.recipe.equalise:
+        if reader is not None and self.recipe.equalise and f"{reader}.weight" in self.weights:
             self._equalise(name, f"{reader}.weight", source)
         for part in ("weight", "bias"):
             self.made[f"{name}.{part}"] = self._float(f"{name}.{part}")

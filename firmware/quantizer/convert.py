@@ -41,7 +41,7 @@ def _calibrate(
     wanted = Wanted(names=named, image=image, patch=patch, heads=heads, attention_bits=attention_bits, pool=pool)
     logit_scale = family.build(build, wanted)
     if build.measure is not None:
-        build.measure.finish(build.result() * logit_scale.astype(np.float64))
+        build.measure.finish(build.result() * logit_scale.astype(np.float64), features=build.features)
     return build, logit_scale
 
 

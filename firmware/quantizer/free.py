@@ -55,7 +55,7 @@ class FreeCalibration(Calibration):
 
     def layer_norm(self, name: str, source: str, dim: int) -> Array:
         reader = self.family.reader(name)
-        if reader is not None and self.recipe.balance is not None:
+        if reader is not None and self.recipe.balance is not None and f"{reader}.weight" in self.weights:
             if f"{reader}.bias" in self.weights:
                 self._fold(name, reader)
             self._balance(name, reader, source, self.recipe.balance)

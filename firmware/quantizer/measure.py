@@ -100,13 +100,13 @@ class Measurement:
         assert self._reference is not None
         return next(reversed(self._reference.values.values())).astype(np.float64)
 
-    def finish(self, logits: Array) -> None:
-        """`logits` are the integer model's, in real units [n, classes]."""
+    def finish(self, logits: Array, *, features: bool = False) -> None:
+        """`logits` are the integer model's, in real units [n, classes], or its features."""
         expected = self.expected
         norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(logits, axis=1)
         self.end = {
             "images": len(logits),
-            "same_class": float((expected.argmax(1) == logits.argmax(1)).mean()),
+            **({} if features else {"same_class": float((expected.argmax(1) == logits.argmax(1)).mean())}),
             "logit_sqnr": sqnr(expected, logits),
             "logit_cosine": float(((expected * logits).sum(1) / np.maximum(norms, 1e-30)).mean()),
         }
@@ -130,6 +130,7 @@ class Measurement:
         console.print(table)
         end = self.end
         console.print(
-            f"{end['images']} calibration images: same class as in float {end['same_class']:.1%}, "
-            f"logits' SQNR {end['logit_sqnr']:.1f} dB, cosine {end['logit_cosine']:.4f}"
+            f"{end['images']} calibration images: "
+            + (f"same class as in float {end['same_class']:.1%}, logits'" if "same_class" in end else "features'")
+            + f" SQNR {end['logit_sqnr']:.1f} dB, cosine {end['logit_cosine']:.4f}"
         )

@@ -241,7 +241,7 @@ VIT_EDITS = {
     "no patches": (without("patch_embed.proj.weight_integer"), "proj.weight_integer is missing from the checkpoint"),
     "no positions": (without("pos_embed"), "tensor pos_embed is missing from the checkpoint"),
     "no block": (lambda s: {k: v for k, v in s.items() if "blocks.0." not in k}, "blocks.0.* is missing"),
-    "distilled": (lambda s: {**s, "dist_token": np.zeros((1, 1, 64))}, "two heads: tensor dist_token"),
+    "distilled": (lambda s: {**s, "dist_token": np.zeros((1, 1, 64))}, "a distillation token: tensor dist_token"),
     "layer scale": (lambda s: {**s, "blocks.0.ls1.gamma": np.ones(64)}, "but blocks.0.ls1.gamma is none of them"),
     "float": (floats_only, "holds no integer weights: it is a float checkpoint, use quantize"),
     "nan": (change("head.bias_integer", 3, np.nan), "tensor head.bias_integer contains NaN"),

@@ -187,23 +187,31 @@ def with_registers(weights, *, embedded):
     weights["pos_embed"] = np.concatenate([cls, patches[:, :2], patches], 1) if embedded else patches
 
 
+def with_distillation(weights):
+    cls, patches = weights["pos_embed"][:, :1], weights["pos_embed"][:, 1:]
+    weights |= {"dist_token": patches[:, 5:6], "pos_embed": np.concatenate([cls, patches[:, :1], patches], 1)}
+    weights |= {f"head_dist.{kind}": np.ascontiguousarray(weights[f"head.{kind}"][::-1]) for kind in ("weight", "bias")}
+
+
+@pytest.mark.parametrize("recipe", ["mse", "minmax"])
 @pytest.mark.parametrize(
     ("variant", "change"),
     [
         ("no_embed_class", lambda w: w.update(pos_embed=w["pos_embed"][:, 1:])),
         ("registers", lambda w: with_registers(w, embedded=True)),
         ("registers_no_embed_class", lambda w: with_registers(w, embedded=False)),
+        ("distilled", with_distillation),
     ],
 )
-def test_tokens_before_the_patches(variant, change):
+def test_tokens_before_the_patches(variant, change, recipe):
     weights, images, _ = stored()
     change(weights)
-    model, measure = quantized(weights, images, "mse")
+    model, measure = quantized(weights, images, recipe)
     np.testing.assert_allclose(measure.expected, logits_of(variant), rtol=0, atol=2e-5)
     assert measure.end["logit_sqnr"] > 25
     x = pixels(model, images[:2])
-    for config in (BOARDS["arty_a7"].config, BOARDS["tiny"].config):
-        np.testing.assert_array_equal(execute(compile_model(model, config, batch=2), x), golden.run(model, x))
+    program = compile_model(model, BOARDS["arty_a7" if recipe == "mse" else "tiny"].config, batch=2)
+    np.testing.assert_array_equal(execute(program, x), golden.run(model, x))
 
 
 def test_registers_without_positions_of_their_own():
@@ -353,6 +361,8 @@ def test_features_from_the_command_line(tmp_path, capsys):
     model, features = str(tmp_path / "m"), str(tmp_path / "features.npy")
     assert main([*command, model]) == 0
     said = capsys.readouterr().out.replace("\n", " ")
+    assert "3 calibration images: features' SQNR" in said
+    assert "class as in float" not in said
     assert "taken for vit_64: family vit, width 64, depth 2, heads 1, patch size 8, image size 32, features 64" in said
     assert "assumed: 1 heads of 64 channels" in said
     assert "the feature is the class token behind the last norm (of the mean, --pool avg says so)" in said
@@ -415,6 +425,9 @@ def test_what_is_not_supported_is_named(name, message, tmp_path, capsys):
             lambda w: w.update({f"blocks.{b}.attn.q_bias": np.ones(64, np.float32) for b in range(2)}),
             "q_bias and blocks.0.attn.v_bias must both be there",
         ),
+        (lambda w: (with_distillation(w), w.pop("dist_token")), "head_dist.bias and dist_token must all be there"),
+        (lambda w: (with_distillation(w), w.pop("head.bias")), "head.bias and head_dist.bias must both be there"),
+        (lambda w: w.update({"head.weight": np.ones((10, 128), np.float32)}), "class token and mean of the patches"),
         (lambda w: (hugging_face(w), w.pop("vit.encoder.layer.1.attention.attention.key.bias")), "but is missing"),
     ],
 )  # fmt: skip

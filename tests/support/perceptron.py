@@ -12,6 +12,7 @@ from firmware.families import Architecture, Family, Wanted
 from firmware.families.tensors import LINEAR, examine_ends
 from firmware.families.weights import Weights
 from firmware.graph.builder import Builder
+from firmware.planner.activation import Activation
 from firmware.planner.allocator import Arena
 from firmware.planner.image import ModelImage
 from firmware.planner.limits import check_patch, check_row, check_whole_words
@@ -121,7 +122,7 @@ def _run(steps: Worker, model: Model, number: int, _slot: int) -> Steps:
     yield steps.tasks.load(layers[0][0], Region.INPUT, number * row, x, 1, ())
     for first, _, gelu, quant in layers:
         hidden = steps.rows("hidden", 1, len(model.tensor(first, "weight")))
-        yield from steps.expand(first, gelu, quant, x, 1, hidden)
+        yield from steps.expand(first, Activation(gelu, quant), x, 1, hidden)
         x = hidden
     size = align(4 * model.classes, steps.word) // steps.word
     logits = steps.arena.allocate("logits", 1, size)

@@ -84,7 +84,7 @@ class Vit(Family):
     )
     tensor = re.compile(
         r"cls_token|pos_embed|(qact_input|qact_pos|qact[123]|act_out)\.act_scaling_factor|"
-        rf"patch_embed\.(proj\.{LINEAR}|qact\.act_scaling_factor)|norm\.{NORM}|head\.{LINEAR}|blocks\.\d+\.({BLOCK})"
+        rf"patch_embed\.(proj\.{LINEAR}|qact\.act_scaling_factor)|norm\.{NORM}|heads?\.{LINEAR}|blocks\.\d+\.({BLOCK})"
     )
     constants = ("cls_token", "pos_embed")
     epsilon = 1e-6
@@ -138,10 +138,12 @@ class Vit(Family):
     def remarks(self, state: Mapping[str, Array], shape: Architecture, pool: str | None = None) -> Sequence[str]:
         heads = shape.heads[0]
         taken = "the mean of the patches" if pool == "avg" else "the class token"
+        if "heads.weight" in state:
+            taken = "the class token and the distillation token, by two heads whose logits are averaged"
         pooled = f"the feature is {taken} behind the last norm" if shape.features else f"the head reads {taken}"
         said = [
             f"assumed: {heads} heads of {shape.dim // heads} channels",
-            pooled if pool else f"assumed: {pooled} (of the mean, --pool avg says so)",
+            pooled if pool or "heads.weight" in state else f"assumed: {pooled} (of the mean, --pool avg says so)",
             "assumed: exact GELU",
         ]
         tokens = shape_of(state, "pos_embed", 3)[1]
@@ -168,6 +170,7 @@ class Vit(Family):
         depth, bits = _depth(wanted.names), wanted.attention_bits or 16
         return vit(
             build, wanted.image, wanted.patch, wanted.heads, depth, bits, features=not has_head(wanted.names),
+            distilled="heads.weight" in wanted.names,
             average=wanted.pool == "avg",
         )  # fmt: skip
 

@@ -18,12 +18,15 @@ f32 = np.float32
 
 def vit(
     build: Builder, image: tuple[int, int, int], patch: int | None, heads: int, depth: int, attention_bits: int, *,
-    features: bool = False, average: bool = False,
+    features: bool = False, average: bool = False, distilled: bool = False,
 ) -> Array:  # fmt: skip
     """Builds the whole graph. Returns the scales of the logits.
 
-    A network without a head gives `features`; `average` is whether the head reads the mean of the patches.
+    A network without a head gives `features`; `average` is whether the head reads the mean of the patches; `distilled`
+    whether it is `heads` instead, one matrix for the first two tokens.
     """
+    if average and distilled:
+        raise ModelError("two heads read a class token and a distillation token, not the mean of the patches")
     scale, dim, tokens, prefix = _embed(build, image, patch)
     if dim % heads:
         raise ModelError(f"{heads} heads do not divide the width {dim}")
@@ -33,6 +36,10 @@ def vit(
     if features:
         build.hand_on("head", dim)
     scale = build.layer_norm("norm", at, dim)
+    if distilled:
+        scale = build.requantize("qact2", "norm", scale)
+        build.node("class_token", "class_token", "qact2", count=2)
+        return build.linear("heads", "class_token", scale, 2 * dim)
     if average:
         scale = build.requantize("qact2", "norm", scale)
         build.node("pool", "pool", "qact2", first=prefix)

@@ -48,6 +48,12 @@ _BACK = (
     role("norm_quant", "requantize", "class_token", bits=8),
     role("head", "linear", "norm_quant"),
 )
+_BACK_TOKENS = (
+    role("norm", "layer_norm", "x"),
+    role("norm_quant", "requantize", "norm", bits=8),
+    role("class_token", "class_token", "norm_quant", count=READ),
+    role("head", "linear", "class_token"),
+)
 _BACK_MEAN = (
     role("norm", "layer_norm", "x"),
     role("norm_quant", "requantize", "norm", bits=8),
@@ -106,6 +112,7 @@ class VisionTransformer:
     norm: Node
     norm_quant: Node
     head: Node
+    read: int  # tokens that the head reads, from the first on
     pool: Node | None  # of all tokens; the class token is taken where there is none
     pool_quant: Node | None
 
@@ -119,12 +126,12 @@ def recognise(model: Model) -> VisionTransformer:
     nodes = Nodes(model, "a ViT")
     front = nodes.take(_FRONT)
     x, blocks = front["add"], []
-    while nodes.peek(1) == "requantize" and nodes.peek(2) != "pool":
+    while nodes.peek(1) == "requantize" and nodes.peek(2) not in {"pool", "class_token"}:
         found = nodes.take(_BLOCK, x=x)
         act = activation(nodes, found["fc1_quant"])
         blocks.append(Block(**found, act=act, **nodes.take(_FC2, add1=found["add1"], activated=act.output)))
         x = blocks[-1].add2
-    back = nodes.take(_BACK_MEAN if nodes.peek(2) == "pool" else _BACK, x=x)
+    back = nodes.take({"pool": _BACK_MEAN, "class_token": _BACK_TOKENS}.get(nodes.peek(2), _BACK), x=x)
     nodes.end()
     tokens, dim = model.tensor(front["position"], "value").shape
     sizes = {(block.scores.attributes["heads"], len(model.tensor(block.fc1, "weight"))) for block in blocks}
@@ -135,5 +142,6 @@ def recognise(model: Model) -> VisionTransformer:
     return VisionTransformer(
         tokens, prefix, dim, heads, hidden, front["embed"], front["embed_quant"], front["cls"], front["position"],
         front["add"], tuple(blocks), back["norm"], back["norm_quant"], back["head"],
+        back["class_token"].attributes.get("count", 1) if "class_token" in back else 0,
         back.get("pool"), back.get("pool_quant"),
     )  # fmt: skip

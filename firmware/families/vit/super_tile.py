@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from firmware.families.vit.layout import Layout
 from firmware.families.vit.pattern import Block, VisionTransformer
 from firmware.planner.allocator import Buffer
 from firmware.planner.dependencies import Access
+from firmware.planner.program import CompileError
 from firmware.planner.scheduler import Task
 from firmware.planner.steps import Slot, Steps, Worker
 from firmware.planner.summing import load_ones, store_transposed
@@ -184,8 +185,10 @@ class SuperTile(Worker):
         self.arena.free(normal, query)
 
     def _head(self, residual: Buffer, params: Buffer | None) -> Steps:
-        normal = yield from self._norm(self.roles.norm, residual, 1, params)
-        yield from self._logits(normal)
+        if self.roles.read > self.tokens:
+            raise CompileError(f"the head reads {self.roles.read} tokens, but a super-tile has {self.tokens}")
+        normal = yield from self._norm(self.roles.norm, residual, self.roles.read, params)
+        yield from self._logits(replace(normal, row=normal.words))
 
     def pooled(self) -> Steps:
         """The head of the mean, when all tokens' norms are in WORK."""

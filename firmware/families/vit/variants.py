@@ -38,12 +38,41 @@ def plain(weights: Mapping[str, Array]) -> dict[str, Array]:
             _scale(found, name, f"{at}.{_SCALES[kind]}")
         elif kind == "attn.q_bias":
             _join_bias(found, f"{at}.attn")
+    _join_heads(found)
     if "register_tokens" in found:
         found["reg_token"] = found.pop("register_tokens")
     for name in [name for name in found if name.endswith((".attn.qkv.weight", ".mlp.fc1.weight"))]:
         # A bias of zeros, where there is none, is what the graph moves a norm's centres into.
         found.setdefault(name.removesuffix("weight") + "bias", np.zeros(found[name].shape[:1], f32))
     return found
+
+
+def _join_heads(weights: dict[str, Array]) -> None:
+    """Heads of the class token and of the distillation token as one, `heads`, that reads both and gives their average.
+
+    Without a second head (Hugging Face's DeiT) the distillation token is a register.
+    """
+    distilled, head = weights.pop("dist_token", None), weights.get("head.weight")
+    dim = weights["cls_token"].shape[-1] if "cls_token" in weights else 0
+    if head is not None and head.ndim == 2 and dim and head.shape[1] == 2 * dim:
+        raise UserError("a head of class token and mean of the patches together is not supported: head.weight")
+    if distilled is not None:
+        if "reg_token" in weights or "register_tokens" in weights:
+            raise UserError("registers beside a distillation token are not supported: reg_token and dist_token")
+        if head is None:
+            raise UserError("features of two tokens, of which dist_token is one, are not supported: there is no head")
+        weights["reg_token"] = distilled
+    second = [name for name in weights if name.startswith("head_dist.")]
+    if not second:
+        return
+    if distilled is None or {*second} != {"head_dist.weight", "head_dist.bias"}:
+        raise UserError("tensors head_dist.weight, head_dist.bias and dist_token must all be there, or none")
+    for kind in ("weight", "bias"):
+        first, last = (weights.pop(f"{name}.{kind}", None) for name in ("head", "head_dist"))
+        if first is None or last is None or first.shape != last.shape:
+            raise UserError(f"tensors head.{kind} and head_dist.{kind} must both be there, of one shape")
+        first, last = np.asarray(first, f32) / 2, np.asarray(last, f32) / 2
+        weights[f"heads.{kind}"] = np.concatenate([first, last], 1) if kind == "weight" else first + last
 
 
 def _check_alike(weights: Mapping[str, Array]) -> None:
