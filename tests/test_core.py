@@ -77,7 +77,7 @@ def test_random_programs(memory, first):
 
 @pytest.mark.parametrize("settings", [
     {"queue_depth": 8, "burst_beats": 4}, {"queue_depth": 16, "burst_beats": 8}, {"rows": 16, "burst_beats": 4},
-    {"rows": 32, "burst_beats": 4}, {"queue_depth": 4, "burst_beats": 4}, {"burst_beats": 256},
+    {"rows": 32, "burst_beats": 4}, {"queue_depth": 4, "burst_beats": 4}, {"stream_words": 256, "burst_beats": 256},
 ], ids=str)  # fmt: skip
 def test_the_programs_bursts_are_as_long_as_the_config_allows(settings):
     config = replace(CONFIG, **settings)
