@@ -11,13 +11,14 @@ import sim.verilated
 from firmware.compiler import compile_model
 from firmware.device import Accelerator
 from firmware.model_file import load_model
+from firmware.quantizer import RECIPES
 from hw.boards.memory import BANKS, PAGE_BYTES, Memory
 from hw.boards.registry import BOARDS
 from hw.spec.isa import Engine, Kind, Op, Region, encode
 from hw.spec.regs import Control, State, address
 from sim.cycles import predict
 from sim.cycles.machine import Machine
-from tests.support.models import random_model
+from tests.support.models import quantized_digits, random_model
 
 CONFIG = BOARDS["tiny"].config
 DIGITS = Path(__file__).parents[2] / "examples/digits/digits.safetensors"
@@ -149,6 +150,11 @@ def test_digits(device, batch, memory):
     model = load_model(DIGITS)
     images = np.zeros((batch, *model.image), np.uint8)
     compare(device, model, images, batch, memory)
+
+
+def test_tables(device):
+    model = quantized_digits(RECIPES["minmax"])
+    compare(device, model, np.zeros((1, *model.image), np.uint8), 1, Memory())
 
 
 def test_several_super_tiles_and_slots(device):

@@ -159,6 +159,7 @@ def faulty(op, **operands):
     (Fault.SCRATCH_ADDRESS, Op.ADD, {"source": WORDS}),
     (Fault.SCRATCH_ADDRESS, Op.ADD, {"identity": WORDS - 1}),
     (Fault.SCRATCH_ADDRESS, Op.LAYER_NORM, {"params": WORDS - 31}),
+    (Fault.SCRATCH_ADDRESS, Op.TABLE, {"params": WORDS - 63}),
     (Fault.SCRATCH_ADDRESS, Op.SHIFT_GELU, {"i0": 9, "dest": 65535}),
     (Fault.SCRATCH_ADDRESS, Op.SHIFTMAX_SUM, {"i0": 9, "source": WORDS - 2}),
 ])  # fmt: skip
