@@ -186,7 +186,8 @@ def quantize_command(arguments: argparse.Namespace) -> int:
     family, weights = official_tensors(weights, pool=arguments.pool)
     shape = _preprocessing(arguments, _identify(arguments, weights))
     print(f"{arguments.checkpoint}: taken for {shape.name}: {describe(shape)}")
-    for remark in family.remarks(weights, shape, arguments.pool):
+    told = [word for word in ("heads" if arguments.heads or arguments.arch else "", arguments.pool) if word]
+    for remark in family.remarks(weights, shape, told):
         print(remark)
     labels = _read_labels(arguments.labels, shape.classes)
     if labels and shape.features:

@@ -83,7 +83,9 @@ def inspect_command(arguments: argparse.Namespace) -> int:
     console.print(f"attention probabilities of {' and '.join(map(str, sorted(bits)))} bits")
     parameters = sum(array.size for array in model.tensors.values())
     gives = "features" if model.features else "classes"
-    console.print(f"{model.classes} {gives}, {parameters:,} constants, {model.macs:,} MACs per image")
+    read = {"pool": "the mean of tokens", "mean": "the mean of tokens", "class_token": "the class token"}
+    of = next((text for op, text in read.items() if any(node.op == op for node in model.nodes)), "the graph's end")
+    console.print(f"{model.classes} {gives} of {of}, {parameters:,} constants, {model.macs:,} MACs per image")
     return 0
 
 

@@ -125,12 +125,13 @@ class Family(ABC):
         """
         return dict(weights)
 
-    def remarks(self, state: Mapping[str, Array], shape: Architecture, pool: str | None = None) -> Sequence[str]:
+    def remarks(self, state: Mapping[str, Array], shape: Architecture, told: Collection[str] = ()) -> Sequence[str]:
         """What a person should know of how these tensors become a network of `shape`: sentences.
 
-        That is what is assumed because tensors do not tell, and what was changed to fit.
+        That is what is assumed because neither tensors nor a person `told`, and what was changed to fit. What was told
+        is by name: "heads", or one of `POOLS`.
         """
-        del state, shape, pool
+        del state, shape, told
         return ()
 
     def fitted(self, weights: Mapping[str, Array], image: tuple[int, int, int]) -> dict[str, Array]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from firmware.errors import UserError
 from firmware.families.architecture import HALF, Architecture
-from firmware.families.family import Family, Stage, Wanted
+from firmware.families.family import POOLS, Family, Stage, Wanted
 from firmware.families.tensors import BLOCK, LINEAR, NORM, READERS, examine_ends, has_head, is_official, shape_of
 from firmware.families.vit.graph import vit
 from firmware.families.vit.pattern import recognise
@@ -135,15 +135,17 @@ class Vit(Family):
         del state
         return ("heads",)
 
-    def remarks(self, state: Mapping[str, Array], shape: Architecture, pool: str | None = None) -> Sequence[str]:
+    def remarks(self, state: Mapping[str, Array], shape: Architecture, told: Collection[str] = ()) -> Sequence[str]:
         heads = shape.heads[0]
-        taken = "the mean of the patches" if pool == "avg" else "the class token"
+        taken = "the mean of the patches" if "avg" in told else "the class token"
         if "heads.weight" in state:
             taken = "the class token and the distillation token, by two heads whose logits are averaged"
         pooled = f"the feature is {taken} behind the last norm" if shape.features else f"the head reads {taken}"
         said = [
-            f"assumed: {heads} heads of {shape.dim // heads} channels",
-            pooled if pool or "heads.weight" in state else f"assumed: {pooled} (of the mean, --pool avg says so)",
+            f"{'' if 'heads' in told else 'assumed: '}{heads} heads of {shape.dim // heads} channels",
+            pooled
+            if {*POOLS} & {*told} or "heads.weight" in state
+            else f"assumed: {pooled} (of the mean, --pool avg says so)",
             "assumed: exact GELU",
         ]
         tokens = shape_of(state, "pos_embed", 3)[1]
