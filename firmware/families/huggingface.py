@@ -19,7 +19,7 @@ __all__ = ["timm_names"]
 
 Array = NDArray[Any]
 
-_NETWORK = re.compile(r"^(vit|deit|dinov2|dinov2_with_registers|swin)\.")
+_NETWORK = re.compile(r"^(vit|deit|dinov2|dinov2_with_registers|swin|swinv2)\.")
 _MARK = re.compile(r"embeddings\.patch_embeddings\.projection\.weight$")
 _LEFT_OUT = re.compile(r"embeddings\.mask_token$|pooler\.")
 _RULES = (

@@ -417,6 +417,14 @@ def test_what_is_not_supported_is_named(name, message, tmp_path, capsys):
     assert said.count("\n") == 1
 
 
+def test_swin_v2_of_hugging_face_is_named(tmp_path, capsys):
+    weights = swin_of_hugging_face(stored("swin")[0])
+    weights["swin.encoder.layers.0.blocks.0.attention.self.logit_scale"] = np.ones((1, 1, 1), np.float32)
+    save_file({f"swinv2{name[4:]}" if name[:5] == "swin." else name: w for name, w in weights.items()}, tmp_path / "x")
+    assert main(["quantize", str(tmp_path / "x"), "--calibrate", str(DATA), "-o", str(tmp_path / "m")]) == 2
+    assert "has Swin V2's attention: tensor layers.0.blocks.0.attention.self.logit_scale" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
