@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,18 @@ from firmware.identify import describe, foreign, identify, is_official, special,
 from firmware.ivit import model_from_state
 from firmware.model_file import save_model
 from firmware.preprocess import normalise
-from firmware.quantizer import RANGES, Measurement, Recipe, quantize
+from firmware.progress import shown
+from firmware.quantizer import (
+    RANGES,
+    RECIPES,
+    Measurement,
+    Recipe,
+    Trial,
+    as_json,
+    quantize,
+    show_trials,
+    try_recipes,
+)  # fmt: skip
 from firmware.report import write_json
 from hw.spec.model import Model
 
@@ -51,12 +62,22 @@ def register(commands: Any) -> None:
     quantized.add_argument(
         "--count", type=int, help=f"images used; default: all of a file, {_FOLDER_IMAGES} of a folder"
     )
-    quantized.add_argument("--ranges", choices=tuple(RANGES), default="ema", help="activation ranges, default ema")
-    quantized.add_argument("--equalise", action="store_true", help="powers of two per channel of LayerNorm outputs")
+    quantized.add_argument(
+        "--recipe", choices=tuple(RECIPES), help="only this one; by default all are tried and the nearest is kept"
+    )
+    quantized.add_argument(
+        "--gelu", choices=("table", "shift"), help="exact by a table, or ShiftGELU: such recipes only"
+    )
+    quantized.add_argument(
+        "--ranges", choices=tuple(RANGES), help="a recipe of your own: one scale per tensor, chosen in this way"
+    )
+    quantized.add_argument(
+        "--equalise", action="store_true", help="of your own: powers of two per channel of LayerNorm outputs"
+    )
     quantized.add_argument(
         "--correct-attention",
         action="store_true",
-        help="probabilities have the scale that makes their rows sum up to 1",
+        help="of your own: probabilities have the scale that makes their rows sum up to 1",
     )
     quantized.add_argument(
         "--pool", choices=POOLS, help="what a ViT's head reads: the class token (default) or the mean of the patches"
@@ -194,31 +215,59 @@ def quantize_command(arguments: argparse.Namespace) -> int:
         raise UserError(f"{arguments.checkpoint} has no head and gives features: --labels cannot name them")
     images = _calibration_images(arguments, shape)
     mean, std = shape.statistics
-    how = {key: getattr(arguments, key) for key in ("ranges", "equalise", "correct_attention")}
-    console, errors = Console(), Console(stderr=True)
-    with errors.status("calibrating") as status:
-        measure = Measurement(lambda node: status.update(f"calibrating {node}"))
-        model = quantize(
-            weights,
-            normalise(images, mean, std),
-            name=arguments.name or Path(arguments.output).stem,
-            patch=shape.patch,
-            heads=shape.heads[0] if shape.heads else None,
-            mean=mean,
-            std=std,
-            attention_bits=arguments.attention_bits,
-            pool=arguments.pool,
-            recipe=Recipe(**how),
-            labels=labels,
-            measure=measure,
-        )
+    recipes, console = _recipes(arguments), Console()
+
+    def make(recipe: Recipe, measure: Measurement) -> Model:
+        return quantize(
+            weights, normalise(images, mean, std), name=arguments.name or Path(arguments.output).stem,
+            patch=shape.patch, heads=shape.heads[0] if shape.heads else None, mean=mean, std=std,
+            attention_bits=arguments.attention_bits, pool=arguments.pool, recipe=recipe, labels=labels, measure=measure,
+        )  # fmt: skip
+
+    with shown(f"quantizing by {len(recipes)} recipes", "operators") as update:
+        trials = _try(recipes, make, update)
+    if len(trials) > 1:
+        show_trials(trials, console)
+    model, measure = trials[0].model, trials[0].measure
     measure.show(console)
     outputs.attempt(lambda: save(replace(model, crop=shape.crop), arguments.output))
     if arguments.report:
+        how = {"recipe": trials[0].name, **asdict(trials[0].recipe), "trials": as_json(trials)}
         report = {"model": model.name, **how, **measure.report()}
         outputs.write(arguments.report, partial(write_json, report))
     outputs.finish()
     return 0
+
+
+def _recipes(arguments: argparse.Namespace) -> dict[str, Recipe]:
+    """What to try. Raises UserError for options that contradict each other."""
+    own = {key: getattr(arguments, key) for key in ("ranges", "equalise", "correct_attention")}
+    given = {key: value for key, value in own.items() if value}
+    if arguments.recipe and given:
+        raise UserError(f"--recipe {arguments.recipe} is a whole recipe, and --{next(iter(given))} makes another")
+    if given:
+        return {"own": Recipe(**given, gelu=arguments.gelu or "shift", doc="of the command line")}
+    found = {name: RECIPES[name] for name in ([arguments.recipe] if arguments.recipe else RECIPES)}
+    if arguments.gelu:
+        found = {name: recipe for name, recipe in found.items() if recipe.gelu == arguments.gelu}
+        if not found:
+            raise UserError(f"recipe {arguments.recipe} is not one with --gelu {arguments.gelu}")
+    return found
+
+
+def _try(
+    recipes: Mapping[str, Recipe], make: Callable[[Recipe, Measurement], Model], update: Callable[..., None]
+) -> list[Trial]:
+    """The trials, counted in operators; how many a network has is known after the first."""
+    seen: dict[str, int] = {}
+
+    def told(name: str, node: str) -> None:
+        seen[name] = seen.get(name, 0) + 1
+        first = next(iter(seen.values()))
+        total = first * len(recipes) if len(seen) > 1 else None
+        update(sum(seen.values()), total, f"{name} at {node}")
+
+    return try_recipes(recipes, make, told)
 
 
 def _preprocessing(arguments: argparse.Namespace, shape: Architecture) -> Architecture:

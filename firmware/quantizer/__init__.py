@@ -11,5 +11,17 @@ from firmware.quantizer.convert import official_state, quantize
 from firmware.quantizer.measure import Measurement
 from firmware.quantizer.ranges import RANGES
 from firmware.quantizer.recipes import RECIPES, Recipe
+from firmware.quantizer.trials import Trial, as_json, show_trials, try_recipes
 
-__all__ = ["RANGES", "RECIPES", "Measurement", "Recipe", "official_state", "quantize"]
+__all__ = [
+    "RANGES",
+    "RECIPES",
+    "Measurement",
+    "Recipe",
+    "Trial",
+    "as_json",
+    "official_state",
+    "quantize",
+    "show_trials",
+    "try_recipes",
+]
