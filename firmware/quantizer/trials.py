@@ -58,8 +58,8 @@ def show_trials(trials: list[Trial], console: Console) -> None:
     for trial in trials:
         end = trial.measure.end
         table.add_row(
-            trial.name, f"{end['logit_sqnr']:.1f}", f"{end['logit_cosine']:.4f}", f"{end['same_class']:.1%}",
-            trial.recipe.doc,
+            trial.name, f"{end['logit_sqnr']:.1f}", f"{end['logit_cosine']:.4f}",
+            f"{end['same_class']:.1%}" if "same_class" in end else "-", trial.recipe.doc,
         )  # fmt: skip
     console.print(table)
 
