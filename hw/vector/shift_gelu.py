@@ -6,6 +6,7 @@ from amaranth import *
 from amaranth.lib import data, wiring
 
 from hw.spec.timing import Timing
+from hw.units.pipe import Pipe
 from hw.units.reciprocal import Reciprocal
 from hw.vector.gelu_max_exp import GeluMaxExp
 from hw.vector.row_join import RowJoin
@@ -150,8 +151,7 @@ class ShiftGelu(RowUnit):
     def _multiply(self, m):
         """mantissa*F in two products, sigma, x*sigma."""
         reciprocal = self._reciprocal.o
-        valid = Signal(7)
-        step = Signal()
+        pipe = Pipe(m, reciprocal, self.o, 7)
         sides = [Signal(self._side, name=f"late{k}", reset_less=True) for k in range(7)]
         factor = Signal(FACTOR_BITS - LOW_BITS, reset_less=True)
         low = [Signal(LOW_BITS + 11, name=f"low{k}", reset_less=True) for k in range(2)]
@@ -162,16 +162,12 @@ class ShiftGelu(RowUnit):
         y = [Signal(signed(18), name=f"y{k}", reset_less=True) for k in range(2)]
 
         m.d.comb += [
-            step.eq(self.o.ready | ~self.o.valid),
-            reciprocal.ready.eq(step),
-            self.o.valid.eq(valid[-1]),
             self.o.p.x[0].eq(y[1]),
             self.o.p.mask.eq(1),
             self.o.p.last.eq(sides[-1].last),
         ]
-        with m.If(step):
+        with m.If(pipe.step):
             m.d.sync += [
-                valid.eq(Cat(reciprocal.valid, valid)),
                 *(after.eq(before) for before, after in zip([reciprocal.p.tag, *sides], sides, strict=False)),
                 factor.eq(reciprocal.p.quotient[LOW_BITS:]),
                 low[0].eq(reciprocal.p.tag.mantissa * reciprocal.p.quotient[:LOW_BITS]),

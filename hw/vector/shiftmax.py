@@ -5,6 +5,7 @@ from amaranth.lib import data, wiring
 
 from hw.spec.timing import Timing
 from hw.spec.vector_ops import FACTOR_BITS
+from hw.units.pipe import Pipe
 from hw.vector.row_join import RowJoin
 from hw.vector.row_unit import RowUnit
 from hw.vector.shift_exp import FRACTION_BITS, ShiftExp
@@ -61,12 +62,9 @@ class Shiftmax(RowUnit):
         self._feed(m)
 
         lead = self._exps[0].o
-        valid = Signal(5)
-        step = Signal()
-        m.d.comb += [step.eq(self.o.ready | ~self.o.valid), self.o.valid.eq(valid[-1])]
+        pipe = Pipe(m, lead, self.o, 5)
         sides = [Signal(self._side, name=f"side{k}", reset_less=True) for k in range(5)]
-        with m.If(step):
-            m.d.sync += valid.eq(Cat(lead.valid, valid))
+        with m.If(pipe.step):
             m.d.sync += [after.eq(before) for before, after in zip([lead.p.tag, *sides], sides, strict=False)]
         m.d.comb += [self.o.p.mask.eq(sides[4].mask), self.o.p.last.eq(sides[4].last)]
 
@@ -77,7 +75,7 @@ class Shiftmax(RowUnit):
             product = [Signal(27, name=f"product{lane}_{k}", reset_less=True) for k in range(2)]
             coarse = Signal(19, name=f"coarse{lane}", reset_less=True)  # 16 bits and a shift of up to 3
             p = Signal(16, name=f"p{lane}", reset_less=True)
-            with m.If(step):
+            with m.If(pipe.step):
                 m.d.sync += [
                     mantissa.eq(exp.o.p.mantissa),
                     factor.eq(lead.p.tag.factor),
@@ -87,7 +85,9 @@ class Shiftmax(RowUnit):
                     coarse.eq(product[1] >> (Mux(sides[2].wide, 2, 10) + Cat(Const(0, 2), q[2][2:]))),
                     p.eq(Mux(sides[3].mask[lane], coarse >> q[3][:2], 0)),
                 ]
-            m.d.comb += [self.o.p.x[lane].eq(p), exp.o.ready.eq(step)]
+            m.d.comb += self.o.p.x[lane].eq(p)
+            if lane:  # that of lane 0 is the pipe's
+                m.d.comb += exp.o.ready.eq(pipe.step)
 
         return m
 
