@@ -140,10 +140,10 @@ def test_class_folders_are_numbered_by_name(folders):
 
 
 def test_names_of_classes_say_which_they_are(folders):
-    model = SimpleNamespace(name="m", classes=3, labels=("n02", "n03", "n01"))
+    model = SimpleNamespace(name="m", features=False, classes=3, labels=("n02", "n03", "n01"))
     assert open_dataset(folders).targets(model).tolist() == [2, 2, 2, 0, 0]
     with pytest.raises(UserError, match="has 2 class folders, but m tells 3 classes"):
-        open_dataset(folders).targets(SimpleNamespace(name="m", classes=3, labels=()))
+        open_dataset(folders).targets(SimpleNamespace(name="m", features=False, classes=3, labels=()))
 
 
 def test_numbered_folders_are_class_numbers(tmp_path):
@@ -152,15 +152,17 @@ def test_numbered_folders_are_class_numbers(tmp_path):
         picture(20, 20).save(tmp_path / name / "a.png")
     dataset = open_dataset(tmp_path)
     assert dataset.classes == tuple(map(str, range(12)))
-    assert dataset.targets(SimpleNamespace(name="m", classes=12, labels=())).tolist() == list(range(12))
-    assert dataset.targets(SimpleNamespace(name="m", classes=1000, labels=())).tolist() == list(range(12))
+    assert dataset.targets(SimpleNamespace(name="m", features=False, classes=12, labels=())).tolist() == list(range(12))
+    assert dataset.targets(SimpleNamespace(name="m", features=False, classes=1000, labels=())).tolist() == list(
+        range(12)
+    )
     with pytest.raises(UserError, match="class numbers must be from 0 to 9, not 0 to 11"):
-        dataset.targets(SimpleNamespace(name="m", classes=10, labels=()))
+        dataset.targets(SimpleNamespace(name="m", features=False, classes=10, labels=()))
 
 
 def test_labels_of_text(tmp_path):
     """Numbers in the images' order, or after file names in any order, with a byte-order mark or without."""
-    model = SimpleNamespace(name="m", classes=10, labels=())
+    model = SimpleNamespace(name="m", features=False, classes=10, labels=())
     paths = [tmp_path / f"{name}.png" for name in "abc"]
     for path in paths:
         picture(20, 20).save(path)
@@ -265,7 +267,9 @@ def test_bad_labels_are_refused(tmp_path, labels, message):
     np.save(tmp_path / "labels.npy", labels)
     images = array(np.zeros((2, 3, 8, 8), np.uint8))(tmp_path)
     with pytest.raises(UserError, match=message):
-        open_dataset(images, tmp_path / "labels.npy").targets(SimpleNamespace(name="m", classes=10, labels=()))
+        open_dataset(images, tmp_path / "labels.npy").targets(
+            SimpleNamespace(name="m", features=False, classes=10, labels=())
+        )
 
 
 def test_images_run_from_files_and_folders(tmp_path, capsys):

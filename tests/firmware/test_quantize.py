@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 
 from firmware.__main__ import main
 from firmware.architectures import architecture
+from firmware.errors import UserError
 from firmware.families import FAMILIES, Wanted
 from firmware.graph.constants import quantized
 from firmware.ivit import dyadic, gelu_i0, model_from_state, softmax_i0
@@ -93,13 +94,16 @@ def test_state_follows_the_rules(weights, images):
     [
         (lambda w: w.pop("norm.weight"), "tensor norm.weight is missing from the checkpoint"),
         (lambda w: w["head.weight"].__setitem__((0, 0), np.nan), "tensor head.weight contains NaN or infinity"),
-        (lambda w: w.update(pos_embed=w["pos_embed"][:, :9]), r"pos_embed must have shape \[1, 17, 64\]"),
+        (
+            lambda w: w.update(pos_embed=w["pos_embed"][:, :8]),
+            "pos_embed must be of 1 and a square of patches, not of 8",
+        ),
     ],
 )
 def test_refusals(weights, images, change, message):
     broken = {name: array.copy() for name, array in weights.items()}
     change(broken)
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises((ModelError, UserError), match=message):
         digits(broken, images[:16])
 
 
@@ -250,10 +254,11 @@ def test_corrected_attention_sums_up_to_one(swin_weights, swin_images):
 def test_command_corrects_attention(tmp_path):
     made = {}
     for option in ((), ("--correct-attention",)):
+        own = ("--ranges", "ema", *option)
         files = [str(DIGITS / "float.safetensors"), "--images", str(DIGITS / "calibration.npy"), "--count", "16"]
         paths = ["-o", str(tmp_path / "m.safetensors"), "--report", str(tmp_path / "r.json")]
         sizes = ["--patch", "2", "--heads", "2", "--mean", "0.5", "--std", "0.5", "--attention-bits", "8"]
-        assert main(["quantize", *files, *sizes, *paths, *option]) == 0
+        assert main(["quantize", *files, *sizes, *paths, *own]) == 0
         report, model = json.loads((tmp_path / "r.json").read_text()), load_model(tmp_path / "m.safetensors")
         assert report["correct_attention"] is bool(option)
         made[option] = report["end_to_end"]["logit_sqnr"], accuracy(model)[0]

@@ -141,4 +141,4 @@ def test_an_opcode_without_a_unit_is_named():
         registered(VectorOp(number=26, name="ALONE", unit="alone", doc="", law=leaky, operands=SHAPE)),
         pytest.raises(ValueError, match=r"no unit is registered in hw\.vector\.row_units for the opcode ALONE"),
     ):
-        make_unit(row_of(Op.ALONE), lanes=2, max_row=64, tag=None)
+        make_unit(row_of(Op.ALONE), word_bits=128, lanes=2, max_row=64, tag=None)
