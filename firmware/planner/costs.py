@@ -17,7 +17,7 @@ __all__ = ["ISSUE", "matmul_cost", "stream_cost", "transfer_cost", "vector_cost"
 
 ISSUE = 5  # from a retirement to the start that waits for it
 _FIRST_TILE = 59  # from a FETCH's start to the first tile in the array, besides the memory's latency
-_INTERRUPTED = 1 / 3  # turnarounds per page of a stream, for the LOADs and STOREs between
+_INTERRUPTED = 0.341  # turnarounds per page of a stream, for the LOADs and STOREs between: a sixth in all on the Arty
 
 
 def stream_cost(words: int, config: Config, memory: Memory) -> tuple[int, int]:
