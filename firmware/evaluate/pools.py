@@ -71,7 +71,8 @@ class Local:
                 process.kill()
             raise
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # Waited for, or the interpreter's end may write to a pipe that the pool's thread is just closing.
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass(frozen=True)
