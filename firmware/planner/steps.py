@@ -10,9 +10,9 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from math import lcm
 
-from firmware.planner.activation import Activation
 from firmware.planner.allocator import Arena, Buffer
 from firmware.planner.key_values import KeyValues
+from firmware.planner.mlp import Activation
 from firmware.planner.scheduler import Task
 from firmware.planner.tasks import Tasks
 from hw.spec.isa import Kind, Region

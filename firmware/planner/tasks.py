@@ -28,6 +28,14 @@ _MOST_GAIN = tuple(1 << ADDEND_BITS - 1 - bits for bits in (8, 16))
 _MAX_RUN = 1 << 12  # words of a LOAD or STORE run: the operand's width
 
 
+def _rows(source: Buffer, rows: int, length: int, dest: Buffer | None = None) -> dict[str, int]:
+    """Operands that VECTOR opcodes share: where rows of `length` elements are, and where their results go."""
+    places = {"source": source.start, "source_row": source.row}
+    if dest is not None:
+        places |= {"dest": dest.start, "dest_row": dest.row}
+    return {**places, "rows": rows, "length": length}
+
+
 def _bank(space: str, bank: int) -> Access:
     return Access(space, bank, bank + 1)
 
@@ -72,6 +80,7 @@ class Tasks:
         self.config, self.blobs = config, image.blobs
         self._model, self._memory = model, memory
         self._word = config.word_bytes
+        self._constants: dict[tuple[str, str, int | None, int], int] = {}  # a schedule asks for each a thousand times
 
     # LOAD and STORE
 
@@ -190,9 +199,8 @@ class Tasks:
         """Factors of rows of `length` scores; `masked` more of each row are not there. No `row_max`: ADD_MAX's."""
         i0 = self._constant(node, "i0", head)
         operands = {
-            "source": scores.start, "source_row": scores.row, "rows": rows, "length": length, "i0": i0,
-            "row_max": row_max or 0, "own_max": int(row_max is None), "stats": stats, "start": masked * i0,
-            "fraction": self._constant(node, "fraction", head),
+            **_rows(scores, rows, length), "i0": i0, "row_max": row_max or 0, "own_max": int(row_max is None),
+            "stats": stats, "start": masked * i0, "fraction": self._constant(node, "fraction", head),
         }  # fmt: skip
         reads = (scores.access(), *(() if row_max is None else (_bank("row_max", row_max),)))
         return self._vector(Op.SHIFTMAX_SUM, operands, node, reads, (_bank("stats", stats),))
@@ -203,8 +211,7 @@ class Tasks:
     ) -> Task:  # fmt: skip
         wide = node.attributes["bits"] == 16
         operands = {
-            "source": scores.start, "source_row": scores.row, "dest": dest.start, "dest_row": dest.row, "rows": rows,
-            "length": length, "i0": self._constant(node, "i0", head), "row_max": row_max or 0,
+            **_rows(scores, rows, length, dest), "i0": self._constant(node, "i0", head), "row_max": row_max or 0,
             "own_max": int(row_max is None), "stats": stats, "wide": int(wide),
             "dest_plane": rows * dest.row if wide else 0, "fraction": self._constant(node, "fraction", head),
         }  # fmt: skip
@@ -212,10 +219,7 @@ class Tasks:
         return self._vector(Op.SHIFTMAX, operands, node, reads, (dest.access(),))
 
     def moments(self, node: Node, source: Buffer, rows: int, length: int, stats: int, *, wide: int = 1) -> Task:
-        operands = {
-            "source": source.start, "source_row": source.row, "rows": rows, "length": length, "stats": stats,
-            "wide_source": wide,
-        }  # fmt: skip
+        operands = {**_rows(source, rows, length), "stats": stats, "wide_source": wide}
         return self._vector(Op.MOMENTS, operands, node, (source.access(),), (_bank("stats", stats),))
 
     def layer_norm(
@@ -223,8 +227,7 @@ class Tasks:
         wide: int = 1, wide_dest: int = 0,
     ) -> Task:  # fmt: skip
         operands = {
-            "source": source.start, "source_row": source.row, "dest": dest.start, "dest_row": dest.row,
-            "rows": rows, "length": length, "stats": stats, "wide_source": wide, "wide_dest": wide_dest,
+            **_rows(source, rows, length, dest), "stats": stats, "wide_source": wide, "wide_dest": wide_dest,
             "params": params.start,
         }  # fmt: skip
         reads = (source.access(), params.access(), _bank("stats", stats))
@@ -233,19 +236,14 @@ class Tasks:
     def gelu(self, node: Node, quant: Node, hidden: Buffer, rows: int, length: int, bank: int) -> Task:
         """ShiftGELU in place."""
         operands = {
-            "source": hidden.start, "source_row": hidden.row, "dest": hidden.start, "dest_row": hidden.row,
-            "rows": rows, "length": length, "i0": node.attributes["i0"], "row_max": bank,
-            **self._dyadic(quant),
+            **_rows(hidden, rows, length, hidden), "i0": node.attributes["i0"], "row_max": bank, **self._dyadic(quant),
         }  # fmt: skip
         reads = (hidden.access(), _bank("row_max", bank))
         return self._vector(Op.SHIFT_GELU, operands, node, reads, (hidden.access(),))
 
     def table(self, node: Node, source: Buffer, rows: int, length: int, entries: Buffer) -> Task:
         """int8 results in place."""
-        operands = {
-            "source": source.start, "source_row": source.row, "dest": source.start, "dest_row": source.row,
-            "rows": rows, "length": length, "params": entries.start,
-        }  # fmt: skip
+        operands = {**_rows(source, rows, length, source), "params": entries.start}
         return self._vector(Op.TABLE, operands, node, (source.access(), entries.access()), (source.access(),))
 
     def add(
@@ -283,10 +281,8 @@ class Tasks:
 
     @staticmethod
     def _sum(branch: Buffer, identity: Buffer, dest: Buffer, rows: int, length: int) -> dict[str, int]:
-        return {
-            "source": branch.start, "source_row": branch.row, "dest": dest.start, "dest_row": dest.row,
-            "identity": identity.start, "identity_row": identity.row, "rows": rows, "length": length,
-        }  # fmt: skip
+        second = {"identity": identity.start, "identity_row": identity.row}
+        return {**_rows(branch, rows, length, dest), **second}
 
     def _factors(self, node: Node) -> dict[str, int]:
         """Both dyadic factors of an addition."""
@@ -304,9 +300,8 @@ class Tasks:
         self, op: Op, node: Node, source: Buffer, dest: Buffer, rows: int, length: int, **operands: int
     ) -> Task:
         """Rows of `source` through an opcode that needs nothing else, to `dest`; `operands` are its own."""
-        shape = {"source": source.start, "source_row": source.row, "dest": dest.start, "dest_row": dest.row,
-                 "rows": rows, "length": length}  # fmt: skip
-        return self._vector(op, {**shape, **operands}, node, (source.access(),), (dest.access(),))
+        operands = {**_rows(source, rows, length, dest), **operands}
+        return self._vector(op, operands, node, (source.access(),), (dest.access(),))
 
     def _vector(
         self, op: Op, operands: dict[str, int], node: Node, reads: tuple[Access, ...], writes: tuple[Access, ...]
@@ -329,6 +324,12 @@ class Tasks:
 
     def _constant(self, node: Node, name: str, head: int | None, channels: int = 1) -> int:
         """The number that tensor `name` has for everything, or for a head, which has it once or for its `channels`."""
+        key = (node.name, name, head, channels)
+        if key not in self._constants:
+            self._constants[key] = self._one(node, name, head, channels)
+        return self._constants[key]
+
+    def _one(self, node: Node, name: str, head: int | None, channels: int) -> int:
         tensor = self._model.tensor(node, name)
         values = tensor.reshape(-1)
         fits = tensor.size == 1 or (head is not None and tensor.ndim == (1 if channels > 1 else 3))

@@ -12,10 +12,10 @@ from firmware.families import Architecture, Family, Wanted
 from firmware.families.tensors import LINEAR, examine_ends
 from firmware.families.weights import Weights
 from firmware.graph.builder import Builder
-from firmware.planner.activation import Activation
 from firmware.planner.allocator import Arena
 from firmware.planner.image import ModelImage
 from firmware.planner.limits import check_patch, check_row, check_whole_words
+from firmware.planner.mlp import Activation
 from firmware.planner.placed import Job, Placed
 from firmware.planner.program import CompileError
 from firmware.planner.scheduler import Item, Scheduler

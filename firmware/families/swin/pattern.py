@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
 from firmware.families.swin.windows import mask
-from firmware.planner.activation import Activation, activation
+from firmware.planner.mlp import Activation, Members, mlp
 from firmware.planner.pattern import READ, Nodes, role
 from firmware.planner.program import CompileError
 from hw.spec.model import Model, Node
@@ -46,15 +46,6 @@ _REST = (
     role("proj_quant", "requantize", "proj", bits=16),
     role("reverse", "window_reverse", "proj_quant", **_GRID, window="window", shift="shift"),
     role("add1", "add", "reverse", "x", bits=16),
-    role("norm2", "layer_norm", "add1"),
-    role("norm2_quant", "requantize", "norm2", bits=8),
-    role("fc1", "linear", "norm2_quant"),
-    role("fc1_quant", "requantize", "fc1", bits=8),
-)
-_FC2 = (
-    role("fc2", "linear", "activated"),
-    role("fc2_quant", "requantize", "fc2", bits=16),
-    role("add2", "add", "fc2_quant", "add1", bits=16),
 )
 _MERGE = (
     role("merge", "merge", "x", **_GRID),
@@ -73,7 +64,7 @@ _BACK = (
 
 
 @dataclass(frozen=True)
-class Block:
+class Block(Members):
     """One block's nodes, in execution order, and its windows' side and shift."""
 
     norm1: Node
@@ -100,11 +91,6 @@ class Block:
     fc2: Node
     fc2_quant: Node
     add2: Node
-
-    def nodes(self) -> tuple[Node, ...]:
-        """All of them."""
-        members = [getattr(self, field.name) for field in fields(self)]
-        return tuple(node for each in members for node in (each.nodes() if isinstance(each, Activation) else [each]))
 
     @property
     def side(self) -> int:
@@ -202,8 +188,7 @@ def _block(model: Model, nodes: Nodes, height: int, width: int, x: Node) -> Bloc
     found |= nodes.take(_BIASED, sizes, **found)
     masks = nodes.take(_MASK) if nodes.peek() == "constant" else {}
     found |= nodes.take((_MASKED if masks else _SOFTMAX, *_REST), sizes, x=x, **found, **masks)
-    act = activation(nodes, found["fc1_quant"])
-    block = Block(**found, act=act, **nodes.take(_FC2, add1=found["add1"], activated=act.output))
+    block = Block(**mlp(nodes, found))
     _check_constants(model, block, height, width, masks.get("mask"))
     return block
 

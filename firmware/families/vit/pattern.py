@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from firmware.planner.activation import Activation, activation
+from firmware.planner.mlp import Activation, Members, mlp
 from firmware.planner.pattern import READ, Nodes, role
 from firmware.planner.program import CompileError
 from hw.spec.model import Model, Node
@@ -32,15 +32,6 @@ _BLOCK = (
     role("proj", "linear", "context_quant"),
     role("proj_quant", "requantize", "proj", bits=16),
     role("add1", "add", "proj_quant", "x", bits=16),
-    role("norm2", "layer_norm", "add1"),
-    role("norm2_quant", "requantize", "norm2", bits=8),
-    role("fc1", "linear", "norm2_quant"),
-    role("fc1_quant", "requantize", "fc1", bits=8),
-)
-_FC2 = (
-    role("fc2", "linear", "activated"),
-    role("fc2_quant", "requantize", "fc2", bits=16),
-    role("add2", "add", "fc2_quant", "add1", bits=16),
 )
 _BACK = (
     role("norm", "layer_norm", "x"),
@@ -64,7 +55,7 @@ _BACK_MEAN = (
 
 
 @dataclass(frozen=True)
-class Block:
+class Block(Members):
     """One encoder block's nodes, in execution order."""
 
     norm1: Node
@@ -87,11 +78,6 @@ class Block:
     fc2: Node
     fc2_quant: Node
     add2: Node
-
-    def nodes(self) -> tuple[Node, ...]:
-        """All of them."""
-        members = [getattr(self, field.name) for field in fields(self)]
-        return tuple(node for each in members for node in (each.nodes() if isinstance(each, Activation) else [each]))
 
 
 @dataclass(frozen=True)
@@ -128,8 +114,7 @@ def recognise(model: Model) -> VisionTransformer:
     x, blocks = front["add"], []
     while nodes.peek(1) == "requantize" and nodes.peek(2) not in {"pool", "class_token"}:
         found = nodes.take(_BLOCK, x=x)
-        act = activation(nodes, found["fc1_quant"])
-        blocks.append(Block(**found, act=act, **nodes.take(_FC2, add1=found["add1"], activated=act.output)))
+        blocks.append(Block(**mlp(nodes, found)))
         x = blocks[-1].add2
     back = nodes.take({"pool": _BACK_MEAN, "class_token": _BACK_TOKENS}.get(nodes.peek(2), _BACK), x=x)
     nodes.end()
