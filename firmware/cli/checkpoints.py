@@ -213,13 +213,13 @@ def quantize_command(arguments: argparse.Namespace) -> int:
     labels = _read_labels(arguments.labels, shape.classes)
     if labels and shape.features:
         raise UserError(f"{arguments.checkpoint} has no head and gives features: --labels cannot name them")
-    images = _calibration_images(arguments, shape)
     mean, std = shape.statistics
+    images = normalise(_calibration_images(arguments, shape), mean, std)
     recipes, console = _recipes(arguments), Console()
 
     def make(recipe: Recipe, measure: Measurement) -> Model:
         return quantize(
-            weights, normalise(images, mean, std), name=arguments.name or Path(arguments.output).stem,
+            weights, images, name=arguments.name or Path(arguments.output).stem,
             patch=shape.patch, heads=shape.heads[0] if shape.heads else None, mean=mean, std=std,
             attention_bits=arguments.attention_bits, pool=arguments.pool, recipe=recipe, labels=labels, measure=measure,
         )  # fmt: skip

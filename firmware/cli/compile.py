@@ -14,7 +14,7 @@ from hw.boards.board import Board
 from hw.boards.registry import find
 from hw.spec.config import parse_settings
 
-__all__ = ["board_of", "compile_command", "register"]
+__all__ = ["add_program_arguments", "board_of", "compile_command", "register"]
 
 _FILES = ("program.bin", "model.bin", "listing.txt")
 
@@ -23,11 +23,16 @@ def register(commands: Any) -> None:
     """Adds the command's grammar to argparse's sub-parsers."""
     compiler = commands.add_parser("compile", help="model file -> device program")
     compiler.set_defaults(function=compile_command)
-    compiler.add_argument("model")
-    compiler.add_argument("--board", default="arty_a7")
-    compiler.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a Config field")
-    compiler.add_argument("--batch", type=int, default=1, help="images interleaved in one program")
+    add_program_arguments(compiler)
     compiler.add_argument("-o", "--output", metavar="DIR", help="write program.bin, model.bin and listing.txt")
+
+
+def add_program_arguments(command: argparse.ArgumentParser) -> None:
+    """What a program is compiled from, and for: model file, board, images."""
+    command.add_argument("model")
+    command.add_argument("--board", default="arty_a7")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a Config field")
+    command.add_argument("--batch", type=int, default=1, help="images interleaved in one program")
 
 
 def board_of(arguments: argparse.Namespace) -> Board:

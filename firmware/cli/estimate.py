@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from firmware.cli.compile import board_of
+from firmware.cli.compile import add_program_arguments, board_of
 from firmware.compiler import compile_model
 from firmware.estimate import estimate, print_estimate
 from firmware.files import check, write
@@ -22,10 +22,7 @@ def register(commands: Any) -> None:
     """Adds the command's grammar to argparse's sub-parsers."""
     command = commands.add_parser("estimate", help="what a model costs on a board, by the cycle model")
     command.set_defaults(function=estimate_command)
-    command.add_argument("model")
-    command.add_argument("--board", default="arty_a7")
-    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a Config field")
-    command.add_argument("--batch", type=int, default=1, help="images interleaved in one program")
+    add_program_arguments(command)
     command.add_argument("--json", metavar="FILE", help="write the estimate, with every layer")
 
 

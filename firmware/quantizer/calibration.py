@@ -194,21 +194,28 @@ class Calibration(Builder):
 
     def layer_norm(self, name: str, source: str, dim: int) -> Array:
         reader = self.family.reader(name)
-        if reader is not None and f"{reader}.bias" in self.weights:
-            self._fold(name, reader)
-        if reader is not None and self.recipe.equalise and f"{reader}.weight" in self.weights:
-            self._equalise(name, f"{reader}.weight", source)
+        if reader is not None:
+            self._migrate(name, reader, source)
         for part in ("weight", "bias"):
             self.made[f"{name}.{part}"] = self._float(f"{name}.{part}")
         return super().layer_norm(name, source, dim)
+
+    def _migrate(self, name: str, reader: str, source: str) -> None:
+        """Shares the work of LayerNorm `name` and the linear `reader` in another way: the float network stays."""
+        self._fold(name, reader)
+        if self.recipe.equalise and f"{reader}.weight" in self.weights:
+            self._equalise(name, reader, source)
 
     def _fold(self, name: str, reader: str) -> None:
         """Takes out of LayerNorm `name` what its integers cannot hold, and gives it to the linear that reads it.
 
         Offsets too large for their gains' integer biases go to the linear's bias. So do those of channels whose gain is
         so small that, with a normalised value of at most sqrt(C), they stay below an eighth of a step of the coarsest
-        scale there could be: such a channel is constant, and its factor would need a shift beyond 63.
+        scale there could be: such a channel is constant, and its factor would need a shift beyond 63. A reader that has
+        no bias takes nothing.
         """
+        if f"{reader}.bias" not in self.weights:
+            return
         keys = (f"{name}.weight", f"{name}.bias", f"{reader}.weight", f"{reader}.bias")
         gamma, beta, weight, bias = (self._float(key) for key in keys)
         if gamma.shape != beta.shape or gamma.shape != weight.shape[1:] or bias.shape != weight.shape[:1]:
@@ -224,12 +231,30 @@ class Calibration(Builder):
         gamma = np.where(constant, f32(2 * least / np.sqrt(len(gamma))), gamma)
         self.weights.update(zip(keys, (gamma, np.where(moved, f32(0), beta), weight, bias), strict=True))
 
-    def _equalise(self, name: str, reader: str, source: str) -> None:
-        """Moves powers of two from the outputs of a LayerNorm to the weights that read them."""
-        gamma, beta, weight = (self._float(key) for key in (f"{name}.weight", f"{name}.bias", reader))
+    def _normalised(self, name: str, reader: str, source: str) -> tuple[Array, Array, Array, Array] | None:
+        """Gains, offsets, the reader's weights, and what LayerNorm `name` gives with these; None if shapes do not fit.
+
+        They are refused where they are used.
+        """
+        gamma, beta, weight = (self._float(key) for key in (f"{name}.weight", f"{name}.bias", f"{reader}.weight"))
         if not (gamma.shape == beta.shape == self._values[source].shape[-1:] == weight.shape[1:]):
-            return  # refused where they are used
+            return None
         self.hold(name, bias=norm_bias(name, gamma, beta))
         real = self._evaluate(Node(name, LayerNorm.name, (source,)), 64) * norm_scale(gamma).astype(np.float64)
-        factor = np.exp2(exponents(real, weight)).astype(f32)
-        self.weights.update({f"{name}.weight": gamma / factor, f"{name}.bias": beta / factor, reader: weight * factor})
+        return gamma, beta, weight, real
+
+    def _rescale(self, name: str, reader: str, gamma: Array, beta: Array, weight: Array, factor: Array) -> None:
+        """Divides channels of LayerNorm `name`, and multiplies the weights that read them."""
+        self.weights.update({
+            f"{name}.weight": gamma / factor,
+            f"{name}.bias": beta / factor,
+            f"{reader}.weight": weight * factor,
+        })
+
+    def _equalise(self, name: str, reader: str, source: str) -> None:
+        """Moves powers of two from the outputs of a LayerNorm to the weights that read them."""
+        found = self._normalised(name, reader, source)
+        if found is None:
+            return
+        gamma, beta, weight, real = found
+        self._rescale(name, reader, gamma, beta, weight, np.exp2(exponents(real, weight)).astype(f32))

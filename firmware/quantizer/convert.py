@@ -22,6 +22,12 @@ __all__ = ["official_state", "quantize"]
 Array = NDArray[Any]
 
 
+def _image(images: Array) -> tuple[int, int, int]:
+    """Channels, height and width."""
+    _, channels, height, width = images.shape
+    return channels, height, width
+
+
 def _calibrate(
     weights: Mapping[str, Array], images: Array, patch: int | None, heads: int | None, attention_bits: int | None,
     recipe: Recipe, *, measure: Measurement | None = None, pool: str | None = None,
@@ -31,8 +37,7 @@ def _calibrate(
         raise ModelError(f"ranges must be one of {', '.join(RANGES)}, not {recipe.ranges!r}")
     if images.ndim != 4 or not images.size:
         raise ModelError(f"calibration images must be [n, C, H, W], not {list(images.shape)}")
-    _, channels, height, width = images.shape
-    image = (channels, height, width)
+    image = _image(images)
     family, named = official_tensors(weights, pool=pool)
     named = family.fitted(named, image)
     free = recipe.balance is not None or recipe.heads or recipe.gelu == "table"
@@ -68,6 +73,4 @@ def quantize(
     the float network. Raises ModelError for missing or non-finite tensors and for shapes that do not fit.
     """
     build, logit_scale = _calibrate(weights, images, patch, heads, attention_bits, recipe, measure=measure, pool=pool)
-    _, channels, height, width = images.shape
-    image = (channels, height, width)
-    return assemble(build, logit_scale, name=name, image=image, mean=mean, std=std, labels=labels)
+    return assemble(build, logit_scale, name=name, image=_image(images), mean=mean, std=std, labels=labels)

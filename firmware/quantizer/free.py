@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware.graph.constants import norm_bias, norm_bias_fits, norm_scale, quantized
+from firmware.graph.constants import norm_bias_fits, quantized
 from firmware.quantizer.calibration import Calibration
 from firmware.quantizer.ranges import choose_scale
 from firmware.quantizer.reference import gelu
-from hw.spec.model import ModelError, Node
-from hw.spec.operators import LayerNorm
+from hw.spec.model import ModelError
 
 __all__ = ["FreeCalibration", "score_scale"]
 
@@ -48,27 +47,28 @@ def score_scale(least: float, width: int) -> tuple[Any, int, int]:
     return f32((1 << fraction) / i0), i0, fraction
 
 
+def _floored(magnitudes: Array) -> Array:
+    """At least a millionth of the largest: there is something to divide by."""
+    return np.maximum(magnitudes, magnitudes.max() * 2**-20)
+
+
 class FreeCalibration(Calibration):
     """`Calibration` by a `Recipe` with a balance, heads or a table."""
 
     # LayerNorm and its reader
 
-    def layer_norm(self, name: str, source: str, dim: int) -> Array:
-        reader = self.family.reader(name)
-        if reader is not None and self.recipe.balance is not None and f"{reader}.weight" in self.weights:
-            if f"{reader}.bias" in self.weights:
-                self._fold(name, reader)
+    def _migrate(self, name: str, reader: str, source: str) -> None:
+        if self.recipe.balance is not None and f"{reader}.weight" in self.weights:
+            self._fold(name, reader)  # what is balanced has to be held in integers; the balanced is folded once more
             self._balance(name, reader, source, self.recipe.balance)
-        return super().layer_norm(name, source, dim)
+        super()._migrate(name, reader, source)
 
     def _balance(self, name: str, reader: str, source: str, share: float) -> None:
         """Divides channels of LayerNorm `name` by |activation|^share / |weight|^(1-share), after centring them."""
-        keys = (f"{name}.weight", f"{name}.bias", f"{reader}.weight")
-        gamma, beta, weight = (self._float(key) for key in keys)
-        if not (gamma.shape == beta.shape == self._values[source].shape[-1:] == weight.shape[1:]):
-            return  # refused where they are used
-        self.hold(name, bias=norm_bias(name, gamma, beta))
-        real = self._evaluate(Node(name, LayerNorm.name, (source,)), 64) * norm_scale(gamma).astype(np.float64)
+        found = self._normalised(name, reader, source)
+        if found is None:
+            return
+        gamma, beta, weight, real = found
         axes = tuple(range(real.ndim - 1))
         low, high = real.min(axes), real.max(axes)
         middle = ((low + high) / 2).astype(f32)
@@ -76,15 +76,12 @@ class FreeCalibration(Calibration):
         if bias is None:  # it has none in the graph either
             middle = np.zeros_like(middle)
         middle = np.where(norm_bias_fits(gamma, beta - middle), middle, f32(0))
-        reach = np.maximum(high - middle, middle - low)
-        columns = np.abs(weight).max(0)
-        gain = np.maximum(reach, reach.max() * 2**-20) ** share / np.maximum(columns, columns.max() * 2**-20) ** (
-            1 - share
-        )
+        reach, columns = (_floored(each) for each in (np.maximum(high - middle, middle - low), np.abs(weight).max(0)))
+        gain = reach**share / columns ** (1 - share)
         gain = np.clip(gain / np.median(gain), 1 / _MOST_GAIN, _MOST_GAIN).astype(f32)
         if bias is not None:
             self.weights[f"{reader}.bias"] = (bias + weight.astype(np.float64) @ middle).astype(f32)
-        self.weights.update(zip(keys, (gamma / gain, (beta - middle) / gain, weight * gain), strict=True))
+        self._rescale(name, reader, gamma, beta - middle, weight, gain)
 
     # Heads
 
@@ -94,7 +91,10 @@ class FreeCalibration(Calibration):
         if not heads or not self.recipe.heads:
             return super().requantize(name, source, s_in, bits, use=use, heads=heads, axis=axis)
         real = self._real(source, s_in)
-        scales = np.array([self._scale_of(part, bits, use) for part in np.split(real, heads, axis)], f32)
+        ranged = "values" if use == "shiftmax" else use  # scores are not searched for I0, which follows any scale
+        scales = np.array(
+            [choose_scale(self.recipe.ranges, part, bits, ranged) for part in np.split(real, heads, axis)], f32
+        )
         if use == "shiftmax":
             found = [score_scale(float(scale), real.shape[-1]) for scale in scales]
             scales = np.array([scale for scale, _, _ in found], f32)
@@ -103,10 +103,6 @@ class FreeCalibration(Calibration):
         s_out = scales[:, None, None] if axis == -3 else np.repeat(scales, real.shape[-1] // heads)
         self._told(real, s_out, bits)
         return self.scaled(name, source, s_in, s_out, bits)
-
-    def _scale_of(self, real: Array, bits: int, use: str) -> Any:
-        """The scale of one head, by the recipe's ranges; that of scores is not searched, since I0 follows any."""
-        return choose_scale(self.recipe.ranges, real, bits, "values" if use == "shiftmax" else use)
 
     def exponent(self, name: str, source: str, scale: Array) -> tuple[Array, Array]:
         return self._exponents[source] if source in self._exponents else super().exponent(name, source, scale)

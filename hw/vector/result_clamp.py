@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.units.pipe import Pipe
 from hw.units.ports import lanes_of
 from hw.vector.packer import result_layout
 
@@ -46,16 +47,13 @@ class ResultClamp(wiring.Component):
     def elaborate(self, _platform):
         m = Module()
         bits, lanes = self.bits, self.lanes
-        move = Signal()
-        valid = Signal()
+        pipe = Pipe(m, self.i, self.o, self.latency)
         sums = [Signal(signed(bits + 1), reset_less=True, name=f"sum{lane}") for lane in range(lanes)]
         ends = Signal(data.StructLayout({"mask": lanes, "last": 1}), reset_less=True)
         out = Signal.like(self.o.payload, reset_less=True)
-        m.d.comb += [move.eq(~self.o.valid | self.o.ready), self.i.ready.eq(move), self.o.payload.eq(out)]
-        with m.If(move):
+        m.d.comb += self.o.payload.eq(out)
+        with m.If(pipe.step):
             m.d.sync += [
-                valid.eq(self.i.valid),
-                self.o.valid.eq(valid),
                 ends.mask.eq(self.i.payload.mask),
                 ends.last.eq(self.i.payload.last),
                 out.mask.eq(ends.mask),
