@@ -51,9 +51,11 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}")
     with path.open("rb") as file:
-        start = file.read(4)
+        start = file.read(9)
+    # A safetensors file has its header's length, 64 bits which may be any of PyTorch's first bytes, and then JSON.
+    safe = start[4:] == b"\0\0\0\0{"
     zipped, pickled = start.startswith(b"PK"), start.startswith(b"\x80")  # PyTorch's formats since 1.6, and before
-    state, taken = _pytorch(path, zipped=zipped) if zipped or pickled else (_safetensors(path), [])
+    state, taken = _pytorch(path, zipped=zipped) if not safe and (zipped or pickled) else (_safetensors(path), [])
     state, prefix = _without_prefix(state)
     if not state:
         raise UserError(f"checkpoint {path} holds no tensors")

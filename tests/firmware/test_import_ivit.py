@@ -353,6 +353,19 @@ def test_floats_of_16_bits_and_of_8(tmp_path):
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize("length", [0x80, 0x4B50])
+def test_a_header_as_long_as_pytorchs_first_bytes(length, tmp_path, monkeypatch):
+    """The first bytes of a safetensors file are its header's length: that of a pickle's 80, or of a zip's PK."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    tensor = ("I8", [2], b"ab")
+    short = header_and({"w": tensor})
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(header_and({"w" * (1 + length - short.index(b"}}") + 6): tensor}))
+    assert path.read_bytes()[:8] == length.to_bytes(8, "little")
+    tensors, _ = load_checkpoint(path)
+    assert [array.tolist() for array in tensors.values()] == [[97, 98]]
+
+
 def test_prefixes_are_left_out_and_said(tmp_path):
     path = tmp_path / "x.safetensors"
     one = ("F32", [1], bytes(4))
