@@ -38,7 +38,7 @@ class VectorTiming:
         beats = row.beats(o["length"], self._config.lanes)
         if not row.results:
             return _FILL + unit.lead + self._rows(o["rows"], beats, unit.interval) + unit.latency
-        stream = self._rows(o["rows"], beats + self._late(row, o), unit.interval)
+        stream = self._rows(o["rows"], beats + self._late(row, o), unit.interval) - self._first_late(row, o)
         if row.second is Second.IDENTITY:  # its words are read first, until its queue is full
             words = -(-(o["length"] << o.get("wide_identity", 0)) // self._config.rows) * o["rows"]
             stream += min(_QUEUE, words)
@@ -52,10 +52,20 @@ class VectorTiming:
 
     def _late(self, row: VectorOp, o: Mapping[str, int]) -> int:
         """Cycles a row loses because the writer takes longer for its words than the elements in them come."""
-        word = self._config.rows // max(result_bytes(o), 1 + o.get("wide_source", 0) if row.grouped else 1)
+        word = self._word(row, o)
         full, rest = divmod(o["length"] - 1, word)
-        takes, lanes = 2 + o.get("planes", 0), self._config.lanes
-        return full * max(0, takes - row.beats(word, lanes)) + max(0, takes - row.beats(rest + 1, lanes))
+        return full * self._word_late(row, o, word) + self._word_late(row, o, rest + 1)
+
+    def _first_late(self, row: VectorOp, o: Mapping[str, int]) -> int:
+        """Those of them that the first word does not lose: no former one is being written."""
+        return self._word_late(row, o, min(o["length"], self._word(row, o)))
+
+    def _word(self, row: VectorOp, o: Mapping[str, int]) -> int:
+        """Elements of a word that is written."""
+        return self._config.rows // max(result_bytes(o), 1 + o.get("wide_source", 0) if row.grouped else 1)
+
+    def _word_late(self, row: VectorOp, o: Mapping[str, int], elements: int) -> int:
+        return max(0, 2 + o.get("planes", 0) - row.beats(elements, self._config.lanes))
 
     @staticmethod
     def _rows(rows: int, beats: int, least: int) -> int:

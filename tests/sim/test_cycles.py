@@ -117,9 +117,10 @@ WIDE = {"wide_source": 1, "wide_dest": 1}
         *(vector(Op.SHIFTMAX, *shape, planes=0) for shape in ((1, 8), (9, 40), (9, 17))),
         *(vector(Op.MOMENTS, *shape, wide_source=1) for shape in ((1, 8), (5, 16), (3, 280))),
         *(vector(Op.LAYER_NORM, *shape, **wide) for shape in ((9, 64), (12, 36)) for wide in ({}, WIDE)),
-        *(vector(Op.LAYER_NORM, *shape, planes=1, **wide) for shape in ((9, 64), (12, 36)) for wide in ({}, WIDE)),
+        *(vector(Op.LAYER_NORM, *shape, planes=1, **wide) for shape in ((9, 64), (12, 36), (7, 37), (3, 5))
+          for wide in ({}, WIDE)),
         *(vector(Op.SHIFT_GELU, *shape, planes=planes) for shape in ((1, 8), (9, 40), (9, 17)) for planes in (0, 1)),
-        *(vector(Op.TABLE, *shape, planes=1) for shape in ((1, 8), (9, 40), (9, 17))),
+        *(vector(Op.TABLE, *shape, planes=1) for shape in ((1, 8), (9, 40), (9, 17), (9, 3), (1, 3))),
         *(vector(Op.ADD, *shape, **wide) for shape in ((1, 8), (9, 40), (9, 17)) for wide in ({}, WIDE)),
         *(vector(Op.ADD_MAX, *shape) for shape in ((1, 8), (9, 40), (9, 17))),
         *(vector(Op.TABLE, *shape, wide_dest=wide) for shape in ((1, 8), (9, 40), (9, 17)) for wide in (0, 1)),
