@@ -129,7 +129,9 @@ class ResultWriter(wiring.Component):
 
         following = Mux(item.tile_end, Mux(opening, beyond, tile), next_row)
         with m.If(step):
-            m.d.sync += [address.eq(beyond), upper.eq(address)]
+            m.d.sync += address.eq(beyond)
+        with m.If(high):  # whether the step is taken or not: `step` is late
+            m.d.sync += upper.eq(address)
         with m.If(done & item.token_end):
             m.d.sync += [address.eq(following), row.eq(following), opening.eq(item.tile_end)]
             fit(operands, following)
