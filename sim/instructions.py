@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from hw.spec import arith, memory, vector
 from hw.spec.config import Config
 from hw.spec.isa import OPERANDS, Engine, Fault, Instruction, Kind, Op, Region, engine_of
-from hw.spec.vector import Given, Second, VectorOp
+from hw.spec.vector import Given, Second, VectorOp, result_bytes
 from sim.hazards import Access
 
 __all__ = ["SEQUENCER", "Instructions", "MachineFault", "engine_number"]
 
 Array = NDArray[Any]
 SEQUENCER = 7  # engine number of faults that no engine raised
-_TYPES = {Kind.INT8: "i1", Kind.INT16: "<i2", Kind.INT32: "<i4"}
 
 
 class MachineFault(Exception):
@@ -94,11 +93,9 @@ class Instructions:
                 return True
         if instruction.op != Op.MATMUL:
             return False
-        kind = o["kind"]
-        return (
-            kind == 3 or (kind != Kind.INT8 and bool(o["transpose"] or o["track_max"]))
-            or (o["dest"] | o["dest_row"]) % (1 << kind) != 0
-        )  # fmt: skip
+        kind = Kind(o["kind"])
+        only_int8 = bool(o["transpose"] or o["track_max"])
+        return (kind is not Kind.INT8 and only_int8) or (o["dest"] | o["dest_row"]) % kind.step != 0
 
     # --- state ---
 
@@ -136,11 +133,10 @@ class Instructions:
 
     def _rows(self, o: Mapping[str, int], base: str) -> Array:
         """Elements [rows, length] of a VECTOR operand; results may take the very place of each."""
-        wide = o.get(f"wide_{base}", 0)
-        place = o[base], o[f"{base}_row"], wide
-        in_place = place == (o.get("dest"), o.get("dest_row"), o.get("wide_dest", 0))
-        raw = self._read(self._row_bytes(o, base, 1 + wide), in_place=in_place)
-        return raw.view("<i2" if wide else "i1").astype(np.int64)
+        size = 1 + o.get(f"wide_{base}", 0)
+        in_place = (o[base], o[f"{base}_row"], size) == (o.get("dest"), o.get("dest_row"), result_bytes(o))
+        raw = self._read(self._row_bytes(o, base, size), in_place=in_place)
+        return raw.view(f"<i{size}").astype(np.int64)
 
     def _statistics(self, o: Mapping[str, int]) -> tuple[Array, Array]:
         """Mean and factor [rows, 1]. A row's are read before they are written, so an instruction may do both."""
@@ -209,18 +205,18 @@ class Instructions:
             entries = stream[:, :entry_words].reshape(tiles * config.cols, -1)
             bias, mult, shift = (values[:outputs] for values in memory.read_channel_params(entries))
         raw = kind == Kind.INT32
-        out = arith.wrap(acc + bias) if raw else arith.requantize(acc + bias, mult, shift, 8 << kind)
+        out = arith.wrap(acc + bias) if raw else arith.requantize(acc + bias, mult, shift, kind.bits)
         if o["track_max"]:
             self._touch("row_max", o["row_max"], write=True)
             self.row_max[o["row_max"], : o["rows"]] = out.max(axis=1)
-        self._put_results(o, out.astype(_TYPES[kind]))
+        self._put_results(o, kind, out.astype(f"<i{kind.bits // 8}"))
 
-    def _put_results(self, o: Mapping[str, int], out: Array) -> None:
+    def _put_results(self, o: Mapping[str, int], kind: Kind, out: Array) -> None:
         """Writes [rows, outputs], tile by tile and token by token within a tile."""
-        size, cols = out.itemsize, self.config.cols
-        step = o["dest_col"] if o["transpose"] else size
+        cols, places = self.config.cols, np.arange(out.itemsize)  # of a result's bytes
+        step = o["dest_col"] if o["transpose"] else kind.step
         at = o["dest"] + np.arange(o["rows"])[:, None] * o["dest_row"] + np.arange(o["outputs"]) * step
-        at = at[..., None] + np.arange(size)
+        at = at[..., None] + (places[::-1] * o["dest_col"] if kind is Kind.PLANES else places)
         raw = np.ascontiguousarray(out).view(np.uint8).reshape(at.shape)
         starts = range(cols, o["outputs"], cols)
         order = [np.concatenate([part.ravel() for part in np.split(array, starts, axis=1)]) for array in (at, raw)]
@@ -268,17 +264,17 @@ class Instructions:
 
     def _put_rows(self, row: VectorOp, o: Mapping[str, int], results: Array) -> None:
         """int8 or int16 elements, or two byte planes; of a padded row whole words."""
-        wide = o.get("wide_dest", 0)
+        size = result_bytes(o)
         if row.padded:
-            length = memory.align(o["length"], self.config.word_bytes >> wide)
+            length = memory.align(o["length"], self.config.word_bytes // size)
             results = np.pad(results, ((0, 0), (0, length - o["length"])))
             o = {**o, "length": length}
-        at = self._row_bytes(o, "dest", 1 + wide)
-        if o.get("wide", 0):
+        at = self._row_bytes(o, "dest", size)
+        if o.get("planes", 0):
             planes = np.stack(arith.planes(results)).astype(np.uint8)
             self._write(np.stack([at, at + o["dest_plane"] * self.config.word_bytes]), planes)
         else:
-            self._write(at, np.ascontiguousarray(results.astype("<i2" if wide else "i1")).view(np.uint8))
+            self._write(at, np.ascontiguousarray(results.astype(f"<i{size}")).view(np.uint8))
 
 
 def engine_number(instruction: Instruction) -> Engine:

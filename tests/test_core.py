@@ -9,7 +9,7 @@ import pytest
 
 from hw.boards.registry import BOARDS
 from hw.sequencer import Sequencer
-from hw.spec.isa import INSTRUCTION_BYTES, OPERANDS, WAITED, Engine, Fault, Op, Region, decode, encode, engine_of
+from hw.spec.isa import INSTRUCTION_BYTES, OPERANDS, WAITED, Engine, Fault, Kind, Op, Region, decode, encode, engine_of
 from hw.spec.regs import Control, State
 from sim.machine import Machine, MachineFault
 from tests.support.device import PROGRAM, Rig
@@ -59,11 +59,22 @@ def test_random_programs_are_legal(seed):
 
 
 def test_random_programs_use_every_instruction():
-    found = set()
-    for seed in range(30):
+    """And those that write two byte planes with and without them, into other places and that of their source."""
+    found, planes = set(), set()
+    for seed in range(60):
         code = random_program(CONFIG, seed).program
-        found |= {decode(code[at : at + INSTRUCTION_BYTES]).op for at in range(0, len(code), INSTRUCTION_BYTES)}
+        for at in range(0, len(code), INSTRUCTION_BYTES):
+            instruction = decode(code[at : at + INSTRUCTION_BYTES])
+            op, o = instruction.op, instruction.operands
+            found.add(op)
+            if op is Op.MATMUL:
+                planes.add(o["kind"])
+            elif "planes" in o:
+                planes.add((op.name, o["planes"], o["source"] == o["dest"]))
     assert found == set(Op)
+    in_place = {(name, flag, True) for name in ("SHIFT_GELU", "TABLE") for flag in (0, 1)}
+    names = ("LAYER_NORM", "SHIFT_GELU", "SHIFTMAX", "TABLE")
+    assert planes == {*Kind, *in_place, *((name, flag, False) for name in names for flag in (0, 1))}
 
 
 @pytest.mark.parametrize("first", range(0, 60, 10))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from hw.boards.memory import PAGE_BYTES, Memory
 from hw.spec.config import Config
+from hw.spec.isa import Kind
 from hw.spec.memory import param_words, tiles
 from hw.spec.vector import VectorOp
 
@@ -42,6 +43,7 @@ def matmul_cost(operands: Mapping[str, int], config: Config, memory: Memory) -> 
     count = tiles(operands["outputs"], config)
     beats = count * passes * max(rows * (1 + operands.get("two_planes", 0)), config.cols)
     per_token = config.cols if operands.get("transpose") else config.cols // config.drain_lanes
+    per_token *= 2 if operands["kind"] == Kind.PLANES else 1
     words = count * config.cols * (passes + (param_words(config) if operands.get("per_channel") else 0))
     return max(beats, count * rows * per_token, _streamed(words, config, memory)), 48 + rows * (per_token - 1)
 

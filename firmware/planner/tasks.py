@@ -209,11 +209,11 @@ class Tasks:
         self, node: Node, head: int, scores: Buffer, rows: int, length: int, stats: int, dest: Buffer, *,
         row_max: int | None,
     ) -> Task:  # fmt: skip
-        wide = node.attributes["bits"] == 16
+        planes = node.attributes["bits"] == 16
         operands = {
             **_rows(scores, rows, length, dest), "i0": self._constant(node, "i0", head), "row_max": row_max or 0,
-            "own_max": int(row_max is None), "stats": stats, "wide": int(wide),
-            "dest_plane": rows * dest.row if wide else 0, "fraction": self._constant(node, "fraction", head),
+            "own_max": int(row_max is None), "stats": stats, "planes": int(planes),
+            "dest_plane": rows * dest.row if planes else 0, "fraction": self._constant(node, "fraction", head),
         }  # fmt: skip
         reads = (scores.access(), *(() if row_max is None else (_bank("row_max", row_max),)), _bank("stats", stats))
         return self._vector(Op.SHIFTMAX, operands, node, reads, (dest.access(),))

@@ -29,7 +29,7 @@ def item_layout(*, lanes):
 
 
 class Drain(wiring.Component):
-    """clamp(requantize(acc + bias, mult, shift)) to int8 or int16, or acc + bias modulo 2^32.
+    """clamp(requantize(acc + bias, mult, shift)) to int8 or int16 (also for two planes), or acc + bias modulo 2^32.
 
     Keeps up to `tokens` + 1 completed token sums, takes one at a time, `lanes` outputs per cycle and no cycle in
     between, also not between tiles and instructions. Groups of `lanes` outputs beyond the instruction's last are

@@ -27,8 +27,8 @@ class MatmulEngine(wiring.Component):
 
     Feeder and streamer work on an instruction while the drain finishes the one before. An instruction is accepted as
     soon as both have begun the former one. It retires the cycle after its last scratchpad write was granted. Beyond
-    the common rules, ILLEGAL_OPERAND is: kind 3, ``transpose`` or ``track_max`` with a kind other than int8, a
-    ``row_max`` bank that does not exist, ``dest`` or ``dest_row`` not a multiple of the element size.
+    the common rules, ILLEGAL_OPERAND is: ``transpose`` or ``track_max`` with a kind other than int8, a ``row_max`` bank
+    that does not exist, ``dest`` or ``dest_row`` not a multiple of the element size, of a plane's with two planes.
 
     Parameters
     ----------
@@ -160,14 +160,13 @@ class MatmulEngine(wiring.Component):
 
     def _illegal(self, op, operands):
         """Operands that this build cannot execute, or that make no sense together."""
-        wide = operands.kind != Kind.INT8
+        other = operands.kind != Kind.INT8
         misaligned = ((operands.kind == Kind.INT16) & (operands.dest[0] | operands.dest_row[0])) | (
             (operands.kind == Kind.INT32) & (operands.dest[:2] | operands.dest_row[:2]).any()
         )
         return (
             (op != Op.MATMUL)
-            | (operands.kind == 3)
-            | (wide & (operands.transpose | operands.track_max))
+            | (other & (operands.transpose | operands.track_max))
             | misaligned
             | (operands.rows >= self.tokens)  # counts are stored minus one
             | (operands.row_max >= self.row_max_banks)

@@ -1,4 +1,4 @@
-"""Puts results into scratchpad words: packed rows, or transposed one byte at a time."""
+"""Puts results into scratchpad words: packed rows, or transposed one byte at a time, or in two byte planes."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -8,11 +8,12 @@ from amaranth.utils import ceil_log2
 
 from hw.matmul.address import advance, extend
 from hw.matmul.drain import item_layout
+from hw.spec.isa import Kind
 from hw.units.ports import INDEX_BITS, ScratchWrite
 
 __all__ = ["ResultWriter"]
 
-_KINDS = 3  # element sizes 1, 2 and 4 bytes
+_SIZES = 3  # of elements: 1, 2 and 4 bytes
 _STEP_BITS = 16
 
 
@@ -24,6 +25,9 @@ class ResultWriter(wiring.Component):
     while its write is not granted everything waits. The instruction retires ``latency`` cycles after its last item was
     taken, if that takes one cycle and its write is granted at once. ``dest`` and ``dest_row`` are multiples of the
     element size.
+
+    With kind PLANES that place is the high byte's, and the low one goes `dest_col` bytes further. Where int8 takes one
+    cycle it takes two, if `dest_col` is aligned as well, and there is a write in each.
 
     Parameters
     ----------
@@ -60,6 +64,7 @@ class ResultWriter(wiring.Component):
         active, held, full, more = Signal(), Signal(), Signal(), Signal()
         item = Signal(self.items.payload.shape(), reset_less=True)
         step, done, granted, aligned, take = Signal(), Signal(), Signal(), Signal(), Signal()
+        planes, high, low = Signal(), Signal(), Signal()  # the next step is one of high bytes, one of low ones
         outside, end = Signal(reset_less=True), Signal(reset_less=True)  # of the word being written
         m.d.comb += [
             self.write.request.valid.eq(full & ~outside & ~self.halt),
@@ -67,24 +72,28 @@ class ResultWriter(wiring.Component):
             self.fault.eq(full & outside),
             self.index.eq(operands.index),
             step.eq(held & active & (~full | (granted & ~end))),
-            done.eq(step & (aligned | (item.keep[1:] == 0))),
+            planes.eq(operands.kind == Kind.PLANES),
+            low.eq(planes & ~high),
+            done.eq(step & ~high & (aligned | (item.keep[1:] == 0))),
             self.items.ready.eq(~held | done),
             self.i.ready.eq(~active),
             take.eq(self.i.valid & ~active),
         ]
         with m.If(take):
-            m.d.sync += [active.eq(1), operands.eq(self.i.payload)]
+            m.d.sync += [active.eq(1), operands.eq(self.i.payload), high.eq(self.i.p.kind == Kind.PLANES)]
         with m.Elif(granted & end):
             m.d.sync += active.eq(0)
+        with m.Elif(step):
+            m.d.sync += high.eq(low)
         m.d.sync += [self.retired.eq(granted & end), held.eq(self.items.valid | (held & ~done))]
         with m.If(self.items.ready):
             m.d.sync += item.eq(self.items.payload)
-        with m.Elif(step):
+        with m.Elif(step & ~high):
             width = len(item["values"][0])
             m.d.sync += [item["values"].eq(item["values"].as_value() >> width), item.keep.eq(item.keep >> 1)]
 
-        address, flush = self._address(m, operands, item, take, step, done, aligned)
-        self._word(m, operands.kind, item, aligned, address, step, more)
+        address, flush = self._address(m, operands, item, take, step, done, aligned, high, low)
+        self._word(m, operands.kind, item, aligned, address, step, more, high)
         m.d.sync += full.eq((step & flush) | (full & ~granted))
         with m.If(step):
             m.d.sync += [
@@ -94,31 +103,35 @@ class ResultWriter(wiring.Component):
             ]
         return m
 
-    def _address(self, m, operands, item, take, step, done, aligned):
-        """Byte address of the item's first output, and whether the word is complete with this step."""
+    def _address(self, m, operands, item, take, step, done, aligned, high, low):
+        """Byte address of the step's first byte, and whether the word is complete with this step."""
         bits = max(ceil_log2(self.words * self.rows), _STEP_BITS)
-        address, row, tile = (Signal(bits + 1, name=name, reset_less=True) for name in ("address", "row", "tile"))
+        address, upper, row, tile = (
+            Signal(bits + 1, name=name, reset_less=True) for name in ("address", "upper", "row", "tile")
+        )  # `upper`: of the high byte, when the low one's turn has come
         beyond, next_row = Signal(bits + 1), Signal(bits + 1)
         fits = Signal(reset_less=True)  # items are aligned: those of a token all are, or none is
         opening = Signal()  # the first token of a tile, whose end is where the next tile begins
-        low = ceil_log2(self.rows)
-        stride = Signal(_STEP_BITS, reset_less=True)  # bytes to the next step
-        flush = operands.transpose | (done & item.token_end) | (beyond[:low] == 0)
+        stride = Signal(_STEP_BITS, reset_less=True)  # bytes to the next output or item
+        full = beyond[: ceil_log2(self.rows)] == 0
+        flush = operands.transpose | high | low | (done & item.token_end) | full
         m.d.comb += [
             aligned.eq(fits),
-            beyond.eq(advance(address, stride)),
+            beyond.eq(advance(Mux(low, upper, address), Mux(high, operands.dest_col, stride))),
             next_row.eq(advance(row, operands.dest_row)),
         ]
 
         def fit(operands, address):
             aligned = self._fits(operands, address)
-            sizes = [Mux(aligned, self.lanes << k, 1 << k) for k in range(_KINDS)]
+            steps = [Mux(aligned, self.lanes << k, 1 << k) for k in range(_SIZES)]
             m.d.sync += fits.eq(aligned)
-            m.d.sync += stride.eq(Mux(operands.transpose, operands.dest_col, self._by_kind(operands.kind, sizes)))
+            m.d.sync += stride.eq(Mux(operands.transpose, operands.dest_col, self._by_size(operands.kind, steps)))
 
         following = Mux(item.tile_end, Mux(opening, beyond, tile), next_row)
         with m.If(step):
             m.d.sync += address.eq(beyond)
+        with m.If(high):  # whether the step is taken or not: `step` is late
+            m.d.sync += upper.eq(address)
         with m.If(done & item.token_end):
             m.d.sync += [address.eq(following), row.eq(following), opening.eq(item.tile_end)]
             fit(operands, following)
@@ -135,11 +148,12 @@ class ResultWriter(wiring.Component):
 
     def _fits(self, operands, address):
         """Whether the items from this address on are aligned to their size, and no larger than a word."""
-        sizes = [self.lanes << k for k in range(_KINDS)]
+        sizes = [self.lanes << k for k in range(_SIZES)]
         fits = [(address[: ceil_log2(size)] == 0) & (size <= self.rows) for size in sizes]
-        return ~operands.transpose & self._by_kind(operands.kind, fits)
+        other = (operands.kind == Kind.PLANES) & operands.dest_col[: ceil_log2(self.lanes)].any()
+        return ~operands.transpose & ~other & self._by_size(operands.kind, fits)
 
-    def _word(self, m, kind, item, aligned, address, step, more):
+    def _word(self, m, kind, item, aligned, address, step, more, high):
         """The word being put together: every byte takes the output that belongs there, if it is its turn."""
         low = ceil_log2(self.rows)
         place = Signal(len(address) - low, reset_less=True)
@@ -147,18 +161,20 @@ class ResultWriter(wiring.Component):
         mask = Signal(self.rows, reset_less=True)
         enable = Signal(self.rows)
         values = item["values"]
+        bytes_ = [value.word_select(high, 8) for value in values]  # of elements of one byte
         for b in range(self.rows):
             turn, byte = [], []
-            for k in range(_KINDS):
+            for k in range(_SIZES):
                 lane, part = (b >> k) % self.lanes, b % (1 << k)
                 wide = ceil_log2(self.lanes << k)
                 single = address[k:low] == b >> k
                 group = (address[wide:low] == b >> wide) & item.keep[lane] if wide <= low else 0
                 turn.append(Mux(aligned, group, single))
-                byte.append(Mux(aligned, values[lane], values[0]).word_select(part, 8))
-            m.d.comb += enable[b].eq(self._by_kind(kind, turn))
+                chosen = [value.word_select(part, 8) for value in values] if k else bytes_
+                byte.append(Mux(aligned, chosen[lane], chosen[0]))
+            m.d.comb += enable[b].eq(self._by_size(kind, turn))
             with m.If(step & enable[b]):
-                m.d.sync += words.word_select(b, 8).eq(self._by_kind(kind, byte))
+                m.d.sync += words.word_select(b, 8).eq(self._by_size(kind, byte))
         with m.If(step):
             m.d.sync += [mask.eq(Mux(more, mask, 0) | enable), place.eq(address[low:])]
         m.d.comb += [
@@ -168,6 +184,6 @@ class ResultWriter(wiring.Component):
         ]
 
     @staticmethod
-    def _by_kind(kind, choices):
-        """The choice of int8, int16 or int32."""
-        return Mux(kind[1], choices[2], Mux(kind[0], choices[1], choices[0]))
+    def _by_size(kind, choices):
+        """The choice of elements of 1 byte (also PLANES), 2 or 4."""
+        return Mux(kind[0], Mux(kind[1], choices[0], choices[1]), Mux(kind[1], choices[2], choices[0]))

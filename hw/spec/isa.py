@@ -59,6 +59,17 @@ class Kind(enum.IntEnum):
     INT8 = 0
     INT16 = 1
     INT32 = 2  # accumulator plus bias, no requantization
+    PLANES = 3  # int16 in two byte planes: signed high bytes, unsigned low ones
+
+    @property
+    def bits(self) -> int:
+        """Bits of a result."""
+        return (8, 16, 32, 16)[self]
+
+    @property
+    def step(self) -> int:
+        """Bytes from one result to the next without ``transpose``, of which `dest` and `dest_row` are multiples."""
+        return (1, 2, 4, 1)[self]
 
 
 class Fault(enum.IntEnum):
@@ -103,8 +114,10 @@ _MATMUL = (
     Field("two_planes", 1, "activations are 16 bit: signed high plane x 256 + unsigned low plane"),
     Field("dest", 21, "scratchpad byte of token 0, output 0"),
     Field("dest_row", 16, "bytes from one token to the next"),
-    Field("dest_col", 16, "bytes from one output to the next, with transpose (int8 only)"),
-    Field("kind", 2, "element type of the result: 0 int8, 1 int16, 2 int32 raw"),
+    Field(
+        "dest_col", 16, "bytes from one output to the next, with transpose (int8 only); from the high plane to the low"
+    ),
+    Field("kind", 2, "element type of the result: 0 int8, 1 int16, 2 int32 raw, 3 int16 in two byte planes"),
     Field("transpose", 1, "write each output to dest + token*dest_row + output*dest_col"),
     Field("per_channel", 1, "bias, mult and shift of each output come first in the weight stream"),
     Field("mult", 32, "mantissa m, 0..2^31"),

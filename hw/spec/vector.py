@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from hw.spec.opcodes import OPERANDS, Field, Op, add_opcode, remove_opcode
 
 __all__ = [
-    "DEST", "SHAPE", "SOURCE", "Given", "Outcome", "Second", "VectorOp", "built", "opcodes", "register", "registered",
-    "row_of", "rows", "unit_names",
+    "DEST", "PLANES", "SHAPE", "SOURCE", "Given", "Outcome", "Second", "VectorOp", "built", "opcodes", "register",
+    "registered", "result_bits", "result_bytes", "row_of", "rows", "unit_names",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -35,6 +35,11 @@ DEST = (
 SHAPE = (
     Field("rows", 8, "rows processed, at most Config.tokens", count=True, limit="tokens"),
     Field("length", 12, "elements in a row, at most Config.max_row", count=True, limit="max_row"),
+)
+
+PLANES = (
+    Field("planes", 1, "1: 16-bit results in two byte planes, signed high bytes at dest, whatever else says of them"),
+    Field("dest_plane", 16, "words from the high byte plane to the unsigned low one, with planes"),
 )
 
 _SECOND = {"identity": ("identity", "identity_row"), "parameters": ("params",), "table": ("params",)}
@@ -79,8 +84,8 @@ class VectorOp:
 
     Of its operands, some names have a meaning for the engine: ``source``, ``source_row``, ``rows``, ``length`` (all
     have them), ``dest``, ``dest_row``, those of `Second`, ``row_max`` with ``own_max`` if any, ``stats``,
-    ``wide_source``, ``wide_identity``, ``wide_dest`` (1: int16), ``wide`` with ``dest_plane`` (two byte planes),
-    ``mult`` and ``shift`` of requantized results. Others are the unit's own.
+    ``wide_source``, ``wide_identity``, ``wide_dest`` (1: int16), those of `PLANES`, ``mult`` and ``shift`` of
+    requantized results. Others are the unit's own.
     """
 
     number: int
@@ -104,6 +109,7 @@ class VectorOp:
         names = {operand.name for operand in self.operands}
         wanted = {"source", "source_row", "rows", "length", *_SECOND.get(self.second.value, ())}
         wanted |= {"dest_row"} if self.results else set()
+        wanted |= {"dest_plane"} if "planes" in names else set()
         wanted |= {"stats"} if self.reads or self.writes else set()
         wanted |= {"mult", "shift"} if self.requantized and self.second is not Second.PARAMETERS else set()
         wanted |= {"mult_identity", "shift_identity"} if self.adds else set()
@@ -140,6 +146,16 @@ class VectorOp:
     def beats(self, length: int, lanes: int) -> int:
         """Cycles in which a row's elements enter."""
         return -(-length // self.elements(lanes))
+
+
+def result_bits(operands: Mapping[str, int]) -> int:
+    """Bits of a result."""
+    return 8 << (operands.get("wide_dest", 0) | operands.get("planes", 0))
+
+
+def result_bytes(operands: Mapping[str, int]) -> int:
+    """Bytes from one result to the next, in each of two planes if there are."""
+    return 1 if operands.get("planes", 0) else 1 + operands.get("wide_dest", 0)
 
 
 _ROWS: dict[Op, VectorOp] = {}

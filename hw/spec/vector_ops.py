@@ -11,7 +11,7 @@ import numpy as np
 
 from hw.spec import arith
 from hw.spec.opcodes import Field
-from hw.spec.vector import DEST, SHAPE, SOURCE, Array, Given, Outcome, Second, VectorOp, register
+from hw.spec.vector import DEST, PLANES, SHAPE, SOURCE, Array, Given, Outcome, Second, VectorOp, register, result_bits
 
 __all__ = ["ADDEND_BITS", "FACTOR_BITS", "NORMALIZED_BITS", "UNITS"]
 
@@ -66,7 +66,7 @@ def _shiftmax(g: Given) -> Outcome:
     """The machine writes P modulo 2^8 or 2^16; with the row's own factor P fits."""
     assert g.factor is not None
     factor = g.factor & ((1 << FACTOR_BITS) - 1)
-    return Outcome(results=(_exp(g, arith.SOFTMAX_TERMS) * factor) >> (16 if g.operands["wide"] else 24))
+    return Outcome(results=(_exp(g, arith.SOFTMAX_TERMS) * factor) >> 32 - result_bits(g.operands))
 
 
 def _moments(g: Given) -> Outcome:
@@ -80,15 +80,15 @@ def _layer_norm(g: Given) -> Outcome:
     assert g.factor is not None
     bias, mult, shift = g.parameters
     z = arith.wrap(arith.normalize(g.x, g.mean, g.factor, bias), NORMALIZED_BITS)
-    return Outcome(results=arith.requantize(z, mult, shift, 8 << g.operands["wide_dest"]))
+    return Outcome(results=arith.requantize(z, mult, shift, result_bits(g.operands)))
 
 
 def _shift_gelu(g: Given) -> Outcome:
     assert g.row_max is not None
-    exp, i0 = _exp(g, arith.GELU_TERMS), g.operands["i0"]
-    total = np.minimum(exp + arith.gelu_max_exp(g.row_max, i0), arith.INT32_MAX)
+    exp, o = _exp(g, arith.GELU_TERMS), g.operands
+    total = np.minimum(exp + arith.gelu_max_exp(g.row_max, o["i0"]), arith.INT32_MAX)
     sigma = (exp * arith.reciprocal(total)) >> 24
-    return Outcome(results=arith.requantize(g.x * sigma, g.operands["mult"], g.operands["shift"], 8))
+    return Outcome(results=arith.requantize(g.x * sigma, o["mult"], o["shift"], result_bits(o)))
 
 
 def _add(g: Given) -> Outcome:
@@ -97,7 +97,7 @@ def _add(g: Given) -> Outcome:
     o = g.operands
     branch = arith.saturate(arith.rounded(g.x, o["mult"], o["shift"]), ADDEND_BITS)
     identity = arith.saturate(arith.rounded(g.identity, o["mult_identity"], o["shift_identity"]), ADDEND_BITS)
-    return Outcome(results=arith.saturate(branch + identity, 8 << o.get("wide_dest", 0)))
+    return Outcome(results=arith.saturate(branch + identity, result_bits(o)))
 
 
 def _add_max(g: Given) -> Outcome:
@@ -109,7 +109,7 @@ def _add_max(g: Given) -> Outcome:
 def _table(g: Given) -> Outcome:
     """The machine writes the low byte of an entry where results are int8."""
     assert g.entries is not None
-    return Outcome(results=arith.wrap(arith.table(g.x, g.entries), 8 << g.operands["wide_dest"]))
+    return Outcome(results=arith.wrap(arith.table(g.x, g.entries), result_bits(g.operands)))
 
 
 _START = Field(
@@ -125,13 +125,8 @@ register(VectorOp(
 ))  # fmt: skip
 register(VectorOp(
     number=17, name="SHIFTMAX", unit="shiftmax", law=_shiftmax, reads=("factor",), padded=True, overhead=21,
-    operands=(
-        *SOURCE, *DEST, *SHAPE, *_I0, *_ROW_MAX, *_STATS, *_OWN_MAX,
-        Field("wide", 1, "1: 16-bit probabilities in two byte planes; 0: 8-bit", slot="planes"),
-        Field("dest_plane", 16, "words from the high byte plane to the low one"),
-        *_FRACTION,
-    ),
-    doc="Results P = (E*F) >> 16 modulo 2^16 with wide, else (E*F) >> 24 modulo 2^8, E as in SHIFTMAX_SUM, F the low "
+    operands=(*SOURCE, *DEST, *SHAPE, *PLANES, *_I0, *_ROW_MAX, *_STATS, *_OWN_MAX, *_FRACTION),
+    doc="Results P = (E*F) >> 16 modulo 2^16 with planes, else (E*F) >> 24 modulo 2^8, E as in SHIFTMAX_SUM, F the low "
         "16 bits of the row's factor. The rest of a row's last word is written with zeros.",
 ))  # fmt: skip
 register(VectorOp(
@@ -143,7 +138,7 @@ register(VectorOp(
     number=19, name="LAYER_NORM", unit="layer_norm", law=_layer_norm, reads=("mean", "factor"), grouped=True,
     second=Second.PARAMETERS, requantized=True, overhead=49,
     operands=(
-        *SOURCE, *DEST, *SHAPE, *_STATS, *_WIDE_SOURCE, *_WIDE_DEST,
+        *SOURCE, *DEST, *SHAPE, *PLANES, *_STATS, *_WIDE_SOURCE, *_WIDE_DEST,
         Field("params", 16, "scratchpad word of the first channel's norm parameters", slot="other"),
     ),
     doc="With z = (((x - mean) * factor) >> 1) + bias modulo 2^35, signed: results clamp(RNE(z * mult / 2^shift)). Of "
@@ -152,7 +147,7 @@ register(VectorOp(
 ))  # fmt: skip
 register(VectorOp(
     number=20, name="SHIFT_GELU", unit="shift_gelu", law=_shift_gelu, single=True, requantized=True, row_cycles=37,
-    overhead=93, operands=(*SOURCE, *DEST, *SHAPE, *_I0, *_ROW_MAX, *_DYADIC),
+    overhead=93, operands=(*SOURCE, *DEST, *SHAPE, *PLANES, *_I0, *_ROW_MAX, *_DYADIC),
     doc="Results clamp(RNE(x * sigma * mult / 2^shift)), sigma of ShiftGELU with n = 23, -p as in SHIFTMAX_SUM "
         "without fraction bits.",
 ))  # fmt: skip
@@ -160,7 +155,8 @@ register(VectorOp(
     number=21, name="ADD", unit="add", law=_add, single=True, second=Second.IDENTITY, requantized=True, adds=True,
     overhead=29,
     operands=(*SOURCE, *DEST, *SHAPE, *_DYADIC, *_IDENTITY, *_WIDE_SOURCE, *_WIDE_IDENTITY, *_WIDE_DEST),
-    doc="Results clamp(a + b), a = RNE(x * mult / 2^shift) and b, of the identity operand, saturated to 27 bits.",
+    doc="Results clamp(a + b), a = RNE(x * mult / 2^shift) and b, of the identity operand, saturated to 27 bits. "
+        "Its operands leave no bits for planes.",
 ))  # fmt: skip
 register(VectorOp(  # operands where ADD has them: fewer gates
     number=22, name="ADD_MAX", unit="add", law=_add_max, single=True, second=Second.IDENTITY, requantized=True,
@@ -170,7 +166,7 @@ register(VectorOp(  # operands where ADD has them: fewer gates
 register(VectorOp(
     number=23, name="TABLE", unit="table", law=_table, second=Second.TABLE, overhead=265,
     operands=(
-        *SOURCE, *DEST, *SHAPE, *_WIDE_DEST,
+        *SOURCE, *DEST, *SHAPE, *PLANES, *_WIDE_DEST,
         Field("params", 16, "scratchpad word of the table: 256 int16 entries, that of x = -128 first", slot="other"),
     ),
     doc="Results entry x + 128 of the table for int8 x, its low byte where they are int8. The table is read before the "

@@ -182,13 +182,14 @@ class VectorEngine(wiring.Component):
     def _write(self, m):
         """The results into words, the words into the scratchpad; the performance counters' view."""
         command, packer, writer = self.command, self.packer, self.writer
+        wide = command.wide_dest & ~command.planes
         wiring.connect(m, self.results.o, packer.i)
         m.d.comb += [
             packer.start.eq(self.start),
             packer.planes.eq(command.planes),
-            packer.wide.eq(command.wide_dest),
+            packer.wide.eq(wide),
             packer.pad.eq(command.padded),
-            packer.halves.eq(command.grouped & command.wide_source & ~command.wide_dest),
+            packer.halves.eq(command.grouped & command.wide_source & ~wide),
             packer.single.eq(command.single),
             packer.rows_m1.eq(command.rows),
             packer.groups_m1.eq(self.source.groups_m1),

@@ -187,7 +187,7 @@ class RowPath:
         beat = requantize.i.payload
         scaled = [(row, unit) for row, unit in self.units if row.requantized]
         m.d.comb += [
-            requantize.wide.eq(command.wide_dest),
+            requantize.wide.eq(command.wide_dest | command.planes),
             requantize.add.eq(command.adds),
             requantize.i.valid.eq(self.pair | _any(command[flag(row)] & unit.o.valid for row, unit in scaled)),
         ]

@@ -16,7 +16,7 @@ TERMS = 15
 
 
 class Shiftmax(RowUnit):
-    """Computes :func:`arith.shiftmax_apply`, `lanes` elements per cycle: P = (E*F) >> 16 when wide, >> 24 otherwise.
+    """Computes :func:`arith.shiftmax_apply`, `lanes` elements per cycle: P = (E*F) >> 16 with ``planes``, else >> 24.
 
     E = (mantissa << (15 - q)) >> 1 is never formed. P = (mantissa*F) >> (2 + q), or >> (10 + q): while q <= 14 the
     shift of E loses nothing, and at q = 15 the mantissa is 2*i0, even. One 11 x 16 product per lane. Results leave
@@ -28,7 +28,7 @@ class Shiftmax(RowUnit):
 
     Members
     -------
-    rows : {"row_max", "i0", "fraction", "factor", "wide"}
+    rows : {"row_max", "i0", "fraction", "factor", "planes"}
         Taken with the first elements of the row. With the row's own factor P fits, otherwise its low bits are right.
     i : {"x", "mask", "last"}
     o : {"x": P, "mask", "last"}
@@ -40,10 +40,10 @@ class Shiftmax(RowUnit):
             lanes=lanes,
             x=signed(8),
             timing=self.timing(max_row=max_row),
-            rows={"row_max": signed(8), "i0": 10, "fraction": FRACTION_BITS, "factor": FACTOR_BITS, "wide": 1},
+            rows={"row_max": signed(8), "i0": 10, "fraction": FRACTION_BITS, "factor": FACTOR_BITS, "planes": 1},
             results=16,
         )
-        self._side = data.StructLayout({"factor": FACTOR_BITS, "wide": 1, "mask": lanes, "last": 1})
+        self._side = data.StructLayout({"factor": FACTOR_BITS, "planes": 1, "mask": lanes, "last": 1})
         self._exps = [
             ShiftExp(terms=TERMS, fraction=True, tag=self._side if lane == 0 else None) for lane in range(lanes)
         ]
@@ -82,7 +82,7 @@ class Shiftmax(RowUnit):
                     product[0].eq(mantissa * factor),
                     product[1].eq(product[0]),
                     *(after.eq(before) for before, after in zip([exp.o.p.q, *q], q, strict=False)),
-                    coarse.eq(product[1] >> (Mux(sides[2].wide, 2, 10) + Cat(Const(0, 2), q[2][2:]))),
+                    coarse.eq(product[1] >> (Mux(sides[2].planes, 2, 10) + Cat(Const(0, 2), q[2][2:]))),
                     p.eq(Mux(sides[3].mask[lane], coarse >> q[3][:2], 0)),
                 ]
             m.d.comb += self.o.p.x[lane].eq(p)
@@ -99,7 +99,7 @@ class Shiftmax(RowUnit):
         m.d.comb += [
             join.o.ready.eq(self._exps[0].i.ready),
             tag.factor.eq(join.o.p.row.factor),
-            tag.wide.eq(join.o.p.row.wide),
+            tag.planes.eq(join.o.p.row.planes),
             tag.mask.eq(join.o.p.element.mask),
             tag.last.eq(join.o.p.element.last),
         ]

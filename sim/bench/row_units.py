@@ -109,10 +109,10 @@ async def shiftmax(dut):
     factors = [20, 1023, 1, 17, 45, 333]
     heads, expected = [], []
     for k, (row, i0) in enumerate(zip(rows, factors, strict=True)):
-        wide, fraction = k % 2, (0, 7, 3)[k % 3]
+        planes, fraction = k % 2, (0, 7, 3)[k % 3]
         factor = arith.shiftmax_sum(row, max(row), i0, fraction=fraction)
-        heads.append(pack((max(row), 8), (i0, 10), (fraction, 3), (factor, 16), (wide, 1)))
-        expected.append(arith.shiftmax(row, i0, 16 if wide else 8, fraction=fraction).tolist())
+        heads.append(pack((max(row), 8), (i0, 10), (fraction, 3), (factor, 16), (planes, 1)))
+        expected.append(arith.shiftmax(row, i0, 16 if planes else 8, fraction=fraction).tolist())
     words = beats(rows, 8)
     got, row = [], []
     for word in await Bench(dut).run({"rows": heads, "i": words}, len(words)):

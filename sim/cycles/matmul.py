@@ -189,7 +189,9 @@ class Matmul:
 
     def _writes_single(self, o: Mapping[str, int]) -> int:
         """Cycles of the writer for an item of `drain_lanes` outputs."""
-        lanes = self._config.drain_lanes
-        item = lanes << o["kind"]
-        aligned = not o["transpose"] and not (o["dest"] | o["dest_row"]) % item and item <= self._config.rows
-        return 1 if aligned else lanes
+        lanes, kind = self._config.drain_lanes, Kind(o["kind"])
+        item = lanes * kind.step
+        planes = kind is Kind.PLANES
+        places = o["dest"] | o["dest_row"] | (o["dest_col"] if planes else 0)
+        aligned = not o["transpose"] and not places % item and item <= self._config.rows
+        return (1 if aligned else lanes) * (1 + planes)

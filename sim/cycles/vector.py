@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from hw.spec.config import Config
 from hw.spec.memory import param_words
 from hw.spec.timing import Timing
-from hw.spec.vector import Second, VectorOp, built
+from hw.spec.vector import Second, VectorOp, built, result_bytes
 from hw.units.credit_queue import CreditQueue
 from hw.units.scratchpad import Scratchpad
 from hw.vector.packer import Packer
@@ -38,23 +38,34 @@ class VectorTiming:
         beats = row.beats(o["length"], self._config.lanes)
         if not row.results:
             return _FILL + unit.lead + self._rows(o["rows"], beats, unit.interval) + unit.latency
-        stream = self._rows(o["rows"], beats + self._late(row, o), unit.interval)
+        stream = self._rows(o["rows"], beats + self._late(row, o), unit.interval) - self._first_late(row, o)
         if row.second is Second.IDENTITY:  # its words are read first, until its queue is full
             words = -(-(o["length"] << o.get("wide_identity", 0)) // self._config.rows) * o["rows"]
             stream += min(_QUEUE, words)
         elif row.second is Second.PARAMETERS:
             stream = self._behind_parameters(o, stream)
-        return _FILL + unit.lead + stream + self._depth(row) + _OUT + o.get("wide", 0)
+        return _FILL + unit.lead + stream + self._depth(row) + _OUT + o.get("planes", 0)
 
     def _depth(self, row: VectorOp) -> int:
         """Cycles from an element to its result."""
         return self._units[row.name].latency + (RequantizeLanes.latency if row.requantized else 0)
 
     def _late(self, row: VectorOp, o: Mapping[str, int]) -> int:
-        """Cycles a row loses because the writer takes longer for its last word than the elements in it come."""
-        word = self._config.rows >> o.get("wide_dest", 0)
-        elements = (o["length"] - 1) % word + 1
-        return max(0, 2 + o.get("wide", 0) - row.beats(elements, self._config.lanes))
+        """Cycles a row loses because the writer takes longer for its words than the elements in them come."""
+        word = self._word(row, o)
+        full, rest = divmod(o["length"] - 1, word)
+        return full * self._word_late(row, o, word) + self._word_late(row, o, rest + 1)
+
+    def _first_late(self, row: VectorOp, o: Mapping[str, int]) -> int:
+        """Those of them that the first word does not lose: no former one is being written."""
+        return self._word_late(row, o, min(o["length"], self._word(row, o)))
+
+    def _word(self, row: VectorOp, o: Mapping[str, int]) -> int:
+        """Elements of a word that is written."""
+        return self._config.rows // max(result_bytes(o), 1 + o.get("wide_source", 0) if row.grouped else 1)
+
+    def _word_late(self, row: VectorOp, o: Mapping[str, int], elements: int) -> int:
+        return max(0, 2 + o.get("planes", 0) - row.beats(elements, self._config.lanes))
 
     @staticmethod
     def _rows(rows: int, beats: int, least: int) -> int:

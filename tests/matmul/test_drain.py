@@ -18,7 +18,7 @@ def work(seed, count=6, **fixed):
     rng = np.random.default_rng(seed)
     operands, shares, results = [], [], []
     for _ in range(count):
-        kind = fixed.get("kind", int(rng.choice([Kind.INT8, Kind.INT16, Kind.INT32])))
+        kind = fixed.get("kind", int(rng.choice([Kind.INT8, Kind.INT16, Kind.INT32, Kind.PLANES])))
         rows, outputs = fixed.get("rows", int(rng.integers(1, TOKENS + 1))), int(rng.integers(1, 3 * COLS + 1))
         track = int(kind == Kind.INT8 and rng.random() < 0.6)
         bank = int(rng.integers(BANKS))
@@ -34,7 +34,7 @@ def work(seed, count=6, **fixed):
                 if kind == Kind.INT32:
                     value = arith.wrap(sums + bias)
                 else:
-                    value = arith.requantize(sums + bias, mult, shift, 8 << kind)
+                    value = arith.requantize(sums + bias, mult, shift, Kind(kind).bits)
                 kept = value[: outputs - first].tolist()
                 results.append({
                     "values": kept, "tile_end": token == rows - 1, "end": token == rows - 1 and first + COLS >= outputs,

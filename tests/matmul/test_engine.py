@@ -117,7 +117,8 @@ def fault_of(operands, op=Op.MATMUL, before=()):
     "wrong",
     [
         {"rows": SMALL.tokens + 1},
-        {"kind": 3, "track_max": 0},
+        {"kind": 3, "track_max": 1},
+        {"kind": 3, "track_max": 0, "transpose": 1},
         {"kind": 1, "track_max": 1},
         {"kind": 1, "track_max": 0, "transpose": 1},
         {"kind": 2, "track_max": 0, "dest": 4098},
@@ -144,6 +145,7 @@ def test_illegal_operand(wrong):
         {"dest": (1 << 21) - 1},
         {"dest_row": 65535},
         {"dest_col": 60000, "transpose": 1, "track_max": 0},
+        {"dest_col": 60000, "kind": 3, "track_max": 0},
     ],
     ids=str,
 )
@@ -178,6 +180,7 @@ DEIT = [
     {"source_row": 26, "source_plane": 13, "rows": 31, "passes": 13, "two_planes": 1, "outputs": 24, "dest_row": 192},
     {"source_row": 12, "passes": 12, "outputs": 32, "dest_row": 48, "dest_col": 64, "row_max": 7},
     {"source_row": 12, "passes": 12, "rows": 8, "outputs": 80, "dest_row": 160, "kind": 1, "track_max": 0},
+    {"source_row": 12, "passes": 12, "rows": 31, "outputs": 48, "dest_col": 31 * 48, "kind": 3, "track_max": 0},
 ]
 
 
@@ -202,7 +205,7 @@ def test_deit_shapes_without_gaps(tmp_path):
 
 
 def test_deit_shapes_under_stalls(tmp_path):
-    shapes = [DEIT[3], DEIT[1], DEIT[2] | {"transpose": 1, "dest_row": 1}]
+    shapes = [DEIT[3], DEIT[4], DEIT[1], DEIT[2] | {"transpose": 1, "dest_row": 1}]
     assert bench(tmp_path, [dense(ARTY, **shape) for shape in shapes], pressure=0.3, rate=0.3) == 1
 
 

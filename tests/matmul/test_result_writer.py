@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 
 from hw.matmul.result_writer import ResultWriter
+from hw.spec.isa import Kind
 from tests.support.streams import PRESSURES, simulate
 
 ROWS, WORDS = 8, 64
@@ -13,7 +14,7 @@ ROWS, WORDS = 8, 64
 
 def items_of(o, lanes, cols, values):
     """The drain's items of an instruction, tile by tile."""
-    size = 8 << o["kind"]
+    bits = Kind(o["kind"]).bits
     for first in range(0, o["outputs"], cols):
         count = min(cols, o["outputs"] - first)
         for token in range(o["rows"]):
@@ -23,7 +24,7 @@ def items_of(o, lanes, cols, values):
                 tile_end = ends and token == o["rows"] - 1
                 padded = part + [-1] * (lanes - len(part))
                 yield {
-                    "values": [x if x < 1 << (size - 1) else x - (1 << size) for x in padded],
+                    "values": [x if x < 1 << (bits - 1) else x - (1 << bits) for x in padded],
                     "keep": (1 << len(part)) - 1, "token_end": ends, "tile_end": tile_end,
                     "end": tile_end and first + count == o["outputs"],
                 }  # fmt: skip
@@ -35,12 +36,13 @@ def run(instructions, *, lanes, cols, pressure=0.0, seed=0, words=WORDS, until=N
     dut = ResultWriter(rows=ROWS, words=words, lanes=lanes)
     memory, expected, items, writes, faults = {}, {}, [], [], []
     for o in instructions:
-        size = 1 << o["kind"]
-        values = [[rng.getrandbits(8 * size) for _ in range(o["outputs"])] for _ in range(o["rows"])]
+        kind = Kind(o["kind"])
+        values = [[rng.getrandbits(kind.bits) for _ in range(o["outputs"])] for _ in range(o["rows"])]
         items += items_of(o, lanes, cols, values)
         for token, j in product(range(o["rows"]), range(o["outputs"])):
-            at = o["dest"] + token * o["dest_row"] + j * (o["dest_col"] if o["transpose"] else size)
-            expected |= {at + k: values[token][j] >> 8 * k & 255 for k in range(size)}
+            at = o["dest"] + token * o["dest_row"] + j * (o["dest_col"] if o["transpose"] else kind.step)
+            places = (o["dest_col"], 0) if kind is Kind.PLANES else range(kind.bits // 8)
+            expected |= {at + place: values[token][j] >> 8 * k & 255 for k, place in enumerate(places)}
     cycles = [0]
 
     async def bench(ctx):
@@ -98,6 +100,37 @@ def test_every_alignment(lanes, kind, pressure):
                 instruction["dest"] += 80 * k
             memory, expected, *_ = run(o, lanes=lanes, cols=4, pressure=pressure, seed=kind)
             assert memory == expected
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+@pytest.mark.parametrize("pressure", PRESSURES)
+def test_planes(lanes, pressure):
+    """Both planes at every byte of a word, between instructions of other kinds."""
+    for low in range(ROWS):
+        planes = [
+            base(kind=3, dest=shift + 60 * k, dest_col=240 + low, dest_row=21 + shift % 2 * 3, rows=2, outputs=outputs)
+            for shift in range(ROWS)
+            for k, outputs in enumerate((1, 4, 9))
+        ]
+        for first in range(0, len(planes), 3):
+            o = [*planes[first : first + 3], base(dest=180), base(kind=2, dest=200)]
+            memory, expected, *_ = run(o, lanes=lanes, cols=4, pressure=pressure, seed=low)
+            assert memory == expected
+
+
+def test_planes_take_two_cycles_and_two_writes_an_item():
+    o = [base(kind=3, rows=3, dest_col=64, outputs=16, dest_row=16)]
+    *_, writes, cycles, _ = run(o, lanes=4, cols=8)
+    assert sorted(writes) == sorted(2 * [*range(6), *range(8, 14)])
+    assert cycles <= 2 * 12 + ResultWriter.latency + 1
+
+
+def test_the_low_plane_outside():
+    """High bytes that lie inside may have been written."""
+    o = [base(), base(kind=3, dest=8, dest_col=8 * (WORDS - 2), rows=2), base()]
+    _, _, writes, _, faults = run(o, lanes=2, cols=8, until=100)
+    assert writes == [0, *4 * [1, WORDS - 1], 2]
+    assert set(faults) == {1}
 
 
 @pytest.mark.parametrize("pressure", PRESSURES)

@@ -73,26 +73,30 @@ def matmul(rows, passes, outputs, **operands):
     """FETCH and MATMUL."""
     o = {"per_channel": 1, "kind": Kind.INT8, "mult": 1 << 30, "shift": 40} | operands
     words = -(-outputs // CONFIG.cols) * CONFIG.cols * (passes + 2 * o["per_channel"])
-    row = -(-(outputs << o["kind"]) // CONFIG.word_bytes) * CONFIG.word_bytes
-    place = {"dest": 8 * 1024, "dest_row": row} if not o.get("transpose") else {
+    row = -(-outputs * Kind(o["kind"]).step // CONFIG.word_bytes) * CONFIG.word_bytes
+    place = {"dest": 8 * 1024, "dest_row": row, "dest_col": rows * row} if not o.get("transpose") else {
         "dest": 8 * 1024, "dest_row": 1, "dest_col": CONFIG.tokens,
     }  # fmt: skip
     shape = {"source_row": passes, "source_plane": rows * passes, "rows": rows, "passes": passes, "outputs": outputs}
-    return [encode(Op.FETCH, region=Region.MODEL, words=words), encode(Op.MATMUL, **shape, **place, **o)]
+    return [encode(Op.FETCH, region=Region.MODEL, words=words), encode(Op.MATMUL, **shape, **(place | o))]
+
+
+PLANES = ("planes", "dest_plane")
 
 
 def vector(op, rows, length, **operands):
-    o = {"source_row": 40, "dest": 1024, "dest_row": 40, "i0": 20, "mult": 1 << 30, "shift": 40, "wide": 1}
+    o = {"source_row": 40, "dest": 1024, "dest_row": 40, "i0": 20, "mult": 1 << 30, "shift": 40}
     o |= {"dest_plane": 512, "identity": 512, "identity_row": 40, "mult_identity": 1 << 30, "shift_identity": 40}
-    o |= {"params": 512, "rows": rows, "length": length, **operands}
+    o |= {"params": 512, "planes": int(op is Op.SHIFTMAX), "rows": rows, "length": length, **operands}
     if op in (Op.MOMENTS, Op.SHIFTMAX_SUM):
         o = {name: value for name, value in o.items() if name in ("source_row", "i0", "rows", "length", "wide_source")}
     kept = {
-        Op.SHIFTMAX_SUM: ("i0",), Op.SHIFTMAX: ("dest", "dest_row", "i0", "wide", "dest_plane"),
-        Op.MOMENTS: ("wide_source",), Op.LAYER_NORM: ("dest", "dest_row", "wide_source", "wide_dest", "params"),
-        Op.SHIFT_GELU: ("dest", "dest_row", "i0", "mult", "shift"),
-        Op.TABLE: ("dest", "dest_row", "wide_dest", "params"),
-    }.get(op, tuple(name for name in o if name not in ("i0", "wide", "dest_plane", "params")))  # fmt: skip
+        Op.SHIFTMAX_SUM: ("i0",), Op.SHIFTMAX: ("dest", "dest_row", "i0", *PLANES),
+        Op.MOMENTS: ("wide_source",),
+        Op.LAYER_NORM: ("dest", "dest_row", "wide_source", "wide_dest", "params", *PLANES),
+        Op.SHIFT_GELU: ("dest", "dest_row", "i0", "mult", "shift", *PLANES),
+        Op.TABLE: ("dest", "dest_row", "wide_dest", "params", *PLANES),
+    }.get(op, tuple(name for name in o if name not in ("i0", "params", *PLANES)))  # fmt: skip
     names = {"source_row", "rows", "length", *kept}
     return [encode(op, **{name: value for name, value in o.items() if name in names})]
 
@@ -110,17 +114,25 @@ WIDE = {"wide_source": 1, "wide_dest": 1}
         [transfer(Op.STORE, 40, offset=64 * k) for k in range(4)],
         [transfer(Op.STORE, 4, scratch0=8, count1=4, offset1=4, scratch1=1, count2=4, offset2=16, scratch2=32)],
         *(vector(op, *shape) for op in (Op.SHIFTMAX_SUM, Op.SHIFTMAX) for shape in ((1, 8), (9, 40), (9, 17))),
-        *(vector(Op.SHIFTMAX, *shape, wide=0) for shape in ((1, 8), (9, 40), (9, 17))),
+        *(vector(Op.SHIFTMAX, *shape, planes=0) for shape in ((1, 8), (9, 40), (9, 17))),
         *(vector(Op.MOMENTS, *shape, wide_source=1) for shape in ((1, 8), (5, 16), (3, 280))),
         *(vector(Op.LAYER_NORM, *shape, **wide) for shape in ((9, 64), (12, 36)) for wide in ({}, WIDE)),
+        *(vector(Op.LAYER_NORM, *shape, planes=1, **wide) for shape in ((9, 64), (12, 36), (7, 37), (3, 5))
+          for wide in ({}, WIDE)),
+        *(vector(Op.SHIFT_GELU, *shape, planes=planes) for shape in ((1, 8), (9, 40), (9, 17)) for planes in (0, 1)),
+        *(vector(Op.TABLE, *shape, planes=1) for shape in ((1, 8), (9, 40), (9, 17), (9, 3), (1, 3))),
         *(vector(Op.ADD, *shape, **wide) for shape in ((1, 8), (9, 40), (9, 17)) for wide in ({}, WIDE)),
         *(vector(Op.ADD_MAX, *shape) for shape in ((1, 8), (9, 40), (9, 17))),
         *(vector(Op.TABLE, *shape, wide_dest=wide) for shape in ((1, 8), (9, 40), (9, 17)) for wide in (0, 1)),
         *(matmul(*shape, **more) for shape in ((32, 4, 32), (9, 6, 16), (32, 1, 64)) for more in (
             {}, {"kind": Kind.INT16}, {"kind": Kind.INT32}, {"transpose": 1}, {"per_channel": 0},
+            {"kind": Kind.PLANES},
         )),
         matmul(8, 6, 16, two_planes=1),
         matmul(12, 5, 31),
+        matmul(12, 5, 31, kind=Kind.PLANES),
+        matmul(12, 12, 16, kind=Kind.PLANES, dest=8 * 1024 + 1),
+        matmul(9, 12, 16, kind=Kind.PLANES, dest_col=9 * 16 + 1),
         [part for _ in range(3) for part in matmul(32, 4, 16)],
     ],
 )  # fmt: skip

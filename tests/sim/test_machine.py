@@ -118,30 +118,36 @@ def scalar_matmul(m, o, weight, params):
                         x = 256 * x + int(before[word + o["source_plane"], b])
                     acc += x * int(weight[j, p * WORD + b])
             bias, mult, shift = params[j] if params else (0, o["mult"], o["shift"])
+            size = {Kind.INT8: 1, Kind.INT16: 2, Kind.INT32: 4, Kind.PLANES: 2}[o["kind"]]
             if o["kind"] == Kind.INT32:
                 result = signed(acc + bias, 32)
             else:
-                result = clamp(round(Fraction((signed(acc, 32) + bias) * mult, 1 << shift)), 8 << o["kind"])
+                result = clamp(round(Fraction((signed(acc, 32) + bias) * mult, 1 << shift)), 8 * size)
             results.append(result)
-            size = 1 << o["kind"]
-            at = o["dest"] + t * o["dest_row"] + j * (o["dest_col"] if o["transpose"] else size)
+            at = o["dest"] + t * o["dest_row"]
+            if o["kind"] == Kind.PLANES:
+                flat[at + j], flat[at + o["dest_col"] + j] = result >> 8 & 255, result & 255
+                continue
+            at += j * (o["dest_col"] if o["transpose"] else size)
             flat[at : at + size] = list((result & (1 << 8 * size) - 1).to_bytes(size, "little"))
         if o["track_max"]:
             maxima[o["row_max"], t] = max(results)
     return flat.reshape(before.shape), maxima
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(60))
 def test_matmul(seed):
     rng, m = random.Random(seed), machine(seed)
-    kind = rng.choice([Kind.INT8, Kind.INT8, Kind.INT16, Kind.INT32])
+    kind = rng.choice([Kind.INT8, Kind.INT8, Kind.INT16, Kind.INT32, Kind.PLANES, Kind.PLANES])
     rows, passes, outputs = rng.randint(1, 16), rng.randint(1, 4), rng.randint(1, 11)
     transpose = int(kind == Kind.INT8 and rng.random() < 0.5)
+    step = 4 if kind == Kind.INT32 else 2 if kind == Kind.INT16 else 1
     o = {
         "source": rng.randint(0, 99), "source_row": rng.randint(0, 6), "source_plane": rng.randint(90, 120),
         "rows": rows, "passes": passes, "outputs": outputs, "two_planes": rng.randint(0, 1), "kind": kind,
-        "dest": WORD * 512 + (rng.randint(0, 900) << kind), "transpose": transpose,
-        "dest_row": 1 if transpose else rng.randint(outputs, 2 * outputs) << kind, "dest_col": 16,
+        "dest": WORD * 512 + rng.randint(0, 900) * step, "transpose": transpose,
+        "dest_row": 1 if transpose else rng.randint(outputs, 2 * outputs) * step,
+        "dest_col": rng.randint(400, 500) if kind == Kind.PLANES else 16,
         "per_channel": rng.randint(0, 1), "mult": rng.randint(0, 1 << 31), "shift": rng.randint(28, 45),
         "track_max": int(kind == Kind.INT8 and rng.random() < 0.5), "row_max": rng.randint(0, 1),
     }  # fmt: skip
@@ -193,6 +199,12 @@ def get(m, word, stride, rows, length, dtype):
     ])
 
 
+def from_planes(m, words, stride, rows, length):
+    """Numbers of 16 bits: signed high bytes at words[0], unsigned low ones at words[1]."""
+    high, low = (get(m, word, stride, rows, length, dtype) for word, dtype in zip(words, ("i1", "u1"), strict=True))
+    return 256 * high.astype(int) + low
+
+
 def untouched(m, before, *tensors):
     """Every byte outside the (word, stride, rows, bytes) tensors is as before."""
     mask = np.ones(m.scratch.size, bool)
@@ -203,8 +215,8 @@ def untouched(m, before, *tensors):
 
 
 @pytest.mark.parametrize("length", [1, 8, 13, 64])
-@pytest.mark.parametrize("wide", [0, 1])
-def test_shiftmax(length, wide):
+@pytest.mark.parametrize("planes", [0, 1])
+def test_shiftmax(length, planes):
     m, rng = machine(length), np.random.default_rng(length)
     x = rng.integers(-128, 128, (5, length))
     put(m, 10, 9, x, "i1")
@@ -214,21 +226,22 @@ def test_shiftmax(length, wide):
     run(
         m,
         encode(Op.SHIFTMAX_SUM, **shape),
-        encode(Op.SHIFTMAX, **shape, dest=300, dest_row=8, dest_plane=100, wide=wide),
+        encode(Op.SHIFTMAX, **shape, dest=300, dest_row=8, dest_plane=100, planes=planes),
     )
-    p, whole = arith.shiftmax(x, 21, 16 if wide else 8), -(-length // WORD) * WORD
+    p, whole = arith.shiftmax(x, 21, 16 if planes else 8), -(-length // WORD) * WORD
     high = get(m, 300, 8, 5, whole, "i1").astype(int)
-    if wide:
+    if planes:
         low = get(m, 400, 8, 5, whole, "u1").astype(int)
         high = 256 * high + low
     np.testing.assert_array_equal(high[:, :length], p)
     assert not high[:, length:].any()
-    untouched(m, before, (300, 8, 5, whole), *([(400, 8, 5, whole)] if wide else []))
+    untouched(m, before, (300, 8, 5, whole), *([(400, 8, 5, whole)] if planes else []))
 
 
 @pytest.mark.parametrize("wide_source", [0, 1])
 @pytest.mark.parametrize("wide_dest", [0, 1])
-def test_layer_norm(wide_source, wide_dest):
+@pytest.mark.parametrize("planes", [0, 1])
+def test_layer_norm(wide_source, wide_dest, planes):
     m, rng, length = machine(3), np.random.default_rng(3), 21
     dtype = ("i1", "<i2")[wide_source]
     x = rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max + 1, (6, length))
@@ -242,24 +255,48 @@ def test_layer_norm(wide_source, wide_dest):
     run(
         m,
         encode(Op.MOMENTS, **shape),
-        encode(Op.LAYER_NORM, **shape, dest=500, dest_row=7, wide_dest=wide_dest, params=100),
+        encode(
+            Op.LAYER_NORM, **shape, dest=500, dest_row=7, wide_dest=wide_dest, params=100, planes=planes, dest_plane=90
+        ),
     )
-    expected = arith.requantize(arith.layer_norm(x, bias), mult, shift, 16 if wide_dest else 8)
+    expected = arith.requantize(arith.layer_norm(x, bias), mult, shift, 16 if wide_dest or planes else 8)
+    if planes:
+        np.testing.assert_array_equal(from_planes(m, (500, 590), 7, 6, length), expected)
+        untouched(m, before, (500, 7, 6, length), (590, 7, 6, length))
+        return
     np.testing.assert_array_equal(get(m, 500, 7, 6, length, ("i1", "<i2")[wide_dest]), expected)
     untouched(m, before, (500, 7, 6, length << wide_dest))
 
 
-def test_shift_gelu_in_place():
+@pytest.mark.parametrize("planes", [0, 1])
+def test_shift_gelu_in_place(planes):
     m, x = machine(4), np.random.default_rng(4).integers(-128, 100, (7, 30))
     put(m, 40, 4, x, "i1")
     m.row_max[0, :7] = x.max(axis=1)
     before = m.scratch.copy()
     place = {"source": 40, "source_row": 4, "dest": 40, "dest_row": 4}
-    run(m, encode(Op.SHIFT_GELU, **place, rows=7, length=30, i0=16, mult=1145530777, shift=37))
-    np.testing.assert_array_equal(
-        get(m, 40, 4, 7, 30, "i1"), arith.requantize(arith.shift_gelu(x, 16), 1145530777, 37, 8)
-    )
-    untouched(m, before, (40, 4, 7, 30))
+    place |= {"planes": planes, "dest_plane": 200}
+    shift = 29 if planes else 37
+    run(m, encode(Op.SHIFT_GELU, **place, rows=7, length=30, i0=16, mult=1145530777, shift=shift))
+    expected = arith.requantize(arith.shift_gelu(x, 16), 1145530777, shift, 16 if planes else 8)
+    got = from_planes(m, (40, 240), 4, 7, 30) if planes else get(m, 40, 4, 7, 30, "i1")
+    np.testing.assert_array_equal(got, expected)
+    assert not planes or len(np.unique(expected >> 8)) > 20
+    untouched(m, before, (40, 4, 7, 30), *([(240, 4, 7, 30)] if planes else []))
+
+
+@pytest.mark.parametrize("wide_dest", [0, 1])
+def test_table_to_planes_in_place(wide_dest):
+    """Every entry, as 16 bits whatever wide_dest says."""
+    m, entries = machine(6), np.random.default_rng(6).integers(-(1 << 15), 1 << 15, 256)
+    x = np.arange(-128, 128).reshape(8, 32)
+    put(m, 40, 5, x, "i1")
+    m.scratch[600:664] = memory.table_entries(entries).reshape(-1, WORD)
+    before = m.scratch.copy()
+    place = {"source": 40, "source_row": 5, "dest": 40, "dest_row": 5, "params": 600, "rows": 8, "length": 32}
+    run(m, encode(Op.TABLE, **place, planes=1, dest_plane=123, wide_dest=wide_dest))
+    np.testing.assert_array_equal(from_planes(m, (40, 163), 5, 8, 32), entries.reshape(8, 32))
+    untouched(m, before, (40, 5, 8, 32), (163, 5, 8, 32))
 
 
 @pytest.mark.parametrize("wides", [(0, 0, 0), (1, 1, 1), (1, 0, 1), (0, 1, 0), (1, 1, 0)])
@@ -320,7 +357,8 @@ GELU = {"op": Op.SHIFT_GELU, "rows": 2, "length": 8, "i0": 16}
     ("fault", "operands"),
     [
         (Fault.ILLEGAL_OPERAND, {"op": Op.MATMUL, "rows": 17}),
-        (Fault.ILLEGAL_OPERAND, {"op": Op.MATMUL, "kind": 3}),
+        (Fault.ILLEGAL_OPERAND, {"op": Op.MATMUL, "kind": 3, "track_max": 1}),
+        (Fault.ILLEGAL_OPERAND, {"op": Op.MATMUL, "kind": 3, "transpose": 1}),
         (Fault.ILLEGAL_OPERAND, {"op": Op.MATMUL, "kind": 1, "transpose": 1}),
         (Fault.ILLEGAL_OPERAND, {"op": Op.MATMUL, "kind": 2, "track_max": 1}),
         (Fault.ILLEGAL_OPERAND, {"op": Op.MATMUL, "kind": 1, "dest": 3}),
@@ -337,6 +375,8 @@ GELU = {"op": Op.SHIFT_GELU, "rows": 2, "length": 8, "i0": 16}
         (Fault.SCRATCH_ADDRESS, {"op": Op.MATMUL, "source": SCRATCH - 3, "passes": 4}),
         (Fault.SCRATCH_ADDRESS, {"op": Op.MATMUL, "source_plane": SCRATCH, "two_planes": 1}),
         (Fault.SCRATCH_ADDRESS, {"op": Op.MATMUL, "dest": SCRATCH * WORD - 1, "outputs": 2}),
+        (Fault.SCRATCH_ADDRESS, {"op": Op.MATMUL, "dest": SCRATCH * WORD - 2, "kind": 3, "outputs": 2, "dest_col": 1}),
+        (Fault.SCRATCH_ADDRESS, {"op": Op.TABLE, "length": 8, "dest": SCRATCH - 9, "planes": 1, "dest_plane": 9}),
         (Fault.SCRATCH_ADDRESS, {"op": Op.MOMENTS, "source": SCRATCH - 1, "length": 9}),
         (Fault.SCRATCH_ADDRESS, {"op": Op.MOMENTS, "source": SCRATCH - 1, "length": 5, "wide_source": 1}),
         (Fault.SCRATCH_ADDRESS, {"op": Op.LAYER_NORM, "length": 4, "params": SCRATCH - 7}),
@@ -482,6 +522,21 @@ FETCH_WORK = encode(Op.FETCH, region=Region.WORK, words=4)
 SUM = encode(Op.SHIFTMAX_SUM, length=8, i0=20, source=700)
 SUM_AFTER = encode(Op.SHIFTMAX_SUM, {MATMUL: 1}, length=8, i0=20, source=700)
 
+
+def table(**operands):
+    """Two rows of two words, to planes in their place."""
+    place = {"source": 10, "source_row": 2, "dest": 10, "dest_row": 2, "planes": 1, "params": 600, "rows": 2}
+    return encode(Op.TABLE, length=16, **(place | operands))
+
+
+def gelu_planes(plane):
+    return encode(Op.SHIFT_GELU, length=8, i0=20, source=10, dest=10, planes=1, dest_plane=plane)
+
+
+def product_planes(low):
+    return encode(Op.MATMUL, source=3, dest=8 * WORD, outputs=2, kind=Kind.PLANES, dest_col=low, mult=1)
+
+
 CASES = {
     "load, store": ([load(1), store(1)], "read after write", (0, 1)),
     "load, store, waits": ([load(1), store(1, {LOAD: 1})], None, None),
@@ -519,7 +574,20 @@ CASES = {
         [add(4, 4, rows=2, source_row=1, identity_row=1, dest_row=1)], None, None),
     "add to one word twice": ([add(4, 9, rows=2, source_row=1, identity_row=1)], "twice", (0, 0)),
     "probabilities over their own low plane": (
-        [encode(Op.SHIFTMAX, length=8, i0=20, source=700, dest=9, wide=1)], "twice", (0, 0)),
+        [encode(Op.SHIFTMAX, length=8, i0=20, source=700, dest=9, planes=1)], "twice", (0, 0)),
+    "table to planes, in place of its source": ([table(dest_plane=100, wide_dest=1)], None, None),
+    "table to planes, the low one over the next row": ([table(dest_plane=1)], "twice", (0, 0)),
+    "table to planes, the low one in place": ([table(rows=1, dest=8, dest_plane=2)], "overlap", (0, 0)),
+    "table to words in place of bytes": ([table(rows=1, planes=0, wide_dest=1)], "overlap", (0, 0)),
+    "gelu to planes, in place of its source": (
+        [gelu_planes(100), store(10), store(110, {VECTOR: 1})], "read after write", (0, 1)),
+    "gelu to planes, low plane": (
+        [gelu_planes(100), store(110), store(10, {VECTOR: 1})], "read after write", (0, 1)),
+    "product to planes": ([FETCH4, product_planes(8 * WORD), store(8), store(16, {MATMUL: 1})],
+                          "read after write", (1, 2)),
+    "product to planes, the low one": ([FETCH4, product_planes(8 * WORD), store(16), store(8, {MATMUL: 1})],
+                                       "read after write", (1, 2)),
+    "product to planes that meet": ([FETCH4, product_planes(1)], "twice", (1, 1)),
     "product to one word twice": (
         [FETCH4, encode(Op.MATMUL, rows=2, source=3, source_row=1, dest=80, mult=1)], "twice", (1, 1)),
     "load to one word twice": ([load(1, run=2, scratch0=0)], None, None),

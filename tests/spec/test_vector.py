@@ -24,7 +24,7 @@ def test_the_compiler_counts_what_the_unit_takes(row):
 def test_laws_are_those_of_arith_where_a_row_reaches_its_maximum(i0, fraction):
     x = np.stack([np.arange(-128, 128), np.random.default_rng(i0).integers(-128, 100, 256)])
     top = x.max(axis=1, keepdims=True)
-    given = Given(x=x, row_max=top, operands={"i0": i0, "start": 3 * i0, "wide": 1, "fraction": fraction})
+    given = Given(x=x, row_max=top, operands={"i0": i0, "start": 3 * i0, "planes": 1, "fraction": fraction})
     factor = row_of(Op.SHIFTMAX_SUM).law(given).factor
     assert np.array_equal(factor, arith.shiftmax_sum(x, top[:, 0], i0, start=3 * i0, fraction=fraction))
     given = Given(x=x, row_max=top, factor=factor[:, None], operands=given.operands)

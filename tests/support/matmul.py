@@ -11,8 +11,7 @@ from tests.support.streams import simulate
 
 __all__ = ["Machine", "issue_bits", "program", "run_engine"]
 
-_SIZES = {Kind.INT8: 1, Kind.INT16: 2, Kind.INT32: 4}
-_TYPES = {Kind.INT8: "<i1", Kind.INT16: "<i2", Kind.INT32: "<i4"}
+_TYPES = {Kind.INT8: "<i1", Kind.INT16: "<i2", Kind.INT32: "<i4", Kind.PLANES: "<i2"}
 
 
 class Machine:
@@ -51,16 +50,17 @@ class Machine:
             x = 256 * x + words[at + o["source_plane"]].reshape(o["rows"], -1)
         acc = arith.wrap(x @ weights.T)
         kind = Kind(o["kind"])
-        if kind == Kind.INT32:
-            result = arith.wrap(acc + bias)
-        else:
-            result = arith.requantize(acc + bias, mult, shift, 8 * _SIZES[kind])
-        step = o["dest_col"] if o["transpose"] else _SIZES[kind]
+        raw = kind == Kind.INT32
+        result = arith.wrap(acc + bias) if raw else arith.requantize(acc + bias, mult, shift, kind.bits)
+        step = o["dest_col"] if o["transpose"] else kind.step
         raw = np.ascontiguousarray(result.astype(_TYPES[kind])).view(np.uint8).reshape(o["rows"], o["outputs"], -1)
         for t in range(o["rows"]):
             for j in range(o["outputs"]):
                 byte = o["dest"] + t * o["dest_row"] + j * step
-                self.scratch[byte : byte + raw.shape[2]] = raw[t, j]
+                if kind is Kind.PLANES:
+                    self.scratch[byte + o["dest_col"]], self.scratch[byte] = raw[t, j]
+                else:
+                    self.scratch[byte : byte + raw.shape[2]] = raw[t, j]
         if o["track_max"]:
             for t in range(o["rows"]):
                 self.row_max[o["row_max"] * self.config.tokens + t] = int(result[t].max())
@@ -74,11 +74,11 @@ def program(config, count, seed):
     rng = random.Random(seed)
     half, words, result = config.scratch_bytes // 2, config.scratch_words // 2, []
     for _ in range(count):
-        kind = rng.choice([Kind.INT8, Kind.INT8, Kind.INT16, Kind.INT32])
+        kind = rng.choice([Kind.INT8, Kind.INT8, Kind.INT16, Kind.INT32, Kind.PLANES, Kind.PLANES])
         transpose = int(kind == Kind.INT8 and rng.random() < 0.3)
         rows = rng.choice([1, 2, 3, 5, config.cols, config.tokens, rng.randint(1, config.tokens)])
         passes, outputs = rng.randint(1, 4), rng.randint(1, 3 * config.cols + 1)
-        size, two_planes = _SIZES[kind], rng.randint(0, 1)
+        size, two_planes = kind.step, rng.randint(0, 1)
         source_row = rng.randint(0, 2 * passes)
         plane = rng.randint(0, words // 4)
         reach = (rows - 1) * source_row + passes + plane
@@ -91,6 +91,9 @@ def program(config, count, seed):
             if rng.random() < 0.5:  # whole words
                 dest_row = -(-dest_row // config.rows) * config.rows
             extent = rows * dest_row
+            if kind is Kind.PLANES:
+                dest_col = extent + rng.choice([0, 1, -extent % config.rows])
+                extent += dest_col
         dest = half + rng.randrange((half - extent) // size) * size
         if rng.random() < 0.5:
             dest = dest // config.rows * config.rows

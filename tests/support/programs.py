@@ -130,17 +130,21 @@ class _Writer:
         source, low, dest = self.areas(3)
         planes = self.chance(0.3)
         rows, step = self.rows(weight["passes"])
-        kind = fixed.get("kind", self.number(0, 2))
-        size = 1 << kind
+        kind = fixed.get("kind", Kind(self.number(0, 3)))
+        size = kind.step
         transpose = bool(kind == Kind.INT8 and self.chance(0.3)) and "transpose" not in fixed
         outputs = weight["outputs"]
         word = self.config.word_bytes
         span = -(-(rows if transpose else outputs * size) // word)
         lines = outputs if transpose else rows
         pitch = span + self.number(0, 1)
-        if lines * pitch > self.area // 2:
-            rows = self.area // 2 // pitch if not transpose else rows
+        half = self.area // 4 - 1 if kind is Kind.PLANES else self.area // 2  # two planes share it, and a word between
+        if lines * pitch > half:
+            rows = half // pitch if not transpose else rows
             pitch = span if transpose else pitch
+        dest_col = pitch * word if transpose else 0
+        if kind is Kind.PLANES:
+            dest_col = rows * pitch * word + self.number(0, 1) * self.number(0, word)
         low = low if low > source else source + self.area // 2
         if (
             low + rows * step > self.config.scratch_words
@@ -153,7 +157,7 @@ class _Writer:
             "source": source, "source_row": step, "source_plane": low - source if planes else 0, "rows": rows,
             "passes": weight["passes"], "outputs": outputs, "two_planes": int(planes),
             "dest": dest * word + (0 if "transpose" in fixed else self.number(0, 1) * size),
-            "dest_row": 1 if transpose else pitch * word, "dest_col": pitch * word if transpose else 0, "kind": kind,
+            "dest_row": 1 if transpose else pitch * word, "dest_col": dest_col, "kind": kind,
             "transpose": int(transpose), "per_channel": int(weight["per_channel"]), "mult": self.mantissa(),
             "shift": self.number(20, 45), "track_max": int(track),
             "row_max": self.number(0, self.config.row_max_banks - 1),
@@ -187,7 +191,11 @@ class _Writer:
         biased = self.chance(0.4)
         if not biased and self.chance(0.4):
             dyadic = {"mult": self.mantissa(), "shift": self.number(35, 50)}
-            self.emit(Op.SHIFT_GELU, **shape, **common, dest=dest, dest_row=done["pitch"], **dyadic)
+            words = 2 * done["rows"] * done["pitch"]
+            if self.chance(0.4) and done["dest_word"] + words <= self.config.scratch_words:
+                dest = done["dest_word"]
+            planes = self.planes(done["rows"] * done["pitch"])
+            self.emit(Op.SHIFT_GELU, **shape, **common, dest=dest, dest_row=done["pitch"], **dyadic, **planes)
             return
         common |= {"own_max": int(biased), "fraction": self.number(0, 7)}
         if biased:  # in place; what is added lies anywhere
@@ -201,11 +209,14 @@ class _Writer:
         if self.chance(0.2) and not biased:
             stats = self.written("stats", stats, done["rows"])
         row = -(-done["outputs"] // self.config.word_bytes)
-        wide = self.chance(0.5)
-        self.emit(
-            Op.SHIFTMAX, **shape, **common, stats=stats, dest=dest, dest_row=row, wide=int(wide),
-            dest_plane=done["rows"] * row if wide else 0,
-        )  # fmt: skip
+        planes = self.planes(done["rows"] * row)
+        self.emit(Op.SHIFTMAX, **shape, **common, stats=stats, dest=dest, dest_row=row, **planes)
+
+    def planes(self, words):
+        """Operands of results in two byte planes, of at least `words` words each, half of the time."""
+        if self.chance(0.5):
+            return {"planes": 1, "dest_plane": words}
+        return {"planes": 0, "dest_plane": self.number(0, (1 << 16) - 1)}
 
     def _elsewhere(self, taken):
         """An area that does not hold word `taken`, with the whole area behind it."""
@@ -228,18 +239,21 @@ class _Writer:
         self.emit(Op.MOMENTS, **shape)
         if self.chance(0.2):
             shape["stats"] = self.written("stats", shape["stats"], rows)
-        self.emit(Op.LAYER_NORM, **shape, dest=dest, dest_row=step, wide_dest=wide_dest, params=params)
+        planes = self.planes(rows * step)
+        self.emit(Op.LAYER_NORM, **shape, **planes, dest=dest, dest_row=step, wide_dest=wide_dest, params=params)
 
     def table(self):
-        """Of any bytes; int8 results in place half of the time."""
+        """Of any bytes; int8 results, or high bytes of two planes, in place half of the time."""
         source, params, dest = self.areas(3)
         length, wide = self.number(1, 40), self.number(0, 1)
         rows, step = self.rows(-(-length * 2 // self.config.word_bytes))
-        if not wide and self.chance(0.5):
+        rows = max(1, rows // 2)
+        planes = self.planes(rows * step)
+        if (planes["planes"] or not wide) and self.chance(0.5):
             dest = source
         self.emit(
             Op.TABLE, source=source, source_row=step, dest=dest, dest_row=step, rows=rows, length=length,
-            wide_dest=wide, params=params,
+            wide_dest=wide, params=params, **planes,
         )  # fmt: skip
 
     def add(self):

@@ -38,6 +38,16 @@ class Reference:
         for t, row in enumerate(raw):
             self.memory.reshape(-1)[(word + t * stride) * self.rows :][: len(row)] = row
 
+    def write_results(self, o, values):
+        """16-bit results as two byte planes, if the instruction says so, or as they are; 8-bit ones as bytes."""
+        if o.get("planes", 0):
+            self.write(o["dest"], o["dest_row"], values >> 8, np.uint8)
+            self.write(o["dest"] + o["dest_plane"], o["dest_row"], values & 255, np.uint8)
+        elif o.get("wide_dest", 0):
+            self.write(o["dest"], o["dest_row"], values, np.uint16)
+        else:
+            self.write(o["dest"], o["dest_row"], values, np.uint8)
+
     def execute(self, op, o, row_max):
         getattr(self, op.name.lower())(o, row_max)
 
@@ -54,13 +64,11 @@ class Reference:
         row_max = self.maxima[o["stats"]] if o["own_max"] else row_max
         factor = self.stats[o["stats"]][: o["rows"], None]
         p = arith.shiftmax_apply(
-            self._source(o), row_max[:, None], factor, o["i0"], 16 if o["wide"] else 8, fraction=o["fraction"]
+            self._source(o), row_max[:, None], factor, o["i0"], 16 if o["planes"] else 8, fraction=o["fraction"]
         )
         padded = np.zeros((len(p), -(-o["length"] // self.rows) * self.rows), np.int64)
         padded[:, : o["length"]] = p
-        planes = (padded >> 8, padded & 255) if o["wide"] else (padded,)
-        for number, plane in enumerate(planes):
-            self.write(o["dest"] + number * o["dest_plane"], o["dest_row"], plane, np.uint8)
+        self.write_results(o, padded)
 
     def moments(self, o, _row_max):
         self.stats[o["stats"]] = np.stack(arith.moments(self._source(o)))
@@ -73,21 +81,18 @@ class Reference:
         mult = [int.from_bytes(bytes(e[5:10]), "little", signed=True) for e in raw]
         shift = [e[10] & 63 for e in raw]
         z = arith.normalize(self._source(o), mean, factor, np.array(bias))
-        bits = 16 if o["wide_dest"] else 8
-        self.write(
-            o["dest"], o["dest_row"], arith.requantize(z, np.array(mult), np.array(shift), bits), f"<i{bits // 8}"
-        )
+        bits = 16 if o["wide_dest"] or o["planes"] else 8
+        self.write_results(o, arith.requantize(z, np.array(mult), np.array(shift), bits))
 
     def shift_gelu(self, o, row_max):
         x = self._source(o)
         y = x * arith.gelu_sigma(x, row_max[:, None], o["i0"])
-        self.write(o["dest"], o["dest_row"], arith.requantize(y, o["mult"], o["shift"], 8), "i1")
+        self.write_results(o, arith.requantize(y, o["mult"], o["shift"], 16 if o["planes"] else 8))
 
     def table(self, o, _row_max):
         raw = self.memory[o["params"] : o["params"] + 512 // self.rows].tobytes()
         entries = np.array([int.from_bytes(raw[2 * k : 2 * k + 2], "little", signed=True) for k in range(256)])
-        results = arith.table(self._source(o), entries)
-        self.write(o["dest"], o["dest_row"], results & (0xFFFF if o["wide_dest"] else 0xFF), f"<u{1 + o['wide_dest']}")
+        self.write_results(o, arith.table(self._source(o), entries))
 
     def add_max(self, o, row_max):
         self.maxima[o["stats"]] = self.add(o | {"wide_source": 0, "wide_identity": 0, "wide_dest": 0}, row_max).max(1)
@@ -99,7 +104,7 @@ class Reference:
             self._source(o), o["mult"], o["shift"], bits, identity=identity,
             mult_identity=o["mult_identity"], shift_identity=o["shift_identity"],
         )  # fmt: skip
-        self.write(o["dest"], o["dest_row"], total, f"<i{bits // 8}")
+        self.write_results(o, total)
         return total
 
 
@@ -154,7 +159,12 @@ class _Generator:
         padded = -(-length // self.rows) * self.rows * 2
         return int(self.rng.integers(1, max(2, min(self.max_rows, quarter // padded) + 1))), length
 
-    def softmax(self, shape=None, wide=None):
+    def planes(self, planes):
+        """Operands of results in two byte planes, the low one a quarter of the scratchpad further; None: or not."""
+        planes = int(self.rng.integers(0, 2)) if planes is None else planes
+        return {"planes": planes, "dest_plane": self.words // 4 if planes else int(self.rng.integers(0, 1 << 16))}
+
+    def softmax(self, shape=None, planes=None):
         rng = self.rng
         count, length = shape or self.shape(planes=2)
         source, source_row = self.place(0, count, length)
@@ -165,19 +175,15 @@ class _Generator:
             "stats": int(rng.integers(0, 2)), "fraction": int(rng.integers(0, 8)),
         }  # fmt: skip
         common["own_max"] = 0
-        self._probabilities(x.max(axis=1), common, wide, start=0)
+        self._probabilities(x.max(axis=1), common, planes, start=0)
 
-    def _probabilities(self, row_max, common, wide, *, start):
+    def _probabilities(self, row_max, common, planes, *, start):
         count, length = common["rows"], common["length"]
         self.emit(Op.SHIFTMAX_SUM, row_max, **common, start=start)
         dest, dest_row = self.place(1, count, length)
-        wide = int(self.rng.integers(0, 2)) if wide is None else wide
-        self.emit(
-            Op.SHIFTMAX, row_max, **common, dest=dest, dest_row=dest_row, wide=wide,
-            dest_plane=self.words // 4,
-        )  # fmt: skip
+        self.emit(Op.SHIFTMAX, row_max, **common, dest=dest, dest_row=dest_row, **self.planes(planes))
 
-    def biased(self, shape=None, wide=None):
+    def biased(self, shape=None, planes=None):
         """Shiftmax of scores plus a bias, in place, some elements masked elsewhere; other row maxima would be wrong."""
         rng = self.rng
         count, length = shape or self.shape(planes=2)
@@ -193,9 +199,10 @@ class _Generator:
         common |= {"i0": int(rng.choice([1, 7, 21, 40, 1023])), "row_max": int(rng.integers(0, 2)), "own_max": 1}
         common |= {"fraction": int(rng.integers(0, 8))}
         start = int(rng.choice([0, 3 * common["i0"], (1 << 22) - 1]))
-        self._probabilities(np.full(count, -128), common, wide, start=start)
+        self._probabilities(np.full(count, -128), common, planes, start=start)
 
-    def norm(self, shape=None, wide_source=None, wide_dest=None):
+    def norm(self, shape=None, wide_source=None, wide_dest=None, planes=None):
+        """Also in place."""
         rng = self.rng
         count, length = shape or self.shape()
         length = min(length, self.max_entries)
@@ -207,33 +214,45 @@ class _Generator:
             "wide_source": wide_source, "stats": int(rng.integers(0, 2)),
         }  # fmt: skip
         self.emit(Op.MOMENTS, **common)
-        dest, dest_row = self.place(1, count, length, wide=wide_dest)
-        self.emit(Op.LAYER_NORM, **common, dest=dest, dest_row=dest_row, wide_dest=wide_dest, params=self.params)
+        planes = self.planes(planes)
+        wide = wide_dest and not planes["planes"]
+        dest, dest_row = self.place(1, count, length, wide=wide)
+        if wide == wide_source and rng.integers(0, 2):
+            dest, dest_row = source, source_row
+        self.emit(
+            Op.LAYER_NORM, **common, **planes, dest=dest, dest_row=dest_row, wide_dest=wide_dest, params=self.params
+        )
 
-    def gelu(self, shape=None):
+    def gelu(self, shape=None, planes=None):
+        """Also in place."""
         rng = self.rng
         count, length = shape or self.shape()
         source, source_row = self.place(0, count, length)
         dest, dest_row = self.place(1, count, length)
+        if rng.integers(0, 2):
+            dest, dest_row = source, source_row
         x = self.reference.read(source, source_row, count, length)
         self.emit(
             Op.SHIFT_GELU, x.max(axis=1), source=source, source_row=source_row, dest=dest, dest_row=dest_row,
             rows=count, length=length, i0=int(rng.choice([1, 3, 13, 18, 64, 255])), row_max=int(rng.integers(0, 2)),
-            mult=int(rng.integers(1 << 30, (1 << 31) + 1)), shift=int(rng.integers(31, 39)),
+            mult=int(rng.integers(1 << 30, (1 << 31) + 1)), shift=int(rng.integers(25, 39)), **self.planes(planes),
         )  # fmt: skip
 
-    def table(self, shape=None, wide_dest=None):
+    def table(self, shape=None, wide_dest=None, planes=None):
         """Of any bytes; also in place."""
         rng = self.rng
         count, length = shape or self.shape()
         wide_dest = int(rng.integers(0, 2)) if wide_dest is None else wide_dest
+        planes = self.planes(planes)
+        wide = wide_dest and not planes["planes"]
         source, source_row = self.place(0, count, length)
-        dest, dest_row = self.place(1, count, length, wide=wide_dest)
-        if not wide_dest and rng.integers(0, 2):
+        dest, dest_row = self.place(1, count, length, wide=wide)
+        if not wide and rng.integers(0, 2):
             dest, dest_row = source, source_row
         self.emit(
             Op.TABLE, source=source, source_row=source_row, dest=dest, dest_row=dest_row, rows=count, length=length,
             wide_dest=wide_dest, params=self.words // 4 * 3 + int(rng.integers(0, self.words // 4 - 512 // self.rows)),
+            **planes,
         )  # fmt: skip
 
     def add(self, shape=None, wide=None):

@@ -10,11 +10,12 @@ FULL = {
     Op.SHIFTMAX_SUM: SHAPE
     | {"source": 1, "source_row": 2, "i0": 3, "row_max": 1, "stats": 3, "start": 99, "fraction": 5},
     Op.SHIFTMAX: SHAPE
-    | {"source": 9, "dest": 8, "dest_row": 7, "i0": 1023, "wide": 1, "dest_plane": 77, "own_max": 1, "fraction": 7},
+    | {"source": 9, "dest": 8, "dest_row": 7, "i0": 1023, "planes": 1, "dest_plane": 77, "own_max": 1, "fraction": 7},
     Op.MOMENTS: SHAPE | {"source": 5, "stats": 2, "wide_source": 1},
-    Op.LAYER_NORM: SHAPE | {"source": 5, "stats": 2, "wide_dest": 1, "params": 999},
-    Op.SHIFT_GELU: SHAPE | {"dest": 6, "i0": 16, "row_max": 1, "mult": 1 << 31, "shift": 63},
-    Op.TABLE: SHAPE | {"source": 9, "dest": 8, "dest_row": 7, "wide_dest": 1, "params": 4096},
+    Op.LAYER_NORM: SHAPE | {"source": 5, "stats": 2, "wide_dest": 1, "params": 999, "planes": 1, "dest_plane": 1234},
+    Op.SHIFT_GELU: SHAPE
+    | {"dest": 6, "i0": 16, "row_max": 1, "mult": 1 << 31, "shift": 63, "planes": 1, "dest_plane": 65535},
+    Op.TABLE: SHAPE | {"source": 9, "dest": 8, "dest_row": 7, "wide_dest": 1, "params": 4096, "planes": 1},
     Op.ADD: SHAPE | {"identity": 44, "identity_row": 3, "mult_identity": 5, "shift_identity": 6, "wide_identity": 1},
     Op.ADD_MAX: SHAPE | {"identity": 44, "identity_row": 3, "mult_identity": 5, "shift_identity": 6, "stats": 3},
 }

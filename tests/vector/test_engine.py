@@ -69,11 +69,22 @@ def test_smallest_and_fullest_rows(name):
     check(run_program(engine(), program), program)
 
 
+@pytest.mark.parametrize("planes", [0, 1])
 @pytest.mark.parametrize(("wide_source", "wide_dest"), [(0, 0), (0, 1), (1, 0), (1, 1)])
-def test_layer_norm_widths(wide_source, wide_dest):
-    calls = [("norm", {"shape": (3, length), "wide_source": wide_source, "wide_dest": wide_dest}) for length in (8, 23)]
+def test_layer_norm_widths(wide_source, wide_dest, planes):
+    widths = {"wide_source": wide_source, "wide_dest": wide_dest, "planes": planes}
+    calls = [("norm", {"shape": (3, length), **widths}) for length in (8, 23)]
     program = random_program(4, calls, rows=8, words=WORDS, max_rows=16, max_length=64)
     check(run_program(engine(), program, stall=0.3), program)
+
+
+@pytest.mark.parametrize("name", ["norm", "gelu", "table", "softmax"])
+@pytest.mark.parametrize(("lanes", "length"), [(1, 1), (2, 4), (4, 8), (4, 27)])
+def test_planes(name, lanes, length):
+    calls = [(name, {"shape": (rows, length), "planes": planes}) for rows in (1, 4, 5) for planes in (1, 0, 1)]
+    program = random_program(6, calls, rows=8, words=WORDS, max_rows=16, max_length=64)
+    for stall in PRESSURES:
+        check(run_program(engine(lanes=lanes), program, stall=stall), program)
 
 
 @pytest.mark.parametrize("wide", [(0, 0, 0), (0, 1, 0), (1, 0, 1), (1, 1, 1), (1, 1, 0), (0, 0, 1)])
@@ -89,14 +100,17 @@ RATES = {  # least elements per cycle, from the start of an instruction to its r
     Op.ADD_MAX: 0.95, Op.TABLE: 1.9,
 }  # fmt: skip
 LONG = [
-    ("softmax", {"shape": (24, 200), "wide": 1}),
-    ("norm", {"shape": (20, 768), "wide_source": 1, "wide_dest": 0}),
-    ("gelu", {"shape": (4, 768)}),
+    ("softmax", {"shape": (24, 200), "planes": 1}),
+    ("norm", {"shape": (20, 768), "wide_source": 1, "wide_dest": 0, "planes": 0}),
+    ("norm", {"shape": (20, 768), "wide_source": 1, "wide_dest": 0, "planes": 1}),
+    ("gelu", {"shape": (4, 768), "planes": 0}),
+    ("gelu", {"shape": (4, 768), "planes": 1}),
     ("add", {"shape": (16, 192), "wide": (1, 1, 1)}),
-    ("norm", {"shape": (20, 768), "wide_source": 0, "wide_dest": 1}),
-    ("softmax", {"shape": (24, 200), "wide": 0}),
-    ("biased", {"shape": (24, 200), "wide": 0}),
+    ("norm", {"shape": (20, 768), "wide_source": 0, "wide_dest": 1, "planes": 0}),
+    ("softmax", {"shape": (24, 200), "planes": 0}),
+    ("biased", {"shape": (24, 200), "planes": 0}),
     ("table", {"shape": (24, 768)}),
+    ("table", {"shape": (24, 768), "planes": 1}),
 ]
 
 
@@ -174,7 +188,7 @@ def test_faults(code, op, operands):
 
 
 def test_second_plane_outside():
-    program = faulty(Op.SHIFTMAX, i0=9, dest=WORDS - 1, rows=1, length=8, wide=1, dest_plane=1)
+    program = faulty(Op.SHIFTMAX, i0=9, dest=WORDS - 1, rows=1, length=8, planes=1, dest_plane=1)
     run = run_program(engine(), program)
     assert run.fault[:2] == (Fault.SCRATCH_ADDRESS, 1001)
     changed = np.argwhere((run.memory != program.after).any(axis=1)).ravel()

@@ -8,7 +8,7 @@ from tests.support.streams import PRESSURES, run_streams
 
 MODES = [  # planes, wide, pad, halves, single
     (0, 0, 0, 0, 0), (0, 1, 0, 0, 0), (1, 0, 1, 0, 0), (0, 0, 1, 0, 0), (0, 0, 0, 1, 0), (0, 0, 0, 0, 1),
-    (0, 1, 0, 0, 1),
+    (0, 1, 0, 0, 1), (1, 0, 0, 0, 0), (1, 0, 0, 1, 0), (1, 0, 0, 0, 1),
 ]  # fmt: skip
 
 

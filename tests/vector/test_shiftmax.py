@@ -23,7 +23,7 @@ def run(lanes, rows, factors, bits, fractions=None, **kwargs):
     for row, i0, width, fraction in zip(rows, factors, bits, fractions or [0] * len(rows), strict=True):
         top = int(max(row))
         factor = int(arith.shiftmax_sum(row, top, i0, fraction=fraction))
-        head = {"row_max": top, "i0": int(i0), "fraction": fraction, "factor": factor, "wide": int(width == 16)}
+        head = {"row_max": top, "i0": int(i0), "fraction": fraction, "factor": factor, "planes": int(width == 16)}
         heads.append(head)
     got, cycles = run_streams(dut, {"rows": heads, "i": items}, {"o": len(items)}, **kwargs)
     found, row = [], []
@@ -62,13 +62,13 @@ def test_equals_law_at_random(lanes, pressure):
     ]
 
 
-@pytest.mark.parametrize("wide", [0, 1])
-def test_any_maximum_and_any_factor(wide):
+@pytest.mark.parametrize("planes", [0, 1])
+def test_any_maximum_and_any_factor(planes):
     """Where P does not fit, its low bits: what the table's law says."""
-    rng, law = np.random.default_rng(wide), row_of(Op.SHIFTMAX).law
+    rng, law = np.random.default_rng(planes), row_of(Op.SHIFTMAX).law
     rows = [rng.integers(-128, 128, 40) for _ in range(12)]
     heads = [
-        {"row_max": int(rng.integers(-128, 128)), "i0": int(rng.choice([1, 2, 20, 1023])), "wide": wide,
+        {"row_max": int(rng.integers(-128, 128)), "i0": int(rng.choice([1, 2, 20, 1023])), "planes": planes,
          "fraction": k % 8, "factor": int(rng.choice([1, 300, 65535]))}
         for k in range(len(rows))
     ]  # fmt: skip
@@ -77,9 +77,9 @@ def test_any_maximum_and_any_factor(wide):
         given = Given(
             x=row[None], row_max=np.array([[head["row_max"]]]), factor=np.array([[head["factor"]]]), operands=head
         )
-        expected += (law(given).results[0] & (0xFFFF if wide else 0xFF)).tolist()
+        expected += (law(given).results[0] & (0xFFFF if planes else 0xFF)).tolist()
     got, _ = run_streams(Shiftmax(lanes=2), {"rows": heads, "i": beats(rows, 2)}, {"o": len(expected) // 2})
-    assert [p & (0xFFFF if wide else 0xFF) for beat in got["o"] for p in beat["x"]] == expected
+    assert [p & (0xFFFF if planes else 0xFF) for beat in got["o"] for p in beat["x"]] == expected
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
