@@ -28,12 +28,16 @@ from firmware.progress import shown
 from firmware.quantizer import (
     RANGES,
     RECIPES,
+    LossReport,
     Measurement,
     Recipe,
     Trial,
     as_json,
+    plot_kind,
     quantize,
+    sensitivities,
     show_trials,
+    split,
     try_recipes,
 )  # fmt: skip
 from firmware.report import write_json
@@ -82,7 +86,13 @@ def register(commands: Any) -> None:
     quantized.add_argument(
         "--pool", choices=POOLS, help="what a ViT's head reads: the class token (default) or the mean of the patches"
     )
-    quantized.add_argument("--report", metavar="FILE", help="write what every quantizer costs, JSON")
+    quantized.add_argument(
+        "--report", metavar="FILE",
+        help="write what every quantizer costs, JSON; each is tried alone, which takes half a network for each",
+    )  # fmt: skip
+    quantized.add_argument(
+        "--plot", metavar="FILE", help="draw that, .svg or .png; each quantizer is tried alone for it, too"
+    )
     _add_common(quantized)
 
 
@@ -200,7 +210,8 @@ def import_command(arguments: argparse.Namespace) -> int:
 
 def quantize_command(arguments: argparse.Namespace) -> int:
     """Float checkpoint + calibration images -> integer model file, and what every quantizer costs."""
-    outputs = Outputs(arguments.output, arguments.report)
+    outputs = Outputs(arguments.output, arguments.report, arguments.plot)
+    drawn = plot_kind(arguments.plot) if arguments.plot else ""
     weights = _load(arguments.checkpoint)
     if is_official(weights):
         raise UserError(f"{arguments.checkpoint} holds integer weights: it is an I-ViT checkpoint, use import-ivit")
@@ -229,12 +240,15 @@ def quantize_command(arguments: argparse.Namespace) -> int:
     if len(trials) > 1:
         show_trials(trials, console)
     model, measure = trials[0].model, trials[0].measure
+    losses = _losses(measure, alone=bool(arguments.report or arguments.plot))
+    losses.show(console)
     measure.show(console)
     outputs.attempt(lambda: save(replace(model, crop=shape.crop), arguments.output))
     if arguments.report:
         how = {"recipe": trials[0].name, **asdict(trials[0].recipe), "trials": as_json(trials)}
-        report = {"model": model.name, **how, **measure.report()}
+        report = {"model": model.name, **how, **measure.report(), **losses.report()}
         outputs.write(arguments.report, partial(write_json, report))
+    outputs.write(arguments.plot, partial(losses.write_plot, drawn))
     outputs.finish()
     return 0
 
@@ -268,6 +282,16 @@ def _try(
         update(sum(seen.values()), total, f"{name} at {node}")
 
     return try_recipes(recipes, make, told)
+
+
+def _losses(measure: Measurement, *, alone: bool) -> LossReport:
+    """The split of the loss, and each quantizer `alone` where that is asked for."""
+    with shown("splitting the loss", "operators") as update:
+        parts = split(measure, progress=update)
+    if not alone:
+        return LossReport(measure=measure, parts=parts, noise={})
+    with shown("each quantizer alone", "quantizers") as update:
+        return LossReport(measure=measure, parts=parts, noise=sensitivities(measure, progress=update))
 
 
 def _preprocessing(arguments: argparse.Namespace, shape: Architecture) -> Architecture:

@@ -8,7 +8,10 @@ here and a checkpoint that is imported take the same road, in every family.
 """
 
 from firmware.quantizer.convert import official_state, quantize
+from firmware.quantizer.loss import Loss, sensitivities, split
+from firmware.quantizer.loss_report import LossReport
 from firmware.quantizer.measure import Measurement
+from firmware.quantizer.plot import plot_kind
 from firmware.quantizer.ranges import RANGES
 from firmware.quantizer.recipes import RECIPES, Recipe
 from firmware.quantizer.trials import Trial, as_json, show_trials, try_recipes
@@ -16,12 +19,17 @@ from firmware.quantizer.trials import Trial, as_json, show_trials, try_recipes
 __all__ = [
     "RANGES",
     "RECIPES",
+    "Loss",
+    "LossReport",
     "Measurement",
     "Recipe",
     "Trial",
     "as_json",
     "official_state",
+    "plot_kind",
     "quantize",
+    "sensitivities",
     "show_trials",
+    "split",
     "try_recipes",
 ]

@@ -68,6 +68,12 @@ class Calibration(Builder):
         if self.measure is not None:
             self.measure.quantizer(real, np.asarray(scale, np.float64), bits, centre)
 
+    def _gave(self, name: str, scale: Array) -> Array:
+        """`scale`, which the integers of operator `name` have by its law."""
+        if self.measure is not None:
+            self.measure.record.scale(name, np.asarray(scale, np.float64))
+        return scale
+
     def _real(self, node: str, scale: Array) -> Array:
         return self._values[node] * np.asarray(scale, np.float64)
 
@@ -82,6 +88,7 @@ class Calibration(Builder):
         self.made[f"{name}.weight_integer"] = integers.reshape(weight.shape)
         if self.measure is not None:
             self.measure.weight(name, flat, integers, scale)
+            self.measure.record.weight(name, integers, scale[:, None] / self._shares.get(name, np.ones((), f32)))
         self.made[f"{name}.{kind}_scaling_factor"] = scale
         if bias:
             offset = np.zeros(len(flat), f32) if f"{name}.bias" not in self.weights else self._float(f"{name}.bias")
@@ -90,8 +97,11 @@ class Calibration(Builder):
             centre: Array = np.broadcast_to(
                 self._centres.get(name, 0.0) / self._shares.get(name, f32(1)), flat.shape[1:]
             )
-            offset = (offset + (integers @ centre) * scale).astype(f32)
-            self.made[f"{name}.bias_integer"] = quantized(offset, scale * f32(s_in), 32).astype(np.int32)
+            shift = (integers @ centre) * scale
+            found = quantized((offset + shift).astype(f32), scale * f32(s_in), 32).astype(np.int32)
+            self.made[f"{name}.bias_integer"] = found
+            if self.measure is not None:
+                self.measure.record.bias(name, found * (scale * np.float64(s_in)) - shift)
 
     # The graph
 
@@ -152,9 +162,12 @@ class Calibration(Builder):
     def shiftmax(self, name: str, *sources: str, scale: Array, bits: int) -> Array:
         """Probabilities are floors, so their rows sum up to less than one in the law's scale."""
         law = super().shiftmax(name, *sources, scale=scale, bits=bits)
-        if not self.recipe.correct_attention:
-            return law
-        return np.asarray(f32(1 / self._values[name].sum(axis=-1).mean()))
+        if self.recipe.correct_attention:
+            law = np.asarray(f32(1 / self._values[name].sum(axis=-1).mean()))
+        return self._gave(name, law)
+
+    def shift_gelu(self, name: str, source: str, scale: Array) -> Array:
+        return self._gave(name, super().shift_gelu(name, source, scale))
 
     def linear(
         self, name: str, source: str, s_in: Array, inputs: int, outputs: int | None = None, *, bias: bool = True
@@ -198,7 +211,7 @@ class Calibration(Builder):
             self._migrate(name, reader, source)
         for part in ("weight", "bias"):
             self.made[f"{name}.{part}"] = self._float(f"{name}.{part}")
-        return super().layer_norm(name, source, dim)
+        return self._gave(name, super().layer_norm(name, source, dim))
 
     def _migrate(self, name: str, reader: str, source: str) -> None:
         """Shares the work of LayerNorm `name` and the linear `reader` in another way: the float network stays."""

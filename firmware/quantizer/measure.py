@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from firmware.families import Family
+from firmware.quantizer.record import Code, Record
 from firmware.quantizer.reference import Reference
 from hw.spec.operators import OPERATORS, Add, Node
 
-__all__ = ["Measurement", "Row", "sqnr"]
+__all__ = ["Measurement", "Row", "cosine", "finite", "sqnr"]
 
 Array = NDArray[Any]
 
@@ -27,6 +28,12 @@ def sqnr(expected: Array, found: Array) -> float:
     if noise == 0:
         return float("inf")
     return float(10 * np.log10(signal / noise)) if signal else float("-inf")
+
+
+def cosine(expected: Array, found: Array) -> float:
+    """Of rows [n, width], on average."""
+    norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1)
+    return float(((expected * found).sum(1) / np.maximum(norms, 1e-30)).mean())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +50,8 @@ class Row:
     sqnr: float  # integers times scale against the float network: everything up to here
 
 
-def _finite(numbers: Mapping[str, Any]) -> dict[str, Any]:
+def finite(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """For JSON, which has no infinity: null."""
     return {key: None if value in {np.inf, -np.inf} else value for key, value in numbers.items()}
 
 
@@ -56,15 +64,24 @@ class Measurement:
         self.rows: list[Row] = []
         self.end: dict[str, float] = {}
         self._reference: Reference | None = None
-        self._pending: tuple[Array, Array, int, float | Array] | None = None
+        self._record: Record | None = None
+        self._logits: Array | None = None
+        self._pending: tuple[Array, Code] | None = None
 
     def start(self, weights: Mapping[str, Array], images: Array, family: Family) -> None:
         """The float network to compare with."""
         self._reference = Reference(weights, images, family)
+        self._record = Record(weights, images, family)
+
+    @property
+    def record(self) -> Record:
+        """What is decided, node by node; who decides tells it of weights and of the scales of laws."""
+        assert self._record is not None
+        return self._record
 
     def quantizer(self, real: Array, scale: Array, bits: int, centre: float | Array) -> None:
         """The next node quantizes `real`, the true values of its integer inputs; `centre` is the value of code 0."""
-        self._pending = (real, scale, bits, centre)
+        self._pending = (real, Code(scale=scale, bits=bits, centre=centre))
 
     def weight(self, name: str, weight: Array, integers: Array, scale: Array) -> None:
         found = integers * scale[:, None].astype(np.float64)
@@ -81,16 +98,17 @@ class Measurement:
         if node.op == Add.name and node.attributes["bits"] == 16:
             self._reference.values = {node.name: expected}  # the residual stream: nothing before it is read again
         pending, self._pending = self._pending, None
+        self.record.node(node, tensors, pending and pending[1])
         self.progress(node.name)
         if pending is None or not OPERATORS[node.op].quantizes:
             return
-        real, scale, bits, centre = pending
-        found = value * scale + centre
-        steps, limit = np.rint((real - centre) / scale), 1 << (bits - 1)
+        real, code = pending
+        found, steps = code.real(value), code.steps(real)
+        assert code.bits is not None
         self.rows.append(
-            Row(name=node.name, kind="activation", bits=bits, scale=float(np.max(scale)),
+            Row(name=node.name, kind="activation", bits=code.bits, scale=float(np.max(code.scale)),
                 largest=float(np.abs(expected).max()),
-                saturated=float(np.mean((steps < -limit) | (steps >= limit))),
+                saturated=float(np.mean(steps != code.clamped(steps))),
                 own_sqnr=sqnr(real, found), sqnr=sqnr(expected, found))
         )  # fmt: skip
 
@@ -100,20 +118,25 @@ class Measurement:
         assert self._reference is not None
         return next(reversed(self._reference.values.values())).astype(np.float64)
 
+    @property
+    def logits(self) -> Array:
+        """What the integer model computed last, in real units [n, classes]."""
+        assert self._logits is not None
+        return self._logits
+
     def finish(self, logits: Array, *, features: bool = False) -> None:
         """`logits` are the integer model's, in real units [n, classes], or its features."""
-        expected = self.expected
-        norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(logits, axis=1)
+        expected, self._logits = self.expected, logits
         self.end = {
             "images": len(logits),
             **({} if features else {"same_class": float((expected.argmax(1) == logits.argmax(1)).mean())}),
             "logit_sqnr": sqnr(expected, logits),
-            "logit_cosine": float(((expected * logits).sum(1) / np.maximum(norms, 1e-30)).mean()),
+            "logit_cosine": cosine(expected, logits),
         }
 
     def report(self) -> dict[str, Any]:
         """For JSON; an SQNR without any noise is null."""
-        return {"quantizers": [_finite(asdict(row)) for row in self.rows], "end_to_end": _finite(self.end)}
+        return {"quantizers": [finite(asdict(row)) for row in self.rows], "end_to_end": finite(self.end)}
 
     def show(self, console: Console) -> None:
         """A table of the activations, and the end."""

@@ -1,0 +1,82 @@
+"""The plot of what quantization costs: along the depth of the network, and by its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from firmware.errors import UserError
+from firmware.quantizer.loss import Loss
+from firmware.quantizer.measure import Measurement
+
+__all__ = ["draw", "plot_kind"]
+
+_KINDS = ("svg", "png")
+_NAMED = 6  # tensors
+_TICKS = 48  # names along the axis
+
+
+def plot_kind(path: str) -> str:
+    """ "svg" or "png", as the name of the file says. Raises UserError for another, and where matplotlib is missing."""
+    kind = Path(path).suffix.lower().removeprefix(".")
+    if kind not in _KINDS:
+        raise UserError(f"--plot wants a file whose name ends in {' or '.join('.' + k for k in _KINDS)}, not {path}")
+    if find_spec("matplotlib") is None:
+        raise UserError("--plot needs matplotlib, which is not installed: pip install 'shiftwork[plot]'")
+    return kind
+
+
+def draw(measure: Measurement, parts: Sequence[Loss], alone: Mapping[str, float], kind: str, file: BinaryIO) -> None:
+    """Writes the plot. `alone` may be empty; the worst tensors that are named are those of `alone`, else their own."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context({"svg.hashsalt": "shiftwork", "svg.fonttype": "none"}):
+        figure = Figure(figsize=(13, 9), layout="constrained")
+        depth, bars = figure.subplots(2, 1, height_ratios=(3, 1))
+        _depth(depth, measure, alone)
+        _bars(bars, parts)
+        figure.savefig(file, format=kind, dpi=120, metadata={"Date": None} if kind == "svg" else {"Software": None})
+
+
+def _depth(axes: Any, measure: Measurement, alone: Mapping[str, float]) -> None:
+    rows = [row for row in measure.rows if row.kind == "activation"]
+    names = [row.name for row in rows]
+    lines = {
+        "this quantizer by itself (own)": [row.own_sqnr for row in rows],
+        "everything up to here, against float": [row.sqnr for row in rows],
+    }
+    if alone:
+        lines["the outputs, if only this quantizer is there"] = [alone[name] for name in names]
+    for label, ratios in lines.items():
+        finite = [ratio if np.isfinite(ratio) else np.nan for ratio in ratios]
+        axes.plot(finite, marker=".", linewidth=1, label=label)
+    last = [*lines.values()][-1] if alone else lines["this quantizer by itself (own)"]
+    for index in np.argsort(last, kind="stable")[:_NAMED]:
+        if np.isfinite(last[index]):
+            axes.annotate(
+                f"{names[index]} {last[index]:.1f}", (index, last[index]), xytext=(4, -12), textcoords="offset points",
+                fontsize=8,
+            )  # fmt: skip
+    step = -(-len(names) // _TICKS)
+    axes.set_xticks(range(0, len(names), step), names[::step], rotation=90, fontsize=7)
+    axes.set_ylabel("SQNR, dB")
+    axes.set_title("activations along the depth; named: the worst")
+    axes.grid(alpha=0.3)
+    axes.margins(y=0.12)
+    axes.legend(fontsize=8, loc="upper center", ncols=3)
+
+
+def _bars(axes: Any, parts: Sequence[Loss]) -> None:
+    """A bar for each part; none for a part without any noise."""
+    lengths = [part.sqnr if np.isfinite(part.sqnr) else 0.0 for part in parts]
+    bars = axes.barh(range(len(parts)), lengths)
+    axes.bar_label(bars, [f" {part.sqnr:.1f} dB, cosine {part.cosine:.4f}" for part in parts], fontsize=8)
+    axes.set_yticks(range(len(parts)), [part.name for part in parts])
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.set_xlabel("SQNR of the outputs if only this is there, dB")
