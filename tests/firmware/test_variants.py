@@ -43,11 +43,11 @@ def stored(name="vit"):
     return dict(load_checkpoint(DATA / f"{name}.safetensors").tensors), images, logits
 
 
-def quantized(weights, images, recipe="minmax", **options):
+def quantized(weights, images, recipe="minmax", heads=2, **options):
     measure = Measurement()
     model = quantize(
-        weights, images, name="test", heads=2, mean=(0.5,) * 3, std=(0.5,) * 3, recipe=RECIPES[recipe], measure=measure,
-        **options,
+        weights, images, name="test", heads=heads, mean=(0.5,) * 3, std=(0.5,) * 3, recipe=RECIPES[recipe],
+        measure=measure, **options,
     )  # fmt: skip
     return model, measure
 

@@ -18,9 +18,9 @@ class Layout:
 
     def __init__(self, roles: VisionTransformer, config: Config, images: int) -> None:
         self._roles, self._config = roles, config
-        self.dim_words = roles.dim // config.word_bytes  # of a row of Q
-        self.residual_words = 2 * self.dim_words  # of a row of the residual stream
-        self._image_words = roles.tokens * (self.residual_words + self.dim_words) + 2 * self._key_values(0).words
+        self.query_words = roles.inner // config.word_bytes  # of a row of Q
+        self.residual_words = 2 * roles.dim // config.word_bytes  # of a row of the residual stream
+        self._image_words = roles.tokens * (self.residual_words + self.query_words) + 2 * self._key_values(0).words
         if roles.pool:
             self._image_words += self.pooling(0).words
         self.words = images * self._image_words
@@ -31,7 +31,7 @@ class Layout:
 
     def query(self, image: int, token: int) -> int:
         """A row of Q."""
-        return self.residual(image, self._roles.tokens) + token * self.dim_words
+        return self.residual(image, self._roles.tokens) + token * self.query_words
 
     def attention(self, image: int, block: int) -> KeyValues:
         """K and V of a block."""
@@ -44,5 +44,5 @@ class Layout:
 
     def _key_values(self, start: int) -> KeyValues:
         roles = self._roles
-        head = roles.dim // roles.heads
+        head = roles.inner // roles.heads
         return KeyValues(config=self._config, start=start, tokens=roles.tokens, heads=roles.heads, head=head)

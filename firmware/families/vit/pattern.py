@@ -88,6 +88,7 @@ class VisionTransformer:
     prefix: int  # those before the patches: the class token and registers
     dim: int
     heads: int
+    inner: int  # channels of all heads: of a token's Q
     hidden: int
     embed: Node
     embed_quant: Node
@@ -119,14 +120,17 @@ def recognise(model: Model) -> VisionTransformer:
     back = nodes.take({"pool": _BACK_MEAN, "class_token": _BACK_TOKENS}.get(nodes.peek(2), _BACK), x=x)
     nodes.end()
     tokens, dim = model.tensor(front["position"], "value").shape
-    sizes = {(block.scores.attributes["heads"], len(model.tensor(block.fc1, "weight"))) for block in blocks}
+    sizes = {
+        (b.scores.attributes["heads"], len(model.tensor(b.qkv, "weight")) // 3, len(model.tensor(b.fc1, "weight")))
+        for b in blocks
+    }
     if len(sizes) != 1:
-        raise CompileError(f"all blocks must have the same heads and hidden size, not {sorted(sizes)}")
-    heads, hidden = sizes.pop()
+        raise CompileError(f"all blocks must have the same heads, their channels and hidden size, not {sorted(sizes)}")
+    heads, inner, hidden = sizes.pop()
     prefix = len(model.tensor(front["cls"], "cls"))
     return VisionTransformer(
-        tokens, prefix, dim, heads, hidden, front["embed"], front["embed_quant"], front["cls"], front["position"],
-        front["add"], tuple(blocks), back["norm"], back["norm_quant"], back["head"],
+        tokens, prefix, dim, heads, inner, hidden, front["embed"], front["embed_quant"], front["cls"],
+        front["position"], front["add"], tuple(blocks), back["norm"], back["norm_quant"], back["head"],
         back["class_token"].attributes.get("count", 1) if "class_token" in back else 0,
         back.get("pool"), back.get("pool_quant"),
     )  # fmt: skip

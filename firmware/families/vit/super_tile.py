@@ -114,11 +114,11 @@ class SuperTile(Worker):
         tokens, every, heads = self.tokens, self.roles.tokens, self.roles.heads
         wide = roles.softmax.attributes["bits"] == 16
         there = self.layout.attention(self.image, self.block)
-        query = self.rows("query", tokens, self.roles.dim)
+        query = self.rows("query", tokens, self.roles.inner)
         at = self.layout.query(self.image, self.start)
         reads = (Access("work", at, at + query.words),)
         yield self.tasks.load(roles.scores, Region.WORK, at, query, tokens, reads)
-        context = self.rows("context", tokens, self.roles.dim)
+        context = self.rows("context", tokens, self.roles.inner)
         span = align(every, self.word) // self.word
         both = [self.arena.allocate("scores", tokens, span, high=True) for _ in range(min(2, heads))]
         weights = self.arena.allocate("probabilities", (1 + wide) * tokens, span)
@@ -177,8 +177,8 @@ class SuperTile(Worker):
         there = self.layout.attention(self.image, self.block + 1)
         yield from self.keys(roles.qkv, normal, self.start, self.tokens, there, high=True)
         yield from self.values(roles.qkv, normal, self.start, self.tokens, there, high=True)
-        query = self.rows("query", self.tokens, self.roles.dim)
-        yield self.tasks.linear(roles.qkv, normal, self.tokens, query, self.roles.dim, Kind.INT8, part="q")
+        query = self.rows("query", self.tokens, self.roles.inner)
+        yield self.tasks.linear(roles.qkv, normal, self.tokens, query, self.roles.inner, Kind.INT8, part="q")
         at = self.layout.query(self.image, self.start)
         writes = (Access("work", at, at + query.words),)
         yield self.tasks.store(roles.qkv, Region.WORK, at, query, self.tokens, writes)
