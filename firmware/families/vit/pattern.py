@@ -52,6 +52,13 @@ _BACK_MEAN = (
     role("pool_quant", "requantize", "pool", bits=8),
     role("head", "linear", "pool_quant"),
 )
+_BACK_NORM_OF_MEAN = (
+    role("pool", "pool", "x", first=READ),
+    role("pool_quant", "requantize", "pool", bits=16),
+    role("norm", "layer_norm", "pool_quant"),
+    role("norm_quant", "requantize", "norm", bits=8),
+    role("head", "linear", "norm_quant"),
+)
 
 
 @dataclass(frozen=True)
@@ -107,17 +114,23 @@ class VisionTransformer:
     def depth(self) -> int:
         return len(self.blocks)
 
+    @property
+    def norm_of_mean(self) -> bool:
+        """Whether the mean is of the residual stream, and the last norm behind it."""
+        return self.pool_quant is not None and self.norm.inputs == (self.pool_quant.name,)
+
 
 def recognise(model: Model) -> VisionTransformer:
     """The roles of `model`'s nodes. Raises CompileError naming the first node that is not where a ViT has it."""
     nodes = Nodes(model, "a ViT")
     front = nodes.take(_FRONT)
     x, blocks = front["add"], []
-    while nodes.peek(1) == "requantize" and nodes.peek(2) not in {"pool", "class_token"}:
+    while nodes.peek() != "pool" and nodes.peek(1) == "requantize" and nodes.peek(2) not in {"pool", "class_token"}:
         found = nodes.take(_BLOCK, x=x)
         blocks.append(Block(**mlp(nodes, found)))
         x = blocks[-1].add2
-    back = nodes.take({"pool": _BACK_MEAN, "class_token": _BACK_TOKENS}.get(nodes.peek(2), _BACK), x=x)
+    behind = {"pool": _BACK_MEAN, "class_token": _BACK_TOKENS}.get(nodes.peek(2), _BACK)
+    back = nodes.take(_BACK_NORM_OF_MEAN if nodes.peek() == "pool" else behind, x=x)
     nodes.end()
     tokens, dim = model.tensor(front["position"], "value").shape
     sizes = {
