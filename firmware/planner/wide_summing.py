@@ -8,7 +8,6 @@ the graph may have.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,16 +86,14 @@ def store_bytes(worker: Worker, node: Node, tokens: Buffer, count: int, first: i
 
 
 def sum_up(worker: Worker, node: Node, quant: Node, waiting: TokenBytes, into: Buffer) -> Steps:
-    """`into` = the sums of all channels, requantized to int16 by `quant`, as many at a time as there is room for."""
-    for first, channels in _parts(worker, waiting):
-        rows = worker.arena.allocate("bytes", 2 * channels, waiting.row)
+    """`into` = the sums of all channels, requantized to int16 by `quant`, as many at a time as there is room for.
+
+    Room for two, at either end: one is loaded while the array reads the other.
+    """
+    most = min(worker.config.tokens, worker.arena.room // (4 * waiting.row))  # rows of a MATMUL at most
+    for number, (first, channels) in enumerate(parts(waiting.channels, most, 1)):
+        rows = worker.arena.allocate("bytes", 2 * channels, waiting.row, high=number % 2 == 1)
         at = waiting.part(first, channels)
         yield worker.tasks.load(node, Region.WORK, at.start, rows, 2 * channels, (at,))
         yield worker.tasks.column_sums(node, quant, rows, channels, into, first, _ONES)
         worker.arena.free(rows)
-
-
-def _parts(worker: Worker, waiting: TokenBytes) -> Iterator[tuple[int, int]]:
-    """(first, channels): at most as many as a MATMUL has rows; two buffers fit, one being filled."""
-    most = min(worker.config.tokens, worker.arena.room // (4 * waiting.row))
-    yield from parts(waiting.channels, most, 1)
