@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Mapping
+from pathlib import Path
+
+if __name__ == "__main__" and not sys.flags.safe_path and Path(sys.path[0]).resolve() != Path(__file__).parents[1]:
+    del sys.path[0]  # the current directory, where a user's own `sim` or `hw` may lie
 
 from firmware.cli import checkpoints, compile, dram, estimate, evaluate, models, run
 from firmware.compiler import CompileError
@@ -28,7 +33,12 @@ def parser(prog: str = "python -m firmware", others: Mapping[str, str] | None = 
 
 
 def main(arguments: list[str] | None = None, grammar: argparse.ArgumentParser | None = None) -> int:
-    """Runs one command; bad input gives one sentence on stderr and status 2."""
+    """Runs one command; bad input gives one sentence on stderr and status 2.
+
+    What standard output's encoding does not have is shown as a question mark.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     parsed = (grammar or parser()).parse_args(arguments)
     try:
         status: int = parsed.function(parsed)

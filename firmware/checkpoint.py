@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -103,7 +104,9 @@ def _pytorch(path: Path, *, zipped: bool) -> tuple[dict[str, Array], list[str]]:
         _check_archive(path)
     try:
         # Training scripts store their arguments and NumPy's numbers: bags of plain values, which execute nothing.
-        with torch.serialization.safe_globals([argparse.Namespace, *_numpy_globals()]):
+        # PyTorch warns of how long sparse tensors take to check, which are refused.
+        with torch.serialization.safe_globals([argparse.Namespace, *_numpy_globals()]), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
             stored = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))

@@ -27,7 +27,6 @@ _SPECIAL = (
     (r"^blocks\..*relative_position|^rel_pos_bias\.", "a ViT's relative position biases (BEiT)"),
     (r"^attn_pool\.|^pooler\.", "a head that pools by attention"),
     (r"^(dist_token|head_dist\..*)$", "a distillation token"),  # of I-ViT's training; of timm's there is none left
-    (r"^fc_norm\.", "a norm behind its pooling (fc_norm; of a class token, --pool token says so)"),
     (r"^(norm_pre|pre_logits|ln_pre)\b", "a layer before the blocks or the head that the graph does not have"),
     (r"^blocks\..*\.attn\.norm\.|^blocks\..*\.mlp\.norm\.", "norms within attention or MLP"),
     (r"^blocks\.\d+\.blocks\.|^patch_embed\.(backbone|proj\.\d|conv)", "a stem of several convolutions"),

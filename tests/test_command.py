@@ -37,6 +37,30 @@ def shiftwork(installed, tmp_path):
     return run
 
 
+@pytest.mark.usefixtures("shiftwork")
+def test_a_module_takes_no_module_of_the_users(installed, tmp_path):
+    """`python -m` looks into the current directory first: not for ours."""
+    np.save(tmp_path / "few.npy", np.load(DIGITS / "images.npy")[:2])
+    done = subprocess.run(
+        [sys.executable, "-m", "firmware", "run", DIGITS / "digits.safetensors", "--images", "few.npy", "--device",
+         "golden", "--logits", "logits.npy"],
+        cwd=tmp_path, check=False, env={**os.environ, "PYTHONPATH": str(installed)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert np.load(tmp_path / "logits.npy").shape == (2, 10)
+
+
+def test_a_terminal_that_has_only_ascii():
+    """What its encoding lacks is a question mark, in tables and in names."""
+    done = subprocess.run(
+        [sys.executable, "-m", "firmware", "inspect", DIGITS / "digits.safetensors"],
+        cwd=ROOT, check=False, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "blocks.0.qac?" in done.stdout
+    assert "10 classes of the class token" in done.stdout
+
+
 def test_one_help_has_every_verb(shiftwork):
     done = shiftwork("--help")
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from firmware.errors import UserError
 from firmware.families.architecture import Architecture
 from firmware.families.family import Family
 from firmware.families.huggingface import timm_names
@@ -82,12 +83,17 @@ def official_tensors(
 
     `weights` have timm's names or Hugging Face's; official ones stay as they are. Raises ModelError where they are of
     no family, UserError for tensors that do not fit one another. A norm behind the pooling (`fc_norm`) is the last norm
-    where a class token is the `pool`.
+    where a class token is the `pool`; of what it is must be said.
     """
     named = timm_names(weights)
     if pool == "token" and "norm.weight" not in named:
         named = {_FC_NORM.sub("norm.", name): array for name, array in named.items()}
     family = family_of_tensors(named)
+    if pool is None and any(_FC_NORM.match(name) and family.tensor.fullmatch(name) for name in named):
+        raise UserError(
+            "the network has a norm behind its pooling (fc_norm): of the mean of the patches, which --pool avg says, "
+            "or of the class token, which --pool token says"
+        )
     return family, family.official_names(named)
 
 

@@ -167,6 +167,22 @@ class Tasks:
         }  # fmt: skip
         return self._matmul(node, operands, (weights.access(),), dest, stream, None)
 
+    def column_sums(
+        self, node: Node, quant: Node, planes: Buffer, channels: int, dest: Buffer, first: int, ones: str
+    ) -> Task:
+        """Elements of int16 `dest` from number `first` on = sums of rows of `planes`, two of each of the `channels`.
+
+        `ones` is the blob of the column that they are multiplied by.
+        """
+        operands = {
+            "source": planes.start, "source_row": 2 * planes.row, "source_plane": planes.row, "two_planes": 1,
+            "rows": channels, "passes": planes.row, "outputs": 1, "dest": dest.start * self._word + 2 * first,
+            "dest_row": 2, "kind": Kind.INT16, **self._dyadic(quant),
+        }  # fmt: skip
+        blob = self.blobs[ones]
+        stream = Stream(Region.MODEL, blob.offset, blob.words)
+        return self._matmul(node, operands, (planes.access(),), dest, stream, None)
+
     def transpose(self, node: Node, source: Buffer, rows: int, dest: Buffer, identity: str) -> Task:
         """The first word of int8 rows -> rows of `dest`, one per channel, by way of the blob `identity`."""
         operands = {

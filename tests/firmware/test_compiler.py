@@ -105,8 +105,8 @@ def test_every_layer_with_macs_is_executed():
     [
         ({}, replace(Config(), bank_words=64), "wants .* scratchpad words, but only"),
         ({}, replace(Config(), rows=32, cols=8), None),
-        ({"dim": 48, "heads": 2}, Config(), "head size dim/heads must be a multiple of rows"),
-        ({"hidden": 250}, Config(), "hidden must be a multiple of rows"),
+        ({"dim": 40, "heads": 5}, Config(), r"dim must be a multiple of rows \(16\), not 40"),
+        ({"hidden": 250}, Config(max_row=128), r"a row of 256 elements exceeds max_row \(128\)"),
         ({}, replace(Config(), max_row=64), "exceeds max_row"),
     ],
 )

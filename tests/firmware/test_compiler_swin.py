@@ -239,7 +239,6 @@ def test_published_window_of_12_compiles():
 @pytest.mark.parametrize(
     ("shape", "config", "message"),
     [
-        ({"dim": 48, "heads": (2, 4)}, Config(), r"head size dim/heads of stage 0 .* rows \(16\), not 24"),
         ({"dim": 40, "heads": (1, 2)}, Config(), r"dim of stage 0 must be a multiple of rows \(16\), not 40"),
         ({}, replace(BOARDS["tiny"].config, max_row=64), "a row of 128 elements exceeds max_row"),
         ({}, replace(Config(), bank_words=64), "wants .* scratchpad words, but only"),

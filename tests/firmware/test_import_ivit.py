@@ -243,6 +243,10 @@ VIT_EDITS = {
     "no block": (lambda s: {k: v for k, v in s.items() if "blocks.0." not in k}, "blocks.0.* is missing"),
     "distilled": (lambda s: {**s, "dist_token": np.zeros((1, 1, 64))}, "a distillation token: tensor dist_token"),
     "layer scale": (lambda s: {**s, "blocks.0.ls1.gamma": np.ones(64)}, "but blocks.0.ls1.gamma is none of them"),
+    "norm of the mean": (
+        lambda s: {**s, "fc_norm.weight": np.ones(64), "fc_norm.bias": np.zeros(64)},
+        "a norm behind the pooling (fc_norm) must be that of a mean (--pool avg), and the only one",
+    ),
     "float": (floats_only, "holds no integer weights: it is a float checkpoint, use quantize"),
     "nan": (change("head.bias_integer", 3, np.nan), "tensor head.bias_integer contains NaN"),
     "zero scale": (change("blocks.1.qact4.act_scaling_factor", (), 0), "must be positive, not 0"),

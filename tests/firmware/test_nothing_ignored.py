@@ -25,6 +25,7 @@ from tests.support.swin import random_swin
 CASES = {
     "digits": (lambda: load_model("examples/digits/digits.safetensors"), TINY),
     "table": (lambda: quantized_digits(RECIPES["minmax"]), TINY),
+    "norm of mean": (lambda: quantized_digits(RECIPES["mse"], blocks=1, norm_of_mean=True), TINY),
     "small_vit_a": (lambda: imported("small_vit_a"), TINY),
     "small_vit_t": (lambda: imported("small_vit_t", attention_bits=8), TINY),
     "small_swin_a": (lambda: imported("small_swin_a"), Config()),

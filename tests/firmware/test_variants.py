@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 from firmware.__main__ import main
 from firmware.checkpoint import load_checkpoint
 from firmware.compiler import compile_model
+from firmware.device import Accelerator
 from firmware.errors import UserError
 from firmware.families import official_tensors
 from firmware.model_file import load_model
@@ -43,11 +44,11 @@ def stored(name="vit"):
     return dict(load_checkpoint(DATA / f"{name}.safetensors").tensors), images, logits
 
 
-def quantized(weights, images, recipe="minmax", **options):
+def quantized(weights, images, recipe="minmax", heads=2, **options):
     measure = Measurement()
     model = quantize(
-        weights, images, name="test", heads=2, mean=(0.5,) * 3, std=(0.5,) * 3, recipe=RECIPES[recipe], measure=measure,
-        **options,
+        weights, images, name="test", heads=heads, mean=(0.5,) * 3, std=(0.5,) * 3, recipe=RECIPES[recipe],
+        measure=measure, **options,
     )  # fmt: skip
     return model, measure
 
@@ -303,17 +304,104 @@ def test_average_feature():
     assert measure.end["logit_sqnr"] > 25
 
 
-def test_norm_behind_the_pooling(tmp_path, capsys):
-    """Of a class token it is the last norm; of a mean it is refused, and so is a guess."""
-    weights, images, _ = stored()
+def norm_behind(weights):
     weights |= {f"fc_norm.{kind}": weights.pop(f"norm.{kind}") for kind in ("weight", "bias")}
-    _, measure = quantized(weights, images, pool="token")
-    np.testing.assert_allclose(measure.expected, logits_of("token_norm"), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("recipe", ["official", "mse", "minmax"])
+@pytest.mark.parametrize(("pool", "variant"), [("token", "token_norm"), ("avg", "average_norm")])
+def test_norm_behind_the_pooling(pool, variant, recipe):
+    """Of a class token it is the last norm; of a mean it is one of the mean alone, which has 16 bits. timm's logits."""
+    weights, images, _ = stored()
+    norm_behind(weights)
+    model, measure = quantized(weights, images, recipe, pool=pool)
+    np.testing.assert_allclose(measure.expected, logits_of(variant), rtol=0, atol=2e-5)
+    assert measure.end["logit_sqnr"] > 25
+    operators = [(node.op, node.attributes.get("bits")) for node in model.nodes[-5:]]
+    if pool == "avg":
+        wanted = [("pool", None), ("requantize", 16), ("layer_norm", None), ("requantize", 8), ("linear", None)]
+        assert operators == wanted
+
+
+def test_norm_behind_the_pooling_on_the_command_line(tmp_path, capsys):
+    """What the norm is of is not guessed; with two of them the network is another."""
+    weights, _, _ = stored()
+    both = dict(weights)
+    norm_behind(weights)
     save_file(weights, tmp_path / "x.safetensors")
-    for options in ([], ["--pool", "avg"]):
-        files = ["--calibrate", str(DATA), "-o", str(tmp_path / "m"), *options]
-        assert main(["quantize", str(tmp_path / "x.safetensors"), *files]) == 2
-        assert "a norm behind its pooling (fc_norm; of a class token, --pool token says so)" in capsys.readouterr().err
+    save_file({**both, **weights}, tmp_path / "both.safetensors")
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), np.uint8))
+    files = ["--calibrate", str(tmp_path / "x.npy"), "-o", str(tmp_path / "m"), "--heads", "2", "--recipe", "mse"]
+    for name, options, message in (
+        ("x", [], "has a norm behind its pooling (fc_norm): of the mean of the patches, which --pool avg says, or of"),
+        ("both", ["--pool", "avg"], "a norm behind the pooling (fc_norm) must be that of a mean (--pool avg), and the"),
+        ("both", ["--pool", "token"], "a norm behind the pooling (fc_norm) must be that of a mean (--pool avg), and"),
+    ):
+        assert main(["quantize", str(tmp_path / f"{name}.safetensors"), *files, *options]) == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert (said.count("\n"), (tmp_path / "m").exists()) == (1, False)
+    assert main(["quantize", str(tmp_path / "x.safetensors"), *files, "--pool", "avg"]) == 0
+    assert "the head reads the last norm of the mean of the patches" in capsys.readouterr().out.replace("\n", " ")
+    assert main(["inspect", str(tmp_path / "m")]) == 0
+    assert "10 classes of the mean of tokens" in capsys.readouterr().out
+
+
+def test_feature_of_the_norm_of_a_mean():
+    weights, images, _ = stored()
+    norm_behind(weights)
+    head, bias = weights.pop("head.weight"), weights.pop("head.bias")
+    model, measure = quantized(weights, images, pool="avg")
+    np.testing.assert_allclose(measure.expected @ head.T + bias, logits_of("average_norm"), rtol=0, atol=5e-5)
+    assert model.features
+    assert measure.end["logit_sqnr"] > 25
+    x = pixels(model, images[:1])
+    np.testing.assert_array_equal(execute(compile_model(model, BOARDS["tiny"].config), x), golden.run(model, x))
+
+
+def loud(model):
+    """The same with residual streams from end to end of int16."""
+    last = next(node for node in model.nodes if node.op == "pool").inputs[0]
+    shift = np.asarray(model.tensors[f"{last}.shift"]) - 5
+    return replace(model, tensors={**model.tensors, f"{last}.shift": shift})
+
+
+@pytest.mark.parametrize("side", [32, 64])
+def test_norm_of_a_mean_on_the_machine(side):
+    """19 tokens, and 67, which are several super-tiles; batches; registers; numbers at the ends of int16."""
+    weights, images, _ = stored()
+    norm_behind(weights)
+    with_registers(weights, embedded=False)
+    tiled = np.tile(images[:2], (1, 1, 3, 3))[..., :side, :side]
+    model, _ = quantized(weights, tiled, "mse", pool="avg")
+    x, trace, found = pixels(model, tiled), {}, loud(model)
+    golden.run(found, x, trace)
+    last = trace[next(node for node in found.nodes if node.op == "pool").inputs[0]]
+    assert (last.min(), last.max()) == (-32768, 32767)
+    for one in (model, found):
+        expected = golden.run(one, x)
+        for config in (BOARDS["arty_a7"].config, BOARDS["tiny"].config, Config(rows=32, cols=24, array="portable")):
+            np.testing.assert_array_equal(execute(compile_model(one, config, batch=2), x), expected)
+            np.testing.assert_array_equal(execute(compile_model(one, config), x[:1]), expected[:1])
+    nodes = (replace(node, attributes={"first": 0}) if node.op == "pool" else node for node in model.nodes)
+    every = replace(model, nodes=tuple(nodes))
+    assert np.any(golden.run(every, x) != golden.run(model, x))
+    np.testing.assert_array_equal(
+        execute(compile_model(every, BOARDS["tiny"].config, batch=2), x), golden.run(every, x)
+    )
+
+
+def test_norm_of_a_mean_on_the_gateware():
+    """19 tokens of numbers at the ends of int16, on the simulated RTL."""
+    weights, images, _ = stored()
+    norm_behind(weights)
+    with_registers(weights, embedded=False)
+    model, _ = quantized(weights, images, "mse", pool="avg")
+    model = loud(model)
+    x = pixels(model, images[:3])
+    with Accelerator.open("sim:tiny?random=5") as device:
+        device.load(model, batch=2)
+        np.testing.assert_array_equal(device.run(x), golden.run(model, x))
 
 
 # --- features ---

@@ -17,6 +17,7 @@ MODELS = {
     "vit": random_model(seed=1, depth=1),
     "table": quantized_digits(RECIPES["minmax"]),
     "pool": quantized_digits(RECIPES["mse"], pool="avg"),
+    "norm of mean": quantized_digits(RECIPES["mse"], norm_of_mean=True),
     "swin": random_swin(image=(3, 64, 64)),
 }
 
@@ -82,6 +83,20 @@ def changed(model, name, *, inputs=None, tensors=None, **attributes):
 def test_refusals(name, change, message):
     with pytest.raises(ModelError, match=message):
         validate(changed(MODELS["vit"], name, **change))
+
+
+def test_sums_of_int16_fit_int32():
+    """65,535 tokens at most; of one token a LayerNorm is one row."""
+    pool = operation(Node("y", "pool", ("x",), {"first": 1}), {})
+    known, image = {"x": Value((65536, 8), 16)}, Value((1, 1, 1), 8)
+    assert pool.value(known, image) == Value((8,), 32)
+    assert pool.value({"x": Value((1 << 20, 8), 8)}, image) == Value((8,), 32)
+    with pytest.raises(ModelError, match="pool y of 65536 tokens of 16 bits may exceed int32"):
+        pool.value({"x": Value((65537, 8), 16)}, image)
+    norm = operation(Node("y", "layer_norm", ("x",)), {"y.bias": np.zeros(8, np.int64)})
+    assert norm.value({"x": Value((8,), 16)}, image) == Value((8,), 35)
+    with pytest.raises(ModelError, match="layer_norm y needs rank 2, at most 16 bits"):
+        norm.value({"x": Value((2, 3, 8), 16)}, image)
 
 
 def test_mask_wants_windows():

@@ -97,10 +97,14 @@ def random_model(seed=0, *, image=(3, 32, 32), patch=8, dim=64, depth=2, heads=2
     )  # fmt: skip
 
 
-def quantized_digits(recipe, images=48, **options):
-    """The digits network, quantized by `recipe` on a few images."""
-    pixels = np.load(DIGITS / "calibration.npy")[:images]
+def quantized_digits(recipe, images=48, *, blocks=4, norm_of_mean=False, **options):
+    """The digits network, or its first blocks, quantized by `recipe` on a few images."""
+    pixels, weights = np.load(DIGITS / "calibration.npy")[:images], load_file(DIGITS / "float.safetensors")
+    weights = {name: w for name, w in weights.items() if not name.startswith("blocks.") or int(name[7]) < blocks}
+    if norm_of_mean:
+        weights |= {f"fc_norm.{kind}": weights.pop(f"norm.{kind}") for kind in ("weight", "bias")}
+        options["pool"] = "avg"
     return quantize(
-        load_file(DIGITS / "float.safetensors"), normalise(pixels, (0.5,), (0.5,)), name="digits", patch=2, heads=2,
+        weights, normalise(pixels, (0.5,), (0.5,)), name="digits", patch=2, heads=2,
         mean=(0.5,), std=(0.5,), recipe=recipe, **options,
     )  # fmt: skip

@@ -26,7 +26,7 @@ class BlockSteps(GridWorker):
         self.stage, self.places, self.index = stage, places, index
         self.roles: Block = stage.blocks[index]
         self.dim, self.heads = stage.dim, stage.heads
-        self.head = stage.dim // stage.heads  # channels of a head
+        self.head = stage.inner // stage.heads  # channels of a head
 
     # Q, K and V
 
@@ -56,7 +56,7 @@ class BlockSteps(GridWorker):
             self.arena.free(query)
 
     def _query_pattern(self, share: Share, query: Buffer, column: int) -> Pattern:
-        row, start = self.dim // self.word, self.places.attention(self.index, share.rectangle).query
+        row, start = self.stage.inner // self.word, self.places.attention(self.index, share.rectangle).query
         return Pattern(
             offset=start + share.first * row + column, scratch=query.start, run=(query.row, 1),
             first=(share.tokens, row, query.row),
@@ -73,7 +73,7 @@ class BlockSteps(GridWorker):
         span = align(every, self.word) // self.word
         there = self.places.attention(self.index, rectangle).key_values
         wide, passes = roles.softmax.attributes["bits"] == 16, self.head // self.word
-        context = self.rows("context", tokens, self.dim)
+        context = self.rows("context", tokens, self.stage.inner)
         both = [self.arena.allocate("scores", tokens, span, high=True) for _ in range(2)]
         weights = [self.arena.allocate("probabilities", 2 * tokens, span, high=True)] * 2 if wide else both
         biases = [self.arena.allocate("bias", tokens, span, high=True)]

@@ -66,10 +66,11 @@ class StageLayout:
         stage, places = self._stage, {}
         for rectangle in found:
             query = at
-            at += rectangle.tokens * stage.dim // self._config.word_bytes
+            at += rectangle.tokens * stage.inner // self._config.word_bytes
             there = KeyValues(
-                config=self._config, start=at, tokens=rectangle.tokens, heads=stage.heads, head=stage.dim // stage.heads
-            )
+                config=self._config, start=at, tokens=rectangle.tokens, heads=stage.heads,
+                head=stage.inner // stage.heads,
+            )  # fmt: skip
             places[rectangle] = Attention(query, there)
             at += there.words
         return places, at

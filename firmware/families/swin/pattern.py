@@ -119,6 +119,7 @@ class Stage:
     height: int
     width: int
     dim: int
+    inner: int  # channels of all heads: of a token's Q
     heads: int
     hidden: int
     blocks: tuple[Block, ...]
@@ -171,12 +172,16 @@ def _stage(model: Model, nodes: Nodes, height: int, width: int, x: Node) -> Stag
     grid = {"height": height, "width": width}
     merge = Merge(**nodes.take(_MERGE, grid, x=x)) if nodes.peek() == "merge" else None
     sizes = {
-        (len(model.tensor(b.proj, "weight")), b.scores.attributes["heads"], len(model.tensor(b.fc1, "weight")))
+        (*model.tensor(b.proj, "weight").shape, b.scores.attributes["heads"], len(model.tensor(b.fc1, "weight")))
         for b in blocks
     }
     if len(sizes) != 1:
-        raise CompileError(f"all blocks of a stage must have the same dim, heads and hidden size, not {sorted(sizes)}")
-    return Stage(height, width, *sizes.pop(), tuple(blocks), merge)
+        raise CompileError(
+            "all blocks of a stage must have the same dim, channels of heads, heads and hidden size, not "
+            f"{sorted(sizes)}"
+        )
+    dim, inner, heads, hidden = sizes.pop()
+    return Stage(height, width, dim, inner, heads, hidden, tuple(blocks), merge)
 
 
 def _block(model: Model, nodes: Nodes, height: int, width: int, x: Node) -> Block:

@@ -10,6 +10,7 @@ from firmware.families.swin.constants import constants
 from firmware.families.swin.pattern import SwinTransformer, recognise
 from firmware.families.swin.plan import Plan
 from firmware.planner.limits import check_patch, check_row, check_whole_words
+from firmware.planner.padded import padded
 from firmware.planner.placed import Job, Placed
 from firmware.planner.program import CompileError, UnitError
 from firmware.planner.scheduler import Item, most_slots
@@ -21,11 +22,13 @@ __all__ = ["place"]
 
 def place(job: Job) -> Placed:
     """A short schedule. Raises CompileError if there is none."""
-    model, config = job.model, job.config
-    roles = recognise(model)
+    config = job.config
+    blocks = [block for stage in recognise(job.model).stages for block in stage.blocks]
+    model = padded(job.model, blocks, config.word_bytes)
+    roles, work = recognise(model), replace(job, model=model)
     _check(model, roles, config)
     image = constants(model, roles, config)
-    stages, single = range(len(roles.stages)), replace(job, images=1)
+    stages, single = range(len(roles.stages)), replace(work, images=1)
 
     def best(items: Callable[[Plan], list[Item]]) -> int:
         """The number of slots that makes `items` shortest."""
@@ -49,7 +52,7 @@ def place(job: Job) -> Placed:
 
     slots = [best(partial(Plan.trial, stage=stage)) for stage in stages]
     merging = [best(partial(Plan.merging_trial, stage=stage)) for stage in stages[:-1]]
-    whole = Plan(job, roles, image, slots, merging)
+    whole = Plan(work, roles, image, slots, merging)
     scheduler = whole.scheduler(job.layers())
     scheduler.run(whole.items())
     tokens = sorted({count for stage in stages for _, count in whole.runs(stage)})
@@ -59,9 +62,7 @@ def place(job: Job) -> Placed:
 
 def _check(model: Model, roles: SwinTransformer, config: Config) -> None:
     for number, stage in enumerate(roles.stages):
-        sizes = {"dim": stage.dim, "hidden size": stage.hidden, "head size dim/heads": stage.dim // stage.heads}
-        for what, value in sizes.items():
-            check_whole_words(f"{what} of stage {number}", value, config)
+        check_whole_words(f"dim of stage {number}", stage.dim, config)
         check_row(max(4 * stage.dim if stage.merge else stage.dim, stage.hidden), config)
         for block in stage.blocks:
             check_row(block.side**2, config)

@@ -7,6 +7,7 @@ import numpy as np
 from firmware.families.vit.pattern import VisionTransformer
 from firmware.planner.image import ModelImage
 from firmware.planner.summing import summing_constants
+from firmware.planner.wide_summing import wide_summing_constants
 from hw.spec import arith
 from hw.spec.config import Config
 from hw.spec.model import Model
@@ -29,7 +30,8 @@ def constants(model: Model, roles: VisionTransformer, config: Config) -> ModelIm
         image.linear(block.fc2, block.fc2_quant)
     image.norm(roles.norm, roles.norm_quant)
     if roles.pool:
-        summing_constants(image, roles.tokens, config, roles.pool.attributes["first"])
+        sums = wide_summing_constants if roles.norm_of_mean else summing_constants
+        sums(image, roles.tokens, config, roles.pool.attributes["first"])
     image.linear(roles.head, None)
     return image
 

@@ -84,7 +84,8 @@ class Vit(Family):
     )
     tensor = re.compile(
         r"cls_token|pos_embed|(qact_input|qact_pos|qact[123]|act_out)\.act_scaling_factor|"
-        rf"patch_embed\.(proj\.{LINEAR}|qact\.act_scaling_factor)|norm\.{NORM}|heads?\.{LINEAR}|blocks\.\d+\.({BLOCK})"
+        rf"patch_embed\.(proj\.{LINEAR}|qact\.act_scaling_factor)|norm\.{NORM}|fc_norm\.(weight|bias)|"
+        rf"heads?\.{LINEAR}|blocks\.\d+\.({BLOCK})"
     )
     constants = ("cls_token", "pos_embed")
     epsilon = 1e-6
@@ -140,7 +141,10 @@ class Vit(Family):
         taken = "the mean of the patches" if "avg" in told else "the class token"
         if "heads.weight" in state:
             taken = "the class token and the distillation token, by two heads whose logits are averaged"
-        pooled = f"the feature is {taken} behind the last norm" if shape.features else f"the head reads {taken}"
+        if "fc_norm.weight" in state:
+            pooled = f"the {'feature is' if shape.features else 'head reads'} the last norm of the mean of the patches"
+        else:
+            pooled = f"the feature is {taken} behind the last norm" if shape.features else f"the head reads {taken}"
         said = [
             f"{'' if 'heads' in told else 'assumed: '}{heads} heads of {shape.dim // heads} channels",
             pooled
@@ -170,15 +174,20 @@ class Vit(Family):
         if wanted.heads is None:
             raise ModelError("the tensors of a ViT do not say how many heads there are: heads must be given")
         depth, bits = _depth(wanted.names), wanted.attention_bits or 16
+        behind = any(name.startswith("fc_norm.") for name in wanted.names)
+        if behind and (wanted.pool != "avg" or "norm.weight" in wanted.names):
+            raise ModelError(
+                "a norm behind the pooling (fc_norm) must be that of a mean (--pool avg), and the only one"
+            )
         return vit(
             build, wanted.image, wanted.patch, wanted.heads, depth, bits, features=not has_head(wanted.names),
             distilled="heads.weight" in wanted.names,
-            average=wanted.pool == "avg",
+            average=wanted.pool == "avg", norm_of_mean=behind,
         )  # fmt: skip
 
     def reader(self, norm: str) -> str | None:
         at, _, last = norm.rpartition(".")
-        return "head" if norm == "norm" else f"{at}.{READERS[last]}" if last in READERS else None
+        return "head" if norm in {"norm", "fc_norm"} else f"{at}.{READERS[last]}" if last in READERS else None
 
     def constant(self, name: str, weights: Mapping[str, Array], value: Array) -> Array:
         del name  # the position embedding is the only one

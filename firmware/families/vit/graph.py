@@ -18,12 +18,13 @@ f32 = np.float32
 
 def vit(
     build: Builder, image: tuple[int, int, int], patch: int | None, heads: int, depth: int, attention_bits: int, *,
-    features: bool = False, average: bool = False, distilled: bool = False,
+    features: bool = False, average: bool = False, norm_of_mean: bool = False, distilled: bool = False,
 ) -> Array:  # fmt: skip
     """Builds the whole graph. Returns the scales of the logits.
 
-    A network without a head gives `features`; `average` is whether the head reads the mean of the patches; `distilled`
-    whether it is `heads` instead, one matrix for the first two tokens.
+    A network without a head gives `features`; `average` is whether the head reads the mean of the patches, and
+    `norm_of_mean` whether that is of the residual stream, and the last norm, `fc_norm`, behind it; `distilled` whether
+    the head is `heads` instead, one matrix for the first two tokens.
     """
     if average and distilled:
         raise ModelError("two heads read a class token and a distillation token, not the mean of the patches")
@@ -35,6 +36,11 @@ def vit(
         at, scale = _block(build, f"blocks.{index}", at, scale, dim, heads, attention_bits)
     if features:
         build.hand_on("head", dim)
+    if average and norm_of_mean:
+        build.node("pool", "pool", at, first=prefix)
+        scale = build.requantize("qact_pool", "pool", scale / f32(tokens - prefix), 16)
+        scale = build.layer_norm("fc_norm", "qact_pool", dim)
+        return _head(build, "fc_norm", "fc_norm", scale, dim, features=features)
     scale = build.layer_norm("norm", at, dim)
     if distilled:
         scale = build.requantize("qact2", "norm", scale)
@@ -46,10 +52,15 @@ def vit(
         scale = build.requantize("qact_pool", "pool", scale / f32(tokens - prefix))
         return build.linear("head", "qact_pool", scale, dim)
     build.node("class_token", "class_token", "norm")
+    return _head(build, "class_token", "norm", scale, dim, features=features)
+
+
+def _head(build: Builder, source: str, norm: str, scale: Array, dim: int, *, features: bool) -> Array:
+    """Quantizer and head of one row, `source`, which comes from LayerNorm `norm`. Returns the scales of the logits."""
     if features:
-        scale = build.feature("qact2", "class_token", "norm", "head", scale)
+        scale = build.feature("qact2", source, norm, "head", scale)
     else:
-        scale = build.requantize("qact2", "class_token", scale)
+        scale = build.requantize("qact2", source, scale)
     return build.linear("head", "qact2", scale, dim)
 
 

@@ -6,8 +6,11 @@ parity of the block: while one block's are read, the next block's are written.
 
 from __future__ import annotations
 
+from typing import Any
+
 from firmware.families.vit.pattern import VisionTransformer
 from firmware.planner.key_values import KeyValues, Transposed
+from firmware.planner.wide_summing import TokenBytes
 from hw.spec.config import Config
 
 __all__ = ["Layout"]
@@ -18,11 +21,11 @@ class Layout:
 
     def __init__(self, roles: VisionTransformer, config: Config, images: int) -> None:
         self._roles, self._config = roles, config
-        self.dim_words = roles.dim // config.word_bytes  # of a row of Q
-        self.residual_words = 2 * self.dim_words  # of a row of the residual stream
-        self._image_words = roles.tokens * (self.residual_words + self.dim_words) + 2 * self._key_values(0).words
+        self.query_words = roles.inner // config.word_bytes  # of a row of Q
+        self.residual_words = 2 * roles.dim // config.word_bytes  # of a row of the residual stream
+        self._image_words = roles.tokens * (self.residual_words + self.query_words) + 2 * self._key_values(0).words
         if roles.pool:
-            self._image_words += self.pooling(0).words
+            self._image_words += (self.token_bytes if roles.norm_of_mean else self.pooling)(0).words
         self.words = images * self._image_words
 
     def residual(self, image: int, token: int) -> int:
@@ -31,7 +34,7 @@ class Layout:
 
     def query(self, image: int, token: int) -> int:
         """A row of Q."""
-        return self.residual(image, self._roles.tokens) + token * self.dim_words
+        return self.residual(image, self._roles.tokens) + token * self.query_words
 
     def attention(self, image: int, block: int) -> KeyValues:
         """K and V of a block."""
@@ -39,10 +42,17 @@ class Layout:
 
     def pooling(self, image: int) -> Transposed:
         """All tokens behind the last norm, where their mean is taken."""
+        return Transposed(**self._waiting(image))
+
+    def token_bytes(self, image: int) -> TokenBytes:
+        """The residual stream behind the last block, where its mean is taken."""
+        return TokenBytes(**self._waiting(image))
+
+    def _waiting(self, image: int) -> dict[str, Any]:
         start = self.query(image, self._roles.tokens) + 2 * self._key_values(0).words
-        return Transposed(config=self._config, start=start, tokens=self._roles.tokens, channels=self._roles.dim)
+        return {"config": self._config, "start": start, "tokens": self._roles.tokens, "channels": self._roles.dim}
 
     def _key_values(self, start: int) -> KeyValues:
         roles = self._roles
-        head = roles.dim // roles.heads
+        head = roles.inner // roles.heads
         return KeyValues(config=self._config, start=start, tokens=roles.tokens, heads=roles.heads, head=head)

@@ -52,6 +52,13 @@ _BACK_MEAN = (
     role("pool_quant", "requantize", "pool", bits=8),
     role("head", "linear", "pool_quant"),
 )
+_BACK_NORM_OF_MEAN = (
+    role("pool", "pool", "x", first=READ),
+    role("pool_quant", "requantize", "pool", bits=16),
+    role("norm", "layer_norm", "pool_quant"),
+    role("norm_quant", "requantize", "norm", bits=8),
+    role("head", "linear", "norm_quant"),
+)
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,7 @@ class VisionTransformer:
     prefix: int  # those before the patches: the class token and registers
     dim: int
     heads: int
+    inner: int  # channels of all heads: of a token's Q
     hidden: int
     embed: Node
     embed_quant: Node
@@ -106,27 +114,36 @@ class VisionTransformer:
     def depth(self) -> int:
         return len(self.blocks)
 
+    @property
+    def norm_of_mean(self) -> bool:
+        """Whether the mean is of the residual stream, and the last norm behind it."""
+        return self.pool_quant is not None and self.norm.inputs == (self.pool_quant.name,)
+
 
 def recognise(model: Model) -> VisionTransformer:
     """The roles of `model`'s nodes. Raises CompileError naming the first node that is not where a ViT has it."""
     nodes = Nodes(model, "a ViT")
     front = nodes.take(_FRONT)
     x, blocks = front["add"], []
-    while nodes.peek(1) == "requantize" and nodes.peek(2) not in {"pool", "class_token"}:
+    while nodes.peek() != "pool" and nodes.peek(1) == "requantize" and nodes.peek(2) not in {"pool", "class_token"}:
         found = nodes.take(_BLOCK, x=x)
         blocks.append(Block(**mlp(nodes, found)))
         x = blocks[-1].add2
-    back = nodes.take({"pool": _BACK_MEAN, "class_token": _BACK_TOKENS}.get(nodes.peek(2), _BACK), x=x)
+    behind = {"pool": _BACK_MEAN, "class_token": _BACK_TOKENS}.get(nodes.peek(2), _BACK)
+    back = nodes.take(_BACK_NORM_OF_MEAN if nodes.peek() == "pool" else behind, x=x)
     nodes.end()
     tokens, dim = model.tensor(front["position"], "value").shape
-    sizes = {(block.scores.attributes["heads"], len(model.tensor(block.fc1, "weight"))) for block in blocks}
+    sizes = {
+        (b.scores.attributes["heads"], len(model.tensor(b.qkv, "weight")) // 3, len(model.tensor(b.fc1, "weight")))
+        for b in blocks
+    }
     if len(sizes) != 1:
-        raise CompileError(f"all blocks must have the same heads and hidden size, not {sorted(sizes)}")
-    heads, hidden = sizes.pop()
+        raise CompileError(f"all blocks must have the same heads, their channels and hidden size, not {sorted(sizes)}")
+    heads, inner, hidden = sizes.pop()
     prefix = len(model.tensor(front["cls"], "cls"))
     return VisionTransformer(
-        tokens, prefix, dim, heads, hidden, front["embed"], front["embed_quant"], front["cls"], front["position"],
-        front["add"], tuple(blocks), back["norm"], back["norm_quant"], back["head"],
+        tokens, prefix, dim, heads, inner, hidden, front["embed"], front["embed_quant"], front["cls"],
+        front["position"], front["add"], tuple(blocks), back["norm"], back["norm_quant"], back["head"],
         back["class_token"].attributes.get("count", 1) if "class_token" in back else 0,
         back.get("pool"), back.get("pool_quant"),
     )  # fmt: skip

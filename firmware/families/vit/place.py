@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import lcm
 
 from firmware.families.vit.constants import constants
 from firmware.families.vit.pattern import VisionTransformer, recognise
 from firmware.families.vit.plan import Plan
 from firmware.planner.limits import check_patch, check_row, check_whole_words
+from firmware.planner.padded import padded
 from firmware.planner.placed import Job, Placed
 from firmware.planner.program import CompileError, UnitError
 from firmware.planner.scheduler import Scheduler, most_slots
@@ -19,15 +21,16 @@ __all__ = ["cuts", "place"]
 
 def place(job: Job) -> Placed:
     """The shortest schedule. Raises CompileError if there is none."""
-    model, config = job.model, job.config
-    roles = recognise(model)
+    config = job.config
+    model = padded(job.model, recognise(job.model).blocks, config.word_bytes)
+    roles, work = recognise(model), replace(job, model=model)
     _check(model, roles, config)
     image = constants(model, roles, config)
     best: tuple[Scheduler, Plan] | None = None
     refused: CompileError | None = None
     for tiles in cuts(roles.tokens, config):
         for banks in _arenas(config, job.images * len(tiles)):
-            plan, scheduler = Plan(job, roles, image, tiles, banks), Scheduler(len(banks), job.layers())
+            plan, scheduler = Plan(work, roles, image, tiles, banks), Scheduler(len(banks), job.layers())
             try:
                 scheduler.run(plan.items())
             except UnitError:
@@ -86,8 +89,6 @@ def _arenas(config: Config, items: int) -> list[tuple[int, ...]]:
 
 
 def _check(model: Model, roles: VisionTransformer, config: Config) -> None:
-    head_dim = roles.dim // roles.heads
-    for what, value in (("dim", roles.dim), ("hidden", roles.hidden), ("head size dim/heads", head_dim)):
-        check_whole_words(what, value, config)
+    check_whole_words("dim", roles.dim, config)
     check_row(max(roles.tokens, roles.dim, roles.hidden), config)
     check_patch(model, config)

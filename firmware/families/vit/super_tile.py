@@ -14,6 +14,7 @@ from firmware.planner.scheduler import Task
 from firmware.planner.steps import Slot, Steps, Worker
 from firmware.planner.summing import load_ones, store_transposed
 from firmware.planner.tasks import Tasks
+from firmware.planner.wide_summing import store_bytes, sum_up
 from hw.spec.isa import Kind, Region
 from hw.spec.memory import align
 from hw.spec.model import Model, Node
@@ -58,6 +59,9 @@ class SuperTile(Worker):
             params = yield from self._mlp(roles, residual, before)
         if self.block + 1 < self.roles.depth:
             yield from self._next(self.roles.blocks[self.block + 1], residual, params)
+        elif self.roles.pool and self.roles.norm_of_mean:
+            waiting_bytes = self.layout.token_bytes(self.image)
+            yield from store_bytes(self, self.roles.pool, residual, self.tokens, self.start, waiting_bytes)
         elif self.roles.pool:
             normal = yield from self._norm(self.roles.norm, residual, self.tokens, params)
             waiting = self.layout.pooling(self.image)
@@ -73,9 +77,14 @@ class SuperTile(Worker):
     # Norms
 
     def _following_norm(self) -> Node | None:
-        """The norm after this block: the next block's, or, for the class token, those of a mean, the last one."""
+        """The norm after this block: the next block's, or, for the class token, those of a mean, the last one.
+
+        None where there is none, or only that of the mean.
+        """
         if self.block + 1 < self.roles.depth:
             return self.roles.blocks[self.block + 1].norm1
+        if self.roles.norm_of_mean:
+            return None
         return self.roles.norm if self.start == 0 or self.roles.pool else None
 
     def _parameters_ahead(self, node: Node | None) -> Generator[Task, None, Buffer | None]:
@@ -114,11 +123,11 @@ class SuperTile(Worker):
         tokens, every, heads = self.tokens, self.roles.tokens, self.roles.heads
         wide = roles.softmax.attributes["bits"] == 16
         there = self.layout.attention(self.image, self.block)
-        query = self.rows("query", tokens, self.roles.dim)
+        query = self.rows("query", tokens, self.roles.inner)
         at = self.layout.query(self.image, self.start)
         reads = (Access("work", at, at + query.words),)
         yield self.tasks.load(roles.scores, Region.WORK, at, query, tokens, reads)
-        context = self.rows("context", tokens, self.roles.dim)
+        context = self.rows("context", tokens, self.roles.inner)
         span = align(every, self.word) // self.word
         both = [self.arena.allocate("scores", tokens, span, high=True) for _ in range(min(2, heads))]
         weights = self.arena.allocate("probabilities", (1 + wide) * tokens, span)
@@ -177,8 +186,8 @@ class SuperTile(Worker):
         there = self.layout.attention(self.image, self.block + 1)
         yield from self.keys(roles.qkv, normal, self.start, self.tokens, there, high=True)
         yield from self.values(roles.qkv, normal, self.start, self.tokens, there, high=True)
-        query = self.rows("query", self.tokens, self.roles.dim)
-        yield self.tasks.linear(roles.qkv, normal, self.tokens, query, self.roles.dim, Kind.INT8, part="q")
+        query = self.rows("query", self.tokens, self.roles.inner)
+        yield self.tasks.linear(roles.qkv, normal, self.tokens, query, self.roles.inner, Kind.INT8, part="q")
         at = self.layout.query(self.image, self.start)
         writes = (Access("work", at, at + query.words),)
         yield self.tasks.store(roles.qkv, Region.WORK, at, query, self.tokens, writes)
@@ -191,10 +200,17 @@ class SuperTile(Worker):
         yield from self._logits(replace(normal, row=normal.words))
 
     def pooled(self) -> Steps:
-        """The head of the mean, when all tokens' norms are in WORK."""
+        """The head of the mean, when all tokens' norms, or all tokens, are in WORK."""
         pool, quant, dim = self.roles.pool, self.roles.pool_quant, self.roles.dim
         assert pool is not None
         assert quant is not None
+        if self.roles.norm_of_mean:
+            total = self.rows("mean", 1, dim, wide=1, high=True)
+            yield from sum_up(self, pool, quant, self.layout.token_bytes(self.image), total)
+            normal = yield from self._norm(self.roles.norm, total, 1, None)
+            self.arena.free(total)
+            yield from self._logits(normal)
+            return
         ones = yield from load_ones(self, pool, self.roles.tokens)
         mean = self.rows("mean", 1, dim)
         waiting = self.layout.pooling(self.image)

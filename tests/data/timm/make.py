@@ -69,6 +69,7 @@ def variants(weights, images):
 
     return {
         "average": variant(weights, images, global_pool="avg", fc_norm=False),
+        "average_norm": variant(renamed(weights, norm="fc_norm"), images, global_pool="avg"),
         "token_norm": variant(renamed(weights, norm="fc_norm"), images, fc_norm=True),
         "no_embed_class": variant({**weights, "pos_embed": patches}, images, no_embed_class=True),
         "registers": variant(

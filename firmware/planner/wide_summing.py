@@ -1,0 +1,99 @@
+"""Sums of int16 tokens by the array: their bytes, transposed, as activations of two planes, times a column of ones.
+
+A row of int16 channels is its bytes, low ones before high ones. Transposed they are rows of tokens, two of each
+channel, here its high bytes before its low ones: what a MATMUL takes as one row of 16-bit activations. So its channels
+are the MATMUL's tokens and its tokens the inputs that are reduced. Sums are int32: exact for any number of tokens that
+the graph may have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from firmware.planner.allocator import Buffer
+from firmware.planner.dependencies import Access
+from firmware.planner.image import ModelImage
+from firmware.planner.limits import MOST_PASSES
+from firmware.planner.program import CompileError
+from firmware.planner.steps import Steps, Worker, parts
+from firmware.planner.tasks import Pattern
+from hw.spec.config import Config
+from hw.spec.isa import Region
+from hw.spec.memory import align, pack_stream
+from hw.spec.model import Node
+
+__all__ = ["TokenBytes", "store_bytes", "sum_up", "wide_summing_constants"]
+
+_SWAPPED, _ONES = "summing bytes", "summing column"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenBytes:
+    """int16 [tokens, channels] as [channel][high, low][token] bytes, rows of whole words, from word `start` of WORK."""
+
+    config: Config
+    start: int
+    tokens: int
+    channels: int
+
+    @property
+    def row(self) -> int:
+        """Words of a row of bytes."""
+        return align(self.tokens, self.config.word_bytes) // self.config.word_bytes
+
+    @property
+    def words(self) -> int:
+        """Words of all of it."""
+        return 2 * self.channels * self.row
+
+    def store(self, rows: Buffer, line: int, first: int) -> Pattern:
+        """`rows` of bytes, the first one's number `line`, of tokens from number `first` on, the first of a word."""
+        return Pattern(
+            offset=self.start + line * self.row + first // self.config.word_bytes, scratch=rows.start,
+            run=(rows.row, 1), first=(rows.words // rows.row, self.row, rows.row),
+        )  # fmt: skip
+
+    def part(self, first: int, channels: int) -> Access:
+        """The words of some channels."""
+        start = self.start + 2 * first * self.row
+        return Access("work", start, start + 2 * channels * self.row)
+
+
+def wide_summing_constants(image: ModelImage, tokens: int, config: Config, first: int) -> None:
+    """What the array needs of MODEL to sum up `tokens` int16 tokens, but for those before number `first`.
+
+    Raises CompileError for more than a MATMUL can reduce.
+    """
+    if tokens > MOST_PASSES * config.rows:
+        raise CompileError(f"the mean is of at most {MOST_PASSES * config.rows} tokens, not of {tokens}")
+    swapped = np.eye(config.rows, dtype=np.int8)[np.arange(config.rows) ^ 1]
+    image.add(_SWAPPED, pack_stream(swapped, config))
+    image.add(_ONES, pack_stream((np.arange(tokens) >= first).astype(np.int8)[None], config))
+
+
+def store_bytes(worker: Worker, node: Node, tokens: Buffer, count: int, first: int, waiting: TokenBytes) -> Steps:
+    """int16 rows of `count` tokens from number `first` on, the first of a word, into `waiting`, as room allows."""
+    span = align(count, worker.word) // worker.word
+    for word, words in parts(tokens.row, worker.arena.room // (worker.word * span), 1):
+        rows = worker.arena.allocate("bytes", words * worker.word, span)
+        for each in range(words):
+            into = rows.part(each * worker.word, worker.word)
+            yield worker.tasks.transpose(node, tokens.column(word + each), count, into, _SWAPPED)
+        yield worker.tasks.scatter(node, rows, waiting.store(rows, word * worker.word, first))
+        worker.arena.free(rows)
+
+
+def sum_up(worker: Worker, node: Node, quant: Node, waiting: TokenBytes, into: Buffer) -> Steps:
+    """`into` = the sums of all channels, requantized to int16 by `quant`, as many at a time as there is room for.
+
+    Room for two, at either end: one is loaded while the array reads the other.
+    """
+    most = min(worker.config.tokens, worker.arena.room // (4 * waiting.row))  # rows of a MATMUL at most
+    for number, (first, channels) in enumerate(parts(waiting.channels, most, 1)):
+        rows = worker.arena.allocate("bytes", 2 * channels, waiting.row, high=number % 2 == 1)
+        at = waiting.part(first, channels)
+        yield worker.tasks.load(node, Region.WORK, at.start, rows, 2 * channels, (at,))
+        yield worker.tasks.column_sums(node, quant, rows, channels, into, first, _ONES)
+        worker.arena.free(rows)
