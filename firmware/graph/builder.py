@@ -32,6 +32,11 @@ class Builder:
         """Gives the node that will be called `name` its tensors."""
         self.tensors.update({f"{name}.{key}": value for key, value in tensors.items()})
 
+    def input_bits(self, linear: str) -> int:
+        """Bits of what linear `linear` reads: 8, or 16, which the array takes as two byte planes in two passes."""
+        del linear
+        return 8
+
     def node(self, name: str, op: str, *inputs: str, **attributes: int) -> None:
         """Appends a node."""
         self.nodes.append(Node(name, op, inputs, attributes))
@@ -68,7 +73,12 @@ class Builder:
     ) -> Array:  # fmt: skip
         """An addition and its quantizer, `use` as of `requantize`."""
         del use
-        s_out = self.state.scale(name)
+        return self.summed(name, source, s_in, identity, s_identity, self.state.scale(name), bits)
+
+    def summed(
+        self, name: str, source: str, s_in: Array, identity: str, s_identity: Array, s_out: Array, bits: int
+    ) -> Array:
+        """An addition, quantized to scale `s_out`."""
         mult, shift = self.factors(name, s_in, s_out)
         mult_identity, shift_identity = self.factors(name, s_identity, s_out)
         self.hold(name, mult=mult, shift=shift, mult_identity=mult_identity, shift_identity=shift_identity)
@@ -155,10 +165,19 @@ class Builder:
         )
         return value, scale
 
-    def context(self, at: str, quantizer: str, probabilities: str, s_in: Array, heads: int, **windows: int) -> Array:
-        """Attention `at` from probabilities to int8 `quantizer`; `s_in` is the scale of the sums. Returns theirs."""
+    def context(
+        self, at: str, quantizer: str, probabilities: str, s_probability: Array, s_value: Array, heads: int,
+        **windows: int,
+    ) -> Array:  # fmt: skip
+        """Attention `at` from probabilities to `quantizer`, by scales of all or of heads [heads, 1, 1] and of V's.
+
+        Returns the quantizer's scale, of all or of each channel.
+        """
+        if np.ndim(s_probability):
+            s_probability = np.repeat(s_probability.ravel(), np.size(s_value) // heads)
+        s_in = s_probability * s_value
         self.node(f"{at}.matmul_2", "context", probabilities, f"{at}.qact1", heads=heads, **windows)
-        return self.requantize(quantizer, f"{at}.matmul_2", s_in, heads=heads)
+        return self.requantize(quantizer, f"{at}.matmul_2", s_in, self.input_bits(f"{at}.proj"), heads=heads)
 
     def exponent(self, name: str, source: str, scale: Array) -> tuple[Array, Array]:
         """I0 and fraction bits of Shiftmax `name` of scores `source`, of all heads [1] or of each [heads, 1, 1]."""
@@ -178,16 +197,17 @@ class Builder:
         return scale * f32(2.0**-7)
 
     def gelu(self, mlp: str, scale: Array) -> tuple[str, Array]:
-        """The activation function behind fc1, whose sums have `scale`. Returns the int8 node and its scale."""
+        """What stands behind fc1, whose sums have `scale`. Returns the node that fc2 reads and its scale."""
         scale = self.requantize(f"{mlp}.qact_gelu", f"{mlp}.fc1", scale, use="gelu")
         scale = self.shift_gelu(f"{mlp}.act", f"{mlp}.qact_gelu", scale)
-        return f"{mlp}.qact1", self.requantize(f"{mlp}.qact1", f"{mlp}.act", scale)
+        bits = self.input_bits(f"{mlp}.fc2")
+        return f"{mlp}.qact1", self.requantize(f"{mlp}.qact1", f"{mlp}.act", scale, bits)
 
     def mlp(self, at: str, source: str, s_in: Array, dim: int) -> tuple[str, Array]:
         """The second half of block `at`, from int16 node `source`. Returns its last node and that one's scale."""
         mlp = f"{at}.mlp"
         scale = self.layer_norm(f"{at}.norm2", source, dim)
-        scale = self.requantize(f"{at}.qact3", f"{at}.norm2", scale)
+        scale = self.requantize(f"{at}.qact3", f"{at}.norm2", scale, self.input_bits(f"{mlp}.fc1"))
         scale = self.linear(f"{mlp}.fc1", f"{at}.qact3", scale, dim)
         hidden = len(scale)
         after, scale = self.gelu(mlp, scale)

@@ -12,12 +12,16 @@ __all__ = ["Arena", "Buffer"]
 
 @dataclass(frozen=True)
 class Buffer:
-    """`words` scratchpad words from `start`, as rows of `row` words."""
+    """`words` scratchpad words from `start`, as rows of `row` words.
+
+    Rows of 16-bit numbers in two byte planes are those of the high plane; the low one is `plane` words further.
+    """
 
     name: str
     start: int
     words: int
     row: int
+    plane: int = 0
 
     def at(self, token: int) -> int:
         """First word of row `token`."""
@@ -25,11 +29,11 @@ class Buffer:
 
     def part(self, first: int, rows: int) -> Buffer:
         """`rows` of its rows."""
-        return Buffer(self.name, self.at(first), rows * self.row, self.row)
+        return Buffer(self.name, self.at(first), self.plane + rows * self.row, self.row, self.plane)
 
     def column(self, word: int) -> Buffer:
         """The same rows from their word number `word` on."""
-        return Buffer(self.name, self.start + word, self.words - word, self.row)
+        return Buffer(self.name, self.start + word, self.words - word, self.row, self.plane)
 
     def access(self) -> Access:
         return Access("scratch", self.start, self.start + self.words)
@@ -53,9 +57,12 @@ class Arena:
         """Words of the largest hole."""
         return max((stop - start for start, stop in self._free), default=0)
 
-    def allocate(self, name: str, rows: int, row: int, *, high: bool = False) -> Buffer:
-        """A buffer of `rows` rows of `row` words. Raises CompileError when no hole is large enough."""
-        words = rows * row
+    def allocate(self, name: str, rows: int, row: int, *, high: bool = False, planes: bool = False) -> Buffer:
+        """A buffer of `rows` rows of `row` words, twice with `planes`.
+
+        Raises CompileError when no hole is large enough.
+        """
+        words = rows * row * (1 + planes)
         holes = [hole for hole in self._free if hole[1] - hole[0] >= words]
         if not holes:
             raise CompileError(
@@ -72,7 +79,22 @@ class Arena:
         if rest[0] < rest[1]:
             self._free.append(rest)
             self._free.sort()
-        return Buffer(name, taken, words, row)
+        return Buffer(name, taken, words, row, words // 2 if planes else 0)
+
+    def with_low_plane(self, high: Buffer) -> Buffer:
+        """Buffer `high` and as many words right behind it as its low plane. Raises CompileError if they are taken."""
+        end = high.start + high.words
+        hole = next((hole for hole in self._free if hole[0] == end and hole[1] - end >= high.words), None)
+        if hole is None:
+            raise CompileError(
+                f"buffer {high.name} wants {high.words} scratchpad words more for its low byte plane, and they are not "
+                "free behind it; use a configuration with more banks x bank_words"
+            )
+        self._free.remove(hole)
+        if hole[1] > end + high.words:
+            self._free.append((end + high.words, hole[1]))
+            self._free.sort()
+        return Buffer(high.name, high.start, 2 * high.words, high.row, high.words)
 
     def free(self, *buffers: Buffer) -> None:
         """Give buffers back; accesses to them stay ordered by the tracker, so reuse may follow at once."""

@@ -17,12 +17,12 @@ __all__ = ["Activation", "Members", "activation", "mlp"]
 
 _SHIFT_GELU = (
     role("function", "shift_gelu", "source", i0=READ),
-    role("quant", "requantize", "function", bits=8),
+    role("quant", "requantize", "function", bits=READ),
 )
-_TABLE = (role("function", "table", "source", bits=8),)
+_TABLE = (role("function", "table", "source", bits=READ),)
 _BEFORE = (
     role("norm2", "layer_norm", "add1"),
-    role("norm2_quant", "requantize", "norm2", bits=8),
+    role("norm2_quant", "requantize", "norm2", bits=READ),
     role("fc1", "linear", "norm2_quant"),
     role("fc1_quant", "requantize", "fc1", bits=8),
 )

@@ -19,9 +19,14 @@ from hw.spec.isa import Kind, Region
 from hw.spec.memory import align
 from hw.spec.model import Node
 
-__all__ = ["Slot", "Steps", "Worker", "parts"]
+__all__ = ["Slot", "Steps", "Worker", "is_wide", "parts"]
 
 Steps = Generator[Task, None, None]
+
+
+def is_wide(node: Node) -> bool:
+    """Whether what `node` gives has 16 bits, which a linear reads in two byte planes."""
+    return node.attributes["bits"] == 16
 
 
 def parts(total: int, most: int, unit: int) -> list[tuple[int, int]]:
@@ -52,9 +57,11 @@ class Worker:
         self.arena, self.stats, self.row_max = slot.arena, slot.bank, slot.row_max
         self.word = tasks.config.word_bytes
 
-    def rows(self, name: str, tokens: int, channels: int, *, wide: int = 0, high: bool = False) -> Buffer:
-        """A buffer for int8 or int16 rows of whole words."""
-        return self.arena.allocate(name, tokens, channels * (1 + wide) // self.word, high=high)
+    def rows(
+        self, name: str, tokens: int, channels: int, *, wide: int = 0, high: bool = False, planes: bool = False
+    ) -> Buffer:
+        """A buffer for int8 or int16 rows of whole words, or for 16 bits in two byte `planes`."""
+        return self.arena.allocate(name, tokens, channels * (1 + wide) // self.word, high=high, planes=planes)
 
     # I-LayerNorm
 
@@ -136,24 +143,33 @@ class Worker:
 
     # MLP and residual stream
 
-    def expand(self, fc1: Node, act: Activation, normal: Buffer, rows: int, hidden: Buffer) -> Steps:
-        """hidden = act(fc1(normal)); `normal` is given back.
+    def expand(
+        self, fc1: Node, act: Activation, normal: Buffer, rows: int, hidden: Buffer
+    ) -> Generator[Task, None, Buffer]:
+        """act(fc1(normal)) in `hidden`, and behind it the low plane of a wide one; `normal` is given back.
 
         ShiftGELU wants row maxima. A table is loaded ahead, where there is room, because LOAD queues behind weights.
         """
         width = hidden.row * self.word
+
+        def activated() -> Buffer:
+            return self.arena.with_low_plane(hidden) if is_wide(act.output) else hidden
+
         if act.quant is not None:
             yield self.tasks.linear(fc1, normal, rows, hidden, width, Kind.INT8, row_max=self.row_max)
             self.arena.free(normal)
-            yield self.tasks.gelu(act.function, act.quant, hidden, rows, width, self.row_max)
-            return
+            target = activated()
+            yield self.tasks.gelu(act.function, act.quant, hidden, rows, width, self.row_max, target)
+            return target
         ahead = self.arena.room >= self.blobs[act.function.name].words
         entries = (yield from self.parameters(act.function, high=True)) if ahead else None
         yield self.tasks.linear(fc1, normal, rows, hidden, width, Kind.INT8)
         self.arena.free(normal)
+        target = activated()
         entries = entries or (yield from self.parameters(act.function, high=True))
-        yield self.tasks.table(act.function, hidden, rows, width, entries)
+        yield self.tasks.table(act.function, hidden, rows, width, entries, target)
         self.arena.free(entries)
+        return target
 
     def residual(
         self, linear: Node, source: Buffer, branch: Buffer, add: Node, identity: Buffer, dest: Buffer, rows: int,

@@ -25,6 +25,7 @@ __all__ = ["Pattern", "Tasks"]
 
 # int8 times less than 2^18, int16 times less than 2^10, rounded, do not saturate an addition's operand
 _MOST_GAIN = tuple(1 << ADDEND_BITS - 1 - bits for bits in (8, 16))
+_MOST_BYTES = (1 << 16) - 1  # from one plane of MATMUL's results to the other: the operand's width
 _MAX_RUN = 1 << 12  # words of a LOAD or STORE run: the operand's width
 
 
@@ -33,7 +34,14 @@ def _rows(source: Buffer, rows: int, length: int, dest: Buffer | None = None) ->
     places = {"source": source.start, "source_row": source.row}
     if dest is not None:
         places |= {"dest": dest.start, "dest_row": dest.row}
+        places |= {"planes": 1, "dest_plane": dest.plane} if dest.plane else {}
     return {**places, "rows": rows, "length": length}
+
+
+def _tokens(source: Buffer, rows: int) -> dict[str, int]:
+    """Operands of MATMUL that say where its tokens are, whole rows of `source`."""
+    planes = {"two_planes": 1, "source_plane": source.plane} if source.plane else {}
+    return {"source": source.start, "source_row": source.row, "rows": rows, "passes": source.row, **planes}
 
 
 def _bank(space: str, bank: int) -> Access:
@@ -134,7 +142,7 @@ class Tasks:
         """
         blob, cols = self.blobs[node.name + part], self.config.cols
         operands = {
-            "source": source.start, "source_row": source.row, "rows": rows, "passes": source.row, "outputs": outputs,
+            **_tokens(source, rows), "outputs": outputs,
             "dest": dest.start * self._word, "dest_row": 1 if transpose else dest.row * self._word,
             "dest_col": transpose, "transpose": int(transpose > 0), "kind": kind, "per_channel": 1,
         }  # fmt: skip
@@ -156,13 +164,18 @@ class Tasks:
 
     def context(
         self, node: Node, quant: Node, weights: Buffer, head: int, rows: int, outputs: int, dest: Buffer, *,
-        wide: bool, stream: Stream, factors: Mapping[str, int] | None = None,
+        stream: Stream, factors: Mapping[str, int] | None = None,
     ) -> Task:  # fmt: skip
-        """P @ V of one head, int8 [rows, outputs], beside the other heads. `factors` replace those of `quant`."""
+        """P @ V of one head, [rows, outputs], beside the other heads. `factors` replace those of `quant`."""
+        if dest.plane * self._word > _MOST_BYTES:
+            raise CompileError(
+                f"{dest.name} wants {dest.plane * self._word} bytes from one plane to the other, and MATMUL has at "
+                f"most {_MOST_BYTES}; fewer tokens at a time, or inputs of 8 bits, fit"
+            )
         operands = {
-            "source": weights.start, "source_row": weights.row, "source_plane": rows * weights.row if wide else 0,
-            "two_planes": int(wide), "rows": rows, "passes": weights.row, "outputs": outputs,
-            "dest": dest.start * self._word + head * outputs, "dest_row": dest.row * self._word, "kind": Kind.INT8,
+            **_tokens(weights, rows), "outputs": outputs,
+            "dest": dest.start * self._word + head * outputs, "dest_row": dest.row * self._word,
+            "kind": Kind.PLANES if dest.plane else Kind.INT8, "dest_col": dest.plane * self._word,
             **(self._dyadic(quant, head=head, channels=outputs) if factors is None else factors),
         }  # fmt: skip
         return self._matmul(node, operands, (weights.access(),), dest, stream, None)
@@ -225,11 +238,9 @@ class Tasks:
         self, node: Node, head: int, scores: Buffer, rows: int, length: int, stats: int, dest: Buffer, *,
         row_max: int | None,
     ) -> Task:  # fmt: skip
-        planes = node.attributes["bits"] == 16
         operands = {
             **_rows(scores, rows, length, dest), "i0": self._constant(node, "i0", head), "row_max": row_max or 0,
-            "own_max": int(row_max is None), "stats": stats, "planes": int(planes),
-            "dest_plane": rows * dest.row if planes else 0, "fraction": self._constant(node, "fraction", head),
+            "own_max": int(row_max is None), "stats": stats, "fraction": self._constant(node, "fraction", head),
         }  # fmt: skip
         reads = (scores.access(), *(() if row_max is None else (_bank("row_max", row_max),)), _bank("stats", stats))
         return self._vector(Op.SHIFTMAX, operands, node, reads, (dest.access(),))
@@ -249,18 +260,18 @@ class Tasks:
         reads = (source.access(), params.access(), _bank("stats", stats))
         return self._vector(Op.LAYER_NORM, operands, node, reads, (dest.access(),))
 
-    def gelu(self, node: Node, quant: Node, hidden: Buffer, rows: int, length: int, bank: int) -> Task:
-        """ShiftGELU in place."""
+    def gelu(self, node: Node, quant: Node, hidden: Buffer, rows: int, length: int, bank: int, dest: Buffer) -> Task:
+        """ShiftGELU, in place, or the high plane in place."""
         operands = {
-            **_rows(hidden, rows, length, hidden), "i0": node.attributes["i0"], "row_max": bank, **self._dyadic(quant),
+            **_rows(hidden, rows, length, dest), "i0": node.attributes["i0"], "row_max": bank, **self._dyadic(quant),
         }  # fmt: skip
         reads = (hidden.access(), _bank("row_max", bank))
-        return self._vector(Op.SHIFT_GELU, operands, node, reads, (hidden.access(),))
+        return self._vector(Op.SHIFT_GELU, operands, node, reads, (dest.access(),))
 
-    def table(self, node: Node, source: Buffer, rows: int, length: int, entries: Buffer) -> Task:
-        """int8 results in place."""
-        operands = {**_rows(source, rows, length, source), "params": entries.start}
-        return self._vector(Op.TABLE, operands, node, (source.access(), entries.access()), (source.access(),))
+    def table(self, node: Node, source: Buffer, rows: int, length: int, entries: Buffer, dest: Buffer) -> Task:
+        """Results of a table, in place, or the high plane in place."""
+        operands = {**_rows(source, rows, length, dest), "params": entries.start}
+        return self._vector(Op.TABLE, operands, node, (source.access(), entries.access()), (dest.access(),))
 
     def add(
         self, node: Node, branch: Buffer, identity: Buffer, dest: Buffer, rows: int, length: int, *,

@@ -34,9 +34,23 @@ class FastLaws:
         self._packed: dict[int, _Weights] = {}
 
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:
-        """32-bit sums, where 128 * the row sums of |weight| + |bias| bound every one of them."""
-        out = self.linear_as("i32", None, x, weight, bias)
+        """32-bit sums, where 128 * the row sums of |weight| + |bias| bound every one of them; int16 x as two planes."""
+        out = self._linear_of_planes(x, weight, bias) if x.dtype == np.int16 else None
+        if out is None:
+            out = self.linear_as("i32", None, x, weight, bias)
         return arith.linear(x, weight, bias) if out is None else out
+
+    def _linear_of_planes(self, x: Array, weight: Array, bias: Array) -> Array | None:
+        """x = 256*high + (low - 128) + 128, both int8. Sums modulo 2^32 are right where 2^15 * row sums fit in it."""
+        sums = np.abs(weight.astype(np.int64)).sum(axis=1) if weight.dtype == np.int8 else None
+        if sums is None or ((sums << 15) + np.abs(bias.astype(np.int64))).max(initial=0) > _INT32:
+            return None
+        none = np.zeros(len(weight), np.int32)
+        high, low = (x >> 8).astype(np.int8), ((x & 255) - 128).astype(np.int8)
+        parts = [self.linear_as("i32", None, plane, weight, none) for plane in (high, low)]
+        rest = (bias + 128 * weight.sum(axis=1, dtype=np.int64)).astype(np.int64)
+        out: Array = (parts[0] << 8) + parts[1] + arith.wrap(rest).astype(np.int32)
+        return out
 
     def linear_as(self, kind: str, factors: Array | None, x: Array, weight: Array, bias: Array) -> Array | None:
         """The sums as type `kind`, times `factors` by column in float64 unless that is i32; None if not exact."""

@@ -10,7 +10,7 @@ from firmware.families.swin.windows import Share
 from firmware.families.swin.worker import GridWorker
 from firmware.planner.allocator import Buffer
 from firmware.planner.scheduler import Task
-from firmware.planner.steps import Slot, Steps, parts
+from firmware.planner.steps import Slot, Steps, is_wide, parts
 from firmware.planner.tasks import Pattern, Tasks
 from hw.spec.isa import Kind, Region
 from hw.spec.memory import align
@@ -36,7 +36,7 @@ class BlockSteps(GridWorker):
         there = self.places.attention(self.index, share.rectangle).key_values
         normal = yield from self.norm(
             roles.norm1, share.areas, self.dim, lambda piece, rows: self.gather(roles.norm1, grid, [piece], rows),
-            wide=grid.wide,
+            wide=grid.wide, planes=is_wide(roles.norm1_quant),
         )  # fmt: skip
         yield from self.keys(roles.qkv, normal, share.first, share.tokens, there)
         yield from self.values(roles.qkv, normal, share.first, share.tokens, there)
@@ -72,10 +72,10 @@ class BlockSteps(GridWorker):
         roles, tokens, rectangle, every = self.roles, share.tokens, share.rectangle, share.rectangle.tokens
         span = align(every, self.word) // self.word
         there = self.places.attention(self.index, rectangle).key_values
-        wide, passes = roles.softmax.attributes["bits"] == 16, self.head // self.word
-        context = self.rows("context", tokens, self.stage.inner)
+        wide, passes = is_wide(roles.softmax), self.head // self.word
+        context = self.rows("context", tokens, self.stage.inner, planes=is_wide(roles.context_quant))
         both = [self.arena.allocate("scores", tokens, span, high=True) for _ in range(2)]
-        weights = [self.arena.allocate("probabilities", 2 * tokens, span, high=True)] * 2 if wide else both
+        weights = [self.arena.allocate("probabilities", tokens, span, high=True, planes=True)] * 2 if wide else both
         biases = [self.arena.allocate("bias", tokens, span, high=True)]
         if self.arena.room >= tokens * (span + 2 * passes):
             biases.append(self.arena.allocate("bias", tokens, span, high=True))
@@ -108,7 +108,7 @@ class BlockSteps(GridWorker):
 
         def contexts(head: int) -> Task:
             return self.tasks.context(
-                roles.context, roles.context_quant, weights[head % 2], head, tokens, self.head, context, wide=wide,
+                roles.context, roles.context_quant, weights[head % 2], head, tokens, self.head, context,
                 stream=there.values(head),
             )  # fmt: skip
 
@@ -128,9 +128,10 @@ class BlockSteps(GridWorker):
         before = self.places.middle.line(stage.tokens)
         after = self.places.leaves(self.index).line(stage.tokens)
         normal = yield from self.norm(
-            roles.norm2, [area], self.dim, lambda piece, rows: self.gather(roles.norm2, before, [piece], rows)
-        )
+            roles.norm2, [area], self.dim, lambda piece, rows: self.gather(roles.norm2, before, [piece], rows),
+            planes=is_wide(roles.norm2_quant),
+        )  # fmt: skip
         hidden = self.rows("hidden", area.tokens, stage.hidden)
-        yield from self.expand(roles.fc1, roles.act, normal, area.tokens, hidden)
+        hidden = yield from self.expand(roles.fc1, roles.act, normal, area.tokens, hidden)
         yield from self.add_to_grid(roles.fc2, hidden, self.dim, roles.add2, before, after, [area])
         self.arena.free(hidden)

@@ -9,7 +9,7 @@ from firmware.families.swin.pattern import Stage, SwinTransformer
 from firmware.families.swin.pooling import Pooling
 from firmware.families.swin.worker import GridWorker
 from firmware.planner.allocator import Buffer
-from firmware.planner.steps import Slot, Steps, parts
+from firmware.planner.steps import Slot, Steps, is_wide, parts
 from firmware.planner.tasks import Tasks
 from hw.spec.isa import Kind, Region
 from hw.spec.memory import align
@@ -53,7 +53,7 @@ class EndSteps(GridWorker):
             for pattern in before.merged(piece, rows.start):
                 yield self.tasks.gather(roles.merge, rows, pattern)
 
-        normal = yield from self.norm(roles.norm, [area], 4 * stage.dim, load)
+        normal = yield from self.norm(roles.norm, [area], 4 * stage.dim, load, planes=is_wide(roles.norm_quant))
         most = self.arena.room // area.tokens * self.word
         for first, count in parts(outputs, most, lcm(self.word, self.config.cols)):
             reduced = self.rows("reduced", area.tokens, count)

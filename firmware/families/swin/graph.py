@@ -78,7 +78,7 @@ def _block(build: Builder, at: str, index: int, tokens: _Tokens, attention_bits:
     grid = {"height": tokens.height, "width": tokens.width, "window": window, "shift": shift}
     heads = {"heads": table.shape[1], "windows": (tokens.height // window) * (tokens.width // window)}
     scale = build.layer_norm(f"{at}.norm1", tokens.node, dim)
-    scale = build.requantize(f"{at}.qact1", f"{at}.norm1", scale)
+    scale = build.requantize(f"{at}.qact1", f"{at}.norm1", scale, build.input_bits(f"{attn}.qkv"))
     build.node(f"{at}.window_partition", "window_partition", f"{at}.qact1", **grid)
     s_value, scale = build.scores(attn, f"{at}.window_partition", scale, dim, **heads)
     biases, s_table = build.quantized(f"{attn}.qact_table", table, 8)
@@ -87,7 +87,7 @@ def _block(build: Builder, at: str, index: int, tokens: _Tokens, attention_bits:
     mask = _mask(build, at, scale, **grid) if shift else ()
     softmax = f"{attn}.log_int_softmax"
     unit = build.shiftmax(softmax, f"{attn}.qact2", *mask, scale=scale, bits=attention_bits)
-    scale = build.context(attn, f"{attn}.qact3", softmax, unit * s_value, **heads)
+    scale = build.context(attn, f"{attn}.qact3", softmax, unit, s_value, **heads)
     scale = build.linear(f"{attn}.proj", f"{attn}.qact3", scale, dim, dim)
     scale = build.requantize(f"{attn}.qact4", f"{attn}.proj", scale, 16)
     build.node(f"{at}.window_reverse", "window_reverse", f"{attn}.qact4", **grid)
@@ -135,7 +135,7 @@ def _merge(build: Builder, at: str, tokens: _Tokens) -> None:
         raise ModelError(f"{at} cannot merge a grid of {tokens.height} x {tokens.width}: it must be even")
     build.node(f"{at}.merge", "merge", tokens.node, height=tokens.height, width=tokens.width)
     scale = build.layer_norm(f"{at}.norm", f"{at}.merge", 4 * tokens.dim)
-    scale = build.requantize(f"{at}.qact1", f"{at}.norm", scale)
+    scale = build.requantize(f"{at}.qact1", f"{at}.norm", scale, build.input_bits(f"{at}.reduction"))
     scale = build.linear(f"{at}.reduction", f"{at}.qact1", scale, 4 * tokens.dim, bias=False)
     tokens.dim = len(scale)
     tokens.node, tokens.scale = f"{at}.qact2", build.requantize(f"{at}.qact2", f"{at}.reduction", scale)

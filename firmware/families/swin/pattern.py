@@ -25,7 +25,7 @@ _FRONT = (
 _GRID = {"height": "height", "width": "width"}
 _WINDOWS = (
     role("norm1", "layer_norm", "x"),
-    role("norm1_quant", "requantize", "norm1", bits=8),
+    role("norm1_quant", "requantize", "norm1", bits=READ),
     role("partition", "window_partition", "norm1_quant", **_GRID, window=READ, shift=READ),
 )
 _BIASED = (
@@ -41,7 +41,7 @@ _SOFTMAX = role("softmax", "shiftmax", "bias_add", bits=READ)
 _MASKED = role("softmax", "shiftmax", "bias_add", "mask", bits=READ)
 _REST = (
     role("context", "context", "softmax", "qkv_quant", heads=READ, windows="windows"),
-    role("context_quant", "requantize", "context", bits=8),
+    role("context_quant", "requantize", "context", bits=READ),
     role("proj", "linear", "context_quant"),
     role("proj_quant", "requantize", "proj", bits=16),
     role("reverse", "window_reverse", "proj_quant", **_GRID, window="window", shift="shift"),
@@ -50,7 +50,7 @@ _REST = (
 _MERGE = (
     role("merge", "merge", "x", **_GRID),
     role("norm", "layer_norm", "merge"),
-    role("norm_quant", "requantize", "norm", bits=8),
+    role("norm_quant", "requantize", "norm", bits=READ),
     role("reduction", "linear", "norm_quant"),
     role("reduction_quant", "requantize", "reduction", bits=8),
 )

@@ -153,7 +153,7 @@ class Pooling(GridWorker):
         for factor in self.factors:
             found.append(self.rows("quotient", 1, dim))
             yield self.tasks.context(
-                self.mean, self.mean, ones, 0, 1, dim, found[-1], wide=False, stream=waiting.stream, factors=factor
+                self.mean, self.mean, ones, 0, 1, dim, found[-1], stream=waiting.stream, factors=factor
             )
         self.arena.free(ones)
         pooled = found[0]

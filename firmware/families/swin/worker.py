@@ -37,10 +37,13 @@ class GridWorker(Worker):
 
     def norm(
         self, node: Node, areas: Sequence[Area], channels: int, load: Callable[[Area, Buffer], Iterable[Task]], *,
-        wide: int = 1,
+        wide: int = 1, planes: bool = False,
     ) -> Generator[Task, None, Buffer]:  # fmt: skip
-        """The norm of the tokens of `areas`, int8, which `load` brings in as few pieces as there is room for."""
-        normal = self.rows("normalised", sum(area.tokens for area in areas), channels, high=True)
+        """The norm of the tokens of `areas`, which `load` brings in as few pieces as there is room for.
+
+        They are int16 if `wide`; their norm is int8, or has 16 bits in two byte `planes`.
+        """
+        normal = self.rows("normalised", sum(area.tokens for area in areas), channels, high=True, planes=planes)
         params = yield from self.parameters(node)
         done = 0
         most = self.arena.room // (channels * (1 + wide) // self.word)

@@ -87,10 +87,10 @@ def _block(
     """One encoder block reading node `source`. Returns its last node and that one's scale."""
     attn = f"{at}.attn"
     scale = build.layer_norm(f"{at}.norm1", source, dim)
-    scale = build.requantize(f"{at}.qact1", f"{at}.norm1", scale)
+    scale = build.requantize(f"{at}.qact1", f"{at}.norm1", scale, build.input_bits(f"{attn}.qkv"))
     s_value, scale = build.scores(attn, f"{at}.qact1", scale, dim, heads, use="shiftmax")
     unit = build.shiftmax(f"{attn}.int_softmax", f"{attn}.qact_attn1", scale=scale, bits=attention_bits)
-    scale = build.context(attn, f"{attn}.qact2", f"{attn}.int_softmax", unit * s_value, heads)
+    scale = build.context(attn, f"{attn}.qact2", f"{attn}.int_softmax", unit, s_value, heads)
     scale = build.linear(f"{attn}.proj", f"{attn}.qact2", scale, dim, dim)
     scale = build.requantize(f"{attn}.qact3", f"{attn}.proj", scale, 16)
     scale = build.add(f"{at}.qact2", f"{attn}.qact3", scale, source, s_in)

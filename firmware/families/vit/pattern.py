@@ -21,14 +21,14 @@ _FRONT = (
 )
 _BLOCK = (
     role("norm1", "layer_norm", "x"),
-    role("norm1_quant", "requantize", "norm1", bits=8),
+    role("norm1_quant", "requantize", "norm1", bits=READ),
     role("qkv", "linear", "norm1_quant"),
     role("qkv_quant", "requantize", "qkv", bits=8),
     role("scores", "scores", "qkv_quant", heads=READ),
     role("scores_quant", "requantize", "scores", bits=8),
     role("softmax", "shiftmax", "scores_quant", bits=READ),
     role("context", "context", "softmax", "qkv_quant", heads=READ),
-    role("context_quant", "requantize", "context", bits=8),
+    role("context_quant", "requantize", "context", bits=READ),
     role("proj", "linear", "context_quant"),
     role("proj_quant", "requantize", "proj", bits=16),
     role("add1", "add", "proj_quant", "x", bits=16),

@@ -6,7 +6,7 @@ everything waits in the WORK region (`layout`). Where the head reads a mean, a l
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate, pairwise, product
 
@@ -18,7 +18,7 @@ from firmware.planner.image import ModelImage
 from firmware.planner.placed import Job
 from firmware.planner.program import Checkpoint, CompileError
 from firmware.planner.scheduler import Item
-from firmware.planner.steps import Slot, Steps
+from firmware.planner.steps import Slot, Steps, is_wide
 from firmware.planner.tasks import Tasks
 
 __all__ = ["Plan"]
@@ -106,13 +106,26 @@ class Plan:
                 pass
         return frozenset(range(len(self.slots)))
 
+    def _kinds(self) -> Iterable[int]:
+        """Blocks after which others are planned alike: the last of those with the same wide inputs here and behind."""
+        wide = [
+            (
+                is_wide(block.norm1_quant),
+                is_wide(block.context_quant), is_wide(block.norm2_quant), is_wide(block.act.output),
+            )
+            for block in self.roles.blocks
+        ]  # fmt: skip
+        here = [None, *wide]
+        behind = [*wide, None]
+        return {pair: block for block, pair in enumerate(zip(here, behind, strict=True), start=-1)}.values()
+
     def _fitting(self, tile: int) -> frozenset[int]:
         """Slots whose arenas hold a super-tile like `tile`; tried by walking through one of each kind of item."""
         slots = set()
         refused: CompileError | None = None
         for slot, ahead in product(range(len(self.slots)), (False, True)):
             try:
-                for block in {-1, 0, self.roles.depth - 1}:
+                for block in self._kinds():
                     for _ in self._walk(0, block, tile, slot, ahead=ahead):
                         pass
             except CompileError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from math import lcm
 
 from firmware.families.vit.layout import Layout
 from firmware.families.vit.pattern import Block, VisionTransformer
@@ -11,7 +12,7 @@ from firmware.planner.allocator import Buffer
 from firmware.planner.dependencies import Access
 from firmware.planner.program import CompileError
 from firmware.planner.scheduler import Task
-from firmware.planner.steps import Slot, Steps, Worker
+from firmware.planner.steps import Slot, Steps, Worker, is_wide, parts
 from firmware.planner.summing import load_ones, store_transposed
 from firmware.planner.tasks import Tasks
 from firmware.planner.wide_summing import store_bytes, sum_up
@@ -63,7 +64,7 @@ class SuperTile(Worker):
             waiting_bytes = self.layout.token_bytes(self.image)
             yield from store_bytes(self, self.roles.pool, residual, self.tokens, self.start, waiting_bytes)
         elif self.roles.pool:
-            normal = yield from self._norm(self.roles.norm, residual, self.tokens, params)
+            normal = yield from self._norm(self.roles.norm, self.roles.norm_quant, residual, self.tokens, params)
             waiting = self.layout.pooling(self.image)
             yield from store_transposed(self, self.roles.pool, normal, self.start, self.tokens, waiting)
         elif self.start == 0:
@@ -92,9 +93,11 @@ class SuperTile(Worker):
             return None
         return (yield from self.parameters(node, high=True))
 
-    def _norm(self, node: Node, residual: Buffer, tokens: int, params: Buffer | None) -> Generator[Task, None, Buffer]:
-        """int8 rows of the norm of `residual`."""
-        target = self.rows("normalised", tokens, self.roles.dim)
+    def _norm(
+        self, node: Node, quant: Node, residual: Buffer, tokens: int, params: Buffer | None
+    ) -> Generator[Task, None, Buffer]:
+        """Rows of the norm of `residual`, int8 or in two byte planes."""
+        target = self.rows("normalised", tokens, self.roles.dim, planes=is_wide(quant))
         table = yield from self.normalise(node, residual, tokens, self.roles.dim, target, params)
         self.arena.free(table)
         return target
@@ -121,16 +124,15 @@ class SuperTile(Worker):
 
     def _attention(self, roles: Block) -> Generator[Task, None, Buffer]:
         tokens, every, heads = self.tokens, self.roles.tokens, self.roles.heads
-        wide = roles.softmax.attributes["bits"] == 16
         there = self.layout.attention(self.image, self.block)
         query = self.rows("query", tokens, self.roles.inner)
         at = self.layout.query(self.image, self.start)
         reads = (Access("work", at, at + query.words),)
         yield self.tasks.load(roles.scores, Region.WORK, at, query, tokens, reads)
-        context = self.rows("context", tokens, self.roles.inner)
+        context = self.rows("context", tokens, self.roles.inner, planes=is_wide(roles.context_quant))
         span = align(every, self.word) // self.word
         both = [self.arena.allocate("scores", tokens, span, high=True) for _ in range(min(2, heads))]
-        weights = self.arena.allocate("probabilities", (1 + wide) * tokens, span)
+        weights = self.arena.allocate("probabilities", tokens, span, planes=is_wide(roles.softmax))
         passes = there.head // self.word
 
         def scores(head: int) -> Steps:
@@ -146,7 +148,7 @@ class SuperTile(Worker):
 
         def contexts(head: int) -> Task:
             return self.tasks.context(
-                roles.context, roles.context_quant, weights, head, tokens, there.head, context, wide=wide,
+                roles.context, roles.context_quant, weights, head, tokens, there.head, context,
                 stream=there.values(head),
             )  # fmt: skip
 
@@ -159,27 +161,38 @@ class SuperTile(Worker):
         reads = (Access("work", at, at + residual.words),)
         yield self.tasks.load(roles.add1, Region.WORK, at, residual, self.tokens, reads)
         params = yield from self._parameters_ahead(roles.norm2)
-        branch = self._stream("branch")
-        yield from self.residual(
-            roles.proj, context, branch, roles.add1, residual, residual, self.tokens, self.roles.dim
-        )
-        self.arena.free(context, branch)
+        yield from self._back(roles.proj, context, roles.add1, residual)
+        return params
+
+    def _back(
+        self, linear: Node, source: Buffer, add: Node, residual: Buffer, following: Node | None = None
+    ) -> Generator[Task, None, Buffer | None]:
+        """residual += linear(source), in as few parts of the channels as there is room for; `source` is given back.
+
+        Returns the parameters of the `following` norm, if they are loaded ahead.
+        """
+        params: Buffer | None = None
+        most = self.arena.room // (2 * self.tokens) * self.word
+        for first, count in parts(self.roles.dim, most, lcm(self.word, self.config.cols)):
+            branch = self.rows("branch", self.tokens, count, wide=1, high=True)
+            if not first:
+                params = yield from self._parameters_ahead(following)
+            into = residual.column(2 * first // self.word)
+            yield from self.residual(linear, source, branch, add, into, into, self.tokens, count, first=first)
+            self.arena.free(branch)
+        self.arena.free(source)
         return params
 
     def _mlp(self, roles: Block, residual: Buffer, params: Buffer | None) -> Generator[Task, None, Buffer | None]:
         """Leaves the block's output in `residual`. Returns the parameters of the norm that follows, if loaded."""
         hidden = self.rows("hidden", self.tokens, self.roles.hidden)  # below what is freed first: no hole is left
-        normal = yield from self._norm(roles.norm2, residual, self.tokens, params)
-        yield from self.expand(roles.fc1, roles.act, normal, self.tokens, hidden)
-        branch = self._stream("branch")
-        after = yield from self._parameters_ahead(self._following_norm())
-        yield from self.residual(roles.fc2, hidden, branch, roles.add2, residual, residual, self.tokens, self.roles.dim)
-        self.arena.free(hidden, branch)
-        return after
+        normal = yield from self._norm(roles.norm2, roles.norm2_quant, residual, self.tokens, params)
+        hidden = yield from self.expand(roles.fc1, roles.act, normal, self.tokens, hidden)
+        return (yield from self._back(roles.fc2, hidden, roles.add2, residual, self._following_norm()))
 
     def _next(self, roles: Block, residual: Buffer, params: Buffer | None) -> Steps:
         """Q, K and V of the next block, and everything the other super-tiles need of them, into WORK."""
-        normal = yield from self._norm(roles.norm1, residual, self.tokens, params)
+        normal = yield from self._norm(roles.norm1, roles.norm1_quant, residual, self.tokens, params)
         at = self.layout.residual(self.image, self.start)
         writes = (Access("work", at, at + residual.words),)
         yield self.tasks.store(roles.norm1, Region.WORK, at, residual, self.tokens, writes)
@@ -196,7 +209,7 @@ class SuperTile(Worker):
     def _head(self, residual: Buffer, params: Buffer | None) -> Steps:
         if self.roles.read > self.tokens:
             raise CompileError(f"the head reads {self.roles.read} tokens, but a super-tile has {self.tokens}")
-        normal = yield from self._norm(self.roles.norm, residual, self.roles.read, params)
+        normal = yield from self._norm(self.roles.norm, self.roles.norm_quant, residual, self.roles.read, params)
         yield from self._logits(replace(normal, row=normal.words))
 
     def pooled(self) -> Steps:
@@ -207,14 +220,14 @@ class SuperTile(Worker):
         if self.roles.norm_of_mean:
             total = self.rows("mean", 1, dim, wide=1, high=True)
             yield from sum_up(self, pool, quant, self.layout.token_bytes(self.image), total)
-            normal = yield from self._norm(self.roles.norm, total, 1, None)
+            normal = yield from self._norm(self.roles.norm, self.roles.norm_quant, total, 1, None)
             self.arena.free(total)
             yield from self._logits(normal)
             return
         ones = yield from load_ones(self, pool, self.roles.tokens)
         mean = self.rows("mean", 1, dim)
         waiting = self.layout.pooling(self.image)
-        yield self.tasks.context(pool, quant, ones, 0, 1, dim, mean, wide=False, stream=waiting.stream)
+        yield self.tasks.context(pool, quant, ones, 0, 1, dim, mean, stream=waiting.stream)
         self.arena.free(ones)
         yield from self._logits(mean)
 
