@@ -7,6 +7,7 @@ on the calibration images, in exact integers. The graph is the importer's own: `
 here and a checkpoint that is imported take the same road, in every family.
 """
 
+from firmware.quantizer.budget import Spending, Wide, afforded, candidates, rewritten
 from firmware.quantizer.convert import official_state, quantize
 from firmware.quantizer.loss import Loss, sensitivities, split
 from firmware.quantizer.loss_report import LossReport
@@ -23,11 +24,16 @@ __all__ = [
     "LossReport",
     "Measurement",
     "Recipe",
+    "Spending",
     "Trial",
+    "Wide",
+    "afforded",
     "as_json",
+    "candidates",
     "official_state",
     "plot_kind",
     "quantize",
+    "rewritten",
     "sensitivities",
     "show_trials",
     "split",

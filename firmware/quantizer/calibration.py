@@ -42,6 +42,7 @@ class Calibration(Builder):
         self.recipe, self.family, self.measure = recipe, family, measure
         self._exponents: dict[str, tuple[Array, Array]] = {}  # of scores: I0 and fraction bits of each head
         self._shares: dict[str, Array] = {}  # of a linear's inputs: each channel's scale over the largest
+        self._owed: dict[str, Array] = {}  # what a linear's bias makes good of its weights' rounding
         self._centres: dict[str, float | Array] = {}  # of a linear's inputs: the value of code 0, of all or of each
         if measure is not None:
             measure.start(self.weights, images, family)
@@ -77,14 +78,27 @@ class Calibration(Builder):
     def _real(self, node: str, scale: Array) -> Array:
         return self._values[node] * np.asarray(scale, np.float64)
 
-    def _weights(self, name: str, s_in: Array, kind: str, *, bias: bool) -> None:
-        """Quantizes weights per output channel, and the bias to the accumulator's scale."""
+    def _rounded(self, name: str, weight: Array, scale: Array, inputs: Array) -> Array:
+        """int8 steps of `scale` [out] for `weight` [out, in] of linear `name`, which gets `inputs` [n, in]."""
+        del name, inputs
+        return quantized(weight, scale[:, None], 8).astype(np.int8)
+
+    def _weights(self, name: str, s_in: Array, kind: str, *, bias: bool, source: str | None = None) -> None:
+        """Quantizes weights per output channel, and the bias to the accumulator's scale.
+
+        `source` is the node that is read, if it is read as it is.
+        """
         weight = self._float(f"{name}.weight")
         if weight.ndim < 2 or not weight.size:
             raise ModelError(f"tensor {name}.weight must be a matrix, not {list(weight.shape)}")
         flat = weight.reshape(len(weight), -1) * self._shares.get(name, f32(1))
         scale = np.maximum(np.abs(flat).max(1) / f32(127), f32(2.0**-23))
-        integers = quantized(flat, scale[:, None], 8).astype(np.int8)
+        centre: Array = np.broadcast_to(self._centres.get(name, 0.0) / self._shares.get(name, f32(1)), flat.shape[1:])
+        if source is None:
+            integers = quantized(flat, scale[:, None], 8).astype(np.int8)
+        else:
+            codes = self._values[source]
+            integers = self._rounded(name, flat, scale, codes.reshape(-1, codes.shape[-1]) * float(s_in) + centre)
         self.made[f"{name}.weight_integer"] = integers.reshape(weight.shape)
         if self.measure is not None:
             self.measure.weight(name, flat, integers, scale)
@@ -94,16 +108,19 @@ class Calibration(Builder):
             offset = np.zeros(len(flat), f32) if f"{name}.bias" not in self.weights else self._float(f"{name}.bias")
             if offset.shape != scale.shape:
                 raise ModelError(f"tensor {name}.bias must have shape {list(scale.shape)}, not {list(offset.shape)}")
-            centre: Array = np.broadcast_to(
-                self._centres.get(name, 0.0) / self._shares.get(name, f32(1)), flat.shape[1:]
-            )
             shift = (integers @ centre) * scale
+            offset = offset + self._owed.get(name, f32(0))
             found = quantized((offset + shift).astype(f32), scale * f32(s_in), 32).astype(np.int32)
             self.made[f"{name}.bias_integer"] = found
             if self.measure is not None:
                 self.measure.record.bias(name, found * (scale * np.float64(s_in)) - shift)
 
     # The graph
+
+    def input_bits(self, linear: str) -> int:
+        if self.measure is not None:
+            self.measure.record.inputs.append(linear)
+        return 16 if linear in self.recipe.wide else 8
 
     def node(self, name: str, op: str, *inputs: str, **attributes: int) -> None:
         super().node(name, op, *inputs, **attributes)
@@ -176,7 +193,7 @@ class Calibration(Builder):
             largest = np.max(s_in)
             self._shares[name] = np.asarray(s_in, f32) / largest
             s_in = largest
-        self._weights(name, s_in, "fc", bias=bias)
+        self._weights(name, s_in, "fc", bias=bias, source=source)
         return super().linear(name, source, s_in, inputs, outputs, bias=bias)
 
     def hand_on(self, name: str, dim: int) -> None:

@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from firmware.graph.constants import norm_bias_fits, quantized
 from firmware.quantizer.calibration import Calibration
 from firmware.quantizer.ranges import choose_scale
-from firmware.quantizer.reference import gelu
+from firmware.quantizer.reference import gelu, softmax
+from firmware.quantizer.rounding import compensated
+from hw.spec import arith
 from hw.spec.model import ModelError
 
 __all__ = ["FreeCalibration", "score_scale"]
@@ -31,20 +33,38 @@ f32 = np.float32
 _MOST_GAIN = 16  # between channels of a LayerNorm: more would leave the weights' channels too few bits
 _ZERO = -4.0  # below, GELU is within 1.3e-4 of 0, and there is nothing to tell apart
 _FRACTION = 7  # bits that Shiftmax has behind the point
+_OCTAVE = 23 / 16 * float(np.log(2))  # of natural logarithms: Shiftmax takes 23/16 for 1/ln 2
+_COARSER = 1.25  # scales than the finest that are looked at
+_ROWS = 256  # of scores that are looked at
 
 
-def score_scale(least: float, width: int) -> tuple[Any, int, int]:
-    """(scale, I0, fraction bits) of int8 scores: the finest scale of at least `least` for which I0 is exact.
+def score_scale(rows: Array, least: float) -> tuple[Any, int, int]:
+    """(scale, I0, fraction bits) of int8 scores of which `rows` [n, width] are examples; the scale is at least `least`.
 
-    I0 = 2^fraction / scale is whole, at most 1023, and such that a row of `width` cannot clamp its sum of exponentials.
-    Beyond a scale of 2^7 scores clamp.
+    Shiftmax's base is 2, to -23/16 of x, so that I0 = 2^fraction / scale * 23/16 * ln 2, which is whole for the scales
+    that are looked at. Of these, each as fine as one number of fraction bits allows, it is the one whose probabilities
+    are nearest. A large I0 tells finer exponentials apart, but its sums leave the division few bits: a row of n like
+    scores has a factor of floor(2^16 / (n * I0)). No row may clamp its sum of exponentials. Beyond a scale of 2^7
+    scores clamp.
     """
-    most = min(1023, ((1 << 16) - 1) // width)
-    found = [(min(int((1 << f) / least), most), f) for f in range(_FRACTION + 1)]
-    i0, fraction = min(
-        ((i0, f) for i0, f in found if i0), key=lambda pair: (1 << pair[1]) / pair[0], default=(1, _FRACTION)
-    )
-    return f32((1 << fraction) / i0), i0, fraction
+    most = min(1023, ((1 << 16) - 1) // rows.shape[-1])
+    found = [(min(int(_OCTAVE * (1 << f) / least), most), f) for f in range(_FRACTION + 1)]
+    scales = {(i0, f): f32(_OCTAVE * (1 << f) / i0) for i0, f in found if i0}
+    finest = min(scales.values(), default=f32(0))
+    scales = {key: scale for key, scale in scales.items() if scale <= _COARSER * finest}
+    wanted, errors = softmax(rows), {}
+    for (i0, f), scale in scales.items():
+        codes = quantized(rows, np.asarray(scale), 8)
+        law = arith.shiftmax(codes, i0, bits=16, fraction=f) / 2.0**15
+        errors[i0, f] = float(np.square(law / law.sum(axis=-1).mean() - wanted).sum())
+    i0, f = min(errors, key=lambda key: errors[key], default=(1, _FRACTION))
+    return f32(_OCTAVE * (1 << f) / i0), i0, f
+
+
+def _some_rows(real: Array) -> Array:
+    """About `_ROWS` of the rows of `real`, [n, width]."""
+    rows = real.reshape(-1, real.shape[-1])
+    return rows[:: max(1, len(rows) // _ROWS)]
 
 
 def _floored(magnitudes: Array) -> Array:
@@ -83,6 +103,16 @@ class FreeCalibration(Calibration):
             self.weights[f"{reader}.bias"] = (bias + weight.astype(np.float64) @ middle).astype(f32)
         self._rescale(name, reader, gamma, beta - middle, weight, gain)
 
+    # Weights
+
+    def _rounded(self, name: str, weight: Array, scale: Array, inputs: Array) -> Array:
+        if not self.recipe.compensate:
+            return super()._rounded(name, weight, scale, inputs)
+        steps = scale[:, None].astype(np.float64)
+        integers = compensated(weight / steps, inputs, 127).astype(np.int8)
+        self._owed[name] = ((weight - integers * steps) @ inputs.mean(0)).astype(f32)
+        return integers
+
     # Heads
 
     def requantize(
@@ -96,13 +126,39 @@ class FreeCalibration(Calibration):
             [choose_scale(self.recipe.ranges, part, bits, ranged) for part in np.split(real, heads, axis)], f32
         )
         if use == "shiftmax":
-            found = [score_scale(float(scale), real.shape[-1]) for scale in scales]
+            found = [
+                score_scale(_some_rows(part), float(scale))
+                for part, scale in zip(np.split(real, heads, axis), scales, strict=True)
+            ]
             scales = np.array([scale for scale, _, _ in found], f32)
             i0, fraction = (np.array([row[part] for row in found])[:, None, None] for part in (1, 2))
             self._exponents[name] = (i0, fraction)
         s_out = scales[:, None, None] if axis == -3 else np.repeat(scales, real.shape[-1] // heads)
         self._told(real, s_out, bits)
         return self.scaled(name, source, s_in, s_out, bits)
+
+    def shiftmax(self, name: str, *sources: str, scale: Array, bits: int) -> Array:
+        """With heads, each one's probabilities stand for what makes their rows sum up to one on average."""
+        law = super().shiftmax(name, *sources, scale=scale, bits=bits)
+        if not self.recipe.heads:
+            return law
+        sums = self._values[name].sum(axis=-1, dtype=np.float64)  # [B, heads, n], or with windows behind B
+        sums = np.moveaxis(sums, -2, 0)
+        return self._gave(name, (1 / sums.reshape(len(sums), -1).mean(axis=1)).astype(f32)[:, None, None])
+
+    def add(
+        self, name: str, source: str, s_in: Array, identity: str, s_identity: Array, bits: int = 16, *,
+        use: str = "values",
+    ) -> Array:  # fmt: skip
+        """Scores of all heads in one scale, for Shiftmax, get one that it takes exactly."""
+        if use != "shiftmax" or not self.recipe.heads:
+            return super().add(name, source, s_in, identity, s_identity, bits, use=use)
+        real = self._real(source, s_in) + self._real(identity, s_identity)
+        least = choose_scale(self.recipe.ranges, real, bits)
+        scale, i0, fraction = score_scale(_some_rows(real), float(least))
+        self._exponents[name] = np.array([i0]), np.array([fraction])
+        self._told(real, scale, bits)
+        return self.summed(name, source, s_in, identity, s_identity, np.asarray(scale), bits)
 
     def exponent(self, name: str, source: str, scale: Array) -> tuple[Array, Array]:
         return self._exponents[source] if source in self._exponents else super().exponent(name, source, scale)
@@ -122,11 +178,12 @@ class FreeCalibration(Calibration):
         codes = self._values[quantizer]
         results = gelu((np.arange(-128, 128) * float(s_in) + middle).astype(f32)).astype(np.float64)
         seen = results[int(codes.min()) + 128 : int(codes.max()) + 129]
-        s_out, centre = self._codes(float(seen.min()), float(seen.max()), 8)
-        entries = quantized(results - centre, s_out, 8).astype(np.int8)
+        bits = self.input_bits(f"{mlp}.fc2")
+        s_out, centre = self._codes(float(seen.min()), float(seen.max()), bits)
+        entries = quantized(results - centre, s_out, bits).astype(f"int{bits}")
         self.hold(name, entries=entries)
-        self._told(results[codes.astype(np.int64) + 128], s_out, 8, centre)
-        self.node(name, "table", quantizer, bits=8)
+        self._told(results[codes.astype(np.int64) + 128], s_out, bits, centre)
+        self.node(name, "table", quantizer, bits=bits)
         self._centres[f"{mlp}.fc2"] = centre
         return name, s_out
 

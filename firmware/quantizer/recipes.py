@@ -17,6 +17,8 @@ class Recipe:
     balance: float | None = None  # gains and centres instead: the share of the outliers that stays in activations
     heads: bool = False  # one scale for each head of Q, K, V, of the scores and of the context
     gelu: str = "shift"  # "shift": ShiftGELU; "table": the function itself, between quantizers with a zero point
+    compensate: bool = False  # weights are rounded so that sums over the calibration's inputs are nearest
+    wide: frozenset[str] = frozenset()  # linears, by their nodes' names, whose inputs have 16 bits
     doc: str = ""
 
 
@@ -24,11 +26,13 @@ RECIPES = {
     "official": Recipe(doc="I-ViT's scales: one per tensor, running ranges, ShiftGELU"),
     "mse": Recipe(ranges="mse", doc="one scale per tensor, of least squared error behind each operator; ShiftGELU"),
     "minmax": Recipe(
-        ranges="minmax", balance=0.5, heads=True, gelu="table",
-        doc="whole ranges, LayerNorm outputs centred and balanced, a scale per head, GELU by table",
+        ranges="minmax", balance=0.5, heads=True, gelu="table", compensate=True,
+        doc="whole ranges, LayerNorm outputs centred and balanced, a scale per head, GELU by table, weights rounded "
+        "for the inputs they get",
     ),
     "percentile": Recipe(
-        ranges="percentile", balance=0.5, heads=True, gelu="table", doc="the same, the last 0.01 % clamped",
+        ranges="percentile", balance=0.5, heads=True, gelu="table", compensate=True,
+        doc="the same, the last 0.01 % clamped",
     ),
 }  # fmt: skip
 """Those that are tried, by name."""

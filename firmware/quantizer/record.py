@@ -59,6 +59,7 @@ class Record:
         self.codes: dict[str, Code] = {}  # of nodes whose scale was chosen or follows from a law
         self.quantizers: list[str] = []  # nodes whose output has a code of its own, constants not among them
         self.parameters: list[str] = []  # nodes with weights or constants that are quantized
+        self.inputs: list[str] = []  # linears of whose input the recipe was asked how many bits it has
         self._stored: dict[str, tuple[Array, Array]] = {}  # of weights: integers, and what one of them is worth
         self._biases: dict[str, Array] = {}  # those that the integers stand for
 

@@ -104,8 +104,9 @@ def test_nothing_is_the_float_network_and_everything_the_integer_one(measured, n
     network = network_of(measure)
     np.testing.assert_array_equal(network.run(Effects()), measure.expected)
     found = network.run(everything(network))
-    assert abs(sqnr(measure.expected, found) - measure.end["logit_sqnr"]) < 0.6
-    assert sqnr(measure.logits, found) > measure.end["logit_sqnr"] + 5  # the same errors, not others of the same size
+    # codes flip where float32 rounds otherwise than integers, and with a few images the sum of the errors is by chance
+    assert abs(sqnr(measure.expected, found) - measure.end["logit_sqnr"]) < 1.2
+    assert sqnr(measure.logits, found) > measure.end["logit_sqnr"] + 4  # the same errors, not others of the same size
 
 
 @pytest.mark.parametrize("name", ["digits official", "digits minmax", "swin official", "swin minmax", "features"])
@@ -271,7 +272,7 @@ def test_command_splits_always_and_tries_each_alone_on_demand(tmp_path, capsys, 
     def fail(*_arguments, **_options):
         raise AssertionError("not asked for")
 
-    monkeypatch.setattr("firmware.cli.checkpoints.sensitivities", fail)
+    monkeypatch.setattr("firmware.cli.quantize.sensitivities", fail)
     assert command(tmp_path) == 0
     shown = capsys.readouterr().out
     assert "outputs against float if only one part is there, 8 images" in shown

@@ -137,16 +137,38 @@ def test_free_recipes(weights, images, recipe):
 
 @pytest.mark.parametrize("width", [17, 197, 257, 4096])
 def test_score_scales(width):
-    """No row can clamp its sum, and the scale is what it must be, at most 4 % more while there are fraction bits."""
-    floor = 1 / min(1023, ((1 << 16) - 1) // width)
-    for least in 2.0 ** np.arange(-14, 7, 0.37):
-        scale, i0, fraction = score_scale(least, width)
-        assert abs((1 << fraction) / float(scale) - i0) < 1e-4
+    """No row can clamp its sum, I0 is what the scale makes it, and the scale is at most 4 % coarser than it may be."""
+    octave = 23 / 16 * math.log(2)
+    rng = np.random.default_rng(width)
+    for least in 2.0 ** np.arange(-14, 7, 1.37):
+        rows = rng.normal(0, 40 * least, (4, width))
+        scale, i0, fraction = score_scale(rows, least)
+        assert abs(octave * (1 << fraction) / float(scale) - i0) < 1e-4 * i0
         assert (1 <= i0 <= 1023, i0 * width < 1 << 16, 0 <= fraction <= 7) == (True, True, True)
         assert scale >= least * (1 - 1e-6)
-        if width < 1000 and least < 4:
-            assert scale <= max(least, floor) * 1.04, (least, scale, i0, fraction)
-    assert score_scale(200.0, width) == (128, 1, 7)
+        if 2**-4 < least < 4 and width < 1000:
+            assert scale <= least * 1.25 * 1.04, (least, scale, i0, fraction)
+    assert score_scale(np.zeros((1, width)), 200.0)[1:] == (1, 7)
+
+
+@pytest.mark.parametrize(("width", "spread"), [(49, 0.5), (197, 0.5), (257, 1.0), (257, 3.0)])
+def test_probabilities_are_near_with_the_chosen_scale(width, spread):
+    """Nearer than with the largest I0 that no row clamps with, whose sums leave the factor of flat rows few bits."""
+    rows = np.random.default_rng(width).normal(0, spread, (64, width))
+    wanted = np.exp(rows) / np.exp(rows).sum(1, keepdims=True)
+
+    def error(scale, i0, fraction):
+        codes = np.clip(np.rint(rows / float(scale)), -128, 127).astype(int)
+        law = arith.shiftmax(codes, i0, 16, fraction=fraction) / 2.0**15
+        return np.square(law / law.sum(1).mean() - wanted).sum() / np.square(wanted).sum()
+
+    least = float(np.abs(rows).max() / 127)
+    chosen = score_scale(rows, least)
+    largest = ((1 << 16) - 1) // width
+    fraction = next(f for f in range(8) if (1 << f) / least >= largest or f == 7)
+    i0 = min(int((1 << fraction) / least), largest)
+    assert 10 * math.log10(error(*chosen)) < -29
+    assert error(*chosen) < 0.7 * error((1 << fraction) / i0, i0, fraction)
 
 
 @pytest.fixture(scope="module")
