@@ -11,7 +11,7 @@ from pathlib import Path
 if __name__ == "__main__" and not sys.flags.safe_path and Path(sys.path[0]).resolve() != Path(__file__).parents[1]:
     del sys.path[0]  # the current directory, where a user's own `sim` or `hw` may lie
 
-from firmware.cli import checkpoints, compile, dram, estimate, evaluate, models, run
+from firmware.cli import compile, dram, estimate, evaluate, importing, models, quantize, run
 from firmware.compiler import CompileError
 from firmware.errors import UserError
 from firmware.transport import DeviceError
@@ -25,7 +25,7 @@ def parser(prog: str = "python -m firmware", others: Mapping[str, str] | None = 
     """The command line's grammar; `others` are verbs, with their help, that somebody else executes."""
     top = argparse.ArgumentParser(prog=prog, description="integer Vision Transformers on the device")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (checkpoints, models, compile, estimate, run, evaluate, dram):
+    for module in (importing, quantize, models, compile, estimate, run, evaluate, dram):
         module.register(commands)
     for name, text in (others or {}).items():
         commands.add_parser(name, help=text)

@@ -1,0 +1,251 @@
+"""quantize: a float checkpoint and images become an integer model file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from firmware.architectures import Architecture
+from firmware.cli.checkpoints import add_common, crop_of, identified, load_tensors, per_channel, read_labels, save
+from firmware.compiler import compile_model
+from firmware.dataset import open_dataset
+from firmware.errors import UserError
+from firmware.families import POOLS, official_tensors
+from firmware.files import Outputs
+from firmware.identify import describe, is_official, twins
+from firmware.planner.program import CompileError
+from firmware.preprocess import normalise
+from firmware.progress import shown, step
+from firmware.quantizer import (
+    RANGES,
+    RECIPES,
+    LossReport,
+    Measurement,
+    Recipe,
+    Spending,
+    Trial,
+    Wide,
+    afforded,
+    as_json,
+    candidates,
+    plot_kind,
+    quantize,
+    rewritten,
+    sensitivities,
+    show_trials,
+    split,
+    try_recipes,
+)  # fmt: skip
+from firmware.report import write_json
+from hw.boards.board import Board
+from hw.boards.registry import find
+from hw.spec.model import Model
+
+__all__ = ["quantize_command", "register"]
+
+_FOLDER_IMAGES = 32  # calibration images taken of a folder
+Make = Callable[[Recipe, Measurement], Model]
+
+
+def register(commands: Any) -> None:
+    """Adds the command's grammar to argparse's sub-parsers."""
+    quantized = commands.add_parser("quantize", help="float checkpoint with timm's names -> integer model")
+    quantized.set_defaults(function=quantize_command)
+    quantized.add_argument("checkpoint", help="state dict of a ViT, DeiT or Swin, .pth or safetensors")
+    quantized.add_argument(
+        "--calibrate", "--images", dest="images", required=True, metavar="IMAGES",
+        help="folder of images or of class folders, image file, or .npy of uint8 pixels [n, C, H, W]",
+    )  # fmt: skip
+    quantized.add_argument(
+        "--count", type=int, help=f"images used; default: all of a file, {_FOLDER_IMAGES} of a folder"
+    )
+    quantized.add_argument(
+        "--recipe", choices=tuple(RECIPES), help="only this one; by default all are tried and the nearest is kept"
+    )
+    quantized.add_argument(
+        "--gelu", choices=("table", "shift"), help="exact by a table, or ShiftGELU: such recipes only"
+    )
+    quantized.add_argument(
+        "--ranges", choices=tuple(RANGES), help="a recipe of your own: one scale per tensor, chosen in this way"
+    )
+    quantized.add_argument(
+        "--equalise", action="store_true", help="of your own: powers of two per channel of LayerNorm outputs"
+    )
+    quantized.add_argument(
+        "--correct-attention",
+        action="store_true",
+        help="of your own: probabilities have the scale that makes their rows sum up to 1",
+    )
+    quantized.add_argument(
+        "--pool", choices=POOLS, help="what a ViT's head reads: the class token (default) or the mean of the patches"
+    )
+    quantized.add_argument(
+        "--report", metavar="FILE",
+        help="write what every quantizer costs, JSON; each is tried alone, which takes half a network for each",
+    )  # fmt: skip
+    quantized.add_argument(
+        "--plot", metavar="FILE", help="draw that, .svg or .png; each quantizer is tried alone for it, too"
+    )
+    quantized.add_argument(
+        "--budget", type=float, default=1.0, metavar="RATIO",
+        help="times the cycles of the all-8-bit program, as 1.1, for 16-bit inputs where they help most",
+    )  # fmt: skip
+    quantized.add_argument("--board", default="arty_a7", help="whose cycles --budget counts")
+    add_common(quantized)
+
+
+def quantize_command(arguments: argparse.Namespace) -> int:
+    """Float checkpoint + calibration images -> integer model file, and what every quantizer costs."""
+    outputs = Outputs(arguments.output, arguments.report, arguments.plot)
+    if not arguments.budget >= 1:
+        raise UserError(f"--budget must be at least 1, the cycles of 8-bit inputs, not {arguments.budget:g}")
+    board = find(arguments.board)
+    drawn = plot_kind(arguments.plot) if arguments.plot else ""
+    weights = load_tensors(arguments.checkpoint)
+    if is_official(weights):
+        raise UserError(f"{arguments.checkpoint} holds integer weights: it is an I-ViT checkpoint, use import-ivit")
+    family, weights = official_tensors(weights, pool=arguments.pool)
+    shape = _preprocessing(arguments, identified(arguments, weights))
+    print(f"{arguments.checkpoint}: taken for {shape.name}: {describe(shape)}")
+    told = [word for word in ("heads" if arguments.heads or arguments.arch else "", arguments.pool) if word]
+    for remark in family.remarks(weights, shape, told):
+        print(remark)
+    labels = read_labels(arguments.labels, shape.classes)
+    if labels and shape.features:
+        raise UserError(f"{arguments.checkpoint} has no head and gives features: --labels cannot name them")
+    mean, std = shape.statistics
+    images = normalise(_calibration_images(arguments, shape), mean, std)
+    recipes, console = _recipes(arguments), Console()
+
+    def make(recipe: Recipe, measure: Measurement) -> Model:
+        return quantize(
+            weights, images, name=arguments.name or Path(arguments.output).stem,
+            patch=shape.patch, heads=shape.heads[0] if shape.heads else None, mean=mean, std=std,
+            attention_bits=arguments.attention_bits, pool=arguments.pool, recipe=recipe, labels=labels, measure=measure,
+        )  # fmt: skip
+
+    with shown(f"quantizing by {len(recipes)} recipes", "operators") as update:
+        trials = _try(recipes, make, update)
+    if len(trials) > 1:
+        show_trials(trials, console)
+    best, spending = trials[0], None
+    if arguments.budget > 1:
+        best, spending = _widened(best, make, board, arguments.budget)
+        spending.show(board.name, console)
+    model, measure = best.model, best.measure
+    outputs.attempt(lambda: save(replace(model, crop=shape.crop), arguments.output))
+    losses = _losses(measure, alone=bool(arguments.report or arguments.plot))
+    losses.show(console)
+    measure.show(console)
+    if arguments.report:
+        how = {
+            "recipe": best.name, **asdict(best.recipe), "wide": sorted(best.recipe.wide), "trials": as_json(trials),
+            **({"budget": spending.report(board.name)} if spending else {}),
+        }  # fmt: skip
+        report = {"model": model.name, **how, **measure.report(), **losses.report()}
+        outputs.write(arguments.report, partial(write_json, report))
+    outputs.write(arguments.plot, partial(losses.write_plot, drawn))
+    outputs.finish()
+    return 0
+
+
+def _recipes(arguments: argparse.Namespace) -> dict[str, Recipe]:
+    """What to try. Raises UserError for options that contradict each other."""
+    own = {key: getattr(arguments, key) for key in ("ranges", "equalise", "correct_attention")}
+    given = {key: value for key, value in own.items() if value}
+    if arguments.recipe and given:
+        raise UserError(f"--recipe {arguments.recipe} is a whole recipe, and --{next(iter(given))} makes another")
+    if given:
+        return {"own": Recipe(**given, gelu=arguments.gelu or "shift", doc="of the command line")}
+    found = {name: RECIPES[name] for name in ([arguments.recipe] if arguments.recipe else RECIPES)}
+    if arguments.gelu:
+        found = {name: recipe for name, recipe in found.items() if recipe.gelu == arguments.gelu}
+        if not found:
+            raise UserError(f"recipe {arguments.recipe} is not one with --gelu {arguments.gelu}")
+    return found
+
+
+def _try(
+    recipes: Mapping[str, Recipe], make: Callable[[Recipe, Measurement], Model], update: Callable[..., None]
+) -> list[Trial]:
+    """The trials, counted in operators; how many a network has is known after the first."""
+    seen: dict[str, int] = {}
+
+    def told(name: str, node: str) -> None:
+        seen[name] = seen.get(name, 0) + 1
+        first = next(iter(seen.values()))
+        total = first * len(recipes) if len(seen) > 1 else None
+        update(sum(seen.values()), total, f"{name} at {node}")
+
+    return try_recipes(recipes, make, told)
+
+
+def _widened(trial: Trial, make: Make, board: Board, budget: float) -> tuple[Trial, Spending]:
+    """`trial` with 16-bit inputs for at most `budget` times its cycles on `board`; itself if they are not worth it."""
+    found = candidates(trial.model, trial.measure.record.inputs, board.config)
+    names = [each.quantizer for each in found]
+    with shown("each input alone", "quantizers") as update:
+        noise = sensitivities(trial.measure, names, progress=update)
+
+    def cycles(wide: Sequence[Wide]) -> int | None:
+        try:
+            return compile_model(rewritten(trial.model, wide), board).estimated_cycles
+        except CompileError:
+            if not wide:
+                raise
+            return None
+
+    with step(f"compiling for {board.name}, to count cycles"):
+        spending = afforded(found, noise, cycles, budget)
+    if not spending.bought:
+        return trial, spending
+    recipe = replace(trial.recipe, wide=frozenset(each.linear for each in spending.bought))
+    with shown("quantizing with 16-bit inputs", "operators") as update:
+        wider = _try({trial.name: recipe}, make, update)[0]
+    return (
+        (wider, spending) if wider.score > trial.score else (trial, replace(spending, bought=(), after=spending.before))
+    )
+
+
+def _losses(measure: Measurement, *, alone: bool) -> LossReport:
+    """The split of the loss, and each quantizer `alone` where that is asked for."""
+    with shown("splitting the loss", "operators") as update:
+        parts = split(measure, progress=update)
+    if not alone:
+        return LossReport(measure=measure, parts=parts, noise={})
+    with shown("each quantizer alone", "quantizers") as update:
+        return LossReport(measure=measure, parts=parts, noise=sensitivities(measure, progress=update))
+
+
+def _preprocessing(arguments: argparse.Namespace, shape: Architecture) -> Architecture:
+    """`shape` with the statistics and crop that the command line gives. Raises UserError where they are a guess."""
+    alike = twins(shape)
+    if alike and arguments.arch is None and (arguments.mean is None or arguments.std is None):
+        raise UserError(
+            f"{' and '.join(alike)} have the same tensors but other pixel statistics: --arch, or --mean and --std, "
+            "must say which it is"
+        )
+    mean, std = (
+        per_channel(arguments, name, default, shape.channels)
+        for name, default in zip(("mean", "std"), shape.statistics, strict=True)
+    )
+    return replace(shape, statistics=(mean, std), crop=crop_of(arguments, shape, shape.crop))
+
+
+def _calibration_images(arguments: argparse.Namespace, shape: Architecture) -> NDArray[np.uint8]:
+    limit = arguments.count
+    if limit is None and Path(arguments.images).is_dir():
+        limit = _FOLDER_IMAGES
+    dataset = open_dataset(arguments.images, limit=limit)
+    pixels = dataset.read(shape)
+    if pixels.dtype != np.uint8:
+        raise UserError(f"calibration images {arguments.images} must be uint8 pixels, not {pixels.dtype}")
+    return pixels
