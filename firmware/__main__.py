@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from firmware.cli import checkpoints, compile, dram, estimate, evaluate, models, run
 from firmware.compiler import CompileError
 from firmware.errors import UserError
+from firmware.screen import INTERRUPTED, any_letters, leave
 from firmware.transport import DeviceError
 from hw.spec.config import ConfigError
 from hw.spec.model import ModelError
@@ -29,20 +30,23 @@ def parser(prog: str = "python -m firmware", others: Mapping[str, str] | None = 
 
 def main(arguments: list[str] | None = None, grammar: argparse.ArgumentParser | None = None) -> int:
     """Runs one command; bad input gives one sentence on stderr and status 2."""
+    any_letters()
     parsed = (grammar or parser()).parse_args(arguments)
     try:
         status: int = parsed.function(parsed)
     except (CompileError, ConfigError, DeviceError, ModelError, UserError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read the output has read enough
+        return 0
     except OSError as error:
         print(f"error: {error.filename or 'file'}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     return status
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -7,6 +7,10 @@ import signal
 import sys
 from pathlib import Path
 
+from firmware.errors import UserError
+from firmware.files import check_directory
+from firmware.screen import INTERRUPTED, any_letters, leave
+from firmware.transport import DeviceError
 from hw.boards.registry import BOARDS, find
 from hw.shell.generator import ShellError
 from hw.spec.config import Config, ConfigError, parse_settings
@@ -53,13 +57,23 @@ def _open(config: Config, parsed: argparse.Namespace) -> Simulation:
 
 def main(arguments: list[str] | None = None, prog: str = "python -m sim") -> int:
     """Serves until interrupted; the first line printed is the device as `python -m firmware --device` takes it."""
+    any_letters()
     parsed = _parser(prog).parse_args(arguments)
     try:
         config = _config(parsed)
+        if parsed.litedram is not None:
+            check_directory(parsed.litedram, "--litedram")
         simulation = _open(config, parsed)
         server = Pty(simulation) if parsed.pty else Udp(simulation, port=parsed.udp)
-    except (BuildError, ConfigError, ShellError, OSError) as error:
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (BuildError, ConfigError, DeviceError, ShellError, UserError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        place = f"port {parsed.udp}" if parsed.udp else error.filename or "the terminal"
+        print(f"error: cannot serve the board on {place}: {error.strerror}", file=sys.stderr)
         return 2
     print(server.device, flush=True)
     try:
@@ -74,4 +88,4 @@ def main(arguments: list[str] | None = None, prog: str = "python -m sim") -> int
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore interrupts
         signal.signal(number, signal.default_int_handler)
-    sys.exit(main())
+    leave(main())

@@ -10,6 +10,7 @@ from typing import Any
 from firmware.compiler import Program, compile_model
 from firmware.files import Outputs, check_directory
 from firmware.model_file import load_model
+from firmware.progress import step
 from hw.boards.board import Board
 from hw.boards.registry import find
 from hw.spec.config import parse_settings
@@ -46,7 +47,8 @@ def compile_command(arguments: argparse.Namespace) -> int:
     if arguments.output:
         check_directory(arguments.output, "--output")
         outputs = Outputs(*(Path(arguments.output) / name for name in _FILES))
-    program = compile_model(model, board, batch=arguments.batch)
+    with step(f"compiling {model.name} for {board.name}"):
+        program = compile_model(model, board, batch=arguments.batch)
     if arguments.output:
         for name, content in zip(_FILES, (program.code, program.model_image.tobytes(), _listing(program)), strict=True):
             outputs.write(Path(arguments.output) / name, methodcaller("write", content))

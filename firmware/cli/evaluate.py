@@ -19,6 +19,7 @@ from firmware.evaluate import Cluster, Evaluation, Local, Pool, evaluate
 from firmware.files import Outputs
 from firmware.progress import shown
 from firmware.report import write_json
+from firmware.screen import INTERRUPTED
 
 __all__ = ["evaluate_command", "register"]
 
@@ -47,7 +48,7 @@ def register(commands: Any) -> None:
 def evaluate_command(arguments: argparse.Namespace) -> int:
     """Prints the accuracies; 130 if interrupted."""
     results = arguments.results or f"{Path(arguments.model).stem}.jsonl"
-    outputs = Outputs(arguments.report)
+    outputs = Outputs(arguments.report, results)
     pool, console, start = _pool(arguments), Console(), time.monotonic()
     try:
         with _progress() as progress:
@@ -58,7 +59,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
             )  # fmt: skip
     except KeyboardInterrupt:
         Console(stderr=True).print(f"interrupted; the same command goes on with what is in {results}", soft_wrap=True)
-        return 130
+        return INTERRUPTED
     top1, top5 = found.accuracy()
     seconds = time.monotonic() - start
     if found.damaged:

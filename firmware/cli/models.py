@@ -16,6 +16,7 @@ from firmware.families import family_of_model
 from firmware.files import Outputs, array
 from firmware.make_model import images, make_model
 from firmware.model_file import load_model
+from firmware.screen import show
 from hw.spec.model import Model
 
 __all__ = ["inspect_command", "make_model_command", "register"]
@@ -64,8 +65,8 @@ def inspect_command(arguments: argparse.Namespace) -> int:
     """Prints what is in a model file."""
     model = load_model(arguments.model)
     console = Console()
-    console.print(_stages(model))
-    table = Table(title="every node")
+    show(_stages(model), console)
+    table = Table(title="every node", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("node", "operator", "inputs", "attributes", "tensors"):
         table.add_column(heading)
     for node in model.nodes:
@@ -75,8 +76,8 @@ def inspect_command(arguments: argparse.Namespace) -> int:
             if key.rpartition(".")[0] == node.name
         ]
         attributes = " ".join(f"{key}={value}" for key, value in node.attributes.items())
-        table.add_row(node.name, node.op, " ".join(node.inputs), attributes, " ".join(tensors))
-    console.print(table)
+        table.add_row(node.name, node.op, " ".join(node.inputs), attributes, "\n".join(tensors))
+    show(table, console)
     mean, std = (" ".join(f"{value:g}" for value in values) for values in (model.mean, model.std))
     console.print(f"pixels: crop {model.crop:g}, mean {mean}, deviation {std}, input scale {model.input_scale:.6g}")
     bits = {node.attributes["bits"] for node in model.nodes if node.op == "shiftmax"}

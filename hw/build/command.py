@@ -16,6 +16,8 @@ from rich.table import Table
 
 from firmware.errors import UserError
 from firmware.files import check_directory, write
+from firmware.progress import step
+from firmware.screen import INTERRUPTED, any_letters, show
 from hw.axi.narrower import BURST_BEATS
 from hw.boards.board import Board
 from hw.boards.registry import find, installed
@@ -50,10 +52,11 @@ def is_unit(module: str) -> bool:
 
 def main(arguments: list[str] | None = None, prog: str = "python -m hw.build") -> int:
     """Runs one build. Status 1: a tool failed or the design does not fit; 2: bad input, and nothing was written."""
+    any_letters()
     console = Console(markup=False, highlight=False)
     options = _parser(prog).parse_args(arguments)
     if options.list:
-        console.print(_list())
+        show(_list(), console)
         return 0
     try:
         board, config, toolchain = _checked(options)
@@ -71,6 +74,9 @@ def main(arguments: list[str] | None = None, prog: str = "python -m hw.build") -
         if options.program:
             return _program(console, board, config, out)
         return _build(console, board, config, toolchain, out, options)
+    except KeyboardInterrupt:
+        print(f"interrupted; what is whole in {out} is not made again", file=sys.stderr)
+        return INTERRUPTED
     except (yosys.YosysError, ShellError, ToolchainError, UserError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -194,7 +200,7 @@ def _build(
     console: Console, board: Board, config: Config, toolchain: Toolchain | None, out: Path, options: argparse.Namespace
 ) -> int:
     (out / "report.json").unlink(missing_ok=True)  # the last one says nothing about what is there if this build stops
-    with _step(console, "writing Verilog"):
+    with _step("writing Verilog"):
         write_core(config, board, out, macros=options.sram == "macro")
         project = write_project(config, board, out, link=options.link, seed=options.seed)
     family, sources = board.fabric, [f"{CORE}.v"]
@@ -204,14 +210,14 @@ def _build(
         write(out / sram.STUB_FILE, sram.STUB)
     elif options.sram == "macro":
         sources.append(f"{sram.NAME}.v")
-    with _step(console, "synthesising the accelerator") as watch:
+    with _step("synthesising the accelerator") as watch:
         core = synthesise(sources, CORE, family, out, keep=is_unit, watch=watch)
     around = {}
     if project.top:
-        with _step(console, "synthesising the host link") as watch:
+        with _step("synthesising the host link") as watch:
             around["link"] = synthesise([TOP_CELLS, project.top], "top", board.fabric, out, watch=watch)[0].used
     if project.top and not project.missing:
-        with _step(console, "synthesising the memory controller") as watch:
+        with _step("synthesising the memory controller") as watch:
             around["shell"] = synthesise(["shell.v"], "shell", board.fabric, out, watch=watch)[0].used
     report = make_report(board, config, core, around, project.missing)
     if options.liberty:
@@ -219,7 +225,7 @@ def _build(
     if project.top:
         report["link"] = {"kind": options.link, "devices": _devices(board, options.link), **report["link"]}
     _save(report, out)
-    console.print(unit_table(board, report, family))
+    show(unit_table(board, report, family), console)
     console.print(f"{out} has {', '.join(sorted(_made(out)))}", soft_wrap=True)
     if options.toolchain == _STOP:
         return 0 if report.get("fits", True) else 1
@@ -243,7 +249,7 @@ def _place_and_route(
             console.print(f"  {known.name}: lacks {known.missing()}; {known.how}", soft_wrap=True)
     if report["missing"] or not fits or toolchain is None:
         return 0 if fits else 1
-    with _step(console, f"placing and routing with {toolchain.name}") as watch:
+    with _step(f"placing and routing with {toolchain.name}") as watch:
         add_routed(report, board, toolchain.run(out, watch), seed)
     _save(report, out)
     console.print_json(data=report["routed"])
@@ -265,7 +271,7 @@ def _program(console: Console, board: Board, config: Config, out: Path) -> int:
             f"the bitstream in {out} is of {made['board']}, fingerprint {made['fingerprint']:#010x}, not of "
             f"{board.name}, fingerprint {config.fingerprint:#010x}"
         )
-    with _step(console, f"uploading {bitstream} to {board.title}"):
+    with _step(f"uploading {bitstream} to {board.title}"):
         program(board.programmer, bitstream)
     devices = " or ".join(made.get("link", {}).get("devices", _devices(board, board.link)))
     console.print(f"{board.title} runs fingerprint {config.fingerprint:#010x}; open it as {devices}", soft_wrap=True)
@@ -282,11 +288,7 @@ def _made(out: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _step(console: Console, what: str) -> Generator[yosys.Watch, None, None]:
-    """Shows on a terminal that, and how long, something runs; elsewhere one line."""
-    if not console.is_terminal:
-        console.print(f"{what} ...")
-        yield lambda _seconds, _pass: None
-        return
-    with console.status(what) as status:
-        yield lambda seconds, name: status.update(f"{what}: {seconds:.0f} s, {name.lower()}")
+def _step(what: str) -> Generator[yosys.Watch, None, None]:
+    """Shows that, and how long, something runs, and which pass of it."""
+    with step(what) as say:
+        yield lambda _seconds, name: say(name.lower())

@@ -18,8 +18,9 @@ from pathlib import Path
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
+from firmware.progress import shown, step
 from hw.build import yosys
-from sim.libraries import BuildError, library, run
+from sim.libraries import BuildError, library, run, stop
 from sim.verilated.pins import header
 
 __all__ = ["BuildError", "build"]
@@ -113,8 +114,16 @@ def _compile(directory: Path, waves: bool) -> Path:
         return output
 
     biggest_first = sorted(sources, key=lambda path: -path.stat().st_size)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        objects = list(pool.map(one, biggest_first))
+    with ThreadPoolExecutor(os.cpu_count()) as pool, shown("compiling the simulation", "KB of C++") as update:
+        objects, done, total = [], 0, sum(source.stat().st_size for source in sources)
+        try:
+            for source, compiled in zip(biggest_first, pool.map(one, biggest_first), strict=True):
+                objects.append(compiled)
+                done += source.stat().st_size
+                update(done / 1e3, total / 1e3)
+        except BaseException:
+            stop()
+            raise
     run(["g++", "-shared", *objects, "-pthread", "-o", "top.so"], directory, "the linker")
     return directory / "top.so"
 
@@ -137,7 +146,8 @@ def build(
     text = "" if key else _convert(component)
 
     def make(directory: Path) -> Path:
-        _verilate(directory, text or _convert(component), verilog, waves)
+        with step("making the simulation"):
+            _verilate(directory, text or _convert(component), verilog, waves)
         return _compile(directory, waves)
 
     return library("verilated", _parts(key or text, verilog, waves), make, "simulation", cache)

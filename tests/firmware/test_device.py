@@ -44,7 +44,7 @@ def program(**changes):
 class Machine:
     """A device in Python: logits of an image are sums over its bytes. `script` says what each wait does."""
 
-    memory_size = 1 << 16
+    memory_size, simulated = 1 << 16, False
 
     def __init__(self, *, magic=MAGIC, fingerprint=CONFIG.fingerprint, script=("done",) * 9, deaf=False):
         self.registers = dict.fromkeys((reg.name for reg in REGS), 0) | {"magic": magic, "fingerprint": fingerprint}
