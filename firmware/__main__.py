@@ -19,8 +19,12 @@ __all__ = ["main", "parser"]
 
 def parser(prog: str = "python -m firmware", others: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
     """The command line's grammar; `others` are verbs, with their help, that somebody else executes."""
-    top = argparse.ArgumentParser(prog=prog, description="integer Vision Transformers on the device")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    top = argparse.ArgumentParser(
+        prog=prog, description="integer Vision Transformers on a device: from a checkpoint to classes"
+    )
+    commands = top.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", help="what to do; COMMAND --help says how"
+    )
     for module in (checkpoints, models, compile, estimate, run, evaluate, dram):
         module.register(commands)
     for name, text in (others or {}).items():

@@ -27,12 +27,27 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     board = commands.add_parser("board", help="serve a simulated board until interrupted")
     board.add_argument("board", help=f"one of {', '.join(BOARDS)}")
-    board.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a Config field")
+    board.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a field of the board's Config, for another size of accelerator",
+    )
     line = board.add_mutually_exclusive_group(required=True)
     line.add_argument("--pty", action="store_true", help="UART pins on a pseudo-terminal; prints its path")
-    line.add_argument("--udp", type=int, nargs="?", const=UDP_PORT, metavar="PORT", help="datagrams on 127.0.0.1")
+    line.add_argument(
+        "--udp",
+        type=int,
+        nargs="?",
+        const=UDP_PORT,
+        metavar="PORT",
+        help="datagrams on 127.0.0.1, as a board with Ethernet takes them",
+    )
     board.add_argument("--divisor", type=int, default=DIVISOR, help="cycles per bit of the UART, at least 4")
-    board.add_argument("--memory", type=int, default=256, metavar="MIB", help="a power of two")
+    board.add_argument(
+        "--memory", type=int, default=256, metavar="MIB", help="of the simulated board, a power of two (default 256)"
+    )
     board.add_argument(
         "--litedram", type=Path, metavar="DIR",
         help="memory behind LiteDRAM's own controller; writes the shell, and what `python -m firmware dram DIR` needs",

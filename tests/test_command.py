@@ -1,5 +1,6 @@
 """The console command, from the wheel, in a folder that has a user's own modules of our names."""
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -8,6 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from bench.__main__ import main as bench
+from firmware.__main__ import parser
+from hw.build.command import main as build
+from shiftwork import main
+from sim.__main__ import main as board
 
 ROOT = Path(__file__).parents[1]
 DIGITS = ROOT / "examples" / "digits"
@@ -80,3 +87,22 @@ def test_verbs_work_from_the_wheel(shiftwork, tmp_path):
     assert done.stderr.count("\n") == 1
     done = shiftwork("board", "nowhere", "--pty")
     assert (done.returncode, done.stderr.startswith("error: ")) == (2, True)
+
+
+@pytest.mark.parametrize("verb", ["make-model", "inspect", "compile", "estimate", "run", "profile", "eval", "dram"])
+def test_every_option_says_what_it_is_for(verb):
+    """In words of a sentence; verbs too, in the help of all of them."""
+    (commands,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    assert len(next(one.help for one in commands._choices_actions if one.dest == verb).split()) > 4
+    for action in commands.choices[verb]._actions:
+        assert action.help, action.dest
+        assert len(action.help.split()) > 3, f"{action.dest}: {action.help}"
+
+
+@pytest.mark.parametrize("command", [main, build, board, bench])
+def test_help_fits_everywhere(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    with pytest.raises(SystemExit) as ended:
+        command(["--help"])
+    assert ended.value.code == 0
+    assert "usage: " in capsys.readouterr().out

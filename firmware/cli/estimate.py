@@ -21,7 +21,9 @@ __all__ = ["estimate_command", "register"]
 
 def register(commands: Any) -> None:
     """Adds the command's grammar to argparse's sub-parsers."""
-    command = commands.add_parser("estimate", help="what a model costs on a board, by the cycle model")
+    command = commands.add_parser(
+        "estimate", help="how fast a model will be on a board, by the cycle model, before anything is built"
+    )
     command.set_defaults(function=estimate_command)
     add_program_arguments(command)
     command.add_argument("--json", metavar="FILE", help="write the estimate, with every layer")

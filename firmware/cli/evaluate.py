@@ -30,14 +30,14 @@ def register(commands: Any) -> None:
     """Adds the command's grammar to argparse's sub-parsers."""
     command = commands.add_parser("eval", help="top-1 and top-5 accuracy on labelled images; a stopped run goes on")
     command.set_defaults(function=evaluate_command)
-    command.add_argument("model")
+    command.add_argument("model", help="a model file of import-ivit, quantize or make-model")
     command.add_argument("images", help="folder with a folder per class, or .npy with --labels")
     command.add_argument(
         "--labels", help=".npy of class numbers, or text: one a line, after the file's name if you like"
     )
     command.add_argument("--count", type=int, help="use only COUNT images, of each class in turn")
     command.add_argument("--device", default="golden", help="golden (default), or sim:BOARD")
-    command.add_argument("--batch", type=int, default=32, help="images a worker takes at a time")
+    command.add_argument("--batch", type=int, default=32, help="images a worker takes at a time (default 32)")
     command.add_argument("--workers", type=int, help="processes of this machine; default: one per processor")
     command.add_argument("--dask", metavar="ADDRESS", help="run on the workers of this Dask scheduler, tcp://HOST:PORT")
     command.add_argument("--results", metavar="FILE", help="where answers are kept; default: MODEL's name with .jsonl")

@@ -36,15 +36,15 @@ _MANY = 256  # images whose reading is told
 def register(commands: Any) -> None:
     """Adds the commands' grammars to argparse's sub-parsers."""
     for name, layers, text in (
-        ("run", False, "run images on a device or on the golden model"),
-        ("profile", True, "the same, with the cycles of every layer"),
+        ("run", False, "show what images show: on a board, a simulated one, or the golden model"),
+        ("profile", True, "the same, with images per second and the cycles of every layer"),
     ):
         run = commands.add_parser(name, help=text)
         run.set_defaults(function=run_command, layers=layers)
-        run.add_argument("model")
+        run.add_argument("model", help="a model file of import-ivit, quantize or make-model")
         run.add_argument(
             "--images", required=True, nargs="+", metavar="IMAGES",
-            help="image files, a folder of images or of class folders, or .npy",
+            help="image files, a folder of images or of class folders, or .npy [n, C, H, W]",
         )  # fmt: skip
         run.add_argument(
             "--labels",
@@ -54,8 +54,17 @@ def register(commands: Any) -> None:
         run.add_argument(
             "--device", default="sim:arty_a7", help="golden, sim:BOARD, serial:PORT or udp:IP (default sim:arty_a7)"
         )
-        run.add_argument("--batch", type=int, default=1, help="images interleaved in one program")
-        run.add_argument("--check", action="store_true", help="compare every logit with the golden model")
+        run.add_argument(
+            "--batch",
+            type=int,
+            default=1,
+            help="images interleaved in one program: more keep the array busier (default 1)",
+        )
+        run.add_argument(
+            "--check",
+            action="store_true",
+            help="compare every logit with the golden model, and find the first tensor that differs",
+        )
         run.add_argument("--logits", metavar="FILE", help="write the integer logits of all classes, .npy")
         run.add_argument(
             "--json", "--report", dest="report", metavar="FILE",

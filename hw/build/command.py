@@ -86,10 +86,19 @@ def main(arguments: list[str] | None = None, prog: str = "python -m hw.build") -
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=prog, description="board name -> gateware and reports")
+    about = (
+        "Makes a board's accelerator: Verilog, constraints, synthesis report and, if tools are there, the bitstream."
+    )
+    parser = argparse.ArgumentParser(prog=prog, description=about)
     parser.add_argument("--board", help="board to build for; see --list")
     parser.add_argument("--list", action="store_true", help="list the boards and stop")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a Config field")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a field of the board's Config, for another size of accelerator",
+    )
     parser.add_argument("--link", choices=LINKS, help="how the host is connected (default: the board's)")
     parser.add_argument("--out", type=Path, help="output directory (default build/BOARD)")
     parser.add_argument(
