@@ -60,7 +60,7 @@ def save_model(model: Model, path: str | Path) -> int:
     try:
         decode(header)
     except HeaderError as error:
-        raise ModelError(f"model {model.name!r:.80} cannot be written: {error}") from None
+        raise ModelError(f"model {model.name!r:.80} cannot be written: {error!s:.300}") from None
     metadata = {KEY: json.dumps(header)}
     data = save(tensors, metadata)
     with writing(path) as file:
@@ -112,7 +112,7 @@ def _header(path: Path, text: str) -> tuple[dict[str, Any], Header]:
         if content.get("version") in (VERSION, OLD):
             return content, decode(content)
     except HeaderError as error:
-        raise ModelError(f"{path} has a malformed header: {error}") from None
+        raise ModelError(f"{path} has a malformed header: {error!s:.300}") from None
     raise ModelError(
         f"{path} has model file version {content.get('version')!r:.80}, but this program reads {OLD} and {VERSION}; "
         "make it again with import-ivit or quantize"

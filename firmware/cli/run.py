@@ -25,7 +25,7 @@ from firmware.preprocess import to_int8
 from firmware.progress import running, sending, step
 from firmware.report import add_roofline, build_report, first_difference, print_report, write_json
 from firmware.trace import build_trace, write_trace
-from firmware.transport import Stated, Traced, parse_target
+from firmware.transport import DeviceError, Stated, Traced, parse_target
 from hw.spec.model import Model
 
 __all__ = ["register", "run_command"]
@@ -92,7 +92,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         report["bit_exact"] = difference is None
         if difference:
             report["first_difference"] = {**difference, "image": difference["index"][0]}
-            outputs.attempt(lambda: report.update(first_difference=_locate(arguments, model, images, difference)))
+            outputs.attempt(lambda: _locate(arguments, model, images, report["first_difference"]))
             status = 1
     if model.features:
         report["features"] = {"width": model.classes, "file": arguments.logits}
@@ -147,17 +147,20 @@ def _execute(
         return report, logits
 
 
-def _locate(
-    arguments: argparse.Namespace, model: Model, images: NDArray[np.int8], difference: dict[str, Any]
-) -> dict[str, Any]:
-    """The first tensor that differs for the first image whose logits do; `difference` itself if a rerun is right."""
-    image = difference["index"][0]
+def _locate(arguments: argparse.Namespace, model: Model, images: NDArray[np.int8], difference: dict[str, Any]) -> None:
+    """Puts into `difference` the first tensor that differs for its image, unless a rerun is right.
+
+    Raises UserError if the device cannot be run again.
+    """
+    image = difference["image"]
     with Golden() as golden:
         golden.load(model)
         trace = golden.trace(images[image : image + 1])
-    with Accelerator.open(arguments.device) as device:
-        found = locate(device, model, images[image : image + 1], trace)
-    return {**(found or difference), "image": image}
+    try:
+        with Accelerator.open(arguments.device) as device:
+            difference.update(locate(device, model, images[image : image + 1], trace) or {})
+    except DeviceError as error:
+        raise UserError(f"the first tensor that differs was not found: {error}") from None
 
 
 def _target(arguments: argparse.Namespace) -> str:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from firmware.__main__ import main
-from firmware.device import Accelerator
+from firmware.device import Accelerator, DeviceError
 from firmware.model_file import load_model, save_model
 from firmware.preprocess import to_int8
 from firmware.report import print_report
@@ -105,6 +105,26 @@ def test_a_difference_is_in_the_schema_too(tmp_path, monkeypatch):
     content = msgspec.json.decode((tmp_path / "r.json").read_bytes(), type=RunReport)
     assert content.bit_exact is False
     assert content.first_difference.image == 0
+
+
+def test_a_device_that_fails_afterwards_takes_no_result_with_it(tmp_path, monkeypatch, capsys):
+    """Wrong logits, and a device that cannot be opened again to find the first tensor: both are told and written."""
+
+    def fail(*_):
+        raise DeviceError("it is gone")
+
+    monkeypatch.setattr(Accelerator, "run", lambda _, images, **__: np.zeros((len(images), 10), np.int32))
+    monkeypatch.setattr("firmware.cli.run.build_report", lambda device, images, _: {"device": device, "images": images})
+    monkeypatch.setattr("firmware.cli.run.locate", fail)
+    arguments = ["run", MODEL, "--images", str(DIGITS / "images.npy"), "--count", "1", "--device", "sim:tiny"]
+    files = ["--json", str(tmp_path / "r.json"), "--logits", str(tmp_path / "l")]
+    assert main([*arguments, "--check", *files]) == 2
+    content = msgspec.json.decode((tmp_path / "r.json").read_bytes(), type=RunReport)
+    assert content.first_difference.tensor == "head"
+    assert np.load(tmp_path / "l", allow_pickle=False).shape == (1, 10)
+    out, err = capsys.readouterr()
+    assert "first difference: tensor head" in out
+    assert err.endswith("error: the first tensor that differs was not found: it is gone\n")
 
 
 def test_a_simulated_board_is_no_measurement():
