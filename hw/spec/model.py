@@ -111,8 +111,8 @@ def validate(model: Model) -> None:
     fits = len(model.mean) == len(model.std) == model.image[0]
     if not (fits and np.all(np.isfinite(statistics)) and min(model.std) > 0):
         raise ModelError(
-            f"mean and std must be {model.image[0]} finite numbers each, std above 0, not {list(model.mean)} and "
-            f"{list(model.std)}"
+            f"mean and std must be {model.image[0]} finite numbers each, std above 0, not {list(model.mean)!s:.80} and "
+            f"{list(model.std)!s:.80}"
         )
     if not 0 < model.crop <= 1:
         raise ModelError(f"crop must be above 0 and at most 1, not {model.crop}")
