@@ -106,9 +106,12 @@ def levelling() -> Generator[Callable[[int, int], None], None, None]:
 
 
 @contextmanager
-def step(what: str) -> Generator[Callable[[str], None], None, None]:
-    """Of something of unknown length: that it runs, and for how long so far; a function to call with a note."""
-    console, note = Console(stderr=True), [""]
+def step(what: str, console: Console | None = None) -> Generator[Callable[[str], None], None, None]:
+    """Of something of unknown length: that it runs, and for how long so far; a function to call with a note.
+
+    On stderr, or on `console`.
+    """
+    console, note = console or Console(stderr=True), [""]
     if not console.is_terminal:
         console.print(f"{what} ...", soft_wrap=True, highlight=False, markup=False)
         over, begun = threading.Event(), time.monotonic()

@@ -56,7 +56,7 @@ def test_an_interrupt_ends_it(case, folder):
         try:
             said = ""
             while sign not in said:
-                said += process.stderr.readline()
+                said += (process.stdout if arguments[0] == "hw.build" else process.stderr).readline()
                 assert process.poll() is None, said
             time.sleep(wait)
             assert process.poll() is None, process.stderr.read()

@@ -209,7 +209,7 @@ def _build(
     console: Console, board: Board, config: Config, toolchain: Toolchain | None, out: Path, options: argparse.Namespace
 ) -> int:
     (out / "report.json").unlink(missing_ok=True)  # the last one says nothing about what is there if this build stops
-    with _step("writing Verilog"):
+    with _step(console, "writing Verilog"):
         write_core(config, board, out, macros=options.sram == "macro")
         project = write_project(config, board, out, link=options.link, seed=options.seed)
     family, sources = board.fabric, [f"{CORE}.v"]
@@ -219,14 +219,14 @@ def _build(
         write(out / sram.STUB_FILE, sram.STUB)
     elif options.sram == "macro":
         sources.append(f"{sram.NAME}.v")
-    with _step("synthesising the accelerator") as watch:
+    with _step(console, "synthesising the accelerator") as watch:
         core = synthesise(sources, CORE, family, out, keep=is_unit, watch=watch)
     around = {}
     if project.top:
-        with _step("synthesising the host link") as watch:
+        with _step(console, "synthesising the host link") as watch:
             around["link"] = synthesise([TOP_CELLS, project.top], "top", board.fabric, out, watch=watch)[0].used
     if project.top and not project.missing:
-        with _step("synthesising the memory controller") as watch:
+        with _step(console, "synthesising the memory controller") as watch:
             around["shell"] = synthesise(["shell.v"], "shell", board.fabric, out, watch=watch)[0].used
     report = make_report(board, config, core, around, project.missing)
     if options.liberty:
@@ -258,7 +258,7 @@ def _place_and_route(
             console.print(f"  {known.name}: lacks {known.missing()}; {known.how}", soft_wrap=True)
     if report["missing"] or not fits or toolchain is None:
         return 0 if fits else 1
-    with _step(f"placing and routing with {toolchain.name}") as watch:
+    with _step(console, f"placing and routing with {toolchain.name}") as watch:
         add_routed(report, board, toolchain.run(out, watch), seed)
     _save(report, out)
     console.print_json(data=report["routed"])
@@ -280,7 +280,7 @@ def _program(console: Console, board: Board, config: Config, out: Path) -> int:
             f"the bitstream in {out} is of {made['board']}, fingerprint {made['fingerprint']:#010x}, not of "
             f"{board.name}, fingerprint {config.fingerprint:#010x}"
         )
-    with _step(f"uploading {bitstream} to {board.title}"):
+    with _step(console, f"uploading {bitstream} to {board.title}"):
         program(board.programmer, bitstream)
     devices = " or ".join(made.get("link", {}).get("devices", _devices(board, board.link)))
     console.print(f"{board.title} runs fingerprint {config.fingerprint:#010x}; open it as {devices}", soft_wrap=True)
@@ -297,7 +297,7 @@ def _made(out: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _step(what: str) -> Generator[yosys.Watch, None, None]:
+def _step(console: Console, what: str) -> Generator[yosys.Watch, None, None]:
     """Shows that, and how long, something runs, and which pass of it."""
-    with step(what) as say:
+    with step(what, console) as say:
         yield lambda _seconds, name: say(name.lower())
