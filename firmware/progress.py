@@ -106,14 +106,17 @@ def levelling() -> Generator[Callable[[int, int], None], None, None]:
 
 
 @contextmanager
-def step(what: str, console: Console | None = None) -> Generator[Callable[[str], None], None, None]:
+def step(
+    what: str, console: Console | None = None, *, at_once: bool = True
+) -> Generator[Callable[[str], None], None, None]:
     """Of something of unknown length: that it runs, and for how long so far; a function to call with a note.
 
-    On stderr, or on `console`.
+    On stderr, or on `console`; what is mostly short may be told not `at_once` but after a while.
     """
     console, note = console or Console(stderr=True), [""]
     if not console.is_terminal:
-        console.print(f"{what} ...", soft_wrap=True, highlight=False, markup=False)
+        if at_once:
+            console.print(f"{what} ...", soft_wrap=True, highlight=False, markup=False)
         over, begun = threading.Event(), time.monotonic()
 
         def tell() -> None:

@@ -57,7 +57,7 @@ def compile_command(arguments: argparse.Namespace) -> int:
     if arguments.output:
         check_directory(arguments.output, "--output")
         outputs = Outputs(*(Path(arguments.output) / name for name in _FILES))
-    with step(f"compiling {model.name} for {board.name}"):
+    with step(f"compiling {model.name} for {board.name}", at_once=False):
         program = compile_model(model, board, batch=arguments.batch)
     if arguments.output:
         for name, content in zip(_FILES, (program.code, program.model_image.tobytes(), _listing(program)), strict=True):

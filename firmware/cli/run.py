@@ -79,7 +79,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     outputs = Outputs(arguments.logits, arguments.report, arguments.trace, arguments.roofline)
     model = load_model(arguments.model)
     dataset = open_dataset(arguments.images, arguments.labels, arguments.count)
-    with step(f"reading {len(dataset)} images") if len(dataset) > _MANY else nullcontext():
+    with step(f"reading {len(dataset)} images", at_once=False) if len(dataset) > _MANY else nullcontext():
         images = to_int8(dataset.read(model), model)
     labels = None if model.features and arguments.labels is None else dataset.targets(model)
     console = Console()
@@ -126,7 +126,7 @@ def _execute(
 ) -> tuple[dict[str, Any], NDArray[np.int32]]:
     board, batch = parse_target(arguments.device).board, min(arguments.batch, len(images))
     # What cannot run there is refused before a simulation is compiled.
-    with step(f"compiling {model.name} for {board.name}") if board else nullcontext():
+    with step(f"compiling {model.name} for {board.name}", at_once=False) if board else nullcontext():
         ready = compile_model(model, board, batch=batch) if board else model
     with open_device(_target(arguments)) as device:
         if not device.clocked and (arguments.trace or arguments.roofline):
