@@ -7,6 +7,9 @@ import sys
 
 from bench import clock, deit, golden, link, memory, swin
 from firmware.errors import UserError
+from firmware.screen import INTERRUPTED, any_letters, leave
+from firmware.transport import DeviceError
+from sim.libraries import BuildError
 
 __all__ = ["main"]
 
@@ -19,14 +22,18 @@ def main(arguments: list[str] | None = None, prog: str = "python -m bench") -> i
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for bench in _BENCHES:
         bench.register(commands)
+    any_letters()
     parsed = parser.parse_args(arguments)
     try:
         status: int = parsed.function(parsed)
-    except UserError as error:
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (BuildError, DeviceError, UserError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return status
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -13,6 +13,7 @@ from firmware.device import Accelerator
 from firmware.make_model import images, make_model
 from firmware.preprocess import to_int8
 from firmware.profile import Profile
+from firmware.progress import running, step
 from hw.spec.model import Model
 from sim import golden
 from sim.cycles import Prediction, predict
@@ -85,13 +86,15 @@ def model_of(case: Case, seed: int) -> tuple[Architecture, Model]:
 
 def run_case(case: Case, seed: int = 0) -> Result:
     """Simulates `case` and compares every logit with the golden model."""
-    shape, model = model_of(case, seed)
-    pixels = to_int8(images(shape, case.batch, seed + 1000), model)  # not those of the calibration
-    expected = golden.run(model, pixels)
+    with step(f"{case.name}: making the model"):
+        shape, model = model_of(case, seed)
+        pixels = to_int8(images(shape, case.batch, seed + 1000), model)  # not those of the calibration
+        expected = golden.run(model, pixels)
     with Accelerator.open(f"sim:{BOARD}{'?' * bool(case.options)}{case.options}") as device:
         program = device.load(model, batch=case.batch)
         wall, cpu = time.perf_counter(), time.process_time()
-        logits = device.run(pixels)
+        with running(program.estimated_cycles, what=case.name) as advance:
+            logits = device.run(pixels, progress=advance)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         profile = device.profile()
     prediction = None if case.options else predict(program)  # it knows the default memory only
