@@ -1,16 +1,16 @@
-"""Command line: python -m bench deit | swin | golden | link | memory | clock."""
+"""Command line: python -m bench deit | swin | real | golden | link | memory | clock."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from bench import clock, deit, golden, link, memory, swin
+from bench import clock, deit, golden, link, memory, real, swin
 from firmware.errors import UserError
 
 __all__ = ["main"]
 
-_BENCHES = (deit, swin, golden, link, memory, clock)
+_BENCHES = (deit, swin, real, golden, link, memory, clock)
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m bench") -> int:
