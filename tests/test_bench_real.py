@@ -1,14 +1,16 @@
 """The benchmark of trained networks: a small DINOv2 through all of it, from its ONNX graph to the tables."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from safetensors.numpy import save_file
 
-from bench import fidelity, packages, photographs, real, runs
+from bench import accuracy, fidelity, packages, photographs, real, runs
 from bench.__main__ import main
 from bench.dinov2 import Backbone, graph_file
 from firmware.architectures import architecture
@@ -251,7 +253,7 @@ def test_fidelity_is_of_these_floats(file):
 def test_the_command_quantizes_in_a_process_of_its_own(file, tmp_path, capfd):
     """With its default options: all recipes are tried. What it prints is no result."""
     weights = Backbone(file).checkpoint()
-    real.save_file(weights, tmp_path / "float.safetensors")
+    save_file(weights, tmp_path / "float.safetensors")
     np.save(tmp_path / "images.npy", images(SHAPE, 4, 3))
     arguments = (tmp_path / "float.safetensors", tmp_path / "images.npy", tmp_path / "m.safetensors")
     found = fidelity.quantize(*arguments)
@@ -302,7 +304,7 @@ def test_a_quick_run_has_two_blocks():
     late = [name for name in ("encoder.layer.1.norm1.bias", "encoder.layer.2.norm1.bias", "layernorm.bias",
                               "encoder.layer.11.mlp.fc1.weight") if real._is_late(name)]  # fmt: skip
     assert late == ["encoder.layer.2.norm1.bias", "encoder.layer.11.mlp.fc1.weight"]
-    assert {row.verdict for row in real.rows(real.Results(measured=[measured(0.9985)], quick=True))} == {
+    assert {row.verdict for row in accuracy.rows(accuracy.Results(measured=[measured(0.9985)], quick=True))} == {
         "quick run", "not measured",
     }  # fmt: skip
 
@@ -320,8 +322,8 @@ def test_digits(monkeypatch):
     assert alone.sqnr > 33
     assert results.right
     for change in ({"bit_exact": False}, {"accuracy": kept.float_accuracy - 0.1}):
-        assert not real.Results(digits=[real.replace(kept, **change)]).right
-    assert f"all tried, {kept.recipe} kept" in real.markdown(results)
+        assert not accuracy.Results(digits=[replace(kept, **change)]).right
+    assert f"all tried, {kept.recipe} kept" in accuracy.markdown(results)
 
 
 def test_random_weights(monkeypatch):
@@ -331,23 +333,23 @@ def test_random_weights(monkeypatch):
     (found,) = real.measure(["deit"]).random
     assert found.trials.keys() == {*RECIPES}
     assert found.sqnr > 15
-    assert "| small | 8 |" in real.markdown(real.Results(random=[found]))
+    assert "| small | 8 |" in accuracy.markdown(accuracy.Results(random=[found]))
 
 
 def measured(mean, case="dinov2", **changes):
     near = fidelity.Fidelity(["a", "b"], [mean - 0.001, mean + 0.001], 25.0, mean, mean - 0.002)
     fields = {"options": "", "recipe": "minmax", "cycles": 50_000_000, "utilisation": 0.94, "seconds": 300.0,
               "cpu": 250.0, "peak": 1 << 30}  # fmt: skip
-    return real.Measured(case=case, fidelity=near, **{**fields, **changes})
+    return accuracy.Measured(case=case, fidelity=near, **{**fields, **changes})
 
 
 def test_verdicts():
-    results = real.Results(measured=[measured(0.9975, peak=7 << 30), measured(0.9991, "dinov2-1.15")])
-    found = [row.verdict for row in real.rows(results)]
+    results = accuracy.Results(measured=[measured(0.9975, peak=7 << 30), measured(0.9991, "dinov2-1.15")])
+    found = [row.verdict for row in accuracy.rows(results)]
     assert found == ["pass", "pass", "pass", "stretch", "stretch", "not measured", "FAIL", "not measured"]
-    digits = real.Digits("minmax", True, 360, 34.0, 352 / 360, 353 / 360, None, None)
-    (row,) = [row for row in real.rows(real.Results(digits=[digits])) if row.figure.startswith("digits")]
+    digits = accuracy.Digits("minmax", True, 360, 34.0, 352 / 360, 353 / 360, None, None)
+    (row,) = [row for row in accuracy.rows(accuracy.Results(digits=[digits])) if row.figure.startswith("digits")]
     assert (row.text(row.value), row.verdict) == ("-1", "FAIL")
-    text = real.markdown(results)
+    text = accuracy.markdown(results)
     assert "| DINOv2 ViT-S/14, memory while it is quantized | 6.0 GiB |  | 7.0 GiB | FAIL |" in text
-    assert "dinov2: a 0.9965, b 0.9985; dinov2-1.15: a 0.9981, b 1.0001." in real._measured(results.measured)
+    assert "dinov2: a 0.9965, b 0.9985; dinov2-1.15: a 0.9981, b 1.0001." in accuracy._measured(results.measured)
