@@ -1,11 +1,11 @@
-"""Command line: python -m bench deit | swin | golden | link | memory | clock."""
+"""Command line: python -m bench deit | swin | real | golden | link | memory | clock."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from bench import clock, deit, golden, link, memory, swin
+from bench import clock, deit, golden, link, memory, real, swin
 from firmware.errors import UserError
 from firmware.screen import INTERRUPTED, any_letters, leave
 from firmware.transport import DeviceError
@@ -13,7 +13,7 @@ from sim.libraries import BuildError
 
 __all__ = ["main"]
 
-_BENCHES = (deit, swin, golden, link, memory, clock)
+_BENCHES = (deit, swin, real, golden, link, memory, clock)
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m bench") -> int:
