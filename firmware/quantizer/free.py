@@ -6,7 +6,8 @@ biases are integers before requantization, and a table is any function of a byte
 
 - a LayerNorm's outputs are centred and scaled channel by channel, its reader taking the inverse into its weights and
   bias: exactly the same float network (SmoothQuant's migration, without clipping what is migrated);
-- Q, K and V, the scores and the context have one scale per head;
+- Q, K and V, the scores, the probabilities and the context have one scale per head; K and V lose their means, which a
+  softmax does not see and the projection's bias gives back;
 - GELU is a table of the exact function, and both its quantizers have a zero point, which the biases of the linears
   before and behind it hold: the input spends no codes on where GELU is zero, the output none below its minimum.
 """
@@ -114,6 +115,31 @@ class FreeCalibration(Calibration):
         return integers
 
     # Heads
+
+    def scores(
+        self, at: str, source: str, s_in: Array, dim: int, heads: int, *, use: str = "values", **windows: int
+    ) -> tuple[Array, Array]:
+        if self.recipe.heads:
+            self._centre(at, source, s_in, dim)
+        return super().scores(at, source, s_in, dim, heads, use=use, **windows)
+
+    def _centre(self, at: str, source: str, s_in: Array, dim: int) -> None:
+        """Takes the means of K and V out of them: the float network stays.
+
+        A softmax does not see what all its scores have in common, and of what all values have in common its row gives
+        once, which the projection's bias does as well. Scores, K, V and context have less to span then.
+        """
+        qkv, proj = f"{at}.qkv", f"{at}.proj"
+        if not {f"{qkv}.bias", f"{proj}.bias"} <= self.weights.keys():
+            return
+        codes = self._values[source]
+        x = codes.reshape(-1, codes.shape[-1]).mean(0) * np.asarray(s_in, np.float64) + self._centres.get(qkv, 0.0)
+        weight, bias, out = (self._float(key) for key in (f"{qkv}.weight", f"{qkv}.bias", f"{proj}.weight"))
+        if weight.shape != (3 * dim, dim) or bias.shape != (3 * dim,) or out.shape[1:] != (dim,):
+            return  # refused where they are used
+        mean = weight[dim:].astype(np.float64) @ x + bias[dim:]
+        self.weights[f"{qkv}.bias"] = np.concatenate([bias[:dim], bias[dim:] - mean]).astype(f32)
+        self.weights[f"{proj}.bias"] = (self._float(f"{proj}.bias") + out.astype(np.float64) @ mean[dim:]).astype(f32)
 
     def requantize(
         self, name: str, source: str, s_in: Array, bits: int = 8, *, use: str = "values", heads: int = 0, axis: int = -1
