@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from firmware.__main__ import main as firmware
 from firmware.__main__ import parser
+from firmware.screen import leave
 
-__all__ = ["main"]
+__all__ = ["command", "main"]
 
 
 def _build(arguments: list[str], prog: str) -> int:
@@ -48,5 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
     return firmware(arguments, parser("shiftwork", others))
 
 
+def command() -> NoReturn:
+    """The process of the command."""
+    leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

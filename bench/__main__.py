@@ -1,16 +1,19 @@
-"""Command line: python -m bench deit | swin | golden | link | memory | clock."""
+"""Command line: python -m bench deit | swin | real | golden | link | memory | clock."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from bench import clock, deit, golden, link, memory, swin
+from bench import clock, deit, golden, link, memory, real, swin
 from firmware.errors import UserError
+from firmware.screen import INTERRUPTED, any_letters, leave
+from firmware.transport import DeviceError
+from sim.libraries import BuildError
 
 __all__ = ["main", "parser"]
 
-_BENCHES = (deit, swin, golden, link, memory, clock)
+_BENCHES = (deit, swin, real, golden, link, memory, clock)
 
 
 def parser(prog: str = "python -m bench") -> argparse.ArgumentParser:
@@ -24,14 +27,18 @@ def parser(prog: str = "python -m bench") -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None, prog: str = "python -m bench") -> int:
     """Runs one benchmark; 1 if a result is not exact or a bar that the benchmark enforces is missed."""
+    any_letters()
     parsed = parser(prog).parse_args(arguments)
     try:
         status: int = parsed.function(parsed)
-    except UserError as error:
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (BuildError, DeviceError, UserError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return status
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

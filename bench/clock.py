@@ -11,6 +11,7 @@ from typing import Any
 
 from amaranth.back import rtlil
 
+from firmware.progress import step
 from hw.accelerator import Accelerator
 from hw.boards.fabric import SERIES7
 from hw.boards.registry import BOARDS
@@ -59,8 +60,8 @@ def _command(arguments: argparse.Namespace) -> int:
     """1 if yosys fails, 2 for a bad setting."""
     try:
         config = override(BOARDS[arguments.board].config, parse_settings(arguments.set))
-        print(f"{arguments.board}: mapping the core flat to the 7 series ...", file=sys.stderr, flush=True)
-        paths = core_paths(config, arguments.paths)
+        with step(f"{arguments.board}: mapping the core flat to the 7 series"):
+            paths = core_paths(config, arguments.paths)
     except (ConfigError, yosys.YosysError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1

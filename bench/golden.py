@@ -6,7 +6,6 @@ import argparse
 import functools
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from bench import page
 from firmware.architectures import architecture
 from firmware.make_model import images, make_model
 from firmware.preprocess import to_int8
+from firmware.progress import step
 from hw.spec import arith
 from sim import golden
 from sim.fast import fast_laws
@@ -131,8 +131,8 @@ def _command(arguments: argparse.Namespace) -> int:
         raise SystemExit("error: --batch, --rounds and --threads must be at least 1")
     body, every, slower = [], [], False
     for name in arguments.only:
-        print(f"{name} ...", file=sys.stderr, flush=True)
-        timings = run(name, batch=arguments.batch, rounds=arguments.rounds, threads=arguments.threads)
+        with step(name):
+            timings = run(name, batch=arguments.batch, rounds=arguments.rounds, threads=arguments.threads)
         body += _rows(timings)
         every += timings
         for threads in arguments.threads:

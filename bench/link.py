@@ -10,6 +10,7 @@ from typing import Any
 
 from bench import page
 from firmware.link.client import Link
+from firmware.progress import step
 from hw.spec.link import BAUD
 from sim.board.bench import PLAIN, open_link_bench
 from sim.board.channel import CLOCK_HZ
@@ -76,7 +77,10 @@ def register(commands: Any) -> None:
 
 
 def _command(arguments: argparse.Namespace) -> int:
-    results = [result for case in CASES for result in run_case(case, arguments.kib << 10)]
+    results: list[Result] = []
+    for case in CASES:
+        with step(case.name):
+            results += run_case(case, arguments.kib << 10)
     body = [
         (r.line, r.what, f"{r.bytes:,}", f"{r.seconds * 1e3:.2f}", f"{r.bytes / r.seconds / 1e3:.0f}", f"{r.share:.1%}")
         for r in results

@@ -12,6 +12,7 @@ from typing import Any
 from bench import page
 from firmware.dram import load_controller, start
 from firmware.link.client import Link
+from firmware.progress import step
 from hw.spec.config import Config
 from sim.board.channel import UDP_PACE, SimulatedChannel
 from sim.board.litedram import open_with_shell
@@ -59,8 +60,8 @@ class Result:
 
 def _registers(case: Case) -> Mapping[int, int]:
     """Sequential traffic covers a quarter of a MiB for each direction; scrambled, all of the memory."""
-    step = 16 * case.beats if case.scramble == 1 else _MEMORY >> 16
-    values = {"read_base": 0, "write_base": _MEMORY >> 1 if case.scramble == 1 else 0, "step": max(step, 16)}
+    stride = 16 * case.beats if case.scramble == 1 else _MEMORY >> 16
+    values = {"read_base": 0, "write_base": _MEMORY >> 1 if case.scramble == 1 else 0, "step": max(stride, 16)}
     values |= {name: getattr(case, name) for name in ("reads", "writes", "beats", "outstanding", "scramble")}
     return {REGISTERS[name]: value for name, value in values.items()}
 
@@ -111,9 +112,13 @@ def register(commands: Any) -> None:
 
 
 def _command(arguments: argparse.Namespace) -> int:
+    with step("LiteDRAM's controller"):
+        litedram = on_litedram()
+    with step("the memory model"):
+        model = on_model()
     results = [
         Result(case.name, case.reads + case.writes, case.beats, *cycles)
-        for case, *cycles in zip(CASES, on_litedram(), on_model(), strict=True)
+        for case, *cycles in zip(CASES, litedram, model, strict=True)
     ]
     body = []
     for r in results:

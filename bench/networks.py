@@ -52,8 +52,7 @@ def run(cases: Iterable[Case], seed: int) -> list[Result]:
 def figures(table: Sequence[Row]) -> str:
     """Figures, bars and verdicts, as Markdown."""
     body = [
-        (r.figure, r.text(r.bar), r.text(r.stretch), "" if r.value is None else r.text(r.value), r.verdict)
-        for r in table
+        (r.figure, *("" if v is None else r.text(v) for v in (r.bar, r.stretch, r.value)), r.verdict) for r in table
     ]
     return page.table(("figure", "bar", "stretch", "measured", "verdict"), body)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ if __name__ == "__main__" and not sys.flags.safe_path and Path(sys.path[0]).reso
 from firmware.cli import compile, dram, estimate, evaluate, importing, models, quantize, run
 from firmware.compiler import CompileError
 from firmware.errors import UserError
+from firmware.screen import INTERRUPTED, any_letters, leave
 from firmware.transport import DeviceError
 from hw.spec.config import ConfigError
 from hw.spec.model import ModelError
@@ -23,8 +23,12 @@ __all__ = ["main", "parser"]
 
 def parser(prog: str = "python -m firmware", others: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
     """The command line's grammar; `others` are verbs, with their help, that somebody else executes."""
-    top = argparse.ArgumentParser(prog=prog, description="integer Vision Transformers on the device")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    top = argparse.ArgumentParser(
+        prog=prog, description="integer Vision Transformers on a device: from a checkpoint to classes"
+    )
+    commands = top.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", help="what to do; COMMAND --help says how"
+    )
     for module in (importing, quantize, models, compile, estimate, run, evaluate, dram):
         module.register(commands)
     for name, text in (others or {}).items():
@@ -33,26 +37,24 @@ def parser(prog: str = "python -m firmware", others: Mapping[str, str] | None = 
 
 
 def main(arguments: list[str] | None = None, grammar: argparse.ArgumentParser | None = None) -> int:
-    """Runs one command; bad input gives one sentence on stderr and status 2.
-
-    What standard output's encoding does not have is shown as a question mark.
-    """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
+    """Runs one command; bad input gives one sentence on stderr and status 2."""
+    any_letters()
     parsed = (grammar or parser()).parse_args(arguments)
     try:
         status: int = parsed.function(parsed)
     except (CompileError, ConfigError, DeviceError, ModelError, UserError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read the output has read enough
+        return 0
     except OSError as error:
         print(f"error: {error.filename or 'file'}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     return status
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

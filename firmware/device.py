@@ -169,6 +169,16 @@ class Accelerator:
     def state(self) -> State:
         return self._registers.state
 
+    @property
+    def figures(self) -> str:
+        """Where the cycles of a profile come from."""
+        return "simulated" if self.transport.simulated else "measured by the device's counters"
+
+    @property
+    def board(self) -> Board | None:
+        """The board, which has a clock; None where it is known by its Config only."""
+        return self.target if isinstance(self.target, Board) else None
+
     def close(self) -> None:
         self.transport.close()
 

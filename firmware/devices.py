@@ -22,6 +22,8 @@ from hw.spec.model import Model
 
 __all__ = ["Device", "Golden", "open_device"]
 
+_AT_ONCE = 64  # images the golden model takes before it tells how far it is: enough for every thread
+
 
 class Device(Protocol):
     """What a model is loaded on and runs on; a context manager that closes it."""
@@ -34,11 +36,22 @@ class Device(Protocol):
     def clocked(self) -> bool:
         """Whether it has cycles, so that a profile says how many."""
 
+    @property
+    def figures(self) -> str:
+        """Where the figures of a profile come from: simulated, or measured; nothing without cycles."""
+
+    @property
+    def board(self) -> Board | None:
+        """The board that it is, as far as that is known."""
+
     def load(self, model: Model | Program, *, batch: int = 1) -> Program | None:
         """Takes `model`, `batch` images of it in one program. What a device with instructions was given."""
 
     def run(self, images: NDArray[Any], *, progress: Callable[[int], None] | None = None) -> NDArray[np.int32]:
-        """Integer logits [n, classes] of images [n, C, H, W], uint8 pixels or int8 as the model takes them."""
+        """Integer logits [n, classes] of images [n, C, H, W], uint8 pixels or int8 as the model takes them.
+
+        `progress` is called now and then with the cycles so far, without cycles with the images.
+        """
 
     def profile(self) -> Profile:
         """Figures of the latest `run`; zero cycles of a device without any."""
@@ -58,7 +71,8 @@ class Golden:
     equal.
     """
 
-    clocked = False
+    clocked, figures = False, ""
+    board: Board | None = None
     transport: Transport | None = None
 
     def __init__(self, threads: int | None = None) -> None:
@@ -73,15 +87,18 @@ class Golden:
         self._model, self._images = model.model if isinstance(model, Program) else model, None
 
     def run(self, images: NDArray[Any], *, progress: Callable[[int], None] | None = None) -> NDArray[np.int32]:
-        """See Device. Raises UserError for other images."""
-        del progress
+        """See Device; `progress` is called with the images so far. Raises UserError for other images."""
         model = self._loaded()
         images = to_int8(images, model)
         if not len(images):
             raise DeviceError("there are no images to run")
-        logits: NDArray[np.int32] = self._run(model, images, threads=self._threads)
+        logits = []
+        for first in range(0, len(images), _AT_ONCE):
+            logits.append(self._run(model, images[first : first + _AT_ONCE], threads=self._threads))
+            if progress is not None:
+                progress(min(len(images), first + _AT_ONCE))
         self._images = len(images)
-        return logits
+        return np.concatenate(logits)
 
     def trace(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """The output of every operator, by its name, batch first, int64."""

@@ -14,6 +14,7 @@ from firmware.planner.program import Program
 from firmware.profile import LayerProfile
 from firmware.providers import PROVIDERS, provided
 from firmware.roofline import Point, merged, roofline, total
+from firmware.screen import show
 from hw.boards.board import Board
 from hw.spec.isa import Engine
 
@@ -132,7 +133,7 @@ def print_estimate(found: Estimate, console: Console) -> None:
         numbers = (_short(value / images) for value in (point.cycles / 1e3, point.macs / 1e6))
         name = point.name.replace("blocks.*.", "*.")
         table.add_row(name, *numbers, share, _short(point.bytes / images / 1e3), point.bound)
-    console.print(table)
+    show(table, console)
     console.print("busy: " + ", ".join(f"{name} {share:.1%}" for name, share in found.busy.items()))
     used, there = found.scratch_words * config.word_bytes, config.scratch_bytes
     console.print(

@@ -19,14 +19,10 @@ from safetensors.numpy import save
 
 from firmware.files import writing
 from hw.spec.model import Model, ModelError, Node, validate
+from hw.spec.model_header import KEY, LOGIT_SCALE, OLD, VERSION, Header, HeaderError, decode, read
 from hw.spec.operators import Shiftmax
 
-__all__ = ["VERSION", "load_model", "model_digest", "save_model"]
-
-VERSION = 3
-_OLD = 2  # whose I0 of Shiftmax was an attribute: the same laws
-_KEY = "shiftwork"
-_LOGIT_SCALE = "logit_scale"
+__all__ = ["load_model", "model_digest", "save_model"]
 
 
 def _digest(header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> str:
@@ -46,7 +42,7 @@ def save_model(model: Model, path: str | Path) -> int:
     """
     validate(model)
     tensors = {name: np.ascontiguousarray(array) for name, array in model.tensors.items()}
-    tensors[_LOGIT_SCALE] = np.ascontiguousarray(model.logit_scale, np.float32)
+    tensors[LOGIT_SCALE] = np.ascontiguousarray(model.logit_scale, np.float32)
     header: dict[str, Any] = {
         "version": VERSION,
         "name": model.name,
@@ -60,7 +56,12 @@ def save_model(model: Model, path: str | Path) -> int:
         **({"features": True} if model.features else {}),
         "nodes": [[n.name, n.op, list(n.inputs), {k: int(v) for k, v in n.attributes.items()}] for n in model.nodes],
     }
-    metadata = {_KEY: json.dumps({**header, "digest": _digest(header, tensors)})}
+    header["digest"] = _digest(header, tensors)
+    try:
+        decode(header)
+    except HeaderError as error:
+        raise ModelError(f"model {model.name!r:.80} cannot be written: {error!s:.300}") from None
+    metadata = {KEY: json.dumps(header)}
     data = save(tensors, metadata)
     with writing(path) as file:
         file.write(data)
@@ -71,9 +72,9 @@ def model_digest(path: str | Path) -> str:
     """What tells the model file from any other: the digest it carries, which `load_model` checks. Raises ModelError."""
     try:
         with safe_open(path, framework="numpy") as file:
-            return str(json.loads((file.metadata() or {})[_KEY])["digest"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} is not a Shiftwork integer model: {error}") from None
+            return decode(read((file.metadata() or {})[KEY])).digest
+    except (SafetensorError, OSError, KeyError, HeaderError) as error:
+        raise ModelError(f"{path} is not a Shiftwork integer model: {error!s:.300}") from None
 
 
 def load_model(path: str | Path) -> Model:
@@ -83,67 +84,58 @@ def load_model(path: str | Path) -> Model:
         raise ModelError(f"there is no model file {path}")
     try:
         with safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {}).get(_KEY)
+            text = (file.metadata() or {}).get(KEY)
             names = list(file.keys())
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is not a whole safetensors file: {error}") from None
+        raise ModelError(f"{path} is not a whole safetensors file: {error!s:.300}") from None
     except (AttributeError, TypeError, ValueError) as error:  # types and ranks that NumPy does not have
-        raise ModelError(f"{path} has a tensor that is no integer array: {error}") from None
+        raise ModelError(f"{path} has a tensor that is no integer array: {error!s:.300}") from None
     if text is None:
         raise ModelError(f"{path} is a safetensors file, but not a Shiftwork integer model")
-    try:
-        header = json.loads(text)
-        model = _model(path, header, tensors)
-    except ModelError:
-        raise
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise ModelError(f"{path} has a malformed header: {error!r}") from None
+    content, header = _header(path, text)
+    stored = content.pop("digest")
+    found = _digest(content, tensors)
+    if stored != found:
+        raise ModelError(f"{path} was changed after it was written: digest {found[:16]}, but {stored[:16]} is stored")
+    if LOGIT_SCALE not in tensors:
+        raise ModelError(f"{path} lacks the tensor {LOGIT_SCALE}")
+    model = _model(header, tensors)
     validate(model)
     return model
 
 
-def _node(name: Any, op: Any, inputs: Any, attributes: Any) -> Node:
-    if not isinstance(inputs, list) or not all(isinstance(text, str) for text in (name, op, *inputs)):
-        raise ModelError(f"a node must have a name, an operator and names of inputs, not {name!r:.80}, {op!r:.80}")
-    if not isinstance(attributes, dict):
-        raise ModelError(f"node {name:.80} must have attributes by name, not {attributes!r:.80}")
-    return Node(name, op, tuple(inputs), attributes)
+def _header(path: Path, text: str) -> tuple[dict[str, Any], Header]:
+    """As it stands in the file, which the digest is of, and typed."""
+    try:
+        content = read(text)
+        if content.get("version") in (VERSION, OLD):
+            return content, decode(content)
+    except HeaderError as error:
+        raise ModelError(f"{path} has a malformed header: {error!s:.300}") from None
+    raise ModelError(
+        f"{path} has model file version {content.get('version')!r:.80}, but this program reads {OLD} and {VERSION}; "
+        "make it again with import-ivit or quantize"
+    )
 
 
-def _model(path: Path, header: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Model:
-    version = header["version"]
-    if version not in (VERSION, _OLD):
-        raise ModelError(
-            f"{path} has model file version {version}, but this program reads {_OLD} and {VERSION}; make it again with "
-            "import-ivit or quantize"
-        )
-    stored = header.pop("digest")
-    found = _digest(header, tensors)
-    if stored != found:
-        raise ModelError(f"{path} was changed after it was written: digest {found[:16]}, but {stored[:16]} is stored")
-    if _LOGIT_SCALE not in tensors:
-        raise ModelError(f"{path} lacks the tensor {_LOGIT_SCALE}")
-    channels, height, width = (int(size) for size in header["image"])
-    nodes = tuple(_node(*entry) for entry in header["nodes"])
-    features = header.get("features", False)
-    if not isinstance(features, bool):
-        raise ModelError(f"{path} must say true or false of features, not {features!r:.80}")
-    if version == _OLD:
+def _model(header: Header, tensors: dict[str, NDArray[Any]]) -> Model:
+    nodes = tuple(Node(entry.name, entry.op, tuple(entry.inputs), entry.attributes) for entry in header.nodes)
+    if header.version == OLD:
         nodes, tensors = _upgraded(nodes, tensors)
     return Model(
-        name=str(header["name"]),
-        image=(channels, height, width),
-        classes=int(header["classes"]),
+        name=header.name,
+        image=header.image,
+        classes=header.classes,
         nodes=nodes,
-        tensors={name: array for name, array in tensors.items() if name != _LOGIT_SCALE},
-        input_scale=float(header["input_scale"]),
-        mean=tuple(map(float, header["mean"])),
-        std=tuple(map(float, header["std"])),
-        crop=float(header["crop"]),
-        logit_scale=tensors[_LOGIT_SCALE],
-        labels=tuple(map(str, header["labels"])),
-        features=features,
+        tensors={name: array for name, array in tensors.items() if name != LOGIT_SCALE},
+        input_scale=header.input_scale,
+        mean=tuple(header.mean),
+        std=tuple(header.std),
+        crop=header.crop,
+        logit_scale=tensors[LOGIT_SCALE],
+        labels=tuple(header.labels),
+        features=header.features,
     )
 
 

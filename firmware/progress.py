@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -77,11 +78,9 @@ def shown(what: str, unit: str, *columns: ProgressColumn, total: float | None = 
 
 
 @contextmanager
-def running(total: int) -> Generator[Callable[[int], None], None, None]:
-    """Of a run: a function to call with the cycles so far, of about `total`."""
-    with shown(
-        "running", "cycles", TextColumn("{task.completed:,.0f} cycles"), TimeElapsedColumn(), total=total
-    ) as show:
+def running(total: int, unit: str = "cycles", what: str = "running") -> Generator[Callable[[int], None], None, None]:
+    """Of a run: a function to call with the cycles, or what `unit` says, so far, of about `total`."""
+    with shown(what, unit, TextColumn(f"{{task.completed:,.0f}} {unit}"), TimeElapsedColumn(), total=total) as show:
         yield lambda done: show(done, max(total, done))
 
 
@@ -107,13 +106,33 @@ def levelling() -> Generator[Callable[[int, int], None], None, None]:
 
 
 @contextmanager
-def step(what: str) -> Generator[None, None, None]:
-    """Of something that takes seconds: that it runs, and on a terminal how long."""
-    console = Console(stderr=True)
+def step(
+    what: str, console: Console | None = None, *, at_once: bool = True
+) -> Generator[Callable[[str], None], None, None]:
+    """Of something of unknown length: that it runs, and for how long so far; a function to call with a note.
+
+    On stderr, or on `console`; what is mostly short may be told not `at_once` but after a while.
+    """
+    console, note = console or Console(stderr=True), [""]
     if not console.is_terminal:
-        console.print(f"{what} ...", soft_wrap=True, highlight=False, markup=False)
-        yield
+        if at_once:
+            console.print(f"{what} ...", soft_wrap=True, highlight=False, markup=False)
+        over, begun = threading.Event(), time.monotonic()
+
+        def tell() -> None:
+            while not over.wait(_EVERY):
+                text = f"{what}: {_duration(time.monotonic() - begun)} so far" + (f", {note[0]}" if note[0] else "")
+                console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+        teller = threading.Thread(target=tell, daemon=True)
+        teller.start()
+        try:
+            yield lambda text: note.__setitem__(0, text)
+        finally:
+            over.set()
+            teller.join()
         return
-    with Progress(SpinnerColumn(), TextColumn(what), TimeElapsedColumn(), console=console, transient=True) as progress:
-        progress.add_task(what, total=None)
-        yield
+    columns = (SpinnerColumn(), TextColumn(what), TimeElapsedColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(what, total=None, note="")
+        yield lambda text: progress.update(task, note=text)

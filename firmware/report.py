@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from firmware.compiler import Program
-from firmware.profile import Profile
+from firmware.devices import Device
 from firmware.roofline import Point, as_json, print_roofline, roofline, svg, total
+from firmware.screen import show
 
 __all__ = ["add_roofline", "build_report", "first_difference", "print_report", "write_json"]
 
@@ -34,13 +38,23 @@ def first_difference(name: str, expected: NDArray[Any], actual: NDArray[Any]) ->
     }
 
 
-def build_report(device: str, images: int, profile: Profile) -> dict[str, Any]:
-    """The content of `run.json`; cycle figures are absent for a device without cycles (golden)."""
-    report: dict[str, Any] = {"device": device, "images": images}
+def build_report(name: str, images: int, device: Device) -> dict[str, Any]:
+    """What `device`, called `name`, did with its latest images; no cycle figures where it has none (golden).
+
+    docs/reference/run.md has the keys.
+    """
+    report: dict[str, Any] = {"device": name, "images": images}
+    profile, board = device.profile(), device.board
     if not profile.cycles:
         return report
+    if board is not None:
+        report |= {
+            "board": board.name,
+            "clock_mhz": board.clock_hz / 1e6,
+            "images_per_second": board.clock_hz * profile.images / profile.cycles,
+        }
     report |= {
-        "figures": "simulated" if device.startswith("sim:") else "measured by the device's counters",
+        "figures": device.figures,
         "cycles": profile.cycles,
         "cycles_per_image": profile.cycles / profile.images,
         "macs_per_image": profile.macs // profile.images,
@@ -70,8 +84,9 @@ def build_report(device: str, images: int, profile: Profile) -> dict[str, Any]:
     return report
 
 
-def add_roofline(report: dict[str, Any], program: Program, profile: Profile, runs: int) -> str:
-    """Adds the roofline of every layer, for one of the `runs` runs. Returns the plot, SVG."""
+def add_roofline(report: dict[str, Any], program: Program, device: Device, runs: int) -> str:
+    """Adds the roofline of every layer, for one of the `runs` runs of `device`. Returns the plot, SVG."""
+    profile = device.profile()
     points = roofline(program, profile.layers, runs=runs)
     whole = total(points, cycles=profile.cycles // runs)
     config = program.config
@@ -83,7 +98,7 @@ def add_roofline(report: dict[str, Any], program: Program, profile: Profile, run
         "total": as_json(whole),
         "layers": [as_json(point) for point in points],
     }
-    return svg(points, whole, config.macs_per_cycle, bandwidth)
+    return svg(points, whole, config.macs_per_cycle, bandwidth, device.figures)
 
 
 def write_json(report: dict[str, Any], file: BinaryIO) -> None:
@@ -92,47 +107,86 @@ def write_json(report: dict[str, Any], file: BinaryIO) -> None:
 
 
 def print_report(report: dict[str, Any], console: Console, *, layers: bool = True) -> None:
-    """Layer and engine tables, then the totals."""
+    """Layer and engine tables, then the totals, then what the images show."""
     if "cycles" in report:
-        if layers and report["layers"]:
-            table = Table(title=f"layers, {report['images']} images ({report['figures']})")
-            for heading in ("layer", "operator", "cycles", "MACs", "utilisation"):
-                table.add_column(heading, justify="left" if heading in {"layer", "operator"} else "right")
-            for layer in report["layers"]:
-                share = f"{layer['utilisation']:.1%}" if layer["macs"] else ""
-                table.add_row(layer["name"], layer["op"], f"{layer['cycles']:,}", f"{layer['macs']:,}", share)
-            console.print(table)
-        table = Table(title="engines, share of all cycles")
-        for heading in ("engine", "busy", "waiting for input", "waiting for output"):
-            table.add_column(heading, justify="left" if heading == "engine" else "right")
-        for name, engine in report["engines"].items():
-            table.add_row(name, *(f"{engine[part]:.1%}" for part in ("busy", "wait_in", "wait_out")))
-        console.print(table)
-        console.print(
-            f"{report['cycles_per_image']:,.0f} cycles and {report['macs_per_image']:,} MACs per image; utilisation "
-            f"{report['utilisation']:.1%} of {report['macs_per_cycle']} MACs per cycle ({report['figures']})"
-        )
+        _print_cycles(report, console, layers)
     if "roofline" in report:
         figures = report["roofline"]
         points = [Point(**{name: layer[name] for name in Point.__dataclass_fields__}) for layer in figures["layers"]]
         whole = Point(**{name: figures["total"][name] for name in Point.__dataclass_fields__})
         print_roofline(points, whole, console, bandwidth=figures["bytes_per_cycle"])
-    for row in report.get("classes", [])[:_SHOWN]:
-        best = ", ".join(f"{found['name']} {found['probability']:.1%}" for found in row["top"])
-        console.print(f"{row['image']}: {best}", highlight=False, markup=False)
-    if len(report.get("classes", [])) > _SHOWN:
-        console.print(f"and {len(report['classes']) - _SHOWN} more images, which --report writes")
+    if report.get("classes"):
+        _print_classes(report["classes"], console)
     if "features" in report:
         width, file = report["features"]["width"], report["features"]["file"]
         where = f"written to {file}" if file else "--logits FILE writes them"
-        console.print(f"{width} features of each image, integers times the model's logit_scale: {where}")
+        _say(console, f"{width} features of each image, integers times the model's logit_scale: {where}")
     if "accuracy" in report:
-        console.print(f"accuracy {report['accuracy']:.2%} on {report['images']} images")
+        _say(console, f"accuracy {report['accuracy']:.2%} on {report['images']} images")
     if "bit_exact" in report:
-        console.print(f"bit_exact: {str(report['bit_exact']).lower()}")
+        _say(console, f"bit_exact: {str(report['bit_exact']).lower()}")
         if not report["bit_exact"]:
             first = report["first_difference"]
-            console.print(
+            _say(
+                console,
                 f"first difference: tensor {first['tensor']}, index {first['index']}, expected {first['expected']}, "
-                f"actual {first['actual']} ({first['different']} elements differ)"
+                f"actual {first['actual']} ({first['different']} elements differ)",
             )
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, soft_wrap=True, markup=False)
+
+
+def _table(title: str, left: Sequence[str], right: Sequence[str], **style: Any) -> Table:
+    """An empty table of texts on the left and numbers on the right."""
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), **style)
+    for heading in left:
+        table.add_column(heading)
+    for heading in right:
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _print_cycles(report: dict[str, Any], console: Console, layers: bool) -> None:
+    if layers and report["layers"]:
+        title = f"layers, {report['images']} images ({report['figures']})"
+        table = _table(title, ("layer", "operator"), ("cycles", "MACs", "utilisation"))
+        for layer in report["layers"]:
+            share = f"{layer['utilisation']:.1%}" if layer["macs"] else ""
+            table.add_row(layer["name"], layer["op"], f"{layer['cycles']:,}", f"{layer['macs']:,}", share)
+        show(table, console)
+    table = _table("engines, share of all cycles", ("engine",), ("busy", "waiting for input", "waiting for output"))
+    for name, engine in report["engines"].items():
+        table.add_row(name, *(f"{engine[part]:.1%}" for part in ("busy", "wait_in", "wait_out")))
+    show(table, console)
+    pace = ""
+    if "images_per_second" in report:
+        pace = f"{report['images_per_second']:,.2f} images/s at {report['clock_mhz']:g} MHz of {report['board']}; "
+    _say(
+        console,
+        f"{report['cycles_per_image']:,.0f} cycles and {report['macs_per_image']:,} MACs per image, {pace}utilisation "
+        f"{report['utilisation']:.1%} of {report['macs_per_cycle']} MACs per cycle ({report['figures']})",
+    )
+
+
+def _print_classes(rows: Sequence[dict[str, Any]], console: Console) -> None:
+    """Of one image its likeliest classes; of several a line each, with the likeliest and the names of the others."""
+    if len(rows) == 1:
+        table = _table(escape(rows[0]["image"]), ("class",), ("probability", "logit"), title_justify="left")
+        for found in rows[0]["top"]:
+            table.add_row(escape(found["name"]), f"{found['probability']:.1%}", f"{found['integer']:,}")
+        show(table, console)
+        return
+    table = _table("likeliest classes", ("image", "class"), ("probability", "logit"), title_justify="left")
+    table.add_column("then")
+    for row in rows[:_SHOWN]:
+        first, *others = row["top"]
+        then = ", ".join(f"{found['name']} {found['probability']:.1%}" for found in others)
+        table.add_row(
+            escape(row["image"]), escape(first["name"]), f"{first['probability']:.1%}", f"{first['integer']:,}",
+            escape(then),
+        )  # fmt: skip
+    show(table, console)
+    if len(rows) > _SHOWN:
+        _say(console, f"and {len(rows) - _SHOWN} more images, which --json writes")

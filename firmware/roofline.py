@@ -19,6 +19,7 @@ from rich.table import Table
 
 from firmware.planner.program import Program
 from firmware.profile import LayerProfile
+from firmware.screen import show
 from hw.spec.isa import Engine, Instruction, Op, engine_of
 from hw.spec.memory import tiles
 from hw.spec.vector import row_of
@@ -28,7 +29,7 @@ __all__ = ["Point", "as_json", "merged", "print_roofline", "roofline", "svg", "t
 
 @dataclass(frozen=True)
 class Point:
-    """One layer, or several: work, and the cycles each roof alone would take. `cycles` is what was measured."""
+    """One layer, or several: work, and the cycles each roof alone would take. `cycles` is what it took."""
 
     name: str
     macs: int
@@ -52,22 +53,22 @@ class Point:
 
     @property
     def attained(self) -> float:
-        """MACs per measured cycle."""
+        """MACs per cycle that it took."""
         return self.macs / self.cycles if self.cycles else 0.0
 
 
 def roofline(program: Program, layers: Sequence[LayerProfile] = (), *, runs: int = 1) -> list[Point]:
-    """One point per layer of one run; `layers` are the measured ones of `runs` runs, if there are any."""
+    """One point per layer of one run; `layers` are those of `runs` runs, if it ran."""
     by_engine: dict[Engine, list[Instruction]] = {engine: [] for engine in Engine}
     for instruction in program.disassemble():
         engine = engine_of(instruction.op)
         if engine is not None:
             by_engine[engine].append(instruction)
-    measured = {layer.name: layer.cycles // runs for layer in layers}
+    taken = {layer.name: layer.cycles // runs for layer in layers}
     points = []
     for layer in program.layers:
         chosen = [by_engine[engine][n] for engine, ordinals in layer.instructions.items() for n in ordinals]
-        points.append(_point(program, layer.name, layer.macs, chosen, measured.get(layer.name, 0)))
+        points.append(_point(program, layer.name, layer.macs, chosen, taken.get(layer.name, 0)))
     return points
 
 
@@ -132,7 +133,7 @@ def print_roofline(points: Sequence[Point], whole: Point, console: Console, *, b
         roofs = (point.array, point.beats, point.memory, point.vector)
         name = point.name.removeprefix("blocks.")
         table.add_row(name, ratio, *map(_thousands, roofs), point.bound, _thousands(point.cycles))
-    console.print(table)
+    show(table, console)
 
 
 def _thousands(cycles: float) -> str:
@@ -142,8 +143,11 @@ def _thousands(cycles: float) -> str:
 _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 860, 520, 70, 40, 250, 60
 
 
-def svg(points: Sequence[Point], whole: Point, peak: int, bandwidth: float) -> str:
-    """The plot: MAC per cycle over MAC per byte, both logarithmic; layers with MACs as numbered dots."""
+def svg(points: Sequence[Point], whole: Point, peak: int, bandwidth: float, figures: str = "attainable") -> str:
+    """The plot: MAC per cycle over MAC per byte, both logarithmic; layers with MACs as numbered dots.
+
+    `figures` says where the cycles come from.
+    """
     shown = [point for point in (*merged(points), whole) if point.macs and point.bytes]
     low = 2.0 ** math.floor(math.log2(min(1.0, *(point.intensity for point in shown)) / 2))
     high = 2.0 ** math.ceil(math.log2(max(point.intensity for point in shown) * 2))
@@ -187,8 +191,7 @@ def svg(points: Sequence[Point], whole: Point, peak: int, bandwidth: float) -> s
         label = f"{number} {point.name}: {value:.0f}"
         parts.append(_text(_WIDTH - _RIGHT + 12, _TOP + 18 * number, label, "start"))
     parts.append(_text((_WIDTH - _RIGHT + _LEFT) / 2, _HEIGHT - 18, "MAC per byte of memory traffic", "middle"))
-    measured = "measured" if whole.cycles else "attainable"
-    parts.append(_text(_LEFT, _TOP - 16, f"MAC per cycle, {measured}", "start"))
+    parts.append(_text(_LEFT, _TOP - 16, f"MAC per cycle, {figures}", "start"))
     return "\n".join([*parts, "</g></svg>", ""])
 
 

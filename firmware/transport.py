@@ -52,6 +52,7 @@ class Transport(Protocol):
     """A link to one device. Addresses are the device's own: registers, and bytes of its memory."""
 
     memory_size: int  # bytes of device memory, from address 0
+    simulated: bool  # whether its cycles are a simulator's
 
     def read32(self, address: int) -> int:
         """The register at byte address `address`."""

@@ -7,6 +7,10 @@ import signal
 import sys
 from pathlib import Path
 
+from firmware.errors import UserError
+from firmware.files import check_directory
+from firmware.screen import INTERRUPTED, any_letters, leave
+from firmware.transport import DeviceError
 from hw.boards.registry import BOARDS, find
 from hw.shell.generator import ShellError
 from hw.spec.config import Config, ConfigError, parse_settings
@@ -24,12 +28,27 @@ def parser(prog: str = "python -m sim") -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     board = commands.add_parser("board", help="serve a simulated board until interrupted")
     board.add_argument("board", help=f"one of {', '.join(BOARDS)}")
-    board.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a Config field")
+    board.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a field of the board's Config, for another size of accelerator",
+    )
     line = board.add_mutually_exclusive_group(required=True)
     line.add_argument("--pty", action="store_true", help="UART pins on a pseudo-terminal; prints its path")
-    line.add_argument("--udp", type=int, nargs="?", const=UDP_PORT, metavar="PORT", help="datagrams on 127.0.0.1")
+    line.add_argument(
+        "--udp",
+        type=int,
+        nargs="?",
+        const=UDP_PORT,
+        metavar="PORT",
+        help="datagrams on 127.0.0.1, as a board with Ethernet takes them",
+    )
     board.add_argument("--divisor", type=int, default=DIVISOR, help="cycles per bit of the UART, at least 4")
-    board.add_argument("--memory", type=int, default=256, metavar="MIB", help="a power of two")
+    board.add_argument(
+        "--memory", type=int, default=256, metavar="MIB", help="of the simulated board, a power of two (default 256)"
+    )
     board.add_argument(
         "--litedram", type=Path, metavar="DIR",
         help="memory behind LiteDRAM's own controller; writes the shell, and what `python -m firmware dram DIR` needs",
@@ -54,13 +73,23 @@ def _open(config: Config, parsed: argparse.Namespace) -> Simulation:
 
 def main(arguments: list[str] | None = None, prog: str = "python -m sim") -> int:
     """Serves until interrupted; the first line printed is the device as `python -m firmware --device` takes it."""
+    any_letters()
     parsed = parser(prog).parse_args(arguments)
     try:
         config = _config(parsed)
+        if parsed.litedram is not None:
+            check_directory(parsed.litedram, "--litedram")
         simulation = _open(config, parsed)
         server = Pty(simulation) if parsed.pty else Udp(simulation, port=parsed.udp)
-    except (BuildError, ConfigError, ShellError, OSError) as error:
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (BuildError, ConfigError, DeviceError, ShellError, UserError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        place = f"port {parsed.udp}" if parsed.udp else error.filename or "the terminal"
+        print(f"error: cannot serve the board on {place}: {error.strerror}", file=sys.stderr)
         return 2
     print(server.device, flush=True)
     try:
@@ -75,4 +104,4 @@ def main(arguments: list[str] | None = None, prog: str = "python -m sim") -> int
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore interrupts
         signal.signal(number, signal.default_int_handler)
-    sys.exit(main())
+    leave(main())

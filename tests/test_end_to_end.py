@@ -136,9 +136,10 @@ def test_golden_device(tmp_path, capsys, model, images):
         for number, best in enumerate(likeliest)
     ]
     lines = capsys.readouterr().out.splitlines()
-    first = likeliest[0][0]
-    assert lines[0].startswith(f"0: {first.name} {first.probability:.1%}, ")
-    assert lines[10] == f"and {len(images) - 10} more images, which --report writes"
+    first, second = likeliest[0][:2]
+    row = next(line.split() for line in lines if line.split()[:1] == ["0"])
+    assert row[:5] == ["0", first.name, f"{first.probability:.1%}", f"{first.integer:,}", second.name]
+    assert lines[-1] == f"and {len(images) - 10} more images, which --json writes"
 
 
 def test_mismatch_is_reported(tmp_path, capsys, monkeypatch):

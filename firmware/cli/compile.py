@@ -10,6 +10,7 @@ from typing import Any
 from firmware.compiler import Program, compile_model
 from firmware.files import Outputs, check_directory
 from firmware.model_file import load_model
+from firmware.progress import step
 from hw.boards.board import Board
 from hw.boards.registry import find
 from hw.spec.config import parse_settings
@@ -21,18 +22,28 @@ _FILES = ("program.bin", "model.bin", "listing.txt")
 
 def register(commands: Any) -> None:
     """Adds the command's grammar to argparse's sub-parsers."""
-    compiler = commands.add_parser("compile", help="model file -> device program")
+    compiler = commands.add_parser("compile", help="model file -> program for a board, and what it takes there")
     compiler.set_defaults(function=compile_command)
     add_program_arguments(compiler)
-    compiler.add_argument("-o", "--output", metavar="DIR", help="write program.bin, model.bin and listing.txt")
+    compiler.add_argument("-o", "--output", metavar="DIR", help="write program.bin, model.bin and listing.txt there")
 
 
 def add_program_arguments(command: argparse.ArgumentParser) -> None:
     """What a program is compiled from, and for: model file, board, images."""
-    command.add_argument("model")
-    command.add_argument("--board", default="arty_a7")
-    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a Config field")
-    command.add_argument("--batch", type=int, default=1, help="images interleaved in one program")
+    command.add_argument("model", help="a model file of import-ivit, quantize or make-model")
+    command.add_argument(
+        "--board", default="arty_a7", help="for which board; hw.build --list has them (default arty_a7)"
+    )
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a field of the board's Config, for another size of accelerator",
+    )
+    command.add_argument(
+        "--batch", type=int, default=1, help="images interleaved in one program: more keep the array busier (default 1)"
+    )
 
 
 def board_of(arguments: argparse.Namespace) -> Board:
@@ -46,7 +57,8 @@ def compile_command(arguments: argparse.Namespace) -> int:
     if arguments.output:
         check_directory(arguments.output, "--output")
         outputs = Outputs(*(Path(arguments.output) / name for name in _FILES))
-    program = compile_model(model, board, batch=arguments.batch)
+    with step(f"compiling {model.name} for {board.name}", at_once=False):
+        program = compile_model(model, board, batch=arguments.batch)
     if arguments.output:
         for name, content in zip(_FILES, (program.code, program.model_image.tobytes(), _listing(program)), strict=True):
             outputs.write(Path(arguments.output) / name, methodcaller("write", content))

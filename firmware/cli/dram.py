@@ -19,7 +19,9 @@ def register(commands: Any) -> None:
     dram = commands.add_parser("dram", help="start the memory of a board, after its bitstream was loaded")
     dram.set_defaults(function=dram_command)
     dram.add_argument("build", help="directory of the board's build, with csr.json and dram.json")
-    dram.add_argument("--device", required=True, help="serial:PORT[?baud=RATE] or udp:IP[:PORT]")
+    dram.add_argument(
+        "--device", required=True, help="where the board answers: serial:PORT[?baud=RATE] or udp:IP[:PORT]"
+    )
 
 
 def dram_command(arguments: argparse.Namespace) -> int:

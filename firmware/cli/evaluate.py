@@ -19,6 +19,7 @@ from firmware.evaluate import Cluster, Evaluation, Local, Pool, evaluate
 from firmware.files import Outputs
 from firmware.progress import shown
 from firmware.report import write_json
+from firmware.screen import INTERRUPTED
 
 __all__ = ["evaluate_command", "register"]
 
@@ -29,14 +30,14 @@ def register(commands: Any) -> None:
     """Adds the command's grammar to argparse's sub-parsers."""
     command = commands.add_parser("eval", help="top-1 and top-5 accuracy on labelled images; a stopped run goes on")
     command.set_defaults(function=evaluate_command)
-    command.add_argument("model")
+    command.add_argument("model", help="a model file of import-ivit, quantize or make-model")
     command.add_argument("images", help="folder with a folder per class, or .npy with --labels")
     command.add_argument(
         "--labels", help=".npy of class numbers, or text: one a line, after the file's name if you like"
     )
     command.add_argument("--count", type=int, help="use only COUNT images, of each class in turn")
     command.add_argument("--device", default="golden", help="golden (default), or sim:BOARD")
-    command.add_argument("--batch", type=int, default=32, help="images a worker takes at a time")
+    command.add_argument("--batch", type=int, default=32, help="images a worker takes at a time (default 32)")
     command.add_argument("--workers", type=int, help="processes of this machine; default: one per processor")
     command.add_argument("--dask", metavar="ADDRESS", help="run on the workers of this Dask scheduler, tcp://HOST:PORT")
     command.add_argument("--results", metavar="FILE", help="where answers are kept; default: MODEL's name with .jsonl")
@@ -47,7 +48,7 @@ def register(commands: Any) -> None:
 def evaluate_command(arguments: argparse.Namespace) -> int:
     """Prints the accuracies; 130 if interrupted."""
     results = arguments.results or f"{Path(arguments.model).stem}.jsonl"
-    outputs = Outputs(arguments.report)
+    outputs = Outputs(arguments.report, results)
     pool, console, start = _pool(arguments), Console(), time.monotonic()
     try:
         with _progress() as progress:
@@ -58,7 +59,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
             )  # fmt: skip
     except KeyboardInterrupt:
         Console(stderr=True).print(f"interrupted; the same command goes on with what is in {results}", soft_wrap=True)
-        return 130
+        return INTERRUPTED
     top1, top5 = found.accuracy()
     seconds = time.monotonic() - start
     if found.damaged:

@@ -16,30 +16,54 @@ from firmware.families import family_of_model
 from firmware.files import Outputs, array
 from firmware.make_model import images, make_model
 from firmware.model_file import load_model
+from firmware.screen import show
 from hw.spec.model import Model
 
 __all__ = ["inspect_command", "make_model_command", "register"]
 
+_SIZES = {
+    "img-size": "pixels of an image's side, instead of the architecture's",
+    "patch": "pixels of a patch's side, instead of the architecture's",
+    "dim": "channels of the (first) stage, instead of the architecture's",
+    "window": "tokens of a window's side of a Swin, instead of the architecture's",
+    "classes": "how many classes, instead of the architecture's",
+    "depth": "blocks, one number per stage, instead of the architecture's: few make small models",
+    "heads": "attention heads, one number per stage, instead of the architecture's",
+}
+
 
 def register(commands: Any) -> None:
     """Adds the commands' grammars to argparse's sub-parsers."""
-    made = commands.add_parser("make-model", help="an architecture with seeded random weights -> integer model")
+    made = commands.add_parser(
+        "make-model",
+        help="an architecture with seeded random weights -> integer model: to try boards without a checkpoint",
+    )
     made.set_defaults(function=make_model_command)
     made.add_argument("architecture", help=f"a timm name: {', '.join(ARCHITECTURES)}")
-    made.add_argument("--seed", type=int, default=0)
+    made.add_argument(
+        "--seed", type=int, default=0, help="of the random weights: equal seeds give equal models (default 0)"
+    )
     for name in ("img-size", "patch", "dim", "window", "classes"):
-        made.add_argument(f"--{name}", type=int, help="instead of the architecture's")
+        made.add_argument(f"--{name}", type=int, help=_SIZES[name])
     for name in ("depth", "heads"):
-        made.add_argument(f"--{name}", type=int, nargs="+", help="instead of the architecture's; one number per stage")
-    made.add_argument("--attention-bits", type=int, choices=(8, 16), help="default: 16, of a Swin 8")
-    made.add_argument("--calibration", type=int, default=2, metavar="COUNT", help="random calibration images")
-    made.add_argument("--images", metavar="FILE", help="also write the calibration images, .npy")
+        made.add_argument(f"--{name}", type=int, nargs="+", help=_SIZES[name])
+    made.add_argument(
+        "--attention-bits", type=int, choices=(8, 16), help="of the attention probabilities (default: 16, of a Swin 8)"
+    )
+    made.add_argument(
+        "--calibration",
+        type=int,
+        default=2,
+        metavar="COUNT",
+        help="random images that the scales are chosen from (default 2)",
+    )
+    made.add_argument("--images", metavar="FILE", help="also write those images, .npy, to run the model on")
     made.add_argument("--name", help="name stored in the model; default: the architecture's")
-    made.add_argument("-o", "--output", required=True)
+    made.add_argument("-o", "--output", required=True, metavar="FILE", help="the model file to write")
 
-    inspect = commands.add_parser("inspect", help="print what is in a model file")
+    inspect = commands.add_parser("inspect", help="print what is in a model file: stages, operators, preprocessing")
     inspect.set_defaults(function=inspect_command)
-    inspect.add_argument("model")
+    inspect.add_argument("model", help="a model file of import-ivit, quantize or make-model")
 
 
 def make_model_command(arguments: argparse.Namespace) -> int:
@@ -64,8 +88,8 @@ def inspect_command(arguments: argparse.Namespace) -> int:
     """Prints what is in a model file."""
     model = load_model(arguments.model)
     console = Console()
-    console.print(_stages(model))
-    table = Table(title="every node")
+    show(_stages(model), console)
+    table = Table(title="every node", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("node", "operator", "inputs", "attributes", "tensors"):
         table.add_column(heading)
     for node in model.nodes:
@@ -75,8 +99,8 @@ def inspect_command(arguments: argparse.Namespace) -> int:
             if key.rpartition(".")[0] == node.name
         ]
         attributes = " ".join(f"{key}={value}" for key, value in node.attributes.items())
-        table.add_row(node.name, node.op, " ".join(node.inputs), attributes, " ".join(tensors))
-    console.print(table)
+        table.add_row(node.name, node.op, " ".join(node.inputs), attributes, "\n".join(tensors))
+    show(table, console)
     mean, std = (" ".join(f"{value:g}" for value in values) for values in (model.mean, model.std))
     console.print(f"pixels: crop {model.crop:g}, mean {mean}, deviation {std}, input scale {model.input_scale:.6g}")
     bits = {node.attributes["bits"] for node in model.nodes if node.op == "shiftmax"}

@@ -52,6 +52,8 @@ from hw.spec.model import Model
 __all__ = ["quantize_command", "register"]
 
 _FOLDER_IMAGES = 32  # calibration images taken of a folder
+_COMPARED = 5e10  # multiply-accumulates of a network on all images that recipes are compared on, ...
+_FEW_IMAGES = 8  # ... unless these are fewer images
 Make = Callable[[Recipe, Measurement], Model]
 
 
@@ -125,18 +127,22 @@ def quantize_command(arguments: argparse.Namespace) -> int:
     images = normalise(_calibration_images(arguments, shape), mean, std)
     recipes, console = _recipes(arguments), Console()
 
-    def make(recipe: Recipe, measure: Measurement) -> Model:
+    def make(recipe: Recipe, measure: Measurement, images: NDArray[Any] = images) -> Model:
         return quantize(
             weights, images, name=arguments.name or Path(arguments.output).stem,
             patch=shape.patch, heads=shape.heads[0] if shape.heads else None, mean=mean, std=std,
             attention_bits=arguments.attention_bits, pool=arguments.pool, recipe=recipe, labels=labels, measure=measure,
         )  # fmt: skip
 
+    few = _few(images, weights, shape) if len(recipes) > 1 else images
     with shown(f"quantizing by {len(recipes)} recipes", "operators") as update:
-        trials = _try(recipes, make, update)
+        trials = _try(recipes, partial(make, images=few), update)
     if len(trials) > 1:
         show_trials(trials, console)
     best, spending = trials[0], None
+    if few is not images:
+        with shown(f"quantizing by {best.name} with all {len(images)} images", "operators") as update:
+            best = _try({best.name: best.recipe}, make, update)[0]
     if arguments.budget > 1:
         best, spending = _widened(best, make, board, arguments.budget)
         spending.show(board.name, console)
@@ -186,6 +192,18 @@ def _try(
         update(sum(seen.values()), total, f"{name} at {node}")
 
     return try_recipes(recipes, make, told)
+
+
+def _few(images: NDArray[Any], weights: Mapping[str, NDArray[Any]], shape: Architecture) -> NDArray[Any]:
+    """Those of `images` that recipes are compared on, evenly spread: all, unless that is more than `_COMPARED` MACs."""
+    tokens = shape.image[1] * shape.image[2] // shape.patch**2
+    macs = tokens * sum(
+        weight.size for weight in weights.values() if weight.ndim == 2
+    )  # at most: of a Swin's first grid
+    count = max(_FEW_IMAGES, int(_COMPARED // max(macs, 1)))
+    if count >= len(images):
+        return images
+    return images[np.linspace(0, len(images) - 1, count).astype(int)]
 
 
 def _widened(trial: Trial, make: Make, board: Board, budget: float) -> tuple[Trial, Spending]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from typing import Any, BinaryIO
@@ -21,27 +22,29 @@ from firmware.files import Outputs, array
 from firmware.locate import locate
 from firmware.model_file import load_model
 from firmware.preprocess import to_int8
-from firmware.progress import running, sending
+from firmware.progress import running, sending, step
 from firmware.report import add_roofline, build_report, first_difference, print_report, write_json
 from firmware.trace import build_trace, write_trace
-from firmware.transport import Stated, Traced, parse_target
+from firmware.transport import DeviceError, Stated, Traced, parse_target
 from hw.spec.model import Model
 
 __all__ = ["register", "run_command"]
+
+_MANY = 256  # images whose reading is told
 
 
 def register(commands: Any) -> None:
     """Adds the commands' grammars to argparse's sub-parsers."""
     for name, layers, text in (
-        ("run", False, "run images on a device or on the golden model"),
-        ("profile", True, "the same, with the cycles of every layer"),
+        ("run", False, "show what images show: on a board, a simulated one, or the golden model"),
+        ("profile", True, "the same, with images per second and the cycles of every layer"),
     ):
         run = commands.add_parser(name, help=text)
         run.set_defaults(function=run_command, layers=layers)
-        run.add_argument("model")
+        run.add_argument("model", help="a model file of import-ivit, quantize or make-model")
         run.add_argument(
             "--images", required=True, nargs="+", metavar="IMAGES",
-            help="image files, a folder of images or of class folders, or .npy",
+            help="image files, a folder of images or of class folders, or .npy [n, C, H, W]",
         )  # fmt: skip
         run.add_argument(
             "--labels",
@@ -51,10 +54,22 @@ def register(commands: Any) -> None:
         run.add_argument(
             "--device", default="sim:arty_a7", help="golden, sim:BOARD, serial:PORT or udp:IP (default sim:arty_a7)"
         )
-        run.add_argument("--batch", type=int, default=1, help="images interleaved in one program")
-        run.add_argument("--check", action="store_true", help="compare every logit with the golden model")
-        run.add_argument("--logits", metavar="FILE", help="write the integer logits, .npy")
-        run.add_argument("--report", metavar="FILE", help="write the report, JSON")
+        run.add_argument(
+            "--batch",
+            type=int,
+            default=1,
+            help="images interleaved in one program: more keep the array busier (default 1)",
+        )
+        run.add_argument(
+            "--check",
+            action="store_true",
+            help="compare every logit with the golden model, and find the first tensor that differs",
+        )
+        run.add_argument("--logits", metavar="FILE", help="write the integer logits of all classes, .npy")
+        run.add_argument(
+            "--json", "--report", dest="report", metavar="FILE",
+            help="write everything that is printed and more; docs/reference/run.md has the keys",
+        )  # fmt: skip
         run.add_argument("--trace", metavar="FILE", help="write what every engine did when, for ui.perfetto.dev (JSON)")
         run.add_argument("--roofline", metavar="FILE", help="print the roofline of every layer and plot it (SVG)")
 
@@ -64,7 +79,8 @@ def run_command(arguments: argparse.Namespace) -> int:
     outputs = Outputs(arguments.logits, arguments.report, arguments.trace, arguments.roofline)
     model = load_model(arguments.model)
     dataset = open_dataset(arguments.images, arguments.labels, arguments.count)
-    images = to_int8(dataset.read(model), model)
+    with step(f"reading {len(dataset)} images", at_once=False) if len(dataset) > _MANY else nullcontext():
+        images = to_int8(dataset.read(model), model)
     labels = None if model.features and arguments.labels is None else dataset.targets(model)
     console = Console()
     report, logits = _execute(arguments, model, images, outputs)
@@ -75,7 +91,8 @@ def run_command(arguments: argparse.Namespace) -> int:
         difference = first_difference(model.nodes[-1].name, _golden(model, images), logits)
         report["bit_exact"] = difference is None
         if difference:
-            report["first_difference"] = _locate(arguments, model, images, difference)
+            report["first_difference"] = {**difference, "image": difference["index"][0]}
+            outputs.attempt(lambda: _locate(arguments, model, images, report["first_difference"]))
             status = 1
     if model.features:
         report["features"] = {"width": model.classes, "file": arguments.logits}
@@ -109,7 +126,8 @@ def _execute(
 ) -> tuple[dict[str, Any], NDArray[np.int32]]:
     board, batch = parse_target(arguments.device).board, min(arguments.batch, len(images))
     # What cannot run there is refused before a simulation is compiled.
-    ready = model if board is None else compile_model(model, board, batch=batch)
+    with step(f"compiling {model.name} for {board.name}", at_once=False) if board else nullcontext():
+        ready = compile_model(model, board, batch=batch) if board else model
     with open_device(_target(arguments)) as device:
         if not device.clocked and (arguments.trace or arguments.roofline):
             raise UserError("the golden model has no cycles: --trace and --roofline want a device")
@@ -118,28 +136,31 @@ def _execute(
         with sending(device.transport):
             program = device.load(ready, batch=batch)
         runs = -(-len(images) // program.images) if program else 0
-        with running(program.estimated_cycles * runs if program else 0) as advance:
+        with running(program.estimated_cycles * runs) if program else running(len(images), "images") as advance:
             logits = device.run(images, progress=advance)
-        report = build_report(arguments.device, len(images), device.profile())
+        report = build_report(arguments.device, len(images), device)
         if program and isinstance(device.transport, Traced):
             outputs.write(arguments.trace, partial(_write_trace, device.transport, program, runs))
         if program and arguments.roofline:
-            plot = add_roofline(report, program, device.profile(), runs)
+            plot = add_roofline(report, program, device, runs)
             outputs.write(arguments.roofline, lambda file: file.write(plot.encode()))
         return report, logits
 
 
-def _locate(
-    arguments: argparse.Namespace, model: Model, images: NDArray[np.int8], difference: dict[str, Any]
-) -> dict[str, Any]:
-    """The first tensor that differs for the first image whose logits do; `difference` itself if a rerun is right."""
-    image = difference["index"][0]
+def _locate(arguments: argparse.Namespace, model: Model, images: NDArray[np.int8], difference: dict[str, Any]) -> None:
+    """Puts into `difference` the first tensor that differs for its image, unless a rerun is right.
+
+    Raises UserError if the device cannot be run again.
+    """
+    image = difference["image"]
     with Golden() as golden:
         golden.load(model)
         trace = golden.trace(images[image : image + 1])
-    with Accelerator.open(arguments.device) as device:
-        found = locate(device, model, images[image : image + 1], trace)
-    return {**(found or difference), "image": image}
+    try:
+        with Accelerator.open(arguments.device) as device:
+            difference.update(locate(device, model, images[image : image + 1], trace) or {})
+    except DeviceError as error:
+        raise UserError(f"the first tensor that differs was not found: {error}") from None
 
 
 def _target(arguments: argparse.Namespace) -> str:
@@ -162,4 +183,5 @@ def _write_trace(transport: Traced, program: Program, runs: int, file: BinaryIO)
 def _golden(model: Model, images: NDArray[np.int8]) -> NDArray[np.int32]:
     with Golden() as golden:
         golden.load(model)
-        return golden.run(images)
+        with running(len(images), "images", "checking") as advance:
+            return golden.run(images, progress=advance)

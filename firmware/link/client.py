@@ -14,6 +14,7 @@ from hw.spec.link import (
     HELLO_KEY,
     PAYLOAD_LIMIT,
     REQUEST,
+    SIMULATED,
     VERSION,
     WINDOW,
     Op,
@@ -34,6 +35,7 @@ class Identity:
 
     fingerprint: int
     memory_bytes: int
+    simulated: bool  # by a program, which serves it as a board is served
 
 
 class Link:
@@ -141,7 +143,7 @@ class Link:
         return None
 
     def _welcome(self, response: Response, number: int) -> Identity:
-        version = response.detail >> 8
+        version = response.detail >> 8 & 0x7F
         if response.status is not Status.OK or version != VERSION:
             found = response.value & 0xFF if response.status is Status.VERSION else version
             raise LinkError(
@@ -155,7 +157,7 @@ class Link:
                 f"the device on {self.channel.name} says it has 2**{memory} bytes of memory, and addresses have "
                 f"{_ADDRESS_BITS} bits: it does not work right"
             )
-        return Identity(response.value, 1 << memory)
+        return Identity(response.value, 1 << memory, bool(response.detail & SIMULATED))
 
     def _resume(self) -> None:
         """Opens another session, if the device is still in this host's: else what it holds may not be this host's."""

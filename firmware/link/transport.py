@@ -34,7 +34,7 @@ class LinkTransport:
         self.link = Link(channel)
         self.on_transfer: Callable[[int, int], None] | None = None
         self.identity = self.link.hello()
-        self.memory_size = self.identity.memory_bytes
+        self.memory_size, self.simulated = self.identity.memory_bytes, self.identity.simulated
 
     def read32(self, address: int) -> int:
         return self.link.read_register(Window.ACCELERATOR + address)

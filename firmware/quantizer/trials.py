@@ -50,7 +50,8 @@ def try_recipes(
 
 def show_trials(trials: list[Trial], console: Console) -> None:
     """A line per recipe, the one that is kept first."""
-    table = Table(title="recipes, by their outputs against the float network on the calibration images")
+    images = trials[0].measure.end["images"]
+    table = Table(title=f"recipes, by their outputs against the float network on {images} calibration images")
     table.add_column("recipe", no_wrap=True)
     for heading in ("SQNR dB", "cosine", "same class"):
         table.add_column(heading, justify="right")

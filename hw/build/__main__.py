@@ -1,7 +1,6 @@
 """``python -m hw.build --board NAME``."""
 
-import sys
-
+from firmware.screen import leave
 from hw.build.command import main
 
-sys.exit(main())
+leave(main())

@@ -16,6 +16,8 @@ from rich.table import Table
 
 from firmware.errors import UserError
 from firmware.files import check_directory, write
+from firmware.progress import step
+from firmware.screen import INTERRUPTED, any_letters, show
 from hw.axi.narrower import BURST_BEATS
 from hw.boards.board import Board
 from hw.boards.registry import find, installed
@@ -50,10 +52,11 @@ def is_unit(module: str) -> bool:
 
 def main(arguments: list[str] | None = None, prog: str = "python -m hw.build") -> int:
     """Runs one build. Status 1: a tool failed or the design does not fit; 2: bad input, and nothing was written."""
+    any_letters()
     console = Console(markup=False, highlight=False)
     options = parser(prog).parse_args(arguments)
     if options.list:
-        console.print(_list())
+        show(_list(), console)
         return 0
     try:
         board, config, toolchain = _checked(options)
@@ -71,6 +74,9 @@ def main(arguments: list[str] | None = None, prog: str = "python -m hw.build") -
         if options.program:
             return _program(console, board, config, out)
         return _build(console, board, config, toolchain, out, options)
+    except KeyboardInterrupt:
+        print(f"interrupted; what is whole in {out} is not made again", file=sys.stderr)
+        return INTERRUPTED
     except (yosys.YosysError, ShellError, ToolchainError, UserError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -81,10 +87,19 @@ def main(arguments: list[str] | None = None, prog: str = "python -m hw.build") -
 
 def parser(prog: str = "python -m hw.build") -> argparse.ArgumentParser:
     """The command line's grammar."""
-    top = argparse.ArgumentParser(prog=prog, description="board name -> gateware and reports")
+    about = (
+        "Makes a board's accelerator: Verilog, constraints, synthesis report and, if tools are there, the bitstream."
+    )
+    top = argparse.ArgumentParser(prog=prog, description=about)
     top.add_argument("--board", help="board to build for; see --list")
     top.add_argument("--list", action="store_true", help="list the boards and stop")
-    top.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a Config field")
+    top.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a field of the board's Config, for another size of accelerator",
+    )
     top.add_argument("--link", choices=LINKS, help="how the host is connected (default: the board's)")
     top.add_argument("--out", type=Path, help="output directory (default build/BOARD)")
     top.add_argument(
@@ -220,7 +235,7 @@ def _build(
     if project.top:
         report["link"] = {"kind": options.link, "devices": _devices(board, options.link), **report["link"]}
     _save(report, out)
-    console.print(unit_table(board, report, family))
+    show(unit_table(board, report, family), console)
     console.print(f"{out} has {', '.join(sorted(_made(out)))}", soft_wrap=True)
     if options.toolchain == _STOP:
         return 0 if report.get("fits", True) else 1
@@ -284,10 +299,6 @@ def _made(out: Path) -> Iterator[str]:
 
 @contextmanager
 def _step(console: Console, what: str) -> Generator[yosys.Watch, None, None]:
-    """Shows on a terminal that, and how long, something runs; elsewhere one line."""
-    if not console.is_terminal:
-        console.print(f"{what} ...")
-        yield lambda _seconds, _pass: None
-        return
-    with console.status(what) as status:
-        yield lambda seconds, name: status.update(f"{what}: {seconds:.0f} s, {name.lower()}")
+    """Shows that, and how long, something runs, and which pass of it."""
+    with step(what, console) as say:
+        yield lambda _seconds, name: say(name.lower())

@@ -67,9 +67,9 @@ def unit_table(board: Board, report: Mapping[str, Any], family: Family) -> Table
     if board.capacity:
         notes.append("shell: clocks, memory controller, Ethernet; link: bridge, UART, lights")
     table = Table(title=f"{board.title} {board.part}".strip(), caption="\n".join(notes))
-    table.add_column("unit")
+    table.add_column("unit", no_wrap=True)
     for heading in family.columns.values():
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
 
     def row(name: str, used: Mapping[str, float]) -> None:
         table.add_row(name, *(_cell(used[key], board.capacity.get(key)) for key in family.columns))

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sysconfig
 import time
@@ -73,7 +74,7 @@ class Toolchain:
             log.open("w") as file,
             subprocess.Popen(
                 self.command, cwd=directory, stdout=file, stderr=subprocess.STDOUT,
-                env={**self._environment(), **os.environ},
+                env={**self._environment(), **os.environ}, start_new_session=True,
             ) as process,
         ):  # fmt: skip
             while process.poll() is None:
@@ -83,7 +84,7 @@ class Toolchain:
                     if watch:
                         watch(time.monotonic() - start, _last_line(followed))
                 except BaseException:
-                    process.kill()
+                    os.killpg(process.pid, signal.SIGKILL)  # the script and the tool that it runs
                     raise
         if process.returncode or not bitstream.exists():
             words = " ".join(log.read_text().strip().splitlines()[-2:])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from amaranth.back import rtlil
 
@@ -44,10 +45,11 @@ def write_core(config: Config, board: Board, directory: Path, *, macros: bool = 
     key.unlink(missing_ok=True)
     top = Accelerator(config, primitives=board.fabric.primitives)
     platform = sram.SRAMs() if macros else None
-    write(directory / f"{CORE}.il", rtlil.convert(top, name=CORE, platform=platform, emit_src=False))
-    yosys.run("verilog", _SCRIPT, directory)
-    for scratch in (f"{CORE}.il", "verilog.ys", "verilog.log"):
-        (directory / scratch).unlink()
+    with TemporaryDirectory(prefix=".verilog-", dir=directory) as name:
+        scratch = Path(name)
+        write(scratch / f"{CORE}.il", rtlil.convert(top, name=CORE, platform=platform, emit_src=False))
+        yosys.run("verilog", _SCRIPT, scratch)
+        write(verilog, (scratch / verilog.name).read_bytes())
     seal(verilog, made_from, key)
 
 

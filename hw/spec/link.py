@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 __all__ = [
     "BAUD", "CHECKSUM_LIMIT", "CHECK_BYTES", "CRC_INIT", "CRC_POLYNOMIAL", "CRC_RESIDUE", "HEADER_BYTES", "HELLO_KEY",
-    "MARK_REQUEST", "MARK_RESPONSE", "PAYLOAD_LIMIT", "RECEIVE_BYTES", "REQUEST", "RESPONSE", "TAG", "UDP_PORT",
-    "VERSION", "WINDOW", "Field", "Op", "Response", "Status", "Window", "crc32", "frame", "pack_response",
+    "MARK_REQUEST", "MARK_RESPONSE", "PAYLOAD_LIMIT", "RECEIVE_BYTES", "REQUEST", "RESPONSE", "SIMULATED", "TAG",
+    "UDP_PORT", "VERSION", "WINDOW", "Field", "Op", "Response", "Status", "Window", "crc32", "frame", "pack_response",
     "unpack_response",
 ]  # fmt: skip
 
@@ -29,6 +29,7 @@ WINDOW = 16  # requests under way; the device remembers so many statuses
 RECEIVE_BYTES = 2048  # what the device can store while it answers
 BAUD = 4_000_000  # 12 MHz / 3 of an FT2232H and 100 MHz / 25 of the boards' clock, both exactly
 UDP_PORT = 1234
+SIMULATED = 1 << 15  # in `detail` of HELLO: whose cycles are counted takes no time of a clock
 
 CRC_POLYNOMIAL = 0xEDB88320  # IEEE 802.3, least significant bit first; what zlib.crc32 computes
 CRC_INIT = 0xFFFFFFFF
@@ -50,7 +51,8 @@ class Op(enum.IntEnum):
 
 _OPS = {
     Op.HELLO: "Opens a session: the next request is `sequence` + 1. `argument` is HELLO_KEY. Answers the fingerprint "
-    "in `value` and in `detail` the version (bits 15:8) and log2 of the memory's bytes (bits 7:0).",
+    "in `value`, and in `detail` the version (bits 14:8), log2 of the memory's bytes (bits 7:0), and in bit 15 whether "
+    "a simulator serves it.",
     Op.READ_REGISTER: "Answers the register at `address` in `value`.",
     Op.WRITE_REGISTER: "Writes `argument` to the register at `address`.",
     Op.READ_MEMORY: "Answers `detail` = `argument` bytes from byte `address` on, then one byte, the final status, then "

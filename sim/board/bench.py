@@ -48,7 +48,7 @@ class LinkMachine(wiring.Component):
     def __init__(self, *, word_bits):
         self._bridge = Bridge(
             fingerprint=FINGERPRINT, word_bits=word_bits, memory_bytes=MEMORY, bus_cycles=BUS_CYCLES,
-            gap_cycles=GAP_CYCLES,
+            gap_cycles=GAP_CYCLES, simulated=True,
         )  # fmt: skip
         members = self._bridge.signature.members
         super().__init__({name: members[name] for name in ("rx", "tx", "tx_length", "memory")})

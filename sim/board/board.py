@@ -110,8 +110,12 @@ class Udp(_Server):
     """A UDP port of this machine whose datagrams go to the bridge as a board's network interface would give them."""
 
     def __init__(self, simulation: Simulation, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((host, port))
+        self.simulation, self._socket = simulation, socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            self._socket.bind((host, port))
+        except BaseException:
+            self.close()
+            raise
         self.device = "udp:{}:{}".format(*self._socket.getsockname())
         self._peer: tuple[str, int] | None = None
         super().__init__(simulation, self._socket.fileno())

@@ -57,7 +57,7 @@ class ShellSystem(wiring.Component):
         m.submodules.accelerator = accelerator = self._accelerator
         m.submodules.bridge = bridge = Bridge(
             fingerprint=config.fingerprint, word_bits=config.word_bits, memory_bytes=shell.memory_bytes,
-            gap_cycles=GAP_CYCLES,
+            gap_cycles=GAP_CYCLES, simulated=True,
         )  # fmt: skip
         core = {name: getattr(accelerator, name) for name in core_members(config)}
         connect_shell(m, shell, ports, core, bridge)

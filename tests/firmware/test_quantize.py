@@ -455,3 +455,16 @@ def test_dead_channels_that_nothing_can_take_are_refused():
     pixels = normalise(architecture_images(SWIN, 2), *SWIN.statistics)
     with pytest.raises(ModelError, match=r"patch_embed.norm channel 0 needs .* beyond 34 bits: gamma 0\.0"):
         quantize(weights, pixels, name="x", mean=(0,) * 3, std=(1,) * 3)
+
+
+def test_recipes_of_large_networks_are_compared_on_few_images(tmp_path, capsys, monkeypatch):
+    """The nearest is then made with all of them."""
+    monkeypatch.setattr("firmware.cli.quantize._COMPARED", 0)
+    files = [str(DIGITS / "float.safetensors"), "--images", str(DIGITS / "calibration.npy"), "--count", "24"]
+    sizes = ["--patch", "2", "--heads", "2", "--mean", "0.5", "--std", "0.5", "-o", str(tmp_path / "m.safetensors")]
+    assert main(["quantize", *files, *sizes, "--report", str(tmp_path / "r.json")]) == 0
+    assert "by their outputs against the float network on 8 calibration" in capsys.readouterr().out.replace("\n", " ")
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert {trial["images"] for trial in report["trials"]} == {8}
+    assert report["end_to_end"]["images"] == 24
+    assert report["recipe"] == max(report["trials"], key=lambda trial: trial["logit_sqnr"])["recipe"]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -120,3 +121,18 @@ def test_wrong_commands_are_one_sentence(capsys, arguments, message):
     error = capsys.readouterr().err
     assert error.startswith(f"error: {message}")
     assert error.count("\n") == 1
+
+
+def test_a_port_in_use_is_one_sentence(capsys):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        assert main(["board", "tiny", "--udp", str(port), "--memory", "4"]) == 2
+    error = capsys.readouterr().err
+    assert error.endswith(f"error: cannot serve the board on port {port}: Address already in use\n")
+
+
+def test_no_directory_for_a_shell_is_one_sentence(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert main(["board", "arty_a7", "--pty", "--litedram", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err == f"error: --litedram must be a directory, and {tmp_path / 'file'} is a file\n"

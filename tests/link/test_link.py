@@ -12,6 +12,7 @@ from hw.spec.link import (
     CHECKSUM_LIMIT,
     HELLO_KEY,
     PAYLOAD_LIMIT,
+    SIMULATED,
     VERSION,
     WINDOW,
     Op,
@@ -40,7 +41,7 @@ PATIENCE = 1e-4  # seconds, simulated
 @pytest.fixture(params=["uart", "udp"])
 def link(request):
     opened = Link(open_link_bench(request.param), patience=PATIENCE, seed=1)
-    assert opened.hello() == Identity(FINGERPRINT, MEMORY)
+    assert opened.hello() == Identity(FINGERPRINT, MEMORY, simulated=True)
     return opened
 
 
@@ -311,7 +312,7 @@ def test_what_cannot_be_done_is_refused(link, request_, status):
 
 def test_another_version_is_refused(link):
     assert exchange(link, frame(Op.HELLO, 5, 0, HELLO_KEY + 1)) == Response(
-        Op.HELLO, Status.VERSION, 5, link.line.next, VERSION << 8 | 20, HELLO_KEY
+        Op.HELLO, Status.VERSION, 5, link.line.next, SIMULATED | VERSION << 8 | 20, HELLO_KEY
     )
 
 

@@ -59,7 +59,7 @@ HERE = {
 # command -> the test that runs it, or its like on other sizes
 _TOOLS, _BUILT = "tests/boards/test_toolchains.py::", "tests/boards/test_build.py::"
 _PROFILED = "tests/firmware/test_trace.py::test_command_line_writes_trace_and_roofline"
-_WHOLE = "tests/test_end_to_end.py::test_run_writes_report_and_logits"
+_PHOTOGRAPH = "tests/firmware/test_results.py::test_a_photograph"
 _FEATURES = "tests/firmware/test_variants.py::test_features_from_the_command_line"
 _SERVED = "tests/link/test_board.py::test_digits_whole"
 _LINKED = "tests/link/test_board.py::test_the_command"
@@ -70,12 +70,15 @@ COVERED = {
     "make demo": "tests/test_docs.py::test_the_makefile",
     "make test": "tests/test_docs.py::test_the_makefile",
     "make docs": "tests/test_docs.py::test_the_site",
+    "MODEL_MUTATIONS=50000 .venv/bin/pytest tests/firmware/test_model_mutations.py":
+        "tests/firmware/test_model_mutations.py::",
     "pip install -e .[boards]": "tests/test_docs.py::test_extras_are_there",
+    "pip install -e .[real]": "tests/test_docs.py::test_extras_are_there",
     "pip install 'shiftwork[cluster]'": "tests/test_docs.py::test_extras_are_there",
     "dask scheduler": _CLUSTER,
     "dask worker tcp://HOST:8786": _CLUSTER,
     "python -m firmware eval MODEL IMAGES --dask tcp://HOST:8786": _CLUSTER,
-    "python -m firmware run MODEL --images photo.jpg --device sim:arty_a7 --check --report run.json": _WHOLE,
+    "python -m firmware run MODEL --images photo.jpg --device sim:arty_a7 --check --json run.json": _PHOTOGRAPH,
     "python -m firmware profile MODEL --images FILE.npy --trace trace.json --roofline roofline.svg": _PROFILED,
     "python -m firmware profile examples/digits/digits.safetensors --images examples/digits/images.npy --count 4 "
     "--check --trace trace.json": _PROFILED,
@@ -94,6 +97,7 @@ COVERED = {
         _FEATURES,
     "python -m firmware run dino.safetensors --images photo.jpg --device golden --logits features.npy":
         _FEATURES,
+    "python -m firmware quantize dinov2.safetensors --calibrate FOLDER -o model.safetensors": _FEATURES,
     "python -m firmware quantize dino.safetensors --calibrate IMAGES --budget 1.15 --board arty_a7 "
     "-o dino16.safetensors": "tests/firmware/test_wide.py::test_the_command_spends_a_budget",
     "python -m firmware run MODEL --images FILE --device serial:/dev/ttyUSB1": _SERVED,
@@ -115,6 +119,7 @@ COVERED = {
     "python -m bench swin --docs docs/performance.md": "tests/test_bench.py::test_swin_command_line",
     "OMP_WAIT_POLICY=passive python -m bench golden --docs docs/performance.md":
         "tests/test_bench.py::test_golden_compares_with_the_float_network",
+    "python -m bench real --docs docs/accuracy.md": "tests/test_bench_real.py::test_everything_on_a_small_dinov2",
     "python -m bench clock": "tests/build/test_timing.py::",
 }  # fmt: skip
 
