@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from hw.spec.operators import OPERATORS, Node
 __all__ = ["Spending", "Wide", "afforded", "bought", "candidates", "rewritten"]
 
 _ATTEMPTS = 4
-_DEAR = 0.01  # of all cycles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,22 +135,23 @@ def afforded(
 
     `cycles` are those of a whole program in which the given inputs have 16 bits; None if there is no such program.
     A second pass is not all that an input may cost: a buffer twice as large may leave room for fewer tokens. So what is
-    bought is measured, and if it is too dear, each kind of linear (the last part of its name) by itself: kinds with a
-    price of their own are left alone, and the rest is bought for less.
+    bought is measured; if it is too dear, each kind of linear (the last part of its name) by itself, and those kinds
+    are bought that take most noise away when each has its own price.
     """
     base = cycles(())
     if base is None:
         return Spending(budget=budget, noise=noise)
     room, most = (budget - 1) * base, budget * base
+    prices = dict.fromkeys({_kind(each) for each in found}, 0)
     for attempt in range(_ATTEMPTS):
-        chosen = bought(found, noise, room)
+        chosen = _bought_by_kind(found, noise, room, prices)
         if not chosen:
             break
         now = cycles(chosen)
         if now is not None and now <= most:
             return Spending(budget=budget, bought=chosen, before=base, after=now, noise=noise)
         if not attempt:
-            found = _without_dear_kinds(found, chosen, cycles, base)
+            prices = _prices(found, noise, cycles, base)
         elif now is not None:
             room *= (most - base) / (now - base)
         else:
@@ -158,16 +159,29 @@ def afforded(
     return Spending(budget=budget, before=base, after=base, noise=noise)
 
 
-def _without_dear_kinds(
-    found: Sequence[Wide], chosen: Sequence[Wide], cycles: Callable[[Sequence[Wide]], int | None], base: int
+def _bought_by_kind(
+    found: Sequence[Wide], noise: Mapping[str, float], room: float, prices: Mapping[str, int]
 ) -> list[Wide]:
-    """`found` but for kinds of which one costs more than its second pass by over `_DEAR` of all cycles."""
-    dear = set()
-    for kind, first in {_kind(each): each for each in reversed(chosen)}.items():
+    """Of the kinds with `prices`, those that together take most noise away, each paid once."""
+    ways = (kinds for count in range(len(prices) + 1) for kinds in combinations(sorted(prices), count))
+    offers = (
+        bought([each for each in found if _kind(each) in kinds], noise, room - sum(prices[kind] for kind in kinds))
+        for kinds in ways
+    )
+    return max(offers, key=lambda offer: sum(noise[each.quantizer] for each in offer))
+
+
+def _prices(
+    found: Sequence[Wide], noise: Mapping[str, float], cycles: Callable[[Sequence[Wide]], int | None], base: int
+) -> dict[str, int]:
+    """What the first input of each kind costs beyond its second pass; kinds without a program are left out."""
+    prices = {}
+    for kind in sorted({_kind(each) for each in found}):
+        first = max((each for each in found if _kind(each) == kind), key=lambda each: noise[each.quantizer])
         now = cycles([first])
-        if now is None or now - base - first.cycles > _DEAR * base:
-            dear.add(kind)
-    return [each for each in found if _kind(each) not in dear]
+        if now is not None:
+            prices[kind] = max(0, now - base - first.cycles)
+    return prices
 
 
 def _kind(wide: Wide) -> str:
