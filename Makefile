@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT := build
 
-.PHONY: demo test bitstream setup clean
+.PHONY: demo test docs bitstream setup clean
 
 setup: $(VENV)/.installed
 
@@ -27,6 +27,10 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/python -m hw.build.emit --check
 	$(BIN)/pytest -n 2
+
+# The site; a warning is an error. (The variable silences the theme's advertisement.)
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir $(OUT)/site
 
 # The ULX3S from gateware to bitstream with pip's tools alone: half an hour of one core, so not part of `make test`.
 bitstream: setup

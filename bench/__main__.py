@@ -11,19 +11,24 @@ from firmware.screen import INTERRUPTED, any_letters, leave
 from firmware.transport import DeviceError
 from sim.libraries import BuildError
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 _BENCHES = (deit, swin, real, golden, link, memory, clock)
 
 
-def main(arguments: list[str] | None = None, prog: str = "python -m bench") -> int:
-    """Runs one benchmark; 1 if a result is not exact or a bar that the benchmark enforces is missed."""
-    parser = argparse.ArgumentParser(prog=prog, description="the gateware and the host in figures")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+def parser(prog: str = "python -m bench") -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    top = argparse.ArgumentParser(prog=prog, description="the gateware and the host in figures")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for bench in _BENCHES:
         bench.register(commands)
+    return top
+
+
+def main(arguments: list[str] | None = None, prog: str = "python -m bench") -> int:
+    """Runs one benchmark; 1 if a result is not exact or a bar that the benchmark enforces is missed."""
     any_letters()
-    parsed = parser.parse_args(arguments)
+    parsed = parser(prog).parse_args(arguments)
     try:
         status: int = parsed.function(parsed)
     except KeyboardInterrupt:

@@ -19,10 +19,11 @@ from sim.board.board import DIVISOR, Pty, Udp, open_board
 from sim.board.litedram import open_with_shell
 from sim.verilated import BuildError, Simulation
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
+def parser(prog: str = "python -m sim") -> argparse.ArgumentParser:
+    """The command line's grammar."""
     top = argparse.ArgumentParser(prog=prog, description="the gateware, compiled, as other programs see it")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     board = commands.add_parser("board", help="serve a simulated board until interrupted")
@@ -73,7 +74,7 @@ def _open(config: Config, parsed: argparse.Namespace) -> Simulation:
 def main(arguments: list[str] | None = None, prog: str = "python -m sim") -> int:
     """Serves until interrupted; the first line printed is the device as `python -m firmware --device` takes it."""
     any_letters()
-    parsed = _parser(prog).parse_args(arguments)
+    parsed = parser(prog).parse_args(arguments)
     try:
         config = _config(parsed)
         if parsed.litedram is not None:

@@ -128,7 +128,7 @@ def document(text: str) -> str:
     """`text` with each table between its marks replaced by a new measurement."""
     for mark, make in _TABLES.items():
         head, rest = text.split(f"<!-- {mark} -->\n")
-        text = f"{head}<!-- {mark} -->\n{make()}<!-- /{mark} -->\n" + rest.split(f"<!-- /{mark} -->\n")[1]
+        text = f"{head}<!-- {mark} -->\n\n{make()}\n<!-- /{mark} -->\n" + rest.split(f"<!-- /{mark} -->\n")[1]
     return text
 
 

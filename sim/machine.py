@@ -27,7 +27,8 @@ class Machine(Instructions):
     executes next, whole; a program without hazards has the same result in every order the hardware may choose.
     An instruction reads everything before it writes; a faulting one writes nothing, though hardware may have
     written a part. Memories keep their contents from one `run` to the next, as the hardware's do; the weight stream is
-    empty at the start of each.
+    empty at the start of each. ``scratch`` is bytes [words, word], ``row_max`` int8 [banks, tokens], ``mean`` and
+    ``factor`` the statistics.
 
     Where nothing can go on, the fault is DEADLOCK, at the first instruction of the program that has not retired. The
     hardware's is the same one: that state does not depend on the order in which it is reached. It does on how far the
@@ -40,8 +41,6 @@ class Machine(Instructions):
         Contents, whole words; STORE changes them in place. An absent region has size zero.
     check : bool
         Collect in ``hazards`` every pair of accesses that the program's thresholds do not order.
-
-    ``scratch`` is bytes [words, word], ``row_max`` int8 [banks, tokens], ``mean`` and ``factor`` the statistics.
     """
 
     def __init__(self, config: Config, regions: Mapping[Region, Array | bytearray], *, check: bool = False):

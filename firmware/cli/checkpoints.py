@@ -31,7 +31,10 @@ def add_common(command: argparse.ArgumentParser) -> None:
         help="checked if given; height and width of images that are not square. Float position embeddings are fitted",
     )  # fmt: skip
     command.add_argument("--depth", type=int, nargs="+", help="blocks, of a Swin one number per stage; checked")
-    command.add_argument("--heads", type=int, nargs="+", help="of a ViT, whose tensors do not tell; default: dim / 64")
+    command.add_argument(
+        "--heads", type=int, nargs="+",
+        help="attention heads; a ViT's checkpoint does not store them (default: dim / 64), a Swin's are checked",
+    )  # fmt: skip
     command.add_argument("--attention-bits", type=int, choices=(8, 16), help="default: 16, of a Swin 8, as I-ViT")
     command.add_argument("--mean", type=float, nargs="+", help="of pixel/255; default: the architecture's")
     command.add_argument("--std", type=float, nargs="+", help="of pixel/255; default: the architecture's")

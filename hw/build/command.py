@@ -34,7 +34,7 @@ from hw.soc import LINKS
 from hw.spec.config import Config, ConfigError, parse_settings
 from hw.spec.link import BAUD
 
-__all__ = ["BuildError", "is_unit", "main"]
+__all__ = ["BuildError", "is_unit", "main", "parser"]
 
 _STOP = "yosys"  # the toolchain that ends before place and route
 _DIVIDED = ("matmul", "vector")  # engines large enough to be shown by their parts
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m hw.build") -
     """Runs one build. Status 1: a tool failed or the design does not fit; 2: bad input, and nothing was written."""
     any_letters()
     console = Console(markup=False, highlight=False)
-    options = _parser(prog).parse_args(arguments)
+    options = parser(prog).parse_args(arguments)
     if options.list:
         show(_list(), console)
         return 0
@@ -85,40 +85,41 @@ def main(arguments: list[str] | None = None, prog: str = "python -m hw.build") -
         return 1
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
+def parser(prog: str = "python -m hw.build") -> argparse.ArgumentParser:
+    """The command line's grammar."""
     about = (
         "Makes a board's accelerator: Verilog, constraints, synthesis report and, if tools are there, the bitstream."
     )
-    parser = argparse.ArgumentParser(prog=prog, description=about)
-    parser.add_argument("--board", help="board to build for; see --list")
-    parser.add_argument("--list", action="store_true", help="list the boards and stop")
-    parser.add_argument(
+    top = argparse.ArgumentParser(prog=prog, description=about)
+    top.add_argument("--board", help="board to build for; see --list")
+    top.add_argument("--list", action="store_true", help="list the boards and stop")
+    top.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
         help="change a field of the board's Config, for another size of accelerator",
     )
-    parser.add_argument("--link", choices=LINKS, help="how the host is connected (default: the board's)")
-    parser.add_argument("--out", type=Path, help="output directory (default build/BOARD)")
-    parser.add_argument(
+    top.add_argument("--link", choices=LINKS, help="how the host is connected (default: the board's)")
+    top.add_argument("--out", type=Path, help="output directory (default build/BOARD)")
+    top.add_argument(
         "--toolchain", choices=("auto", _STOP, *TOOLCHAINS), default="auto",
         help=f"for place and route; auto: the first one found that knows the part; {_STOP}: stop after synthesis",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, help="of the placer of nextpnr-ecp5 (default: the board's)")
-    parser.add_argument(
+    top.add_argument("--seed", type=int, help="of the placer of nextpnr-ecp5 (default: the board's)")
+    top.add_argument(
         "--sram", choices=("infer", "macro"), default="infer",
         help="of the board verilog: large memories as arrays of registers to infer, or as instances of shiftwork_sram",
     )  # fmt: skip
-    parser.add_argument(
+    top.add_argument(
         "--liberty",
         type=Path,
         metavar="FILE",
         help="of the board verilog: report areas in this process; sets --sram macro",
     )
-    parser.add_argument("--program", action="store_true", help="upload the bitstream built before, and stop")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be built, write nothing")
-    return parser
+    top.add_argument("--program", action="store_true", help="upload the bitstream built before, and stop")
+    top.add_argument("--dry-run", action="store_true", help="say what would be built, write nothing")
+    return top
 
 
 def _list() -> Table:

@@ -10,7 +10,7 @@ __all__ = ["Attention", "split"]
 
 
 class Attention(Operator):
-    """A product of two of Q, K, V, which are int8 qkv [n, 3*dim] in the order [3][heads][dim/heads]."""
+    """A product of two of Q, K, V, which are int8 qkv [n, 3*dim] in the order [3, heads, dim/heads]."""
 
     attributes = (
         Attribute("heads", range(1, 1 << 10), "they divide dim"),

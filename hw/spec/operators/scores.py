@@ -10,7 +10,7 @@ __all__ = ["Scores"]
 
 @register
 class Scores(Attention):
-    """Q @ K.T of int8 qkv [n, 3*dim], ordered [3][heads][dim/heads]: [heads, n, n] int32.
+    """Q @ K.T of int8 qkv [n, 3*dim], ordered [3, heads, dim/heads]: [heads, n, n] int32.
 
     With `windows`, qkv is [windows*n, 3*dim], and the scores are [windows, heads, n, n].
     """

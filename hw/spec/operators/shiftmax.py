@@ -16,8 +16,8 @@ class Shiftmax(Operator):
     """Shiftmax of the last axis of int8 scores [heads, n, n] or [windows, heads, n, n]: probabilities of `bits` bits.
 
     With f = ``fraction`` bits behind the point, differences d << f follow scores of any scale; f = 0 is I-ViT's law.
-    A second input is a constant mask [windows, n, n] of 0 and 1: what is 1 leaves the row maximum and counts as i0 in
-    the sum, in every head.
+    A second input is a constant mask [windows, n, n] of 0 and 1: where it is 1, the row maximum ignores the score, and
+    the sum counts it as i0, in every head.
     """
 
     name = "shiftmax"
