@@ -12,9 +12,10 @@ from rich.table import Table
 
 from firmware.compiler import Program
 from firmware.profile import Profile
-from firmware.roofline import Point, as_json, print_roofline, roofline, svg, total
+from firmware.roofline import Point, as_json, print_roofline, roofline, total
+from firmware.roofline_plot import roofline_figure
 
-__all__ = ["add_roofline", "build_report", "first_difference", "print_report", "write_json"]
+__all__ = ["add_roofline", "build_report", "draw_roofline", "first_difference", "print_report", "write_json"]
 
 _SHOWN = 10  # images whose classes are printed
 
@@ -70,8 +71,8 @@ def build_report(device: str, images: int, profile: Profile) -> dict[str, Any]:
     return report
 
 
-def add_roofline(report: dict[str, Any], program: Program, profile: Profile, runs: int) -> str:
-    """Adds the roofline of every layer, for one of the `runs` runs. Returns the plot, SVG."""
+def add_roofline(report: dict[str, Any], program: Program, profile: Profile, runs: int) -> None:
+    """Adds the roofline of every layer, for one of the `runs` runs."""
     points = roofline(program, profile.layers, runs=runs)
     whole = total(points, cycles=profile.cycles // runs)
     config = program.config
@@ -83,7 +84,19 @@ def add_roofline(report: dict[str, Any], program: Program, profile: Profile, run
         "total": as_json(whole),
         "layers": [as_json(point) for point in points],
     }
-    return svg(points, whole, config.macs_per_cycle, bandwidth)
+
+
+def draw_roofline(report: dict[str, Any]) -> Any:
+    """The plot of the roofline of a report that has one, a matplotlib Figure."""
+    peak, bandwidth = report["roofline"]["macs_per_cycle"], report["roofline"]["bytes_per_cycle"]
+    return roofline_figure(*_points(report), peak=peak, bandwidth=bandwidth, figures=report["figures"])
+
+
+def _points(report: dict[str, Any]) -> tuple[list[Point], Point]:
+    """Of every layer, and of the whole program."""
+    layers, whole = report["roofline"]["layers"], report["roofline"]["total"]
+    first, *others = (Point(**{name: row[name] for name in Point.__dataclass_fields__}) for row in (whole, *layers))
+    return others, first
 
 
 def write_json(report: dict[str, Any], file: BinaryIO) -> None:
@@ -113,10 +126,7 @@ def print_report(report: dict[str, Any], console: Console, *, layers: bool = Tru
             f"{report['utilisation']:.1%} of {report['macs_per_cycle']} MACs per cycle ({report['figures']})"
         )
     if "roofline" in report:
-        figures = report["roofline"]
-        points = [Point(**{name: layer[name] for name in Point.__dataclass_fields__}) for layer in figures["layers"]]
-        whole = Point(**{name: figures["total"][name] for name in Point.__dataclass_fields__})
-        print_roofline(points, whole, console, bandwidth=figures["bytes_per_cycle"])
+        print_roofline(*_points(report), console, bandwidth=report["roofline"]["bytes_per_cycle"])
     for row in report.get("classes", [])[:_SHOWN]:
         best = ", ".join(f"{found['name']} {found['probability']:.1%}" for found in row["top"])
         console.print(f"{row['image']}: {best}", highlight=False, markup=False)
