@@ -57,7 +57,7 @@ def _roofs(axes: Any, shown: Sequence[Point], whole: Point, peak: int, bandwidth
             vector, color="black", linewidth=1, linestyle="--", label=f"vector lanes, whole program: {vector:.0f}"
         )
     axes.set_xlim(low, high)
-    axes.set_ylim(min(1.0, *rates) / 2, max(2 * peak, min(8 * peak, 1.5 * vector)))
+    axes.set_ylim(min(rates) / 2, max(2 * peak, min(8 * peak, 1.5 * vector)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.grid()

@@ -41,16 +41,15 @@ def _depth(axes: Any, measure: Measurement, alone: Mapping[str, float]) -> None:
         finite = [ratio if np.isfinite(ratio) else np.nan for ratio in ratios]
         axes.plot(finite, marker=".", linewidth=1, label=label)
     last = [*lines.values()][-1] if alone else lines["this quantizer by itself (own)"]
-    for index in np.argsort(last, kind="stable")[:_NAMED]:
-        if np.isfinite(last[index]):
-            axes.annotate(
-                f"{names[index]} {last[index]:.1f}", (index, last[index]), xytext=(4, -12), textcoords="offset points",
-                fontsize=8,
-            )  # fmt: skip
+    worst = [int(index) for index in np.argsort(last, kind="stable")[:_NAMED] if np.isfinite(last[index])]
+    for rank, index in enumerate(worst, 1):
+        axes.annotate(str(rank), (index, last[index]), xytext=(0, -13), textcoords="offset points", ha="center")
+    listed = [f"{rank}  {names[index]} {last[index]:.1f}" for rank, index in enumerate(worst, 1)]
+    axes.text(1.01, 1, "\n".join(["the worst:", *listed]), transform=axes.transAxes, va="top", fontsize=8)
     step = -(-len(names) // _TICKS)
     axes.set_xticks(range(0, len(names), step), names[::step], rotation=90, fontsize=7)
     axes.set_ylabel("SQNR, dB")
-    axes.set_title("activations along the depth; named: the worst")
+    axes.set_title("activations along the depth")
     axes.grid(alpha=0.3)
     axes.margins(y=0.12)
     axes.legend(fontsize=8, loc="upper center", ncols=3)
