@@ -1,7 +1,7 @@
 """Roofline: work counted from the program equals what the shapes say."""
 
 from dataclasses import replace
-from io import StringIO
+from io import BytesIO, StringIO
 from itertools import combinations
 
 import pytest
@@ -13,6 +13,7 @@ from firmware.architectures import architecture
 from firmware.compiler import compile_model
 from firmware.families.vit.pattern import recognise
 from firmware.make_model import make_model
+from firmware.plots import save_figure
 from firmware.profile import LayerProfile
 from firmware.roofline import Point, as_json, merged, print_roofline, roofline, total
 from firmware.roofline_plot import roofline_figure, spread
@@ -156,6 +157,15 @@ def test_plot_has_the_roofs(points):
     assert vector.get_ydata()[0] == pytest.approx(total(points).macs / total(points).vector)
     words = [text for text, _ in labels(made)]
     assert f"array: {CONFIG.macs_per_cycle} MACs per cycle; memory: 14.2 bytes per cycle" in words
+
+
+@pytest.mark.parametrize("kind", ["svg", "png"])
+def test_equal_points_give_equal_bytes(kind, points):
+    files = [BytesIO(), BytesIO()]
+    for file in files:
+        made = roofline_figure(points, total(points), peak=128, bandwidth=14.2, figures="simulated")
+        save_figure(made, kind, file)
+    assert files[0].getvalue() == files[1].getvalue()
 
 
 def test_labels_are_spread():
