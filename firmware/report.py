@@ -15,10 +15,11 @@ from rich.table import Table
 
 from firmware.compiler import Program
 from firmware.devices import Device
-from firmware.roofline import Point, as_json, print_roofline, roofline, svg, total
+from firmware.roofline import Point, as_json, print_roofline, roofline, total
+from firmware.roofline_plot import roofline_figure
 from firmware.screen import show
 
-__all__ = ["add_roofline", "build_report", "first_difference", "print_report", "write_json"]
+__all__ = ["add_roofline", "build_report", "draw_roofline", "first_difference", "print_report", "write_json"]
 
 _SHOWN = 10  # images whose classes are printed
 
@@ -84,8 +85,8 @@ def build_report(name: str, images: int, device: Device) -> dict[str, Any]:
     return report
 
 
-def add_roofline(report: dict[str, Any], program: Program, device: Device, runs: int) -> str:
-    """Adds the roofline of every layer, for one of the `runs` runs of `device`. Returns the plot, SVG."""
+def add_roofline(report: dict[str, Any], program: Program, device: Device, runs: int) -> None:
+    """Adds the roofline of every layer, for one of the `runs` runs of `device`."""
     profile = device.profile()
     points = roofline(program, profile.layers, runs=runs)
     whole = total(points, cycles=profile.cycles // runs)
@@ -98,7 +99,19 @@ def add_roofline(report: dict[str, Any], program: Program, device: Device, runs:
         "total": as_json(whole),
         "layers": [as_json(point) for point in points],
     }
-    return svg(points, whole, config.macs_per_cycle, bandwidth, device.figures)
+
+
+def draw_roofline(report: dict[str, Any]) -> Any:
+    """The plot of the roofline of a report that has one, a matplotlib Figure."""
+    peak, bandwidth = report["roofline"]["macs_per_cycle"], report["roofline"]["bytes_per_cycle"]
+    return roofline_figure(*_points(report), peak=peak, bandwidth=bandwidth, figures=report["figures"])
+
+
+def _points(report: dict[str, Any]) -> tuple[list[Point], Point]:
+    """Of every layer, and of the whole program."""
+    layers, whole = report["roofline"]["layers"], report["roofline"]["total"]
+    first, *others = (Point(**{name: row[name] for name in Point.__dataclass_fields__}) for row in (whole, *layers))
+    return others, first
 
 
 def write_json(report: dict[str, Any], file: BinaryIO) -> None:
@@ -111,10 +124,7 @@ def print_report(report: dict[str, Any], console: Console, *, layers: bool = Tru
     if "cycles" in report:
         _print_cycles(report, console, layers)
     if "roofline" in report:
-        figures = report["roofline"]
-        points = [Point(**{name: layer[name] for name in Point.__dataclass_fields__}) for layer in figures["layers"]]
-        whole = Point(**{name: figures["total"][name] for name in Point.__dataclass_fields__})
-        print_roofline(points, whole, console, bandwidth=figures["bytes_per_cycle"])
+        print_roofline(*_points(report), console, bandwidth=report["roofline"]["bytes_per_cycle"])
     if report.get("classes"):
         _print_classes(report["classes"], console)
     if "features" in report:

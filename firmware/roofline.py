@@ -24,7 +24,10 @@ from hw.spec.isa import Engine, Instruction, Op, engine_of
 from hw.spec.memory import tiles
 from hw.spec.vector import row_of
 
-__all__ = ["Point", "as_json", "merged", "print_roofline", "roofline", "svg", "total"]
+__all__ = ["BOUNDS", "Point", "as_json", "merged", "print_roofline", "roofline", "total"]
+
+BOUNDS = ("array", "memory", "vector")
+"""The roofs, by the fields of a Point that have the cycles that each alone would take."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Point:
     @property
     def bound(self) -> str:
         """The roof that is lowest."""
-        return max(("array", "memory", "vector"), key=lambda roof: getattr(self, roof))
+        return max(BOUNDS, key=lambda roof: getattr(self, roof))
 
     @property
     def attained(self) -> float:
@@ -138,68 +141,3 @@ def print_roofline(points: Sequence[Point], whole: Point, console: Console, *, b
 
 def _thousands(cycles: float) -> str:
     return f"{cycles / 1e3:,.{0 if cycles >= 1e5 else 1}f}" if cycles else ""
-
-
-_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 860, 520, 70, 40, 250, 60
-
-
-def svg(points: Sequence[Point], whole: Point, peak: int, bandwidth: float, figures: str = "attainable") -> str:
-    """The plot: MAC per cycle over MAC per byte, both logarithmic; layers with MACs as numbered dots.
-
-    `figures` says where the cycles come from.
-    """
-    shown = [point for point in (*merged(points), whole) if point.macs and point.bytes]
-    low = 2.0 ** math.floor(math.log2(min(1.0, *(point.intensity for point in shown)) / 2))
-    high = 2.0 ** math.ceil(math.log2(max(point.intensity for point in shown) * 2))
-    top = max(peak * 2.0, min(peak * 8.0, 1.5 * whole.macs / whole.vector if whole.vector else 0.0))
-    floor = min(1.0, *(max(point.attained, 0.25) for point in shown)) / 2
-
-    def x(value: float) -> float:
-        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * math.log(value / low) / math.log(high / low)
-
-    def y(value: float) -> float:
-        return (
-            _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * math.log(max(value, floor) / floor) / math.log(top / floor)
-        )
-
-    def line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
-        return f'<line x1="{x(x1):.1f}" y1="{y(y1):.1f}" x2="{x(x2):.1f}" y2="{y(y2):.1f}" {style}/>'
-
-    ridge = peak / bandwidth
-    dark = 'stroke="#222" stroke-width="2"'
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" font-size="12">',
-        '<g font-family="sans-serif"><rect width="100%" height="100%" fill="white"/>',
-        *(line(v, floor, v, top, 'stroke="#ddd"') for v in _powers(low, high)),
-        *(line(low, v, high, v, 'stroke="#ddd"') for v in _powers(floor, top)),
-        *(_text(x(v), _HEIGHT - _BOTTOM + 16, f"{v:g}", "middle") for v in _powers(low, high)),
-        *(_text(_LEFT - 6, y(v) + 4, f"{v:g}", "end") for v in _powers(floor, top)),
-        line(low, max(floor, low * bandwidth), min(ridge, high), min(peak, high * bandwidth), dark),
-        line(min(ridge, high), peak, high, peak, dark),
-        _text(x(high) - 4, y(peak) - 6, f"array: {peak} MAC/cycle", "end"),
-        _text(_LEFT + 6, y(max(floor, low * bandwidth)) - 6, f"memory: {bandwidth:.1f} bytes/cycle", "start"),
-    ]
-    if whole.vector:
-        roof = min(whole.macs / whole.vector, top)
-        parts.append(line(low, roof, high, roof, 'stroke="#06c" stroke-dasharray="6 4"'))
-        parts.append(_text(_LEFT + 6, y(roof) - 6, f"vector, whole program: {whole.macs / whole.vector:.0f}", "start"))
-    for number, point in enumerate(shown, start=1):
-        value = point.attained or peak * point.array / max(point.array, point.memory, point.vector)
-        colour = "#c00" if point is whole else "#080"
-        parts.append(f'<circle cx="{x(point.intensity):.1f}" cy="{y(value):.1f}" r="5" fill="{colour}"/>')
-        parts.append(_text(x(point.intensity) + 7, y(value) + 4, str(number), "start"))
-        label = f"{number} {point.name}: {value:.0f}"
-        parts.append(_text(_WIDTH - _RIGHT + 12, _TOP + 18 * number, label, "start"))
-    parts.append(_text((_WIDTH - _RIGHT + _LEFT) / 2, _HEIGHT - 18, "MAC per byte of memory traffic", "middle"))
-    parts.append(_text(_LEFT, _TOP - 16, f"MAC per cycle, {figures}", "start"))
-    return "\n".join([*parts, "</g></svg>", ""])
-
-
-def _powers(low: float, high: float) -> list[float]:
-    """Powers of two (or four, when there are many) in [low, high]."""
-    first, last = math.ceil(math.log2(low)), math.floor(math.log2(high))
-    return [2.0**n for n in range(first, last + 1, 1 if last - first < 10 else 2)]
-
-
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'

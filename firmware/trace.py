@@ -8,7 +8,7 @@ if the device recorded states, for data and room; and a counter of the share of 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -18,7 +18,7 @@ from firmware.planner.program import Program
 from firmware.profile import Interval
 from hw.spec.isa import Engine, engine_of
 
-__all__ = ["STATES", "States", "build_trace", "busy_share", "waits", "write_trace"]
+__all__ = ["STATES", "States", "build_trace", "busy_share", "check_intervals", "tracks", "waits", "write_trace"]
 
 STATES = ("busy", "wait_in", "wait_out", "idle")
 States = Sequence[NDArray[np.int64]]
@@ -38,13 +38,12 @@ def build_trace(
     Raises ValueError when `intervals` does not hold exactly their instructions.
     """
     names = _names(program)
+    check_intervals({engine: len(names[engine]) for engine in Engine}, intervals, runs)
     events: list[dict[str, Any]] = [_named("process_name", 0, f"{program.model.name} on {program.config.rows}"
                                            f"x{program.config.cols} array")]  # fmt: skip
     stop = 0
     for engine in Engine:
         spans = intervals[engine]
-        if len(spans) != runs * len(names[engine]):
-            raise ValueError(f"{engine.name} has {len(spans)} intervals for {runs * len(names[engine])} instructions")
         stop = max([stop, *(end + 1 for _, end in spans)])
         events += _instructions(engine, spans, names[engine])
         events.append(_named("thread_name", _track(engine, _WAITS), f"{engine.name} waits"))
@@ -59,6 +58,14 @@ def build_trace(
         "otherData": {"unit": "1 us shown is 1 clock cycle", "model": program.model.name, "images": program.images},
         "traceEvents": events,
     }
+
+
+def check_intervals(counts: Mapping[Engine, int], intervals: Sequence[Sequence[Interval]], runs: int) -> None:
+    """Raises ValueError unless `intervals` has those of `runs` runs of that many instructions for each engine."""
+    for engine in Engine:
+        found, wanted = len(intervals[engine]), runs * counts[engine]
+        if found != wanted:
+            raise ValueError(f"{engine.name} has {found} intervals for {wanted} instructions")
 
 
 def _names(program: Program) -> dict[Engine, list[tuple[str, dict[str, Any]]]]:
@@ -84,19 +91,27 @@ def _names(program: Program) -> dict[Engine, list[tuple[str, dict[str, Any]]]]:
 def _instructions(
     engine: Engine, spans: Sequence[Interval], names: Sequence[tuple[str, dict[str, Any]]]
 ) -> Iterator[dict[str, Any]]:
-    """Intervals that overlap go to different tracks, first fit."""
-    ends: list[int] = []
-    for number, (start, end) in enumerate(spans):
-        track = next((t for t, last in enumerate(ends) if last <= start), len(ends))
-        if track == len(ends):
-            ends.append(0)
+    named = 0
+    for number, ((start, end), track) in enumerate(zip(spans, tracks(spans), strict=True)):
+        if track == named:
+            named += 1
             yield _named("thread_name", _track(engine, track), engine.name + (f" ({track + 1})" if track else ""))
-        ends[track] = end + 1
         name, arguments = names[number % len(names)]
         yield {
             "ph": "X", "pid": 0, "tid": _track(engine, track), "ts": start, "dur": end + 1 - start, "name": name,
             "cat": engine.name, "args": arguments,
         }  # fmt: skip
+
+
+def tracks(spans: Sequence[Interval]) -> list[int]:
+    """A number for each interval: those that overlap have different ones, first fit."""
+    ends: list[int] = []
+    found = []
+    for start, end in spans:
+        track = next((t for t, last in enumerate(ends) if last <= start), len(ends))
+        ends[track : track + 1] = [end + 1]
+        found.append(track)
+    return found
 
 
 def waits(states: NDArray[np.int64], stop: int) -> list[tuple[int, int, str]]:

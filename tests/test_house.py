@@ -13,6 +13,8 @@ SOURCES = sorted(path for top in ("hw", "sim", "firmware") for path in (ROOT / t
 
 GATEWARE = ("hw/units/", "hw/axi/", "hw/dma/", "hw/matmul/", "hw/sequencer/", "hw/vector/")
 
+TOLD = tuple(f"firmware.{name}" for name in ("files", "caches", "errors", "progress", "screen", "plots"))
+
 # importer -> what it may import of ours; the first matching prefix counts
 ARROWS = (
     ("hw/spec/", ("hw.spec",)),
@@ -25,14 +27,12 @@ ARROWS = (
     ("hw/shell/generator.py", ("hw.boards", "hw.shell", "firmware.files")),
     ("hw/shell/", ("hw.spec", "hw.shell")),
     ("hw/boards/", ("hw.spec", "hw.shell", "hw.boards")),
-    (
-        "hw/build/",
-        ("hw", "firmware.files", "firmware.caches", "firmware.errors", "firmware.progress", "firmware.screen"),
-    ),
+    ("hw/build/", ("hw", *TOLD)),
     ("hw/", ("hw",)),
     ("firmware/caches.py", ()),
     ("firmware/screen.py", ()),
     ("firmware/files.py", ("firmware.errors",)),
+    ("firmware/plots.py", ("firmware.errors",)),
     ("firmware/", ("hw.spec", "hw.boards", "firmware")),
     ("sim/golden.py", ("hw.spec", "sim.fast")),
     ("sim/fast/", ("hw.spec", "sim.fast", "sim.libraries")),

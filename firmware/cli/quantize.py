@@ -22,6 +22,7 @@ from firmware.families import POOLS, official_tensors
 from firmware.files import Outputs
 from firmware.identify import describe, is_official, twins
 from firmware.planner.program import CompileError
+from firmware.plots import plot_kind, save_figure
 from firmware.preprocess import normalise
 from firmware.progress import shown, step
 from firmware.quantizer import (
@@ -36,7 +37,6 @@ from firmware.quantizer import (
     afforded,
     as_json,
     candidates,
-    plot_kind,
     quantize,
     rewritten,
     sensitivities,
@@ -110,7 +110,7 @@ def quantize_command(arguments: argparse.Namespace) -> int:
     if not arguments.budget >= 1:
         raise UserError(f"--budget must be at least 1, the cycles of 8-bit inputs, not {arguments.budget:g}")
     board = find(arguments.board)
-    drawn = plot_kind(arguments.plot) if arguments.plot else ""
+    drawn = plot_kind(arguments.plot, "--plot") if arguments.plot else ""
     weights = load_tensors(arguments.checkpoint)
     if is_official(weights):
         raise UserError(f"{arguments.checkpoint} holds integer weights: it is an I-ViT checkpoint, use import-ivit")
@@ -158,7 +158,7 @@ def quantize_command(arguments: argparse.Namespace) -> int:
         }  # fmt: skip
         report = {"model": model.name, **how, **measure.report(), **losses.report()}
         outputs.write(arguments.report, partial(write_json, report))
-    outputs.write(arguments.plot, partial(losses.write_plot, drawn))
+    outputs.write(arguments.plot, lambda file: save_figure(losses.plot(), drawn, file))
     outputs.finish()
     return 0
 

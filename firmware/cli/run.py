@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -21,9 +21,11 @@ from firmware.errors import UserError
 from firmware.files import Outputs, array
 from firmware.locate import locate
 from firmware.model_file import load_model
+from firmware.plots import plot_kind, save_figure
 from firmware.preprocess import to_int8
 from firmware.progress import running, sending, step
-from firmware.report import add_roofline, build_report, first_difference, print_report, write_json
+from firmware.report import add_roofline, build_report, draw_roofline, first_difference, print_report, write_json
+from firmware.timeline import block_of, timeline, timeline_figure
 from firmware.trace import build_trace, write_trace
 from firmware.transport import DeviceError, Stated, Traced, parse_target
 from hw.spec.model import Model
@@ -71,12 +73,24 @@ def register(commands: Any) -> None:
             help="write everything that is printed and more; docs/reference/run.md has the keys",
         )  # fmt: skip
         run.add_argument("--trace", metavar="FILE", help="write what every engine did when, for ui.perfetto.dev (JSON)")
-        run.add_argument("--roofline", metavar="FILE", help="print the roofline of every layer and plot it (SVG)")
+        run.add_argument(
+            "--roofline", nargs="?", const=True, metavar="FILE",
+            help="print the roofline of every layer; draw it into a file, .svg or .png, if one is given",
+        )  # fmt: skip
+        run.add_argument("--timeline", metavar="FILE", help="draw what every engine did during one block, .svg or .png")
+        run.add_argument(
+            "--block", metavar="NAME", help="whose time --timeline draws, as blocks.3 (default: the first one)"
+        )
 
 
 def run_command(arguments: argparse.Namespace) -> int:
     """Runs images on a device; 1 if ``--check`` finds a difference. Writes whatever it can of what was asked for."""
-    outputs = Outputs(arguments.logits, arguments.report, arguments.trace, arguments.roofline)
+    plots = _plots(arguments)
+    outputs = Outputs(arguments.logits, arguments.report, arguments.trace, *plots.values())
+    for option, path in plots.items():
+        plot_kind(path, f"--{option}")
+    if arguments.block and not arguments.timeline:
+        raise UserError(f"--block {arguments.block} is what --timeline draws, which is not given")
     model = load_model(arguments.model)
     dataset = open_dataset(arguments.images, arguments.labels, arguments.count)
     with step(f"reading {len(dataset)} images", at_once=False) if len(dataset) > _MANY else nullcontext():
@@ -104,6 +118,18 @@ def run_command(arguments: argparse.Namespace) -> int:
     return status
 
 
+def _plots(arguments: argparse.Namespace) -> dict[str, str]:
+    """Option -> file, of the plots that are wanted."""
+    options = ("roofline", "timeline")
+    return {option: path for option in options if isinstance(path := getattr(arguments, option), str)}
+
+
+def _draw(outputs: Outputs, arguments: argparse.Namespace, option: str, make: Callable[[], Any]) -> None:
+    """Writes the Figure that `make` makes, if it is wanted."""
+    path = _plots(arguments).get(option)
+    outputs.write(path, lambda file: save_figure(make(), plot_kind(str(path), f"--{option}"), file))
+
+
 def _classes(
     model: Model, logits: NDArray[np.int32], names: Sequence[str], labels: NDArray[np.int64] | None
 ) -> dict[str, Any]:
@@ -129,21 +155,27 @@ def _execute(
     with step(f"compiling {model.name} for {board.name}", at_once=False) if board else nullcontext():
         ready = compile_model(model, board, batch=batch) if board else model
     with open_device(_target(arguments)) as device:
-        if not device.clocked and (arguments.trace or arguments.roofline):
-            raise UserError("the golden model has no cycles: --trace and --roofline want a device")
-        if arguments.trace and not isinstance(device.transport, Traced):
-            raise UserError("this device cannot say when its instructions ran: --trace wants a simulation (sim:...)")
+        traced = [f"--{option}" for option in ("trace", "timeline") if getattr(arguments, option)]
+        if not device.clocked and (traced or arguments.roofline):
+            raise UserError("the golden model has no cycles: --trace, --timeline and --roofline want a device")
+        if traced and not isinstance(device.transport, Traced):
+            raise UserError(
+                f"this device cannot say when its instructions ran: {traced[0]} wants a simulation (sim:...)"
+            )
         with sending(device.transport):
             program = device.load(ready, batch=batch)
+        block = block_of(program, arguments.block) if program else ""
         runs = -(-len(images) // program.images) if program else 0
         with running(program.estimated_cycles * runs) if program else running(len(images), "images") as advance:
             logits = device.run(images, progress=advance)
         report = build_report(arguments.device, len(images), device)
         if program and isinstance(device.transport, Traced):
             outputs.write(arguments.trace, partial(_write_trace, device.transport, program, runs))
+            title = f"{model.name} on {arguments.device}, {report['figures']}"
+            _draw(outputs, arguments, "timeline", partial(_timeline, device.transport, program, runs, block, title))
         if program and arguments.roofline:
-            plot = add_roofline(report, program, device, runs)
-            outputs.write(arguments.roofline, lambda file: file.write(plot.encode()))
+            add_roofline(report, program, device, runs)
+            _draw(outputs, arguments, "roofline", partial(draw_roofline, report))
         return report, logits
 
 
@@ -178,6 +210,14 @@ def _write_trace(transport: Traced, program: Program, runs: int, file: BinaryIO)
     except ValueError as error:
         raise UserError(f"--trace wants a run of all images in one start: {error}") from None
     write_trace(trace, file)
+
+
+def _timeline(transport: Traced, program: Program, runs: int, block: str, title: str) -> Any:
+    try:
+        line = timeline(program, transport.intervals(), block, runs=runs)
+    except ValueError as error:
+        raise UserError(f"--timeline wants a run of all images in one start: {error}") from None
+    return timeline_figure(line, title=title)
 
 
 def _golden(model: Model, images: NDArray[np.int8]) -> NDArray[np.int32]:

@@ -12,7 +12,6 @@ from firmware.quantizer.convert import official_state, quantize
 from firmware.quantizer.loss import Loss, sensitivities, split
 from firmware.quantizer.loss_report import LossReport
 from firmware.quantizer.measure import Measurement
-from firmware.quantizer.plot import plot_kind
 from firmware.quantizer.ranges import RANGES
 from firmware.quantizer.recipes import RECIPES, Recipe
 from firmware.quantizer.trials import Trial, as_json, show_trials, try_recipes
@@ -31,7 +30,6 @@ __all__ = [
     "as_json",
     "candidates",
     "official_state",
-    "plot_kind",
     "quantize",
     "rewritten",
     "sensitivities",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -66,6 +66,6 @@ class LossReport:
             table.add_row(name, str(rows[name].bits), f"{ratio:.1f}", f"{rows[name].own_sqnr:.1f}")
         console.print(table)
 
-    def write_plot(self, kind: str, file: BinaryIO) -> None:
-        """The plot as `kind`, "svg" or "png"."""
-        draw(self.measure, self.parts, self.alone, kind, file)
+    def plot(self) -> Any:
+        """A matplotlib Figure of all this."""
+        return draw(self.measure, self.parts, self.alone)

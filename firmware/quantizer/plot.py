@@ -3,44 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
-from firmware.errors import UserError
+from firmware.plots import figure
 from firmware.quantizer.loss import Loss
 from firmware.quantizer.measure import Measurement
 
-__all__ = ["draw", "plot_kind"]
+__all__ = ["draw"]
 
-_KINDS = ("svg", "png")
 _NAMED = 6  # tensors
 _TICKS = 48  # names along the axis
 
 
-def plot_kind(path: str) -> str:
-    """ "svg" or "png", as the name of the file says. Raises UserError for another, and where matplotlib is missing."""
-    kind = Path(path).suffix.lower().removeprefix(".")
-    if kind not in _KINDS:
-        raise UserError(f"--plot wants a file whose name ends in {' or '.join('.' + k for k in _KINDS)}, not {path}")
-    if find_spec("matplotlib") is None:
-        raise UserError("--plot needs matplotlib, which is not installed: pip install 'shiftwork[plot]'")
-    return kind
+def draw(measure: Measurement, parts: Sequence[Loss], alone: Mapping[str, float]) -> Any:
+    """A matplotlib Figure. `alone` may be empty; the worst tensors are named, by `alone`, else by themselves."""
 
-
-def draw(measure: Measurement, parts: Sequence[Loss], alone: Mapping[str, float], kind: str, file: BinaryIO) -> None:
-    """Writes the plot. `alone` may be empty; the worst tensors that are named are those of `alone`, else their own."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    with rc_context({"svg.hashsalt": "shiftwork", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(13, 9), layout="constrained")
-        depth, bars = figure.subplots(2, 1, height_ratios=(3, 1))
+    def paint(made: Any) -> None:
+        depth, bars = made.subplots(2, 1, height_ratios=(3, 1))
         _depth(depth, measure, alone)
         _bars(bars, parts)
-        figure.savefig(file, format=kind, dpi=120, metadata={"Date": None} if kind == "svg" else {"Software": None})
+
+    return figure(13, 9, paint)
 
 
 def _depth(axes: Any, measure: Measurement, alone: Mapping[str, float]) -> None:
@@ -56,16 +41,15 @@ def _depth(axes: Any, measure: Measurement, alone: Mapping[str, float]) -> None:
         finite = [ratio if np.isfinite(ratio) else np.nan for ratio in ratios]
         axes.plot(finite, marker=".", linewidth=1, label=label)
     last = [*lines.values()][-1] if alone else lines["this quantizer by itself (own)"]
-    for index in np.argsort(last, kind="stable")[:_NAMED]:
-        if np.isfinite(last[index]):
-            axes.annotate(
-                f"{names[index]} {last[index]:.1f}", (index, last[index]), xytext=(4, -12), textcoords="offset points",
-                fontsize=8,
-            )  # fmt: skip
+    worst = [int(index) for index in np.argsort(last, kind="stable")[:_NAMED] if np.isfinite(last[index])]
+    for rank, index in enumerate(worst, 1):
+        axes.annotate(str(rank), (index, last[index]), xytext=(0, -13), textcoords="offset points", ha="center")
+    listed = [f"{rank}  {names[index]} {last[index]:.1f}" for rank, index in enumerate(worst, 1)]
+    axes.text(1.01, 1, "\n".join(["the worst:", *listed]), transform=axes.transAxes, va="top", fontsize=8)
     step = -(-len(names) // _TICKS)
     axes.set_xticks(range(0, len(names), step), names[::step], rotation=90, fontsize=7)
     axes.set_ylabel("SQNR, dB")
-    axes.set_title("activations along the depth; named: the worst")
+    axes.set_title("activations along the depth")
     axes.grid(alpha=0.3)
     axes.margins(y=0.12)
     axes.legend(fontsize=8, loc="upper center", ncols=3)

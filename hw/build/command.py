@@ -15,13 +15,15 @@ from rich.console import Console
 from rich.table import Table
 
 from firmware.errors import UserError
-from firmware.files import check_directory, write
+from firmware.files import check, check_directory, write, writing
+from firmware.plots import plot_kind, save_figure
 from firmware.progress import step
 from firmware.screen import INTERRUPTED, any_letters, show
 from hw.axi.narrower import BURST_BEATS
 from hw.boards.board import Board
 from hw.boards.registry import find, installed
 from hw.build import sram, yosys
+from hw.build.area import area_figure
 from hw.build.project import TOP_CELLS, write_project
 from hw.build.report import add_routed, make_report, unit_table
 from hw.build.synthesis import LIBRARY, liberty, synthesise
@@ -117,6 +119,7 @@ def parser(prog: str = "python -m hw.build") -> argparse.ArgumentParser:
         metavar="FILE",
         help="of the board verilog: report areas in this process; sets --sram macro",
     )
+    top.add_argument("--area", metavar="FILE", help="draw what every unit takes of the part, .svg or .png")
     top.add_argument("--program", action="store_true", help="upload the bitstream built before, and stop")
     top.add_argument("--dry-run", action="store_true", help="say what would be built, write nothing")
     return top
@@ -142,6 +145,12 @@ def _checked(options: argparse.Namespace) -> tuple[Board, Config, Toolchain | No
     board = find(options.board).override(parse_settings(options.set))
     board.check_capacity()
     config = board.config
+    if options.area:
+        plot_kind(options.area, "--area")
+        if options.program:
+            raise BuildError(
+                "--program uploads what was built before and stops, so there is nothing for --area to draw"
+            )
     options.link = options.link or board.link
     options.seed = board.seed if options.seed is None else options.seed
     if options.link != "uart" and not (board.shell and board.shell.mii):
@@ -189,6 +198,8 @@ def _output(options: argparse.Namespace, board: Board) -> Path:
         raise BuildError(f"--out must be a directory, and {out} is a file")
     if not options.dry_run and not options.program:
         check_directory(out, "--out")
+        if options.area:
+            check(options.area)
     return out
 
 
@@ -236,6 +247,9 @@ def _build(
         report["link"] = {"kind": options.link, "devices": _devices(board, options.link), **report["link"]}
     _save(report, out)
     show(unit_table(board, report, family), console)
+    if options.area:
+        with writing(options.area) as file:
+            save_figure(area_figure(report, family), plot_kind(options.area, "--area"), file)
     console.print(f"{out} has {', '.join(sorted(_made(out)))}", soft_wrap=True)
     if options.toolchain == _STOP:
         return 0 if report.get("fits", True) else 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +13,10 @@ from hw.build import yosys
 from hw.build.synthesis import Counts, Family, Unit
 from hw.spec.config import Config
 
-__all__ = ["add_routed", "make_report", "unit_table"]
+__all__ = ["Row", "add_routed", "make_report", "sum_rows", "unit_rows", "unit_table"]
+
+Row = tuple[int, str, Counts]
+"""Depth in the hierarchy, name, and what is used."""
 
 
 def make_report(
@@ -71,22 +74,31 @@ def unit_table(board: Board, report: Mapping[str, Any], family: Family) -> Table
     for heading in family.columns.values():
         table.add_column(heading, justify="right", no_wrap=True)
 
-    def row(name: str, used: Mapping[str, float]) -> None:
-        table.add_row(name, *(_cell(used[key], board.capacity.get(key)) for key in family.columns))
+    for rows in (unit_rows(report), sum_rows(report)):
+        for depth, name, used in rows:
+            table.add_row("  " * depth + name, *(_cell(used[key], board.capacity.get(key)) for key in family.columns))
+        table.add_section()
+    if board.capacity:
+        table.add_row("available", *(f"{board.capacity[key]:g}" for key in family.columns))
+    return table
 
+
+def unit_rows(report: Mapping[str, Any]) -> Iterator[Row]:
+    """The units of the accelerator, in the order of the hierarchy."""
     for name, used in report["units"].items():
         depth = name.count(".") - 2  # below the core, which is everything
         if depth >= 0:
-            row("  " * depth + name.rpartition(".")[2], used)
-    table.add_section()
-    row("accelerator", report["used"])
-    if board.capacity:
+            yield depth, name.rpartition(".")[2], used
+
+
+def sum_rows(report: Mapping[str, Any]) -> Iterator[Row]:
+    """The accelerator, what is around it on a board, and the sum."""
+    yield 0, "accelerator", report["used"]
+    if "system" in report:
         parts = [name for name in ("shell", "link") if name in report]
         for name in parts:
-            row(name, report[name]["used"])
-        row("system" if "shell" in parts else "system, no shell", report["system"]["used"])
-        table.add_row("available", *(f"{board.capacity[key]:g}" for key in family.columns))
-    return table
+            yield 0, name, report[name]["used"]
+        yield 0, "system" if "shell" in parts else "system, no shell", report["system"]["used"]
 
 
 def _cell(number: float, available: float | None) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -131,6 +132,41 @@ def test_real_core(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(synthesis.yosys, "run", None)
     assert command.main([*arguments, str(out)]) == 0
     assert json.loads((out / "report.json").read_text()) == report
+
+
+@pytest.mark.usefixtures("no_tools", "quick")
+@pytest.mark.parametrize("board", ["arty_a7", "verilog"])
+def test_area(board, tmp_path, monkeypatch, capsys):
+    """A row per unit and part, a panel per resource; shares of the part, or of the accelerator where there is none."""
+    without_litex(monkeypatch)
+    drawn = []
+    for name in ("one.svg", "two.svg"):
+        path = tmp_path / name
+        assert command.main(["--board", board, "--out", str(tmp_path / "out"), "--area", str(path)]) == 0
+        drawn.append(path.read_text())
+    assert drawn[0] == drawn[1]
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    words = re.findall(r">([^<>]+)</text>", drawn[0])
+    of = "the xc7a35ticsg324-1L" if board == "arty_a7" else "the accelerator"
+    assert f"{BOARDS[board].title}: shares of {of}, synthesised by {report['tool']}" in words
+    whole, used = report.get("available", report["used"]), report["units"]["shiftwork.core.csr"]
+    for key, heading in BOARDS[board].fabric.columns.items():
+        assert f"{heading}: {whole[key]:,}" in words
+        assert words.count(f"{used[key]:,} ({100 * used[key] / whole[key]:.1f} %)") >= 2  # the unit, and everything
+    rows = ["csr", "accelerator", *(("link", "system, no shell") if board == "arty_a7" else ())]
+    assert [word for word in words if word in {*rows, "core", "shell"}] == rows
+    capsys.readouterr()
+
+
+def test_an_area_that_cannot_be_drawn(tmp_path, capsys):
+    board = ["--board", "verilog", "--out", str(tmp_path / "out")]
+    assert command.main([*board, "--area", "area.gif"]) == 2
+    assert "--area wants a file whose name ends in .svg or .png, not area.gif" in capsys.readouterr().err
+    assert command.main([*board, "--area", "area.svg", "--program"]) == 2
+    assert "there is nothing for --area to draw" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert command.main([*board, "--area", str(tmp_path / "no" / "area.svg")]) == 2
+    assert "there is no directory" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_tools")

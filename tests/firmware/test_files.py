@@ -178,7 +178,7 @@ def failed(capsys, arguments, command=main):
     return error[7:-1]
 
 
-@pytest.mark.parametrize("option", ["--logits", "--report", "--trace", "--roofline"])
+@pytest.mark.parametrize("option", ["--logits", "--report", "--trace", "--roofline", "--timeline"])
 def test_run_checks_before_it_works(option, capsys, monkeypatch):
     monkeypatch.setattr(run, "load_model", None)  # a call would be a TypeError
     assert failed(capsys, [*RUN, option, "no/x"]) == "cannot write no/x: there is no directory no"

@@ -13,6 +13,7 @@ from firmware.architectures import architecture
 from firmware.checkpoint import load_checkpoint
 from firmware.make_model import float_weights
 from firmware.make_model import images as architecture_images
+from firmware.plots import save_figure
 from firmware.preprocess import normalise
 from firmware.quantizer import RECIPES, LossReport, Measurement, Recipe, plot, quantize, sensitivities, split
 from firmware.quantizer.loss import ALONE_IMAGES, chosen
@@ -302,13 +303,13 @@ def test_plots(measured, tmp_path):
     for kind, begins in (("svg", b"<?xml"), ("png", b"\x89PNG")):
         for copy in range(2):
             with (tmp_path / f"{copy}.{kind}").open("wb") as file:
-                report.write_plot(kind, file)
+                save_figure(report.plot(), kind, file)
         first, second = ((tmp_path / f"{copy}.{kind}").read_bytes() for copy in range(2))
         assert first == second
         assert first.startswith(begins)
     exact = plot.Loss(name="weights", sqnr=math.inf, cosine=1.0)
     with (tmp_path / "exact.svg").open("wb") as file:
-        plot.draw(report.measure, [exact, *report.parts[1:]], {}, "svg", file)
+        save_figure(plot.draw(report.measure, [exact, *report.parts[1:]], {}), "svg", file)
     assert "inf dB" in (tmp_path / "exact.svg").read_text()
 
 
@@ -316,7 +317,7 @@ def test_plots_that_cannot_be(tmp_path, capsys, monkeypatch):
     """Told before the work begins, in one sentence; nothing is written."""
     assert command(tmp_path, "--plot", str(tmp_path / "p.jpg")) == 2
     assert "--plot wants a file whose name ends in .svg or .png, not" in capsys.readouterr().err
-    monkeypatch.setattr("firmware.quantizer.plot.find_spec", lambda _name: None)
+    monkeypatch.setattr("firmware.plots.find_spec", lambda _name: None)
     assert command(tmp_path, "--plot", str(tmp_path / "p.svg")) == 2
     assert "--plot needs matplotlib, which is not installed: pip install 'shiftwork[plot]'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

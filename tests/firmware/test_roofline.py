@@ -1,18 +1,22 @@
 """Roofline: work counted from the program equals what the shapes say."""
 
 from dataclasses import replace
-from io import StringIO
-from xml.etree import ElementTree
+from io import BytesIO, StringIO
+from itertools import combinations
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 from rich.console import Console
 
 from firmware.architectures import architecture
 from firmware.compiler import compile_model
 from firmware.families.vit.pattern import recognise
 from firmware.make_model import make_model
+from firmware.plots import save_figure
 from firmware.profile import LayerProfile
-from firmware.roofline import Point, as_json, merged, print_roofline, roofline, svg, total
+from firmware.roofline import Point, as_json, merged, print_roofline, roofline, total
+from firmware.roofline_plot import roofline_figure, spread
 from hw.boards.registry import BOARDS
 from hw.spec.memory import align
 
@@ -90,19 +94,84 @@ def test_equal_layers_of_blocks_merge(points):
     assert total(list(found.values())).bytes == total(points).bytes
 
 
-def test_plot_is_svg_with_every_layer_inside(points):
-    root = ElementTree.fromstring(svg(points, total(points, cycles=9000), CONFIG.macs_per_cycle, 14.2))
-    space = "{http://www.w3.org/2000/svg}"
-    width, height = float(root.get("width")), float(root.get("height"))
-    dots = list(root.iter(f"{space}circle"))
-    shown = [point for point in merged(points) if point.macs and point.bytes]
-    assert len(dots) == len(shown) + 1
-    assert all(0 < float(dot.get("cx")) < width and 0 < float(dot.get("cy")) < height for dot in dots)
-    texts = " ".join(text.text for text in root.iter(f"{space}text"))
-    assert all(point.name in texts for point in shown)
-    order = sorted(zip(shown, dots, strict=False), key=lambda pair: pair[0].attained)
-    heights = [float(dot.get("cy")) for _, dot in order]
-    assert heights == sorted(heights, reverse=True)  # more MACs per cycle is higher up
+def labels(made):
+    """Texts of a Figure, with the boxes that they fill."""
+    renderer = FigureCanvasAgg(made).get_renderer()
+    made.draw_without_rendering()
+    beyond = [
+        label
+        for axes in made.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in axis.get_major_ticks()
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+        for label in (tick.label1, tick.label2)
+    ]  # which matplotlib does not draw
+    found = [text for text in made.findobj(Text) if text.get_visible() and text.get_text() and text not in beyond]
+    return [(text.get_text(), Text.get_window_extent(text, renderer)) for text in found]
+
+
+def crowd(count):
+    """Layers that are all but the same."""
+    return [
+        Point(f"layers.{n}.attn.matmul", macs=10**6 + n, bytes=10**5, elements=9, array=9e3, beats=9000, memory=8e3,
+              vector=1.0, cycles=9000)
+        for n in range(count)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["measured", "not run", "crowd", "one"])
+def test_plot_has_every_layer_and_no_label_on_another(kind, points):
+    chosen = {
+        "measured": points, "not run": [replace(point, cycles=0) for point in points], "crowd": crowd(70),
+        "one": crowd(1),
+    }[kind]  # fmt: skip
+    whole = total(chosen)
+    made = roofline_figure(chosen, whole, peak=CONFIG.macs_per_cycle, bandwidth=14.2, figures="simulated")
+    shown = [point for point in (*merged(chosen), whole) if point.macs and point.bytes]
+    (axes,) = made.axes
+    found = labels(made)
+    for (one, first), (other, second) in combinations(found, 2):
+        assert not first.overlaps(second), (one, other)
+    assert all(made.bbox.contains(*corner) for _, box in found for corner in (box.min, box.max))
+    names = [text.split("  ")[0] for text, _ in found]
+    assert all(names.count(point.name) == (2 if point is whole else 1) for point in shown)  # the legend has the whole
+    dots = [tuple(place) for line in axes.lines if line.get_marker() != "None" for place in line.get_xydata()]
+    assert len(dots) == len(shown)
+    assert all(axes.bbox.contains(*axes.transData.transform(dot)) for dot in dots)
+    for point in shown:
+        assert (point.intensity, pytest.approx(point.attained or as_roofs_allow(point))) in dots
+    assert axes.get_title().startswith("roofline, what the roofs allow" if kind == "not run" else "roofline, simulated")
+
+
+def as_roofs_allow(point):
+    return point.macs / max(point.array, point.memory, point.vector)
+
+
+def test_plot_has_the_roofs(points):
+    made = roofline_figure(
+        points, total(points, cycles=9000), peak=CONFIG.macs_per_cycle, bandwidth=14.2, figures="simulated"
+    )
+    roof, vector, *_ = made.axes[0].lines
+    assert all(y == pytest.approx(min(CONFIG.macs_per_cycle, 14.2 * x)) for x, y in roof.get_xydata())
+    assert CONFIG.macs_per_cycle / 14.2 in roof.get_xdata()
+    assert vector.get_ydata()[0] == pytest.approx(total(points).macs / total(points).vector)
+    words = [text for text, _ in labels(made)]
+    assert f"array: {CONFIG.macs_per_cycle} MACs per cycle; memory: 14.2 bytes per cycle" in words
+
+
+@pytest.mark.parametrize("kind", ["svg", "png"])
+def test_equal_points_give_equal_bytes(kind, points):
+    files = [BytesIO(), BytesIO()]
+    for file in files:
+        made = roofline_figure(points, total(points), peak=128, bandwidth=14.2, figures="simulated")
+        save_figure(made, kind, file)
+    assert files[0].getvalue() == files[1].getvalue()
+
+
+def test_labels_are_spread():
+    assert spread([0.1, 0.5, 0.5, 0.5], 0.1) == pytest.approx([0.1, 0.5, 0.6, 0.7])
+    assert spread([0.9, 0.95, 1.0], 0.2) == pytest.approx([0.6, 0.8, 1.0])
+    assert spread([0.0] * 5, 0.25) == pytest.approx([0, 0.25, 0.5, 0.75, 1])
 
 
 def test_table_fits_a_terminal(points):

@@ -133,11 +133,12 @@ def test_gateware_states_add_up_to_its_counters(small):
     assert np.mean(shares) == pytest.approx(100 * profile.engines[Engine.MATMUL].busy / profile.cycles, abs=2)
 
 
-def test_command_line_writes_trace_and_roofline(small, tmp_path, capsys):
+def test_command_line_writes_trace_and_plots(small, tmp_path, capsys):
     model, pictures = small
     save_model(model, tmp_path / "model")
     np.save(tmp_path / "images.npy", pictures)
-    files = {name: tmp_path / name for name in ("trace", "roofline", "report")}
+    names = {"trace": "trace", "roofline": "roofline.svg", "timeline": "timeline.svg", "report": "report"}
+    files = {name: tmp_path / file for name, file in names.items()}
     command = ["profile", str(tmp_path / "model"), "--images", str(tmp_path / "images.npy"), "--count", "1", "--check"]
     options = [text for name, path in files.items() for text in (f"--{name}", str(path))]
     assert main([*command, "--device", "sim:tiny?memory=1", *options]) == 0
@@ -149,8 +150,20 @@ def test_command_line_writes_trace_and_roofline(small, tmp_path, capsys):
     }  # fmt: skip
     assert report["roofline"]["total"]["macs"] == model.macs
     assert report["roofline"]["total"]["cycles"] == report["cycles"]
-    assert files["roofline"].read_text().startswith("<svg")
+    roofline, timeline = files["roofline"].read_text(), files["timeline"].read_text()
+    assert ">roofline, simulated; at the right MACs per cycle</text>" in roofline
+    assert f">whole program  {report['roofline']['total']['macs_per_cycle']:.0f}</text>" in roofline
+    assert f">{model.name} on sim:tiny?memory=1, simulated: blocks.0, " in timeline
+    assert all(f">{name}</text>" in timeline for name in ("VECTOR", "attn.qkv", "mlp.fc2", "other layers"))
     assert "whole program" in capsys.readouterr().out
+    assert main([*command, "--device", "sim:tiny?memory=1", "--roofline"]) == 0  # the table alone
+    assert "whole program" in capsys.readouterr().out
+    wrong = ["--timeline", str(files["timeline"]), "--block", "blocks.1"]
+    assert main([*command, "--device", "sim:tiny?memory=1", *wrong]) == 2
+    assert capsys.readouterr().err == (
+        f"error: no layer of {model.name} is in a block blocks.1; there are blocks.0 to blocks.0\n"
+    )
+    assert files["timeline"].read_text() == timeline
     assert main([*command, "--device", "golden", *options]) == 2
     assert capsys.readouterr().err.startswith("error: the golden model has no cycles")
 
