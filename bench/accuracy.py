@@ -46,7 +46,7 @@ class Digits:
 
 @dataclass(frozen=True)
 class Random:
-    """Random weights: SQNR in dB by recipe on the calibration images, and of the recipe kept on others."""
+    """Random weights: SQNR in dB by recipe on the images held back, and of the recipe kept on others."""
 
     case: str
     text: str

@@ -40,7 +40,7 @@ class Quantization:
 
     model: Model
     recipe: str  # that was kept
-    trials: Mapping[str, float]  # by recipe: SQNR of the outputs on the calibration images, dB
+    trials: Mapping[str, float]  # by recipe: SQNR of the outputs in dB, on the images that were held back
     seconds: float
     cpu: float  # seconds of processors
     peak: int  # bytes of memory

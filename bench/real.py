@@ -38,8 +38,8 @@ _BUDGETS = {"dinov2": (), "dinov2-1.15": ("--budget", "1.15")}
 
 _RANDOM = {
     "deit": ("deit_tiny_patch16_224", "DeiT-T", 16, ()),
-    "swin": ("swin_tiny_patch4_window7_224", "Swin-T, 8-bit attention", 4, ()),
-    "swin-16": ("swin_tiny_patch4_window7_224", "Swin-T, 16-bit attention", 4, ("--attention-bits", "16")),
+    "swin": ("swin_tiny_patch4_window7_224", "Swin-T, 8-bit attention", 8, ()),
+    "swin-16": ("swin_tiny_patch4_window7_224", "Swin-T, 16-bit attention", 8, ("--attention-bits", "16")),
 }
 """Architecture, what it is, calibration images and options of `quantize`, by case."""
 

@@ -262,8 +262,7 @@ def test_the_command_quantizes_in_a_process_of_its_own(file, tmp_path, capfd):
     assert found.seconds > 0
     assert found.cpu > 0
     assert 50e6 < found.peak < 2e9
-    same, measure = made(weights, images(SHAPE, 4, 3), found.recipe)
-    assert measure.end["logit_sqnr"] == found.trials[found.recipe]
+    same, _ = made(weights, images(SHAPE, 4, 3), found.recipe)  # with all images, as the one that is kept
     np.testing.assert_array_equal(same.tensors["head.weight"], found.model.tensors["head.weight"])
     assert not capfd.readouterr().out
     for wrong in ("--no-such-option", "--recipe=mse --ranges=mse"):

@@ -32,7 +32,20 @@ DIGITS = ROOT / "examples" / "digits"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 GRAMMARS = ("firmware", "hw.build", "bench", "sim")  # modules that a command line begins with; each has a `parser`
 OUTPUTS = frozenset(  # options whose value is a file that a command writes
-    ("-o", "--out", "--report", "--json", "--logits", "--trace", "--roofline", "--plot", "--results", "--litedram")
+    (
+        "-o",
+        "--out",
+        "--report",
+        "--json",
+        "--logits",
+        "--trace",
+        "--roofline",
+        "--plot",
+        "--results",
+        "--litedram",
+        "--timeline",
+        "--area",
+    )
 )
 FILES = re.compile(r"\.(npy|safetensors|json|svg|png|jpe?g|tar|pth|lib|py|md|csv|txt)$")
 

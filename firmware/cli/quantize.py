@@ -23,12 +23,15 @@ from firmware.files import Outputs
 from firmware.identify import describe, is_official, twins
 from firmware.planner.program import CompileError
 from firmware.plots import plot_kind, save_figure
-from firmware.preprocess import normalise
+from firmware.preprocess import normalise, to_int8
 from firmware.progress import shown, step
+from firmware.providers import PROVIDERS, provided
 from firmware.quantizer import (
     RANGES,
     RECIPES,
+    Effects,
     LossReport,
+    LossyNetwork,
     Measurement,
     Recipe,
     Spending,
@@ -37,6 +40,7 @@ from firmware.quantizer import (
     afforded,
     as_json,
     candidates,
+    nearness,
     quantize,
     rewritten,
     sensitivities,
@@ -53,7 +57,7 @@ __all__ = ["quantize_command", "register"]
 
 _FOLDER_IMAGES = 32  # calibration images taken of a folder
 _COMPARED = 5e10  # multiply-accumulates of a network on all images that recipes are compared on, ...
-_FEW_IMAGES = 8  # ... unless these are fewer images
+_FEW_IMAGES = 12  # ... unless these are fewer images
 Make = Callable[[Recipe, Measurement], Model]
 
 
@@ -124,24 +128,25 @@ def quantize_command(arguments: argparse.Namespace) -> int:
     if labels and shape.features:
         raise UserError(f"{arguments.checkpoint} has no head and gives features: --labels cannot name them")
     mean, std = shape.statistics
-    images = normalise(_calibration_images(arguments, shape), mean, std)
+    pixels = _calibration_images(arguments, shape)
     recipes, console = _recipes(arguments), Console()
 
-    def make(recipe: Recipe, measure: Measurement, images: NDArray[Any] = images) -> Model:
+    def make(recipe: Recipe, measure: Measurement, of: NDArray[np.uint8] = pixels) -> Model:
         return quantize(
-            weights, images, name=arguments.name or Path(arguments.output).stem,
+            weights, normalise(of, mean, std), name=arguments.name or Path(arguments.output).stem,
             patch=shape.patch, heads=shape.heads[0] if shape.heads else None, mean=mean, std=std,
             attention_bits=arguments.attention_bits, pool=arguments.pool, recipe=recipe, labels=labels, measure=measure,
         )  # fmt: skip
 
-    few = _few(images, weights, shape) if len(recipes) > 1 else images
+    spending = None
+    used, held = _shared(pixels, weights, shape) if len(recipes) > 1 else (pixels, pixels[:0])
     with shown(f"quantizing by {len(recipes)} recipes", "operators") as update:
-        trials = _try(recipes, partial(make, images=few), update)
+        trials = _try(recipes, partial(make, of=used), update, held)
+    best = trials[0]
     if len(trials) > 1:
         show_trials(trials, console)
-    best, spending = trials[0], None
-    if few is not images:
-        with shown(f"quantizing by {best.name} with all {len(images)} images", "operators") as update:
+    if used is not pixels:
+        with shown(f"quantizing by {best.name} with all {len(pixels)} images", "operators") as update:
             best = _try({best.name: best.recipe}, make, update)[0]
     if arguments.budget > 1:
         best, spending = _widened(best, make, board, arguments.budget)
@@ -180,9 +185,9 @@ def _recipes(arguments: argparse.Namespace) -> dict[str, Recipe]:
 
 
 def _try(
-    recipes: Mapping[str, Recipe], make: Callable[[Recipe, Measurement], Model], update: Callable[..., None]
+    recipes: Mapping[str, Recipe], make: Make, update: Callable[..., None], held: NDArray[np.uint8] | None = None
 ) -> list[Trial]:
-    """The trials, counted in operators; how many a network has is known after the first."""
+    """The trials, counted in operators; how many a network has is known after the first. `held` images judge them."""
     seen: dict[str, int] = {}
 
     def told(name: str, node: str) -> None:
@@ -191,19 +196,34 @@ def _try(
         total = first * len(recipes) if len(seen) > 1 else None
         update(sum(seen.values()), total, f"{name} at {node}")
 
-    return try_recipes(recipes, make, told)
+    if held is None or not len(held):
+        return try_recipes(recipes, make, told)
+    expected: NDArray[Any] | None = None
+
+    def judge(model: Model, measure: Measurement) -> Mapping[str, float]:
+        nonlocal expected
+        if expected is None:  # the same of all recipes
+            images = normalise(held, model.mean, model.std)
+            expected = LossyNetwork(measure.record, images).run(Effects())
+        found = provided(PROVIDERS["golden"], "comparing recipes")(model, to_int8(held, model))
+        return nearness(expected, found * model.logit_scale.astype(np.float64), features=model.features)
+
+    return try_recipes(recipes, make, told, judge)
 
 
-def _few(images: NDArray[Any], weights: Mapping[str, NDArray[Any]], shape: Architecture) -> NDArray[Any]:
-    """Those of `images` that recipes are compared on, evenly spread: all, unless that is more than `_COMPARED` MACs."""
+def _shared(
+    pixels: NDArray[np.uint8], weights: Mapping[str, NDArray[Any]], shape: Architecture
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Images that recipes are tried with, and others that judge them: every fourth, of four or more.
+
+    All of `pixels`, or of a network that has more than `_COMPARED` MACs on them some, evenly spread.
+    """
     tokens = shape.image[1] * shape.image[2] // shape.patch**2
-    macs = tokens * sum(
-        weight.size for weight in weights.values() if weight.ndim == 2
-    )  # at most: of a Swin's first grid
-    count = max(_FEW_IMAGES, int(_COMPARED // max(macs, 1)))
-    if count >= len(images):
-        return images
-    return images[np.linspace(0, len(images) - 1, count).astype(int)]
+    macs = tokens * sum(w.size for w in weights.values() if w.ndim == 2)  # at most: of a Swin's first grid
+    count = min(len(pixels), max(_FEW_IMAGES, int(_COMPARED // max(macs, 1))))
+    some = np.linspace(0, len(pixels) - 1, count).astype(int)
+    held = some[3::4]
+    return (pixels[np.setdiff1d(some, held)], pixels[held]) if len(held) else (pixels, pixels[:0])
 
 
 def _widened(trial: Trial, make: Make, board: Board, budget: float) -> tuple[Trial, Spending]:

@@ -171,7 +171,7 @@ def _execute(
         report = build_report(arguments.device, len(images), device)
         if program and isinstance(device.transport, Traced):
             outputs.write(arguments.trace, partial(_write_trace, device.transport, program, runs))
-            title = f"{model.name} on {arguments.device}, {report['figures']}"
+            title = f"{model.name} on {arguments.device}, {report.get('figures', '')}"
             _draw(outputs, arguments, "timeline", partial(_timeline, device.transport, program, runs, block, title))
         if program and arguments.roofline:
             add_roofline(report, program, device, runs)

@@ -11,7 +11,8 @@ from firmware.quantizer.budget import Spending, Wide, afforded, candidates, rewr
 from firmware.quantizer.convert import official_state, quantize
 from firmware.quantizer.loss import Loss, sensitivities, split
 from firmware.quantizer.loss_report import LossReport
-from firmware.quantizer.measure import Measurement
+from firmware.quantizer.lossy import Effects, LossyNetwork
+from firmware.quantizer.measure import Measurement, nearness
 from firmware.quantizer.ranges import RANGES
 from firmware.quantizer.recipes import RECIPES, Recipe
 from firmware.quantizer.trials import Trial, as_json, show_trials, try_recipes
@@ -19,8 +20,10 @@ from firmware.quantizer.trials import Trial, as_json, show_trials, try_recipes
 __all__ = [
     "RANGES",
     "RECIPES",
+    "Effects",
     "Loss",
     "LossReport",
+    "LossyNetwork",
     "Measurement",
     "Recipe",
     "Spending",
@@ -29,6 +32,7 @@ __all__ = [
     "afforded",
     "as_json",
     "candidates",
+    "nearness",
     "official_state",
     "quantize",
     "rewritten",

@@ -13,7 +13,7 @@ from firmware.graph.builder import Builder
 from firmware.graph.constants import norm_bias, norm_bias_fits, norm_scale, quantized
 from firmware.quantizer.equalise import exponents
 from firmware.quantizer.measure import Measurement
-from firmware.quantizer.ranges import choose_scale
+from firmware.quantizer.ranges import choose_scale, symmetric_scale
 from firmware.quantizer.recipes import Recipe
 from hw.spec.operators import OPERATORS, Add, LayerNorm, ModelError, Node, Value, evaluate, operation
 
@@ -42,6 +42,7 @@ class Calibration(Builder):
         self.recipe, self.family, self.measure = recipe, family, measure
         self._exponents: dict[str, tuple[Array, Array]] = {}  # of scores: I0 and fraction bits of each head
         self._shares: dict[str, Array] = {}  # of a linear's inputs: each channel's scale over the largest
+        self._reach = 0.0  # magnitude that the next quantizer is to hold, whatever it gets
         self._owed: dict[str, Array] = {}  # what a linear's bias makes good of its weights' rounding
         self._centres: dict[str, float | Array] = {}  # of a linear's inputs: the value of code 0, of all or of each
         if measure is not None:
@@ -61,7 +62,8 @@ class Calibration(Builder):
 
     def _observe(self, name: str, real: Array, bits: int, use: str = "values") -> None:
         """Chooses the scale of quantizer `name` from the values it gets, images first, for what `use` makes of it."""
-        scale = choose_scale(self.recipe.ranges, real, bits, use)
+        scale = max(choose_scale(self.recipe.ranges, real, bits, use), symmetric_scale(self._reach, bits))
+        self._reach = 0.0
         self.made[f"{name}.act_scaling_factor"] = np.asarray(scale, f32)
         self._told(real, scale, bits)
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from firmware.graph.constants import norm_bias_fits, quantized
 from firmware.quantizer.calibration import Calibration
-from firmware.quantizer.ranges import choose_scale
+from firmware.quantizer.ranges import choose_scale, symmetric_scale
 from firmware.quantizer.reference import gelu, softmax
 from firmware.quantizer.rounding import compensated
 from hw.spec import arith
@@ -76,6 +76,10 @@ def _floored(magnitudes: Array) -> Array:
 class FreeCalibration(Calibration):
     """`Calibration` by a `Recipe` with a balance, heads or a table."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._removed: dict[str, Array] = {}  # means that were taken out of what a node gives, by channel
+        super().__init__(*arguments, **options)
+
     # LayerNorm and its reader
 
     def _migrate(self, name: str, reader: str, source: str) -> None:
@@ -97,12 +101,23 @@ class FreeCalibration(Calibration):
         if bias is None:  # it has none in the graph either
             middle = np.zeros_like(middle)
         middle = np.where(norm_bias_fits(gamma, beta - middle), middle, f32(0))
-        reach, columns = (_floored(each) for each in (np.maximum(high - middle, middle - low), np.abs(weight).max(0)))
+        reach = np.maximum(np.maximum(high - middle, middle - low), self._unseen(real))
+        reach, columns = (_floored(each) for each in (reach, np.abs(weight).max(0)))
         gain = reach**share / columns ** (1 - share)
         gain = np.clip(gain / np.median(gain), 1 / _MOST_GAIN, _MOST_GAIN).astype(f32)
         if bias is not None:
             self.weights[f"{reader}.bias"] = (bias + weight.astype(np.float64) @ middle).astype(f32)
         self._rescale(name, reader, gamma, beta - middle, weight, gain)
+        self._reach = float((reach / gain).max())
+
+    def _unseen(self, real: Array) -> Array:
+        """What channels [.., C] of `real` less their centres are to reach at least.
+
+        What tokens of n images have in common may be the images' own. Others may differ from it by as much as a mean of
+        n differs from none: by 1/sqrt(n) of it.
+        """
+        reach: Array = np.abs(real).max(axis=tuple(range(real.ndim - 1))) / np.sqrt(len(self.images))
+        return reach
 
     # Weights
 
@@ -138,6 +153,7 @@ class FreeCalibration(Calibration):
         if weight.shape != (3 * dim, dim) or bias.shape != (3 * dim,) or out.shape[1:] != (dim,):
             return  # refused where they are used
         mean = weight[dim:].astype(np.float64) @ x + bias[dim:]
+        self._removed[qkv], self._removed[f"{at}.matmul_2"] = np.concatenate([np.zeros(dim), mean]), mean[dim:]
         self.weights[f"{qkv}.bias"] = np.concatenate([bias[:dim], bias[dim:] - mean]).astype(f32)
         self.weights[f"{proj}.bias"] = (self._float(f"{proj}.bias") + out.astype(np.float64) @ mean[dim:]).astype(f32)
 
@@ -151,6 +167,9 @@ class FreeCalibration(Calibration):
         scales = np.array(
             [choose_scale(self.recipe.ranges, part, bits, ranged) for part in np.split(real, heads, axis)], f32
         )
+        if source in self._removed:
+            least = self._unseen(real + self._removed[source]).reshape(heads, -1).max(axis=1)
+            scales = np.maximum(scales, [symmetric_scale(each, bits) for each in least]).astype(f32)
         if use == "shiftmax":
             found = [
                 score_scale(_some_rows(part), float(scale))

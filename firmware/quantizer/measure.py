@@ -16,7 +16,7 @@ from firmware.quantizer.record import Code, Record
 from firmware.quantizer.reference import Reference
 from hw.spec.operators import OPERATORS, Add, Node
 
-__all__ = ["Measurement", "Row", "cosine", "finite", "sqnr"]
+__all__ = ["Measurement", "Row", "cosine", "finite", "nearness", "sqnr"]
 
 Array = NDArray[Any]
 
@@ -34,6 +34,16 @@ def cosine(expected: Array, found: Array) -> float:
     """Of rows [n, width], on average."""
     norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1)
     return float(((expected * found).sum(1) / np.maximum(norms, 1e-30)).mean())
+
+
+def nearness(expected: Array, found: Array, *, features: bool) -> dict[str, float]:
+    """Of the outputs `found` [images, width], or features, to the float network's: what a report says of them."""
+    return {
+        "images": len(found),
+        **({} if features else {"same_class": float((expected.argmax(1) == found.argmax(1)).mean())}),
+        "logit_sqnr": sqnr(expected, found),
+        "logit_cosine": cosine(expected, found),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,13 +136,8 @@ class Measurement:
 
     def finish(self, logits: Array, *, features: bool = False) -> None:
         """`logits` are the integer model's, in real units [n, classes], or its features."""
-        expected, self._logits = self.expected, logits
-        self.end = {
-            "images": len(logits),
-            **({} if features else {"same_class": float((expected.argmax(1) == logits.argmax(1)).mean())}),
-            "logit_sqnr": sqnr(expected, logits),
-            "logit_cosine": cosine(expected, logits),
-        }
+        self._logits = logits
+        self.end = nearness(self.expected, logits, features=features)
 
     def report(self) -> dict[str, Any]:
         """For JSON; an SQNR without any noise is null."""

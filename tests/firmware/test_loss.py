@@ -107,7 +107,9 @@ def test_nothing_is_the_float_network_and_everything_the_integer_one(measured, n
     found = network.run(everything(network))
     # codes flip where float32 rounds otherwise than integers, and with a few images the sum of the errors is by chance
     assert abs(sqnr(measure.expected, found) - measure.end["logit_sqnr"]) < 1.2
-    assert sqnr(measure.logits, found) > measure.end["logit_sqnr"] + 4  # the same errors, not others of the same size
+    assert (
+        sqnr(measure.logits, found) > measure.end["logit_sqnr"] + 3
+    )  # the same errors: others of the same size would be 3 dB below
 
 
 @pytest.mark.parametrize("name", ["digits official", "digits minmax", "swin official", "swin minmax", "features"])

@@ -21,6 +21,7 @@ from firmware.preprocess import normalise, to_int8
 from firmware.quantizer import RANGES, RECIPES, Measurement, Recipe, official_state, quantize
 from firmware.quantizer.calibration import Calibration
 from firmware.quantizer.free import score_scale
+from firmware.quantizer.measure import sqnr
 from firmware.quantizer.ranges import choose_scale, symmetric_scale
 from hw.spec import arith
 from hw.spec.model import ModelError
@@ -457,14 +458,28 @@ def test_dead_channels_that_nothing_can_take_are_refused():
         quantize(weights, pixels, name="x", mean=(0,) * 3, std=(1,) * 3)
 
 
-def test_recipes_of_large_networks_are_compared_on_few_images(tmp_path, capsys, monkeypatch):
-    """The nearest is then made with all of them."""
-    monkeypatch.setattr("firmware.cli.quantize._COMPARED", 0)
+@pytest.mark.parametrize(("macs", "calibrated", "held"), [(0, 9, 3), (5e10, 18, 6)])
+def test_recipes_are_judged_on_images_that_are_held_back(tmp_path, capsys, monkeypatch, macs, calibrated, held):
+    """Every fourth of all, or of twelve of a large network; the nearest is then made with all of them."""
+    monkeypatch.setattr("firmware.cli.quantize._COMPARED", macs)
     files = [str(DIGITS / "float.safetensors"), "--images", str(DIGITS / "calibration.npy"), "--count", "24"]
     sizes = ["--patch", "2", "--heads", "2", "--mean", "0.5", "--std", "0.5", "-o", str(tmp_path / "m.safetensors")]
     assert main(["quantize", *files, *sizes, "--report", str(tmp_path / "r.json")]) == 0
-    assert "by their outputs against the float network on 8 calibration" in capsys.readouterr().out.replace("\n", " ")
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"calibrated on {calibrated} images, by their outputs against the float network on {held} images" in said
     report = json.loads((tmp_path / "r.json").read_text())
-    assert {trial["images"] for trial in report["trials"]} == {8}
+    assert {(trial["calibrated"], trial["images"]) for trial in report["trials"]} == {(calibrated, held)}
     assert report["end_to_end"]["images"] == 24
-    assert report["recipe"] == max(report["trials"], key=lambda trial: trial["logit_sqnr"])["recipe"]
+    best = max(report["trials"], key=lambda trial: trial["logit_sqnr"])
+    assert report["recipe"] == best["recipe"]
+    # the same figure by hand: calibrated without them, computed with them
+    pixels = np.load(DIGITS / "calibration.npy")[:24]
+    some = np.linspace(0, 23, calibrated + held).astype(int)
+    others, floats = some[3::4], Measurement()
+    settings = {"name": "d", "patch": 2, "heads": 2, "mean": [0.5], "std": [0.5], "recipe": RECIPES[best["recipe"]]}
+    used, judging = (normalise(pixels[part], [0.5], [0.5]) for part in (np.setdiff1d(some, others), others))
+    weights = load_file(DIGITS / "float.safetensors")
+    model = quantize(weights, used, **settings)
+    quantize(weights, judging, **settings, measure=floats)  # what the float network gives
+    found = golden.run(model, to_int8(pixels[others], model)) * model.logit_scale.astype(np.float64)
+    assert best["logit_sqnr"] == pytest.approx(sqnr(floats.expected, found), abs=1e-3)

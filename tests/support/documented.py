@@ -48,7 +48,7 @@ HERE = {
         "python -m hw.build --board arty_a7 --link both --dry-run",
     ),
     "python -m hw.build --board NAME [--toolchain auto|yosys|vivado|nextpnr-ecp5|openxc7] [--link uart|ethernet|both] "
-    "[--set KEY=VALUE] [--seed N] [--out DIR] [--dry-run]": (
+    "[--set KEY=VALUE] [--seed N] [--out DIR] [--area FILE] [--dry-run]": (
         "python -m hw.build --board ulx3s_85f --seed 2 --set rows=8 --dry-run",
     ),
     "python -m hw.build --board arty_a7 --dry-run": (),
@@ -58,7 +58,7 @@ HERE = {
 
 # command -> the test that runs it, or its like on other sizes
 _TOOLS, _BUILT = "tests/boards/test_toolchains.py::", "tests/boards/test_build.py::"
-_PROFILED = "tests/firmware/test_trace.py::test_command_line_writes_trace_and_roofline"
+_PROFILED = "tests/firmware/test_trace.py::test_command_line_writes_trace_and_plots"
 _PHOTOGRAPH = "tests/firmware/test_results.py::test_a_photograph"
 _FEATURES = "tests/firmware/test_variants.py::test_features_from_the_command_line"
 _SERVED = "tests/link/test_board.py::test_digits_whole"
@@ -88,7 +88,7 @@ COVERED = {
     "python -m firmware profile deit_t.safetensors --images deit_t.npy --count 1 --check --device sim:ulx3s_85f":
         _PROFILED,
     "python -m firmware profile deit_t.safetensors --images deit_t.npy --trace trace.json --roofline roofline.svg "
-    "--check": _PROFILED,
+    "--timeline timeline.svg --check": _PROFILED,
     "python -m firmware import-ivit checkpoint.pth.tar --arch deit_tiny -o model.safetensors":
         "tests/firmware/test_import_ivit.py::test_official_files",
     "python -m firmware quantize float.pth --arch deit_tiny --calibrate IMAGES --count 32 -o model.safetensors "
