@@ -106,7 +106,7 @@ def test_nothing_is_the_float_network_and_everything_the_integer_one(measured, n
     np.testing.assert_array_equal(network.run(Effects()), measure.expected)
     found = network.run(everything(network))
     # codes flip where float32 rounds otherwise than integers, and with a few images the sum of the errors is by chance
-    assert abs(sqnr(measure.expected, found) - measure.end["logit_sqnr"]) < 1.2
+    assert abs(sqnr(measure.expected, found) - measure.end["logit_sqnr"]) < 1.5
     assert (
         sqnr(measure.logits, found) > measure.end["logit_sqnr"] + 3
     )  # the same errors: others of the same size would be 3 dB below
