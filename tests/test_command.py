@@ -113,7 +113,10 @@ def test_verbs_work_from_the_wheel(shiftwork, tmp_path):
     assert (done.returncode, done.stderr.startswith("error: ")) == (2, True)
 
 
-@pytest.mark.parametrize("verb", ["make-model", "inspect", "compile", "estimate", "run", "profile", "eval", "dram"])
+@pytest.mark.parametrize(
+    "verb",
+    ["quantize", "import-ivit", "make-model", "inspect", "compile", "estimate", "run", "profile", "eval", "dram"],
+)
 def test_every_option_says_what_it_is_for(verb):
     """In words of a sentence; verbs too, in the help of all of them."""
     (commands,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))

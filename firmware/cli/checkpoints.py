@@ -23,25 +23,44 @@ _SMALL = 32  # pixels; I-ViT's validation does not resize images that are not la
 
 
 def add_common(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--arch", metavar="NAME", help=f"checked if given: {', '.join(ARCHITECTURES)}")
-    for name in ("patch", "dim", "classes"):
-        command.add_argument(f"--{name}", type=int, help="checked if given")
+    command.add_argument(
+        "--arch", metavar="NAME",
+        help="what the network is, where tensors do not tell networks apart; another one is refused: "
+        f"{', '.join(ARCHITECTURES)}",
+    )  # fmt: skip
+    for name, what in (("patch", "side of a patch in pixels"), ("dim", "channels of a token"), ("classes", "classes")):
+        command.add_argument(f"--{name}", type=int, help=f"{what}, which tensors tell; another number is refused")
     command.add_argument(
         "--img-size", type=int, nargs="+", metavar="PIXELS",
-        help="checked if given; height and width of images that are not square. Float position embeddings are fitted",
+        help="side of the images, or height and width; a float ViT's position embeddings are fitted to another size",
     )  # fmt: skip
-    command.add_argument("--depth", type=int, nargs="+", help="blocks, of a Swin one number per stage; checked")
+    command.add_argument(
+        "--depth", type=int, nargs="+",
+        help="blocks, of a Swin a number for each stage, which tensors tell; others are refused",
+    )  # fmt: skip
     command.add_argument(
         "--heads", type=int, nargs="+",
         help="attention heads; a ViT's checkpoint does not store them (default: dim / 64), a Swin's are checked",
     )  # fmt: skip
-    command.add_argument("--attention-bits", type=int, choices=(8, 16), help="default: 16, of a Swin 8, as I-ViT")
-    command.add_argument("--mean", type=float, nargs="+", help="of pixel/255; default: the architecture's")
-    command.add_argument("--std", type=float, nargs="+", help="of pixel/255; default: the architecture's")
+    command.add_argument(
+        "--attention-bits",
+        type=int,
+        choices=(8, 16),
+        help="bits of the attention probabilities (default: 16, of a Swin 8, as I-ViT)",
+    )
+    command.add_argument(
+        "--mean",
+        type=float,
+        nargs="+",
+        help="mean of pixel/255 that images were normalised with (default: the architecture's)",
+    )
+    command.add_argument(
+        "--std", type=float, nargs="+", help="deviation of pixel/255, likewise (default: the architecture's)"
+    )
     command.add_argument("--crop", type=float, help="share of a resized photograph's shorter side that is shown")
-    command.add_argument("--labels", metavar="FILE", help="names of the classes, a line each")
-    command.add_argument("--name", help="name stored in the model; default: the architecture's")
-    command.add_argument("-o", "--output", required=True)
+    command.add_argument("--labels", metavar="FILE", help="text file of the names of the classes, a line each")
+    command.add_argument("--name", help="name stored in the model (default: the architecture's, or the file's)")
+    command.add_argument("-o", "--output", required=True, metavar="FILE", help="the integer model file to write")
 
 
 def identified(arguments: argparse.Namespace, state: Mapping[str, NDArray[Any]]) -> Architecture:

@@ -71,13 +71,15 @@ def register(commands: Any) -> None:
         help="folder of images or of class folders, image file, or .npy of uint8 pixels [n, C, H, W]",
     )  # fmt: skip
     quantized.add_argument(
-        "--count", type=int, help=f"images used; default: all of a file, {_FOLDER_IMAGES} of a folder"
+        "--count", type=int, help=f"how many images calibrate (default: all of a file, {_FOLDER_IMAGES} of a folder)"
     )
     quantized.add_argument(
-        "--recipe", choices=tuple(RECIPES), help="only this one; by default all are tried and the nearest is kept"
+        "--recipe",
+        choices=tuple(RECIPES),
+        help="quantize by this one only (default: all are tried and the nearest to the float network is kept)",
     )
     quantized.add_argument(
-        "--gelu", choices=("table", "shift"), help="exact by a table, or ShiftGELU: such recipes only"
+        "--gelu", choices=("table", "shift"), help="only recipes whose GELU is exact by a table, or is ShiftGELU"
     )
     quantized.add_argument(
         "--ranges", choices=tuple(RANGES), help="a recipe of your own: one scale per tensor, chosen in this way"

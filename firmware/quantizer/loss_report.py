@@ -13,6 +13,7 @@ from rich.table import Table
 from firmware.quantizer.loss import ALONE_IMAGES, SPLIT_IMAGES, Loss, chosen
 from firmware.quantizer.measure import Measurement, finite
 from firmware.quantizer.plot import draw
+from firmware.screen import show
 
 __all__ = ["LossReport"]
 
@@ -54,7 +55,7 @@ class LossReport:
         for part in self.parts:
             worst = "\n".join(f"{name} {ratio:.1f}" for name, ratio in part.worst)
             table.add_row(part.name, f"{part.sqnr:.1f}", f"{part.cosine:.4f}", worst)
-        console.print(table)
+        show(table, console)
         if not self.noise:
             return
         rows = {row.name: row for row in self.measure.rows}
@@ -64,7 +65,7 @@ class LossReport:
             table.add_column(heading, justify="right")
         for name, ratio in sorted(self.alone.items(), key=lambda item: item[1])[:_SHOWN]:
             table.add_row(name, str(rows[name].bits), f"{ratio:.1f}", f"{rows[name].own_sqnr:.1f}")
-        console.print(table)
+        show(table, console)
 
     def plot(self) -> Any:
         """A matplotlib Figure of all this."""

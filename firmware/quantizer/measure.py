@@ -14,6 +14,7 @@ from rich.table import Table
 from firmware.families import Family
 from firmware.quantizer.record import Code, Record
 from firmware.quantizer.reference import Reference
+from firmware.screen import show
 from hw.spec.operators import OPERATORS, Add, Node
 
 __all__ = ["Measurement", "Row", "cosine", "finite", "nearness", "sqnr"]
@@ -155,7 +156,7 @@ class Measurement:
                     row.name, str(row.bits), f"{row.scale:.3g}", f"{row.largest:.3g}", f"{row.saturated:.3%}",
                     f"{row.own_sqnr:.1f}", f"{row.sqnr:.1f}",
                 )  # fmt: skip
-        console.print(table)
+        show(table, console)
         end = self.end
         console.print(
             f"{end['images']} calibration images: "

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from firmware.quantizer.measure import Measurement
 from firmware.quantizer.recipes import Recipe
+from firmware.screen import show
 from hw.spec.model import Model
 
 __all__ = ["Trial", "as_json", "show_trials", "try_recipes"]
@@ -69,7 +70,7 @@ def show_trials(trials: list[Trial], console: Console) -> None:
             trial.name, f"{end['logit_sqnr']:.1f}", f"{end['logit_cosine']:.4f}",
             f"{end['same_class']:.1%}" if "same_class" in end else "-", trial.recipe.doc,
         )  # fmt: skip
-    console.print(table)
+    show(table, console)
 
 
 def as_json(trials: list[Trial]) -> list[dict[str, Any]]:
