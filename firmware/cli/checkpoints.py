@@ -17,7 +17,7 @@ from firmware.identify import foreign, identify, special
 from firmware.model_file import save_model
 from hw.spec.model import Model
 
-__all__ = ["add_common", "crop_of", "identified", "load_tensors", "per_channel", "read_labels", "save"]
+__all__ = ["add_common", "apart", "crop_of", "identified", "load_tensors", "per_channel", "read_labels", "save"]
 
 _SMALL = 32  # pixels; I-ViT's validation does not resize images that are not larger
 
@@ -61,6 +61,12 @@ def add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--labels", metavar="FILE", help="text file of the names of the classes, a line each")
     command.add_argument("--name", help="name stored in the model (default: the architecture's, or the file's)")
     command.add_argument("-o", "--output", required=True, metavar="FILE", help="the integer model file to write")
+
+
+def apart(arguments: argparse.Namespace) -> None:
+    """Raises UserError if the model would take the checkpoint's place."""
+    if Path(arguments.output).exists() and Path(arguments.output).samefile(arguments.checkpoint):
+        raise UserError(f"-o {arguments.output} is the checkpoint itself: the model wants a file of its own")
 
 
 def identified(arguments: argparse.Namespace, state: Mapping[str, NDArray[Any]]) -> Architecture:

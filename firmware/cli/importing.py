@@ -7,7 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 from firmware.architectures import IMAGENET
-from firmware.cli.checkpoints import add_common, crop_of, identified, load_tensors, per_channel, read_labels, save
+from firmware.cli.checkpoints import (
+    add_common,
+    apart,
+    crop_of,
+    identified,
+    load_tensors,
+    per_channel,
+    read_labels,
+    save,
+)
 from firmware.errors import UserError
 from firmware.files import Outputs
 from firmware.identify import describe, is_official
@@ -30,6 +39,7 @@ def import_command(arguments: argparse.Namespace) -> int:
     """Checkpoint of the official I-ViT training -> integer model file, its integers unchanged."""
     Outputs(arguments.output)
     state = load_tensors(arguments.checkpoint)
+    apart(arguments)
     if not is_official(state):
         raise UserError(f"{arguments.checkpoint} holds no integer weights: it is a float checkpoint, use quantize")
     shape = identified(arguments, state)

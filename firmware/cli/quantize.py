@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from firmware.architectures import Architecture
-from firmware.cli.checkpoints import add_common, crop_of, identified, load_tensors, per_channel, read_labels, save
+from firmware.cli.checkpoints import (
+    add_common,
+    apart,
+    crop_of,
+    identified,
+    load_tensors,
+    per_channel,
+    read_labels,
+    save,
+)
 from firmware.compiler import compile_model
 from firmware.dataset import open_dataset
 from firmware.errors import UserError
@@ -118,6 +127,7 @@ def quantize_command(arguments: argparse.Namespace) -> int:
     board = find(arguments.board)
     drawn = plot_kind(arguments.plot, "--plot") if arguments.plot else ""
     weights = load_tensors(arguments.checkpoint)
+    apart(arguments)
     if is_official(weights):
         raise UserError(f"{arguments.checkpoint} holds integer weights: it is an I-ViT checkpoint, use import-ivit")
     family, weights = official_tensors(weights, pool=arguments.pool)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from firmware.__main__ import main
 from firmware.architectures import architecture
@@ -483,3 +483,22 @@ def test_recipes_are_judged_on_images_that_are_held_back(tmp_path, capsys, monke
     quantize(weights, judging, **settings, measure=floats)  # what the float network gives
     found = golden.run(model, to_int8(pixels[others], model)) * model.logit_scale.astype(np.float64)
     assert best["logit_sqnr"] == pytest.approx(sqnr(floats.expected, found), abs=1e-3)
+
+
+@pytest.mark.parametrize("verb", ["quantize", "import-ivit"])
+def test_a_checkpoint_is_not_its_own_output(tmp_path, capsys, verb, weights, images):
+    """By whatever name; it stays what it was."""
+    checkpoint = tmp_path / "c.safetensors"
+    if verb == "quantize":
+        checkpoint.write_bytes((DIGITS / "float.safetensors").read_bytes())
+        options = ["--images", str(DIGITS / "calibration.npy"), "--mean", "0.5", "--std", "0.5", "--count", "4"]
+    else:
+        save_file(official_state(weights, images[:8], patch=2, heads=2), checkpoint)
+        options = []
+    (tmp_path / "other").symlink_to(checkpoint)
+    before = checkpoint.read_bytes()
+    for name in ("c.safetensors", "other"):
+        line = [verb, str(checkpoint), *options, "--patch", "2", "--heads", "2", "-o", str(tmp_path / name)]
+        assert main(line) == 2
+        assert f"-o {tmp_path / name} is the checkpoint itself" in capsys.readouterr().err
+    assert checkpoint.read_bytes() == before
