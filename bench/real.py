@@ -69,7 +69,8 @@ class _Dino:
         if case not in self._made:
             networks.say(f"{case}: quantizing ...")
             self._made[case] = quantize(
-                self.folder / "dinov2.safetensors", self.folder / "calibrate", self.folder / f"{case}-integers.safetensors",
+                self.folder / "dinov2.safetensors", self.folder / "calibrate",
+                self.folder / f"{case}-integers.safetensors",
                 *_BUDGETS[case],
             )  # fmt: skip
         return self._made[case]
