@@ -54,7 +54,7 @@ def figures(table: Sequence[Row]) -> str:
     body = [
         (r.figure, *("" if v is None else r.text(v) for v in (r.bar, r.stretch, r.value)), r.verdict) for r in table
     ]
-    return page.table(("figure", "bar", "stretch", "measured", "verdict"), body)
+    return page.table(("figure", "bar", "stretch", "found", "verdict"), body)
 
 
 def figures_json(table: Sequence[Row]) -> list[dict[str, Any]]:

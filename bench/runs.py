@@ -150,7 +150,7 @@ class Row:
     def verdict(self) -> str:
         """How far the value gets."""
         if self.value is None:
-            return "not measured"
+            return "not run"
         if not self.whole:
             return "quick run"
         sign = 1 if self.more_is_better else -1

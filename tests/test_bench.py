@@ -29,7 +29,7 @@ def verdicts(results):
 @pytest.mark.parametrize(
     ("value", "more", "verdict"),
     [
-        (None, True, "not measured"), (0.89, True, "FAIL"), (0.9, True, "pass"), (0.92, True, "stretch"),
+        (None, True, "not run"), (0.89, True, "FAIL"), (0.9, True, "pass"), (0.92, True, "stretch"),
         (0.93, False, "FAIL"), (0.9, False, "stretch"), (0.91, False, "pass"),
     ],
 )  # fmt: skip
@@ -42,7 +42,7 @@ def test_every_figure_has_a_row_measured_or_not():
     found = verdicts([result("tiny"), result("tiny-8", 0.95)])
     assert found["utilisation, DeiT-T, 16-bit attention"] == "stretch"
     assert found["utilisation, DeiT-T, 8-bit attention"] == "FAIL"
-    assert found["utilisation, DeiT-S, 16-bit attention"] == "not measured"
+    assert found["utilisation, DeiT-S, 16-bit attention"] == "not run"
     assert found["cycle model against RTL, total, worst case"] == "stretch"
     assert found["cycle model against RTL, layers, worst case"] == "FAIL"  # 3 % on fc2, negative
     assert found["seconds to simulate one DeiT-T image"] == "pass"
@@ -136,7 +136,7 @@ def test_swin_has_a_row_for_every_figure():
     block = swin.BlockResult(swin.BLOCKS["stage-1"], True, 1_000_000, 1_001_000)
     found = {row.figure: row.verdict for row in swin.rows([tiny], [block])}
     assert list(found.values()) == ["pass", "FAIL", "stretch"]
-    assert {row.verdict for row in swin.rows([])} == {"not measured"}
+    assert {row.verdict for row in swin.rows([])} == {"not run"}
     assert swin.CASES["tiny"].quick().text == "Swin-T, 8-bit attention, 8 blocks only"
 
 

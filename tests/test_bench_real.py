@@ -296,7 +296,7 @@ def test_everything_on_a_small_dinov2(bundled, file, monkeypatch, tmp_path, caps
     verdicts = {figure["figure"]: figure["verdict"] for figure in content["figures"]}
     assert verdicts["DINOv2 ViT-S/14, utilisation, simulated RTL"] == "FAIL"  # so small a network fills no array
     assert verdicts["DINOv2 ViT-S/14, memory while it is quantized"] == "pass"
-    assert verdicts["DINOv2 ViT-S/14, --budget 1.15: cosine of the class token, mean"] == "not measured"
+    assert verdicts["DINOv2 ViT-S/14, --budget 1.15: cosine of the class token, mean"] == "not run"
 
 
 def test_a_quick_run_has_two_blocks():
@@ -304,7 +304,7 @@ def test_a_quick_run_has_two_blocks():
                               "encoder.layer.11.mlp.fc1.weight") if real._is_late(name)]  # fmt: skip
     assert late == ["encoder.layer.2.norm1.bias", "encoder.layer.11.mlp.fc1.weight"]
     assert {row.verdict for row in accuracy.rows(accuracy.Results(measured=[measured(0.9985)], quick=True))} == {
-        "quick run", "not measured",
+        "quick run", "not run",
     }  # fmt: skip
 
 
@@ -345,7 +345,7 @@ def measured(mean, case="dinov2", **changes):
 def test_verdicts():
     results = accuracy.Results(measured=[measured(0.9975, peak=7 << 30), measured(0.9991, "dinov2-1.15")])
     found = [row.verdict for row in accuracy.rows(results)]
-    assert found == ["pass", "pass", "pass", "stretch", "stretch", "not measured", "FAIL", "not measured"]
+    assert found == ["pass", "pass", "pass", "stretch", "stretch", "not run", "FAIL", "not run"]
     digits = accuracy.Digits("minmax", True, 360, 34.0, 352 / 360, 353 / 360, None, None)
     (row,) = [row for row in accuracy.rows(accuracy.Results(digits=[digits])) if row.figure.startswith("digits")]
     assert (row.text(row.value), row.verdict) == ("-1", "FAIL")
