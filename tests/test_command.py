@@ -57,7 +57,9 @@ def shiftwork(installed, tmp_path):
 
 @pytest.mark.usefixtures("shiftwork")
 def test_a_module_takes_no_module_of_the_users(installed, tmp_path):
-    """`python -m` looks into the current directory first: not for ours."""
+    """`python -m` looks into the current directory first: for the module it is told, but for no other of ours."""
+    for name in ("firmware", "platform"):  # that one, and what Python itself imports before it
+        (tmp_path / f"{name}.py").unlink()
     np.save(tmp_path / "few.npy", np.load(DIGITS / "images.npy")[:2])
     done = subprocess.run(
         [sys.executable, "-m", "firmware", "run", DIGITS / "digits.safetensors", "--images", "few.npy", "--device",
