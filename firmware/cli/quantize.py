@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -24,50 +23,34 @@ from firmware.cli.checkpoints import (
     read_labels,
     save,
 )
-from firmware.compiler import compile_model
+from firmware.cli.trials import shared, tried, widened
 from firmware.dataset import open_dataset
 from firmware.errors import UserError
 from firmware.families import POOLS, official_tensors
 from firmware.files import Outputs
 from firmware.identify import describe, is_official, twins
-from firmware.planner.program import CompileError
 from firmware.plots import plot_kind, save_figure
-from firmware.preprocess import normalise, to_int8
-from firmware.progress import shown, step
-from firmware.providers import PROVIDERS, provided
+from firmware.preprocess import normalise
+from firmware.progress import shown
 from firmware.quantizer import (
     RANGES,
     RECIPES,
-    Effects,
     LossReport,
-    LossyNetwork,
     Measurement,
     Recipe,
-    Spending,
-    Trial,
-    Wide,
-    afforded,
     as_json,
-    candidates,
-    nearness,
     quantize,
-    rewritten,
     sensitivities,
     show_trials,
     split,
-    try_recipes,
 )  # fmt: skip
 from firmware.report import write_json
-from hw.boards.board import Board
 from hw.boards.registry import find
 from hw.spec.model import Model
 
 __all__ = ["quantize_command", "register"]
 
 _FOLDER_IMAGES = 32  # calibration images taken of a folder
-_COMPARED = 5e10  # multiply-accumulates of a network on all images that recipes are compared on, ...
-_FEW_IMAGES = 12  # ... unless these are fewer images
-Make = Callable[[Recipe, Measurement], Model]
 
 
 def register(commands: Any) -> None:
@@ -151,17 +134,17 @@ def quantize_command(arguments: argparse.Namespace) -> int:
         )  # fmt: skip
 
     spending = None
-    used, held = _shared(pixels, weights, shape) if len(recipes) > 1 else (pixels, pixels[:0])
+    used, held = shared(pixels, weights, shape) if len(recipes) > 1 else (pixels, pixels[:0])
     with shown(f"quantizing by {len(recipes)} recipes", "operators") as update:
-        trials = _try(recipes, partial(make, of=used), update, held)
+        trials = tried(recipes, partial(make, of=used), update, held)
     best = trials[0]
     if len(trials) > 1:
         show_trials(trials, console)
     if used is not pixels:
         with shown(f"quantizing by {best.name} with all {len(pixels)} images", "operators") as update:
-            best = _try({best.name: best.recipe}, make, update)[0]
+            best = tried({best.name: best.recipe}, make, update)[0]
     if arguments.budget > 1:
-        best, spending = _widened(best, make, board, arguments.budget)
+        best, spending = widened(best, make, board, arguments.budget)
         spending.show(board.name, console)
     model, measure = best.model, best.measure
     outputs.attempt(lambda: save(replace(model, crop=shape.crop), arguments.output))
@@ -194,75 +177,6 @@ def _recipes(arguments: argparse.Namespace) -> dict[str, Recipe]:
         if not found:
             raise UserError(f"recipe {arguments.recipe} is not one with --gelu {arguments.gelu}")
     return found
-
-
-def _try(
-    recipes: Mapping[str, Recipe], make: Make, update: Callable[..., None], held: NDArray[np.uint8] | None = None
-) -> list[Trial]:
-    """The trials, counted in operators; how many a network has is known after the first. `held` images judge them."""
-    seen: dict[str, int] = {}
-
-    def told(name: str, node: str) -> None:
-        seen[name] = seen.get(name, 0) + 1
-        first = next(iter(seen.values()))
-        total = first * len(recipes) if len(seen) > 1 else None
-        update(sum(seen.values()), total, f"{name} at {node}")
-
-    if held is None or not len(held):
-        return try_recipes(recipes, make, told)
-    expected: NDArray[Any] | None = None
-
-    def judge(model: Model, measure: Measurement) -> Mapping[str, float]:
-        nonlocal expected
-        if expected is None:  # the same of all recipes
-            images = normalise(held, model.mean, model.std)
-            expected = LossyNetwork(measure.record, images).run(Effects())
-        found = provided(PROVIDERS["golden"], "comparing recipes")(model, to_int8(held, model))
-        return nearness(expected, found * model.logit_scale.astype(np.float64), features=model.features)
-
-    return try_recipes(recipes, make, told, judge)
-
-
-def _shared(
-    pixels: NDArray[np.uint8], weights: Mapping[str, NDArray[Any]], shape: Architecture
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Images that recipes are tried with, and others that judge them: every fourth, of four or more.
-
-    All of `pixels`, or of a network that has more than `_COMPARED` MACs on them some, evenly spread.
-    """
-    tokens = shape.image[1] * shape.image[2] // shape.patch**2
-    macs = tokens * sum(w.size for w in weights.values() if w.ndim == 2)  # at most: of a Swin's first grid
-    count = min(len(pixels), max(_FEW_IMAGES, int(_COMPARED // max(macs, 1))))
-    some = np.linspace(0, len(pixels) - 1, count).astype(int)
-    held = some[3::4]
-    return (pixels[np.setdiff1d(some, held)], pixels[held]) if len(held) else (pixels, pixels[:0])
-
-
-def _widened(trial: Trial, make: Make, board: Board, budget: float) -> tuple[Trial, Spending]:
-    """`trial` with 16-bit inputs for at most `budget` times its cycles on `board`; itself if they are not worth it."""
-    found = candidates(trial.model, trial.measure.record.inputs, board.config)
-    names = [each.quantizer for each in found]
-    with shown("each input alone", "quantizers") as update:
-        noise = sensitivities(trial.measure, names, progress=update)
-
-    def cycles(wide: Sequence[Wide]) -> int | None:
-        try:
-            return compile_model(rewritten(trial.model, wide), board).estimated_cycles
-        except CompileError:
-            if not wide:
-                raise
-            return None
-
-    with step(f"compiling for {board.name}, to count cycles"):
-        spending = afforded(found, noise, cycles, budget)
-    if not spending.bought:
-        return trial, spending
-    recipe = replace(trial.recipe, wide=frozenset(each.linear for each in spending.bought))
-    with shown("quantizing with 16-bit inputs", "operators") as update:
-        wider = _try({trial.name: recipe}, make, update)[0]
-    return (
-        (wider, spending) if wider.score > trial.score else (trial, replace(spending, bought=(), after=spending.before))
-    )
 
 
 def _losses(measure: Measurement, *, alone: bool) -> LossReport:

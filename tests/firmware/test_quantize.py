@@ -20,9 +20,9 @@ from firmware.model_file import load_model
 from firmware.preprocess import normalise, to_int8
 from firmware.quantizer import RANGES, RECIPES, Measurement, Recipe, official_state, quantize
 from firmware.quantizer.calibration import Calibration
-from firmware.quantizer.free import score_scale
 from firmware.quantizer.measure import sqnr
 from firmware.quantizer.ranges import choose_scale, symmetric_scale
+from firmware.quantizer.scores import score_scale
 from hw.spec import arith
 from hw.spec.model import ModelError
 from sim import golden
@@ -461,7 +461,7 @@ def test_dead_channels_that_nothing_can_take_are_refused():
 @pytest.mark.parametrize(("macs", "calibrated", "held"), [(0, 9, 3), (5e10, 18, 6)])
 def test_recipes_are_judged_on_images_that_are_held_back(tmp_path, capsys, monkeypatch, macs, calibrated, held):
     """Every fourth of all, or of twelve of a large network; the nearest is then made with all of them."""
-    monkeypatch.setattr("firmware.cli.quantize._COMPARED", macs)
+    monkeypatch.setattr("firmware.cli.trials._COMPARED", macs)
     files = [str(DIGITS / "float.safetensors"), "--images", str(DIGITS / "calibration.npy"), "--count", "24"]
     sizes = ["--patch", "2", "--heads", "2", "--mean", "0.5", "--std", "0.5", "-o", str(tmp_path / "m.safetensors")]
     assert main(["quantize", *files, *sizes, "--report", str(tmp_path / "r.json")]) == 0

@@ -1,0 +1,109 @@
+"""Recipes at work: tried on some images and judged on others, and given 16-bit inputs for a budget, with progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware.architectures import Architecture
+from firmware.compiler import compile_model
+from firmware.planner.program import CompileError
+from firmware.preprocess import normalise, to_int8
+from firmware.progress import shown, step
+from firmware.providers import PROVIDERS, provided
+from firmware.quantizer import (
+    Effects,
+    LossyNetwork,
+    Measurement,
+    Recipe,
+    Spending,
+    Trial,
+    Wide,
+    afforded,
+    candidates,
+    nearness,
+    rewritten,
+    sensitivities,
+    try_recipes,
+)  # fmt: skip
+from hw.boards.board import Board
+from hw.spec.model import Model
+
+__all__ = ["Make", "shared", "tried", "widened"]
+
+_COMPARED = 5e10  # multiply-accumulates of a network on all images that recipes are compared on, ...
+_FEW_IMAGES = 12  # ... unless these are fewer images
+Make = Callable[[Recipe, Measurement], Model]
+
+
+def shared(
+    pixels: NDArray[np.uint8], weights: Mapping[str, NDArray[Any]], shape: Architecture
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Images that recipes are tried with, and others that judge them: every fourth, of four or more.
+
+    All of `pixels`, or of a network that has more than `_COMPARED` MACs on them some, evenly spread.
+    """
+    tokens = shape.image[1] * shape.image[2] // shape.patch**2
+    macs = tokens * sum(w.size for w in weights.values() if w.ndim == 2)  # at most: of a Swin's first grid
+    count = min(len(pixels), max(_FEW_IMAGES, int(_COMPARED // max(macs, 1))))
+    some = np.linspace(0, len(pixels) - 1, count).astype(int)
+    held = some[3::4]
+    return (pixels[np.setdiff1d(some, held)], pixels[held]) if len(held) else (pixels, pixels[:0])
+
+
+def tried(
+    recipes: Mapping[str, Recipe], make: Make, update: Callable[..., None], held: NDArray[np.uint8] | None = None
+) -> list[Trial]:
+    """The trials, counted in operators; how many a network has is known after the first. `held` images judge them."""
+    seen: dict[str, int] = {}
+
+    def told(name: str, node: str) -> None:
+        seen[name] = seen.get(name, 0) + 1
+        first = next(iter(seen.values()))
+        total = first * len(recipes) if len(seen) > 1 else None
+        update(sum(seen.values()), total, f"{name} at {node}")
+
+    if held is None or not len(held):
+        return try_recipes(recipes, make, told)
+    expected: NDArray[Any] | None = None
+
+    def judge(model: Model, measure: Measurement) -> Mapping[str, float]:
+        nonlocal expected
+        if expected is None:  # the same of all recipes
+            images = normalise(held, model.mean, model.std)
+            expected = LossyNetwork(measure.record, images).run(Effects())
+        found = provided(PROVIDERS["golden"], "comparing recipes")(model, to_int8(held, model))
+        return nearness(expected, found * model.logit_scale.astype(np.float64), features=model.features)
+
+    return try_recipes(recipes, make, told, judge)
+
+
+def widened(trial: Trial, make: Make, board: Board, budget: float) -> tuple[Trial, Spending]:
+    """`trial` with 16-bit inputs for at most `budget` times its cycles on `board`; itself if they are not worth it."""
+    found = candidates(trial.model, trial.measure.record.inputs, board.config)
+    names = [each.quantizer for each in found]
+    with shown("each input alone", "quantizers") as update:
+        noise = sensitivities(trial.measure, names, progress=update)
+
+    def cycles(wide: Sequence[Wide]) -> int | None:
+        try:
+            return compile_model(rewritten(trial.model, wide), board).estimated_cycles
+        except CompileError:
+            if not wide:
+                raise
+            return None
+
+    with step(f"compiling for {board.name}, to count cycles"):
+        spending = afforded(found, noise, cycles, budget)
+    if not spending.bought:
+        return trial, spending
+    recipe = replace(trial.recipe, wide=frozenset(each.linear for each in spending.bought))
+    with shown("quantizing with 16-bit inputs", "operators") as update:
+        wider = tried({trial.name: recipe}, make, update)[0]
+    return (
+        (wider, spending) if wider.score > trial.score else (trial, replace(spending, bought=(), after=spending.before))
+    )
