@@ -18,6 +18,7 @@ f32 = np.float32
 _FRACTION = 7  # bits that Shiftmax has behind the point
 _OCTAVE = 23 / 16 * float(np.log(2))  # of natural logarithms: Shiftmax takes 23/16 for 1/ln 2
 _COARSER = 1.25  # scales than the finest that are looked at
+_WAYS = 6  # of I0 for a number of fraction bits
 _ROWS = 256  # of scores that are looked at
 
 
@@ -25,14 +26,18 @@ def score_scale(rows: Array, least: float) -> tuple[Any, int, int]:
     """(scale, I0, fraction bits) of int8 scores of which `rows` [n, width] are examples; the scale is at least `least`.
 
     Shiftmax's base is 2, to -23/16 of x, so that I0 = 2^fraction / scale * 23/16 * ln 2, which is whole for the scales
-    that are looked at. Of these, each as fine as one number of fraction bits allows, it is the one whose probabilities
-    are nearest. A large I0 tells finer exponentials apart, but its sums leave the division few bits: a row of n like
+    that are looked at. Of these, up to a quarter coarser than the finest, it is the one whose probabilities are nearest.
+    A large I0 tells finer exponentials apart, but its sums leave the division few bits: a row of n like
     scores has a factor of floor(2^16 / (n * I0)). No row may clamp its sum of exponentials. Beyond a scale of 2^7
     scores clamp.
     """
     most = min(1023, ((1 << 16) - 1) // rows.shape[-1])
-    found = [(min(int(_OCTAVE * (1 << f) / least), most), f) for f in range(_FRACTION + 1)]
-    scales = {(i0, f): f32(_OCTAVE * (1 << f) / i0) for i0, f in found if i0}
+    tops = {f: min(int(_OCTAVE * (1 << f) / least), most) for f in range(_FRACTION + 1)}
+    scales = {
+        (i0, f): f32(_OCTAVE * (1 << f) / i0)
+        for f, top in tops.items()
+        for i0 in {int(top / coarser) for coarser in np.linspace(1, _COARSER, _WAYS)} - {0}
+    }
     finest = min(scales.values(), default=f32(0))
     scales = {key: scale for key, scale in scales.items() if scale <= _COARSER * finest}
     wanted, errors = softmax(rows), {}
