@@ -26,7 +26,7 @@ def score_scale(rows: Array, least: float) -> tuple[Any, int, int]:
     """(scale, I0, fraction bits) of int8 scores of which `rows` [n, width] are examples; the scale is at least `least`.
 
     Shiftmax's base is 2, to -23/16 of x, so that I0 = 2^fraction / scale * 23/16 * ln 2, which is whole for the scales
-    that are looked at. Of these, up to a quarter coarser than the finest, it is the one whose probabilities are nearest.
+    that are looked at. Of these, up to a quarter coarser than the finest, it is the one with the nearest probabilities.
     A large I0 tells finer exponentials apart, but its sums leave the division few bits: a row of n like
     scores has a factor of floor(2^16 / (n * I0)). No row may clamp its sum of exponentials. Beyond a scale of 2^7
     scores clamp.

@@ -164,8 +164,8 @@ def test_sums_of_candidates_stay_in_32_bits():
 
 def test_the_command_spends_a_budget(tmp_path, capsys):
     """Of the digits: some inputs get 16 bits, the outputs come nearer, and the report says which and for what."""
-    files = [str(DIGITS / "float.safetensors"), "--calibrate", str(DIGITS / "calibration.npy"), "--count", "24"]
-    sizes = ["--patch", "2", "--heads", "2", "--mean", "0.5", "--std", "0.5", "--recipe", "minmax", "--board", "tiny"]
+    files = [str(DIGITS / "float.safetensors"), "--calibrate", str(DIGITS / "calibration.npy"), "--count", "64"]
+    sizes = ["--patch", "2", "--heads", "2", "--mean", "0.5", "--std", "0.5", "--recipe", "mse", "--board", "tiny"]
     ends = {}
     for budget in ("1.0", "1.2"):
         out, report = tmp_path / f"{budget}.safetensors", tmp_path / f"{budget}.json"

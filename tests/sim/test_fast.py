@@ -81,10 +81,24 @@ def test_linear_at_the_largest_sum(laws):
     check(laws.linear(x, weight, bias), arith.linear(x, weight, bias), np.int64)
 
 
-def test_linear_of_wider_numbers_is_the_law(laws, rng):
+def test_linear_of_wider_weights_or_inputs_is_the_law(laws, rng):
     x, weight, bias = int8(rng, 3, 8), int8(rng, 4, 8), np.arange(4)
-    check(laws.linear(x.astype(np.int16), weight, bias), arith.linear(x, weight, bias), np.int64)
+    check(laws.linear(x.astype(np.int32), weight, bias), arith.linear(x, weight, bias), np.int64)
     check(laws.linear(x, weight.astype(np.int16), bias), arith.linear(x, weight, bias), np.int64)
+
+
+def test_linear_of_int16_goes_by_byte_planes(laws, rng):
+    """In 32 bits while 2^15 times the row sums and the bias fit in them, at both ends of the inputs; else the law."""
+    x = rng.integers(-(1 << 15), 1 << 15, (3, 40)).astype(np.int16)
+    x[0], x[1] = -(1 << 15), (1 << 15) - 1
+    weight, bias = int8(rng, 4, 40), rng.integers(-(1 << 20), 1 << 20, 4)
+    weight[0], weight[1] = -128, 127
+    check(laws.linear(x, weight, bias), arith.linear(x, weight, bias), np.int32)
+    bias[2] = (1 << 31) - 1
+    check(laws.linear(x, weight, bias), arith.linear(x, weight, bias), np.int64)
+    wide = np.full((1, 600), -(1 << 15), np.int16)
+    check(laws.linear(wide, np.full((1, 600), -128, np.int8), np.zeros(1, np.int64)),
+          np.array([[600 << 22]]), np.int64)  # fmt: skip
 
 
 def test_weights_may_change_and_go(laws, rng):

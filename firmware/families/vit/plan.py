@@ -107,7 +107,7 @@ class Plan:
         return frozenset(range(len(self.slots)))
 
     def _kinds(self) -> Iterable[int]:
-        """Blocks after which others are planned alike: the last of those with the same wide inputs here and behind."""
+        """Blocks that others are planned like: the first of those with the same wide inputs here and behind."""
         wide = [
             (
                 is_wide(block.norm1_quant),
@@ -117,7 +117,10 @@ class Plan:
         ]  # fmt: skip
         here = [None, *wide]
         behind = [*wide, None]
-        return {pair: block for block, pair in enumerate(zip(here, behind, strict=True), start=-1)}.values()
+        kinds: dict[object, int] = {}
+        for block, kind in enumerate(zip(here, behind, strict=True), start=-1):
+            kinds.setdefault(kind, block)
+        return kinds.values()
 
     def _fitting(self, tile: int) -> frozenset[int]:
         """Slots whose arenas hold a super-tile like `tile`; tried by walking through one of each kind of item."""
