@@ -91,7 +91,8 @@ class AttentionCalibration(Calibration):
             return law
         sums = self._values[name].sum(axis=-1, dtype=np.float64)  # [B, heads, n], or with windows behind B
         sums = np.moveaxis(sums, -2, 0)
-        return self._gave(name, (1 / sums.reshape(len(sums), -1).mean(axis=1)).astype(f32)[:, None, None])
+        scales = self._summing_to_one(sums.reshape(len(sums), -1).mean(axis=1), law)
+        return self._gave(name, scales[:, None, None])
 
     def add(
         self, name: str, source: str, s_in: Array, identity: str, s_identity: Array, bits: int = 16, *,

@@ -178,11 +178,16 @@ class Calibration(Builder):
         self._observe(name, self._real(source, s_in) + self._real(identity, s_identity), bits, use)
         return super().add(name, source, s_in, identity, s_identity, bits, use=use)
 
+    @staticmethod
+    def _summing_to_one(sums: Array, law: Array) -> Array:
+        """Scales of probabilities whose rows have these sums; at most four of `law`'s, as flat rows may vanish."""
+        return np.minimum(1 / np.maximum(sums, 1.0), 4 * np.float64(law)).astype(f32)
+
     def shiftmax(self, name: str, *sources: str, scale: Array, bits: int) -> Array:
         """Probabilities are floors, so their rows sum up to less than one in the law's scale."""
         law = super().shiftmax(name, *sources, scale=scale, bits=bits)
         if self.recipe.correct_attention:
-            law = np.asarray(f32(1 / self._values[name].sum(axis=-1).mean()))
+            law = self._summing_to_one(self._values[name].sum(axis=-1).mean(), law)
         return self._gave(name, law)
 
     def shift_gelu(self, name: str, source: str, scale: Array) -> Array:

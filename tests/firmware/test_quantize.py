@@ -172,6 +172,23 @@ def test_probabilities_are_near_with_the_chosen_scale(width, spread):
     assert error(*chosen) < 0.7 * error((1 << fraction) / i0, i0, fraction)
 
 
+@pytest.mark.parametrize("recipe", [Recipe(correct_attention=True), RECIPES["minmax"]], ids=["corrected", "minmax"])
+def test_probabilities_that_vanish_have_a_scale(recipe):
+    """8-bit floors of a flat row of 257 are zeros, which sum up to nothing."""
+    law = np.float32(2.0**-7)
+    assert Calibration._summing_to_one(np.array([0.0, 100.0, 128.0]), law) == pytest.approx([4 / 128, 1 / 100, 1 / 128])
+    rng = np.random.default_rng(0)
+    shape = architecture("deit_tiny_patch16_224", depth=1)
+    weights = float_weights(shape, 0)
+    for name in weights:
+        if name.endswith("attn.qkv.weight"):
+            weights[name][:] = rng.normal(0, 1e-6, weights[name].shape)
+    pixels = normalise(architecture_images(shape, 2, 0), *shape.statistics)
+    mean, std = shape.statistics
+    model = quantize(weights, pixels, name="flat", mean=mean, std=std, heads=3, attention_bits=8, recipe=recipe)
+    assert np.all(np.isfinite(model.logit_scale))
+
+
 @pytest.fixture(scope="module")
 def swin_weights():
     return float_weights(SWIN, seed=5)
