@@ -23,10 +23,10 @@ from firmware.errors import UserError
 from firmware.families import official_tensors
 from firmware.model_file import load_model
 from firmware.preprocess import normalise
-from firmware.quantizer.measure import sqnr
+from firmware.quantizer.measure import cosines, sqnr
 from firmware.quantizer.reference import Reference
 from hw.spec.model import Model
-from hw.spec.operators import Add, LayerNorm
+from hw.spec.operators import LayerNorm
 
 __all__ = ["Fidelity", "Quantization", "compare", "float_run", "golden_run", "quantize"]
 
@@ -113,11 +113,6 @@ def golden_run(model: Model, pixels: NDArray[np.uint8]) -> Array:
         return device.run(pixels) * model.logit_scale.astype(np.float64)
 
 
-def _cosines(a: Array, b: Array) -> Array:
-    """Along the last axis."""
-    return (a * b).sum(-1) / np.maximum(np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1), 1e-30)
-
-
 def compare(model: Model, weights: Mapping[str, Array], pixels: NDArray[np.uint8], names: Sequence[str]) -> Fidelity:
     """`model` against the float network `weights` that it was made of, on uint8 `pixels` [n, C, H, W]."""
     outputs, tokens = float_run(model, weights, pixels)
@@ -125,7 +120,7 @@ def compare(model: Model, weights: Mapping[str, Array], pixels: NDArray[np.uint8
     near = _patches(model, weights, pixels, tokens) if model.features else None
     return Fidelity(
         names=names,
-        cosines=[float(cosine) for cosine in _cosines(outputs, found)],
+        cosines=[float(cosine) for cosine in cosines(outputs, found)],
         sqnr=sqnr(outputs, found),
         patches=None if near is None else float(near.mean()),
         least_patch=None if near is None else float(near.min()),
@@ -151,7 +146,7 @@ def _patches(model: Model, weights: Mapping[str, Array], pixels: NDArray[np.uint
         centred = stream - stream.mean(-1, keepdims=True)
         normal = centred / np.sqrt(np.square(centred).mean(-1, keepdims=True))
         real = normal * named[f"{norm.name}.weight"] + named[f"{norm.name}.bias"]
-        found.append(_cosines(expected[1:], real[1:]).mean())
+        found.append(cosines(expected[1:], real[1:]).mean())
     return np.array(found)
 
 
@@ -170,8 +165,6 @@ def float_run(model: Model, weights: Mapping[str, Array], pixels: NDArray[np.uin
         tokens = np.empty(0)
         for node in model.nodes:
             value = reference.step(node, model.tensors)
-            if node.op == Add.name and node.attributes["bits"] == 16:
-                reference.values = {node.name: value}  # the residual stream: nothing before it is read again
             if node.name == norm:
                 tokens = value
         parts.append((value, tokens))

@@ -17,7 +17,7 @@ from firmware.identify import foreign, identify, special
 from firmware.model_file import save_model
 from hw.spec.model import Model
 
-__all__ = ["add_common", "apart", "crop_of", "identified", "load_tensors", "per_channel", "read_labels", "save"]
+__all__ = ["add_common", "crop_of", "identified", "load_tensors", "per_channel", "read_labels", "save"]
 
 _SMALL = 32  # pixels; I-ViT's validation does not resize images that are not larger
 
@@ -61,12 +61,6 @@ def add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--labels", metavar="FILE", help="text file of the names of the classes, a line each")
     command.add_argument("--name", help="name stored in the model (default: the architecture's, or the file's)")
     command.add_argument("-o", "--output", required=True, metavar="FILE", help="the integer model file to write")
-
-
-def apart(arguments: argparse.Namespace) -> None:
-    """Raises UserError if the model would take the checkpoint's place."""
-    if Path(arguments.output).exists() and Path(arguments.output).samefile(arguments.checkpoint):
-        raise UserError(f"-o {arguments.output} is the checkpoint itself: the model wants a file of its own")
 
 
 def identified(arguments: argparse.Namespace, state: Mapping[str, NDArray[Any]]) -> Architecture:
@@ -130,11 +124,14 @@ def read_labels(path: str | None, classes: int) -> tuple[str, ...]:
     return names
 
 
-def load_tensors(path: str) -> dict[str, NDArray[Any]]:
-    """A checkpoint's tensors; what was chosen is said."""
+def load_tensors(arguments: argparse.Namespace) -> dict[str, NDArray[Any]]:
+    """The checkpoint's tensors; what was chosen is said. Raises UserError if the model would take its place."""
+    path, output = arguments.checkpoint, arguments.output
     tensors, taken = load_checkpoint(path)
     if taken:
         print(f"{path}: took {taken}", file=sys.stderr)
+    if Path(output).exists() and Path(output).samefile(path):
+        raise UserError(f"-o {output} is the checkpoint itself: the model wants a file of its own")
     return tensors
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from firmware.architectures import IMAGENET
 from firmware.cli.checkpoints import (
     add_common,
-    apart,
     crop_of,
     identified,
     load_tensors,
@@ -38,8 +37,7 @@ def register(commands: Any) -> None:
 def import_command(arguments: argparse.Namespace) -> int:
     """Checkpoint of the official I-ViT training -> integer model file, its integers unchanged."""
     Outputs(arguments.output)
-    state = load_tensors(arguments.checkpoint)
-    apart(arguments)
+    state = load_tensors(arguments)
     if not is_official(state):
         raise UserError(f"{arguments.checkpoint} holds no integer weights: it is a float checkpoint, use quantize")
     shape = identified(arguments, state)

@@ -15,7 +15,6 @@ from rich.console import Console
 from firmware.architectures import Architecture
 from firmware.cli.checkpoints import (
     add_common,
-    apart,
     crop_of,
     identified,
     load_tensors,
@@ -109,8 +108,7 @@ def quantize_command(arguments: argparse.Namespace) -> int:
         raise UserError(f"--budget must be at least 1, the cycles of 8-bit inputs, not {arguments.budget:g}")
     board = find(arguments.board)
     drawn = plot_kind(arguments.plot, "--plot") if arguments.plot else ""
-    weights = load_tensors(arguments.checkpoint)
-    apart(arguments)
+    weights = load_tensors(arguments)
     if is_official(weights):
         raise UserError(f"{arguments.checkpoint} holds integer weights: it is an I-ViT checkpoint, use import-ivit")
     family, weights = official_tensors(weights, pool=arguments.pool)
@@ -134,13 +132,13 @@ def quantize_command(arguments: argparse.Namespace) -> int:
         )  # fmt: skip
 
     spending = None
-    used, held = shared(pixels, weights, shape) if len(recipes) > 1 else (pixels, pixels[:0])
+    used, held = shared(pixels, weights, shape) if len(recipes) > 1 else (pixels, None)
     with shown(f"quantizing by {len(recipes)} recipes", "operators") as update:
         trials = tried(recipes, partial(make, of=used), update, held)
     best = trials[0]
     if len(trials) > 1:
         show_trials(trials, console)
-    if used is not pixels:
+    if len(used) < len(pixels):
         with shown(f"quantizing by {best.name} with all {len(pixels)} images", "operators") as update:
             best = tried({best.name: best.recipe}, make, update)[0]
     if arguments.budget > 1:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from firmware.architectures import Architecture
 from firmware.compiler import compile_model
+from firmware.devices import Golden
 from firmware.planner.program import CompileError
-from firmware.preprocess import normalise, to_int8
+from firmware.preprocess import normalise
 from firmware.progress import shown, step
-from firmware.providers import PROVIDERS, provided
 from firmware.quantizer import (
     Effects,
     LossyNetwork,
@@ -28,6 +28,7 @@ from firmware.quantizer import (
     nearness,
     rewritten,
     sensitivities,
+    spread,
     try_recipes,
 )  # fmt: skip
 from hw.boards.board import Board
@@ -42,17 +43,16 @@ Make = Callable[[Recipe, Measurement], Model]
 
 def shared(
     pixels: NDArray[np.uint8], weights: Mapping[str, NDArray[Any]], shape: Architecture
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Images that recipes are tried with, and others that judge them: every fourth, of four or more.
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Images that recipes are tried with, and others that judge them: every fourth, of four or more, else None.
 
     All of `pixels`, or of a network that has more than `_COMPARED` MACs on them some, evenly spread.
     """
     tokens = shape.image[1] * shape.image[2] // shape.patch**2
     macs = tokens * sum(w.size for w in weights.values() if w.ndim == 2)  # at most: of a Swin's first grid
-    count = min(len(pixels), max(_FEW_IMAGES, int(_COMPARED // max(macs, 1))))
-    some = np.linspace(0, len(pixels) - 1, count).astype(int)
+    some = spread(len(pixels), max(_FEW_IMAGES, int(_COMPARED // max(macs, 1))))
     held = some[3::4]
-    return (pixels[np.setdiff1d(some, held)], pixels[held]) if len(held) else (pixels, pixels[:0])
+    return (pixels[np.setdiff1d(some, held)], pixels[held]) if len(held) else (pixels, None)
 
 
 def tried(
@@ -67,7 +67,7 @@ def tried(
         total = first * len(recipes) if len(seen) > 1 else None
         update(sum(seen.values()), total, f"{name} at {node}")
 
-    if held is None or not len(held):
+    if held is None:
         return try_recipes(recipes, make, told)
     expected: NDArray[Any] | None = None
 
@@ -76,8 +76,10 @@ def tried(
         if expected is None:  # the same of all recipes
             images = normalise(held, model.mean, model.std)
             expected = LossyNetwork(measure.record, images).run(Effects())
-        found = provided(PROVIDERS["golden"], "comparing recipes")(model, to_int8(held, model))
-        return nearness(expected, found * model.logit_scale.astype(np.float64), features=model.features)
+        with Golden() as device:
+            device.load(model)
+            found = device.run(held) * model.logit_scale.astype(np.float64)
+        return nearness(expected, found, features=model.features)
 
     return try_recipes(recipes, make, told, judge)
 

@@ -8,7 +8,7 @@ from hw.spec.isa import OPERANDS, Op
 from hw.spec.memory import align
 from hw.spec.model import Model
 
-__all__ = ["MOST_PASSES", "check_patch", "check_row", "check_whole_words"]
+__all__ = ["MOST_PASSES", "check_patch", "check_row", "check_summed", "check_whole_words"]
 
 MOST_PASSES = 1 << next(field.bits for field in OPERANDS[Op.MATMUL] if field.name == "passes")
 """Words of a row that a MATMUL reduces."""
@@ -24,6 +24,12 @@ def check_row(elements: int, config: Config) -> None:
     """Raises CompileError for a row that VECTOR cannot take."""
     if elements > config.max_row:
         raise CompileError(f"a row of {elements} elements exceeds max_row ({config.max_row})")
+
+
+def check_summed(tokens: int, config: Config) -> None:
+    """Raises CompileError for more tokens than a MATMUL can sum up."""
+    if tokens > MOST_PASSES * config.rows:
+        raise CompileError(f"the mean is of at most {MOST_PASSES * config.rows} tokens, not of {tokens}")
 
 
 def check_patch(model: Model, config: Config) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from firmware.planner.allocator import Buffer
 from firmware.planner.image import ModelImage
 from firmware.planner.key_values import Transposed
-from firmware.planner.limits import MOST_PASSES
+from firmware.planner.limits import check_summed
 from firmware.planner.program import CompileError
 from firmware.planner.scheduler import Task
 from firmware.planner.steps import Steps, Worker
@@ -31,8 +31,7 @@ def summing_constants(image: ModelImage, tokens: int, config: Config, first: int
 
     Raises CompileError for more than a MATMUL can reduce, and for words of more bytes than it can have rows.
     """
-    if tokens > MOST_PASSES * config.rows:
-        raise CompileError(f"the mean is of at most {MOST_PASSES * config.rows} tokens, not of {tokens}")
+    check_summed(tokens, config)
     if config.tokens < config.rows:
         raise CompileError(
             f"the mean of {tokens} tokens wants tokens to be at least rows ({config.rows}), not {config.tokens}"

@@ -15,8 +15,7 @@ import numpy as np
 from firmware.planner.allocator import Buffer
 from firmware.planner.dependencies import Access
 from firmware.planner.image import ModelImage
-from firmware.planner.limits import MOST_PASSES
-from firmware.planner.program import CompileError
+from firmware.planner.limits import check_summed
 from firmware.planner.steps import Steps, Worker, parts
 from firmware.planner.tasks import Pattern
 from hw.spec.config import Config
@@ -66,8 +65,7 @@ def wide_summing_constants(image: ModelImage, tokens: int, config: Config, first
 
     Raises CompileError for more than a MATMUL can reduce.
     """
-    if tokens > MOST_PASSES * config.rows:
-        raise CompileError(f"the mean is of at most {MOST_PASSES * config.rows} tokens, not of {tokens}")
+    check_summed(tokens, config)
     swapped = np.eye(config.rows, dtype=np.int8)[np.arange(config.rows) ^ 1]
     image.add(_SWAPPED, pack_stream(swapped, config))
     image.add(_ONES, pack_stream((np.arange(tokens) >= first).astype(np.int8)[None], config))

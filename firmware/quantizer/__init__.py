@@ -9,7 +9,7 @@ here and a checkpoint that is imported take the same road, in every family.
 
 from firmware.quantizer.budget import Spending, Wide, afforded, candidates, rewritten
 from firmware.quantizer.convert import official_state, quantize
-from firmware.quantizer.loss import Loss, sensitivities, split
+from firmware.quantizer.loss import Loss, sensitivities, split, spread
 from firmware.quantizer.loss_report import LossReport
 from firmware.quantizer.lossy import Effects, LossyNetwork
 from firmware.quantizer.measure import Measurement, nearness
@@ -39,5 +39,6 @@ __all__ = [
     "sensitivities",
     "show_trials",
     "split",
+    "spread",
     "try_recipes",
 ]

@@ -65,18 +65,14 @@ class AttentionCalibration(Calibration):
         if not heads or not self.recipe.heads:
             return super().requantize(name, source, s_in, bits, use=use, heads=heads, axis=axis)
         real = self._real(source, s_in)
+        each = np.split(real, heads, axis)
         ranged = "values" if use == "shiftmax" else use  # scores are not searched for I0, which follows any scale
-        scales = np.array(
-            [choose_scale(self.recipe.ranges, part, bits, ranged) for part in np.split(real, heads, axis)], f32
-        )
+        scales = np.array([choose_scale(self.recipe.ranges, part, bits, ranged) for part in each], f32)
         if source in self._removed:
             least = self._unseen(real + self._removed[source]).reshape(heads, -1).max(axis=1)
-            scales = np.maximum(scales, [symmetric_scale(each, bits) for each in least]).astype(f32)
+            scales = np.maximum(scales, [symmetric_scale(reach, bits) for reach in least]).astype(f32)
         if use == "shiftmax":
-            found = [
-                score_scale(some_rows(part), float(scale))
-                for part, scale in zip(np.split(real, heads, axis), scales, strict=True)
-            ]
+            found = [score_scale(some_rows(part), float(scale)) for part, scale in zip(each, scales, strict=True)]
             scales = np.array([scale for scale, _, _ in found], f32)
             i0, fraction = (np.array([row[part] for row in found])[:, None, None] for part in (1, 2))
             self._exponents[name] = (i0, fraction)

@@ -80,27 +80,27 @@ class Calibration(Builder):
     def _real(self, node: str, scale: Array) -> Array:
         return self._values[node] * np.asarray(scale, np.float64)
 
-    def _rounded(self, name: str, weight: Array, scale: Array, inputs: Array) -> Array:
-        """int8 steps of `scale` [out] for `weight` [out, in] of linear `name`, which gets `inputs` [n, in]."""
-        del name, inputs
+    def _centre_of(self, name: str, inputs: int) -> Array:
+        """The values that codes of 0 have at the `inputs` of linear `name`, at the scale that all of them share."""
+        centre: Array = np.broadcast_to(self._centres.get(name, 0.0) / self._shares.get(name, f32(1)), (inputs,))
+        return centre
+
+    def _rounded(self, name: str, weight: Array, scale: Array, source: str | None, s_in: Array) -> Array:
+        """int8 steps of `scale` [out] for `weight` [out, in] of `name`, which reads node `source` of scale `s_in`."""
+        del name, source, s_in
         return quantized(weight, scale[:, None], 8).astype(np.int8)
 
     def _weights(self, name: str, s_in: Array, kind: str, *, bias: bool, source: str | None = None) -> None:
         """Quantizes weights per output channel, and the bias to the accumulator's scale.
 
-        `source` is the node that is read, if it is read as it is.
+        `source` is the node that is read, if it is read row by row.
         """
         weight = self._float(f"{name}.weight")
         if weight.ndim < 2 or not weight.size:
             raise ModelError(f"tensor {name}.weight must be a matrix, not {list(weight.shape)}")
         flat = weight.reshape(len(weight), -1) * self._shares.get(name, f32(1))
         scale = np.maximum(np.abs(flat).max(1) / f32(127), f32(2.0**-23))
-        centre: Array = np.broadcast_to(self._centres.get(name, 0.0) / self._shares.get(name, f32(1)), flat.shape[1:])
-        if source is None:
-            integers = quantized(flat, scale[:, None], 8).astype(np.int8)
-        else:
-            codes = self._values[source]
-            integers = self._rounded(name, flat, scale, codes.reshape(-1, codes.shape[-1]) * float(s_in) + centre)
+        integers = self._rounded(name, flat, scale, source, s_in)
         self.made[f"{name}.weight_integer"] = integers.reshape(weight.shape)
         if self.measure is not None:
             self.measure.weight(name, flat, integers, scale)
@@ -110,7 +110,7 @@ class Calibration(Builder):
             offset = np.zeros(len(flat), f32) if f"{name}.bias" not in self.weights else self._float(f"{name}.bias")
             if offset.shape != scale.shape:
                 raise ModelError(f"tensor {name}.bias must have shape {list(scale.shape)}, not {list(offset.shape)}")
-            shift = (integers @ centre) * scale
+            shift = (integers @ self._centre_of(name, flat.shape[1])) * scale
             offset = offset + self._owed.get(name, f32(0))
             found = quantized((offset + shift).astype(f32), scale * f32(s_in), 32).astype(np.int32)
             self.made[f"{name}.bias_integer"] = found

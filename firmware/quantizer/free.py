@@ -73,9 +73,11 @@ class FreeCalibration(AttentionCalibration):
 
     # Weights
 
-    def _rounded(self, name: str, weight: Array, scale: Array, inputs: Array) -> Array:
-        if not self.recipe.compensate:
-            return super()._rounded(name, weight, scale, inputs)
+    def _rounded(self, name: str, weight: Array, scale: Array, source: str | None, s_in: Array) -> Array:
+        if source is None or not self.recipe.compensate:
+            return super()._rounded(name, weight, scale, source, s_in)
+        codes = self._values[source]
+        inputs = codes.reshape(-1, codes.shape[-1]) * float(s_in) + self._centre_of(name, weight.shape[1])
         steps = scale[:, None].astype(np.float64)
         integers = compensated(weight / steps, inputs, 127).astype(np.int8)
         self._owed[name] = ((weight - integers * steps) @ inputs.mean(0)).astype(f32)

@@ -13,7 +13,7 @@ from firmware.quantizer.lossy import KINDS, Effects, LossyNetwork
 from firmware.quantizer.measure import Measurement, cosine, sqnr
 from hw.spec.operators import Node
 
-__all__ = ["ALONE_IMAGES", "SPLIT_IMAGES", "Loss", "chosen", "sensitivities", "split"]
+__all__ = ["ALONE_IMAGES", "SPLIT_IMAGES", "Loss", "chosen", "sensitivities", "split", "spread"]
 
 Array = NDArray[Any]
 Progress = Callable[[int, int, str], object]
@@ -34,10 +34,14 @@ class Loss:
     worst: tuple[tuple[str, float], ...] = ()  # its tensors of the lowest SQNR by themselves, in dB, the lowest first
 
 
+def spread(count: int, most: int) -> Array:
+    """Indices of at most `most` of `count` images, evenly spread."""
+    return np.linspace(0, count - 1, min(most, count)).astype(np.int64)
+
+
 def chosen(measure: Measurement, most: int) -> Array:
-    """Indices of at most `most` calibration images, evenly spread."""
-    count = len(measure.record.images)
-    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.int64))
+    """Indices of at most `most` calibration images."""
+    return spread(len(measure.record.images), most)
 
 
 def split(

@@ -15,7 +15,7 @@ class Recipe:
     equalise: bool = False  # powers of two between LayerNorm outputs and the linear that reads them
     correct_attention: bool = False  # probabilities, which are floors, stand for what makes their rows sum up to one
     balance: float | None = None  # gains and centres instead: the share of the outliers that stays in activations
-    heads: bool = False  # one scale for each head of Q, K, V, of the scores and of the context
+    heads: bool = False  # one scale for each head of Q, K, V, scores, probabilities and context; K and V centred
     gelu: str = "shift"  # "shift": ShiftGELU; "table": the function itself, between quantizers with a zero point
     compensate: bool = False  # weights are rounded so that sums over the calibration's inputs are nearest
     wide: frozenset[str] = frozenset()  # linears, by their nodes' names, whose inputs have 16 bits
