@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -60,8 +61,9 @@ class Local:
         left, running = iter(batches), dict[Future[list[list[int]]], Batch]()
         try:
             while True:
-                for batch in itertools.islice(left, 2 * self.workers - len(running)):
-                    running[pool.submit(run_batch, job, batch)] = batch
+                with _undisturbed():
+                    for batch in itertools.islice(left, 2 * self.workers - len(running)):
+                        running[pool.submit(run_batch, job, batch)] = batch
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -73,6 +75,16 @@ class Local:
         finally:
             # Waited for, or the interpreter's end may write to a pipe that the pool's thread is just closing.
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _undisturbed() -> Generator[None, None, None]:
+    """Ctrl-C comes at its end: a pool whose start was interrupted can neither be used nor shut down."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass(frozen=True)

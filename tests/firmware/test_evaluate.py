@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -218,6 +219,20 @@ def test_an_interrupt_ends_it_at_once(slow, tmp_path):
     while any(Path(f"/proc/{worker.decode()}").exists() for worker in workers):
         assert time.monotonic() < begun + 20
     assert len(results.read_bytes().splitlines()) == 1
+
+
+def test_an_interrupt_while_the_pool_starts(monkeypatch):
+    start = threading.Thread.start
+
+    def interrupted(thread):
+        os.kill(os.getpid(), signal.SIGINT)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    before = set(multiprocessing.active_children())
+    with pytest.raises(KeyboardInterrupt):
+        list(Local(1).run(job(), batches(1)))
+    assert set(multiprocessing.active_children()) == before
 
 
 def test_a_local_worker_may_die(expected, monkeypatch):
