@@ -1,5 +1,6 @@
 """Image files, folders and arrays become the pixels that timm's and I-ViT's validation would show the network."""
 
+import json
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,9 +13,10 @@ from firmware.__main__ import main
 from firmware.dataset import open_dataset
 from firmware.errors import UserError
 from firmware.preprocess import fit, read_image
-from tests.support.optional import optional
+from tests.support.seeded import pattern
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
+PIXELS = Path(__file__).parents[1] / "data" / "torchvision" / "pixels.json"
 
 
 def frame(channels=3, high=224, wide=None, crop=0.875):
@@ -29,26 +31,12 @@ def picture(high, wide, seed=0):
     return Image.fromarray(np.clip(base + rng.normal(0, 12, base.shape), 0, 255).astype(np.uint8))
 
 
-@pytest.mark.parametrize("size", [(300, 400), (400, 300), (256, 256), (100, 90), (375, 500), (640, 227), (224, 224)])
-@pytest.mark.parametrize("crop", [0.875, 0.9, 1.0])
-def test_pixels_are_torchvisions(size, crop):
-    """Equal to the transforms that timm and I-ViT compose, byte for byte."""
-    transforms = optional("torchvision.transforms")
-    image = picture(*size)
-    resized = transforms.Resize(int(224 / crop), interpolation=transforms.InterpolationMode.BICUBIC)(image)
-    expected = np.asarray(transforms.CenterCrop(224)(resized)).transpose(2, 0, 1)
-    np.testing.assert_array_equal(fit(image, frame(crop=crop)), expected)
-
-
-@pytest.mark.parametrize(
-    ("size", "crop", "checksum"),
-    [((300, 400), 0.875, 0x79C74FCD), ((100, 90), 0.9, 0x555C0F10), ((640, 227), 0.875, 0xD5D3F554)],
-)
-def test_pixels_are_what_torchvision_gave(size, crop, checksum):
-    """CRC-32 of the pixels by torchvision 0.28.0 with Pillow 13.0.0, of a pattern of integers."""
-    y, x = np.mgrid[: size[0], : size[1]]
-    pattern = np.stack([(x * y) % 256, (3 * x + 5 * y) % 256, (x * x + y) % 256], -1).astype(np.uint8)
-    assert zlib.crc32(fit(Image.fromarray(pattern), frame(crop=crop)).tobytes()) == checksum
+@pytest.mark.parametrize("case", json.loads(PIXELS.read_text()), ids=lambda case: f"{case['size']}-{case['crop']}")
+def test_pixels_are_torchvisions(case):
+    """Equal to the transforms that timm and I-ViT compose, byte for byte; tests/data/torchvision/make.py ran them."""
+    pixels = fit(Image.fromarray(pattern(*case["size"])), frame(crop=case["crop"]))
+    assert pixels.shape == (3, 224, 224)
+    assert zlib.crc32(pixels.tobytes()) == case["crc32"]
 
 
 def test_the_centre_is_cropped_after_the_resize():

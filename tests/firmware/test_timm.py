@@ -14,7 +14,7 @@ from firmware.preprocess import to_int8
 from firmware.quantizer import Measurement, Recipe, quantize
 from firmware.quantizer.measure import sqnr
 from sim import golden
-from tests.support.optional import optional
+from tests.support.seeded import pattern, weight
 
 DATA = Path(__file__).parents[1] / "data" / "timm"
 OPTIONS = {
@@ -105,22 +105,18 @@ def test_command_line(name, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("arch", ["deit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
-def test_real_sizes_from_timm(arch, tmp_path):
-    """Where timm is installed: its own state dict and initialisation, saved by PyTorch."""
-    torch, timm = optional("torch"), optional("timm")
-    torch.manual_seed(1)
-    network = timm.create_model(arch).eval()
-    torch.save(network.state_dict(), tmp_path / "float.pth")
-    np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (1, 3, 224, 224), np.uint8))
-    command = ["quantize", str(tmp_path / "float.pth"), "--calibrate", str(tmp_path / "images.npy"), "--arch", arch]
-    assert main([*command, "-o", str(tmp_path / "model"), "--report", str(tmp_path / "report.json")]) == 0
+def test_published_sizes(arch, tmp_path):
+    """From the names that timm gives its tensors to logits that are timm's; weights by tests.support.seeded."""
+    with np.load(DATA / "sizes.npz") as arrays:
+        shapes, expected = json.loads(str(arrays[f"{arch}.tensors"])), arrays[f"{arch}.logits"]
+    save_file({name: weight(name, shape) for name, shape in shapes.items()}, tmp_path / "float.safetensors")
+    np.save(tmp_path / "images.npy", pattern(224, 224).transpose(2, 0, 1)[None])
+    files = [str(tmp_path / "float.safetensors"), "--calibrate", str(tmp_path / "images.npy"), "--arch", arch]
+    files += ["--recipe", "mse"]
+    assert main(["quantize", *files, "-o", str(tmp_path / "model"), "--report", str(tmp_path / "report.json")]) == 0
     assert json.loads((tmp_path / "report.json").read_text())["end_to_end"]["logit_cosine"] > 0.97
     model = load_model(tmp_path / "model")
-    mean, std = (np.array(values, np.float32)[:, None, None] for values in (model.mean, model.std))
-    pixels = np.load(tmp_path / "images.npy")
-    with torch.no_grad():
-        expected = network(torch.from_numpy((pixels.astype(np.float32) / 255 - mean) / std)).numpy()
-    logits = golden.run(model, to_int8(pixels, model)) * model.logit_scale
+    logits = golden.run(model, to_int8(np.load(tmp_path / "images.npy"), model)) * model.logit_scale
     assert np.corrcoef(expected.ravel(), logits.ravel())[0, 1] > 0.97
 
 

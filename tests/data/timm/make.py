@@ -1,13 +1,15 @@
 """Makes vit.safetensors, swin.safetensors and their *.npz: small networks of timm, images and timm's logits for them.
 
 Also variants.npz: timm's logits of other networks of the ViT's weights. What they have besides is cut out of these,
-too, so that a test can do the same.
+too, so that a test can do the same. And sizes.npz: the tensors of whole published networks, by name and shape, and
+timm's logits for an image, of weights that tests.support.seeded makes of the names.
 
-    pip install torch==2.13.0 timm==1.0.31 && python tests/data/timm/make.py
+    pip install torch==2.13.0 timm==1.0.31 && python -m tests.data.timm.make
 
 Weights are seeded, of the size of trained ones, and rounded to float16, as which they are stored.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ from timm.layers import resample_abs_pos_embed
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
+
+from tests.support.seeded import pattern, weight
 
 HERE = Path(__file__).parent
 MODELS = {
@@ -86,6 +90,20 @@ def variants(weights, images):
     }  # fmt: skip
 
 
+def sizes():
+    """Of each network that ImageNet is classified with: its tensors' shapes and its logits for a pattern."""
+    found = {}
+    for arch in ("deit_tiny_patch16_224", "swin_tiny_patch4_window7_224"):
+        network = timm.create_model(arch).eval()
+        shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
+        network.load_state_dict({name: torch.from_numpy(weight(name, shape)) for name, shape in shapes.items()})
+        pixels = pattern(224, 224).transpose(2, 0, 1)[None] / 255
+        mean, std = (np.array(network.default_cfg[what])[:, None, None] for what in ("mean", "std"))
+        logits = network(torch.from_numpy((pixels - mean) / std).float()).numpy()
+        found |= {f"{arch}.tensors": json.dumps(shapes), f"{arch}.logits": logits}
+    return found
+
+
 @torch.no_grad()
 def main():
     for name, make in MODELS.items():
@@ -102,6 +120,7 @@ def main():
         if name == "vit":
             weights = {key: value.float() for key, value in state.items()}
             np.savez_compressed(HERE / "variants.npz", versions=versions, **variants(weights, images.half().float()))
+    np.savez_compressed(HERE / "sizes.npz", versions=versions, **sizes())
 
 
 if __name__ == "__main__":
