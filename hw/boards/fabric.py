@@ -17,7 +17,8 @@ class Family:
     columns: Mapping[str, str]  # resource -> what a table calls it
     commands: str  # from a design whose kept units are marked to mapped cells; {top} is the top
     resource: Callable[[str], tuple[str, float] | None]  # of a cell type: which, how many
-    library: str = ""  # Liberty file in the design's directory that has the cells' areas
+    libraries: tuple[str, ...] = ()  # Liberty files in the design's directory that have the cells' areas
+    netlist: str = ""  # Verilog file there that gets the mapped design, flat
 
 
 @dataclass(frozen=True, kw_only=True)

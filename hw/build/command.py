@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -22,11 +21,14 @@ from firmware.screen import INTERRUPTED, any_letters, show
 from hw.axi.narrower import BURST_BEATS
 from hw.boards.board import Board
 from hw.boards.registry import find, installed
-from hw.build import sram, yosys
+from hw.build import liberty, opensta, sram, yosys
 from hw.build.area import area_figure
+from hw.build.asic import asic_lines, asic_report
+from hw.build.liberty import Library, read
+from hw.build.pdk import PDKS, liberty_files
 from hw.build.project import TOP_CELLS, write_project
 from hw.build.report import add_routed, make_report, unit_table
-from hw.build.synthesis import LIBRARY, liberty, synthesise
+from hw.build.synthesis import synthesise
 from hw.build.toolchains import TOOLCHAINS, Toolchain, ToolchainError, program
 from hw.build.verilog import CORE, write_core
 from hw.link.uart import uart_divisor
@@ -79,7 +81,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m hw.build") -
     except KeyboardInterrupt:
         print(f"interrupted; what is whole in {out} is not made again", file=sys.stderr)
         return INTERRUPTED
-    except (yosys.YosysError, ShellError, ToolchainError, UserError) as error:
+    except (yosys.YosysError, opensta.TimingError, ShellError, ToolchainError, UserError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -113,13 +115,15 @@ def parser(prog: str = "python -m hw.build") -> argparse.ArgumentParser:
         "--sram", choices=("infer", "macro"), default="infer",
         help="of the board verilog: large memories as arrays of registers to infer, or as instances of shiftwork_sram",
     )  # fmt: skip
-    top.add_argument(
-        "--liberty",
-        type=Path,
-        metavar="FILE",
-        help="of the board verilog: report areas in this process; sets --sram macro",
-    )
+    process = top.add_mutually_exclusive_group()
+    process.add_argument(
+        "--liberty", type=Path, nargs="+", metavar="FILE",
+        help="of the board verilog: report areas and delays in the process of these Liberty files, gzipped or not, "
+        "memory macros among them; sets --sram macro",
+    )  # fmt: skip
+    process.add_argument("--pdk", choices=PDKS, help="the same, by the files of an open_pdks tree under PDK_ROOT")
     top.add_argument("--area", metavar="FILE", help="draw what every unit takes of the part, .svg or .png")
+    top.set_defaults(library=None)
     top.add_argument("--program", action="store_true", help="upload the bitstream built before, and stop")
     top.add_argument("--dry-run", action="store_true", help="say what would be built, write nothing")
     return top
@@ -160,12 +164,11 @@ def _checked(options: argparse.Namespace) -> tuple[Board, Config, Toolchain | No
             uart_divisor(board.clock_hz, board.baud)
         except ValueError as error:
             raise BuildError(f"{board.name}: {error}") from None
-    if board.platform and (options.liberty or options.sram != "infer"):
-        raise BuildError(f"--sram and --liberty are for the board verilog, not {board.name}")
-    if options.liberty:
+    if board.platform and (options.liberty or options.pdk or options.sram != "infer"):
+        raise BuildError(f"--sram, --liberty and --pdk are for the board verilog, not {board.name}")
+    if options.liberty or options.pdk:
         options.sram = "macro"
-        if not options.liberty.is_file():
-            raise BuildError(f"--liberty wants a file, and there is no {options.liberty}")
+        options.library = read(options.liberty or liberty_files(options.pdk))
     if board.shell and config.word_bits >= board.shell.data_bits:
         longest = BURST_BEATS * board.shell.data_bits // config.word_bits
         if config.burst_beats > longest:
@@ -225,9 +228,11 @@ def _build(
         write_core(config, board, out, macros=options.sram == "macro")
         project = write_project(config, board, out, link=options.link, seed=options.seed)
     family, sources = board.fabric, [f"{CORE}.v"]
-    if options.liberty:
-        shutil.copyfile(options.liberty, out / LIBRARY)
-        family, sources = liberty(sram.NAME.__eq__), [sram.STUB_FILE, *sources]
+    library: Library | None = options.library
+    if library:
+        library.put(out)
+        period = 1e9 / board.clock_hz
+        family, sources = liberty.family(library, sram.NAME.__eq__, period=period), [sram.STUB_FILE, *sources]
         write(out / sram.STUB_FILE, sram.STUB)
     elif options.sram == "macro":
         sources.append(f"{sram.NAME}.v")
@@ -241,12 +246,16 @@ def _build(
         with _step(console, "synthesising the memory controller") as watch:
             around["shell"] = synthesise(["shell.v"], "shell", board.fabric, out, watch=watch)[0].used
     report = make_report(board, config, core, around, project.missing)
-    if options.liberty:
-        report["library"] = options.liberty.name
+    if library:
+        report["library"] = ", ".join(library.names)
+        with _step(console, "looking for the longest path"):
+            report["asic"] = asic_report(library, core[0].used["area"], config.macs_per_cycle, out, period=period)
     if project.top:
         report["link"] = {"kind": options.link, "devices": _devices(board, options.link), **report["link"]}
     _save(report, out)
     show(unit_table(board, report, family), console)
+    for line in asic_lines(report["asic"]) if library else ():
+        console.print(line, soft_wrap=True)
     if options.area:
         with writing(options.area) as file:
             save_figure(area_figure(report, family), plot_kind(options.area, "--area"), file)

@@ -65,7 +65,7 @@ def _percent(used: Mapping[str, float], available: Mapping[str, float]) -> dict[
 def unit_table(board: Board, report: Mapping[str, Any], family: Family) -> Table:
     """What every unit takes, in numbers and in percent of the part."""
     notes = [f"{report['stage']} by {report['tool']}, units kept apart: upper bounds"]
-    if family.library:
+    if family.libraries:
         notes.append(f"areas as in {report['library']}, wires and macros without")
     if board.capacity:
         notes.append("shell: clocks, memory controller, Ethernet; link: bridge, UART, lights")

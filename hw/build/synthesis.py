@@ -14,28 +14,10 @@ from firmware.files import write
 from hw.boards.fabric import Family
 from hw.build import yosys
 
-__all__ = ["LIBRARY", "Counts", "Unit", "count", "liberty", "synthesise"]
+__all__ = ["Counts", "Unit", "count", "synthesise"]
 
 Counts = dict[str, float]
 """Resource -> how many."""
-
-
-LIBRARY = "cells.lib"  # copy of a user's Liberty file: yosys sees only its working directory
-
-
-def liberty(is_macro: Callable[[str], bool]) -> Family:
-    """A process whose Liberty file is there as `LIBRARY`; cells that `is_macro` knows are memories without an area."""
-    return Family(
-        columns={"area": "area", "cell": "cells", "macro": "SRAM macros"},
-        commands=f"""\
-synth -top {{top}} -flatten
-dfflibmap -liberty {LIBRARY}
-abc -liberty {LIBRARY}
-opt_clean
-""",
-        resource=lambda cell: ("macro", 1) if is_macro(cell) else None if cell.startswith("$") else ("cell", 1),
-        library=LIBRARY,
-    )
 
 
 @dataclass(frozen=True)
@@ -78,7 +60,7 @@ def synthesise(
     script = _script(sources, top, family, kept)
     cache, mark = directory / f"synthesis_{top}.json", directory / f"synthesis_{top}.key"
     made_from = digest(text, script, yosys.tool())
-    if is_whole(cache, made_from, mark):
+    if is_whole(cache, made_from, mark) and (directory / family.netlist).exists():
         return [Unit(**unit) for unit in json.loads(cache.read_text())]
     yosys.run(f"synthesis_{top}", script, directory, watch)
     units = _units(_cells(directory, family), top)
@@ -94,10 +76,11 @@ def _script(sources: Sequence[str], top: str, family: Family, kept: list[str]) -
     reads = "".join(f"read_{'rtlil' if name.endswith('.il') else 'verilog'} {name}\n" for name in sources)
     # yosys would read again, and so undo, every module kept that an instance of a vendor's cell was flattened into
     once = "setattr -unset reprocess_after */t:*\n"
-    areas = f" -liberty {family.library}" if family.library else ""
+    areas = "".join(f" -liberty {name}" for name in family.libraries)
+    flat = "setattr -mod -unset keep_hierarchy *\nflatten\nsplitnets\nopt_clean -purge\nwrite_verilog -noattr "
     return (
         f"{reads}hierarchy -top {top}\n{once}{marks}{family.commands.format(top=top)}"
-        f"tee -q -o cells.json stat -json{areas}\n"
+        f"tee -q -o cells.json stat -json{areas}\n{f'{flat}{family.netlist}' if family.netlist else ''}\n"
     )
 
 
@@ -110,7 +93,7 @@ def _cells(directory: Path, family: Family) -> dict[str, tuple[Counts, dict[str,
         cells = {cell.lstrip("\\"): number for cell, number in module["num_cells_by_type"].items()}
         units = cells.keys() & modules.keys()
         used = count(family, {cell: number for cell, number in cells.items() if cell not in units})
-        if family.library:  # yosys adds the units' areas
+        if family.libraries:  # yosys adds the units' areas
             below = sum(cells[unit] * modules[unit].get("area", 0) for unit in units)
             used["area"] = round(module.get("area", 0) - below, 3)
         found[name] = (used, cells)

@@ -5,12 +5,13 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from hw.boards.fabric import SERIES7
 from hw.boards.registry import BOARDS
-from hw.build import command, project, synthesis
+from hw.build import command, opensta, project, synthesis
 from hw.build.yosys import run
 from hw.soc import LINKS
 from tests.support.build import CORE, LINK, with_shell, without_litex
@@ -18,6 +19,7 @@ from tests.support.build import CORE, LINK, with_shell, without_litex
 SMALL = {"cols": 2, "tokens": 16, "banks": 2, "bank_words": 64, "lanes": 1, "drain_lanes": 1, "stream_words": 64,
          "queue_depth": 4, "max_row": 64, "burst_beats": 4}  # fmt: skip
 SETTINGS = [f"--set={key}={value}" for key, value in SMALL.items()]
+TINY_LIBRARY = Path(__file__).parents[1] / "data" / "liberty" / "tiny.lib"
 KNOWN = "arty_a7, arty_a7_100, genesys2, ulx3s_85f, verilog, tiny"
 
 
@@ -201,20 +203,28 @@ def test_project_without_litex(tmp_path, monkeypatch, capsys, quick):
         assert name in (tmp_path / "top.tcl").read_text()
 
 
-def test_liberty(tmp_path, capsys, quick):
-    """The library is copied to where yosys sees it; memories are macros then."""
-    library = tmp_path / "some.lib"
-    library.write_text("library(some) {}")
+def test_liberty(tmp_path, capsys, quick, monkeypatch):
+    """The libraries are copied to where yosys sees them; memories are macros then."""
     out = tmp_path / "out"
-    assert command.main(["--board", "verilog", "--liberty", str(library), "--out", str(out)]) == 0
+    monkeypatch.setattr(opensta, "tool", lambda: None)
+    assert command.main(["--board", "verilog", "--liberty", str(TINY_LIBRARY), "--out", str(out)]) == 0
     (config, macros), (sources, top, family) = quick
     assert (config, macros) == (BOARDS["verilog"].config, True)
     assert (sources, top) == (["shiftwork_sram_stub.v", "shiftwork.v"], "shiftwork")
-    assert (out / family.library).read_text() == library.read_text()
+    assert (out / family.libraries[0]).read_text() == TINY_LIBRARY.read_text()
     assert list(family.columns) == ["area", "cell", "macro"]
     assert family.resource("shiftwork_sram") == ("macro", 1)
-    assert json.loads((out / "report.json").read_text())["library"] == "some.lib"
-    assert "areas as in some.lib" in " ".join(capsys.readouterr().out.split())
+    report = json.loads((out / "report.json").read_text())
+    assert report["library"] == "tiny.lib"
+    assert report["asic"]["kge"] == pytest.approx(90 / 3 / 1000)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "areas as in tiny.lib" in said
+    assert "0.0 kGE of logic (NAND2 of 3)" in said
+    monkeypatch.setenv("PDK_ROOT", str(tmp_path))
+    assert command.main(["--board", "verilog", "--pdk", "sky130A", "--out", str(out)]) == 2
+    assert "error: --pdk sky130A wants " in capsys.readouterr().err
+    assert command.main(["--board", "arty_a7", "--pdk", "sky130A", "--out", str(out)]) == 2
+    assert "are for the board verilog, not arty_a7" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_tools", "quick")

@@ -1,13 +1,13 @@
 """Counting cells, and the report of a small design whose resources are known."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from hw.boards.fabric import ECP5, GENERIC, SERIES7
 from hw.build import synthesis, yosys
-from hw.build.synthesis import LIBRARY, Unit, count, liberty, synthesise
+from hw.build.liberty import NETLIST, family, read
+from hw.build.synthesis import Unit, count, synthesise
 
 TINY = Path(__file__).parents[1] / "data" / "liberty" / "tiny.lib"
 
@@ -154,9 +154,14 @@ def test_areas_of_a_library(directory):
     macro = "wire [35:0] r; ram banks(.clk(clk), .at(at), .r(r)); always @(posedge clk) q <= r;\nendmodule\n"
     stub = "(* blackbox *) module ram(input clk, input [9:0] at, output [35:0] r); endmodule\n"
     (directory / "design.v").write_text(stub + text.rstrip().removesuffix("endmodule") + macro)
-    shutil.copy(TINY, directory / LIBRARY)
-    whole, part = synthesise(["design.v"], "design.whole", liberty(lambda cell: cell == "ram"), directory, keep=keep)
+    library = read([TINY])
+    library.put(directory)
+    process = family(library, "ram".__eq__, period=10)
+    whole, part = synthesise(["design.v"], "design.whole", process, directory, keep=keep)
     assert part.used["area"] >= 8 * 10 + 8 * 3  # eight registers, eight exclusive ors
     assert whole.used["area"] == 2 * part.used["area"] + (8 + 36 + 8) * 10 + 8 * (3 + 1)  # eight ands
     assert whole.used["cell"] == 2 * part.used["cell"] + 8 + 36 + 8 + 8 * 2
     assert whole.used["macro"] == 1
+    flat = (directory / NETLIST).read_text()
+    assert "part " not in flat.replace("part.", "")  # no instance of a unit is left
+    assert flat.count("DFF ") == 2 * 8 + 8 + 36 + 8
