@@ -102,13 +102,17 @@ def family(library: Library, is_macro: Callable[[str], bool], *, period: float) 
     Leaves the whole design as a netlist of cells in `NETLIST`.
     """
     given = "".join(f" -liberty {name}" for name in library.texts)
-    sized = f" -constr {CONSTRAINTS} -D {round(1000 * period)}" if library.timed else ""  # buffers and sizes by delays
+    mapping = " -script +strash;dc2;&get,-n;&nf;&put"
+    if library.timed:
+        mapping += ";buffer,-c,-p,-N,16;topo;upsize,{{D}};dnsize,{{D}}"
+        mapping += f" -constr {CONSTRAINTS} -D {round(1000 * period)}"
     return Family(
         columns={"area": "area", "cell": "cells", "macro": "SRAM macros"},
+        # abc's own scripts sweep by SAT, for which wide multipliers take hours
         commands=f"""\
-synth -top {{top}} -flatten
+synth -top {{top}} -flatten -noabc
 dfflibmap{given}
-abc{given}{sized}
+abc{given}{mapping}
 opt_clean
 """,
         resource=lambda cell: ("macro", 1) if is_macro(cell) else None if cell.startswith("$") else ("cell", 1),

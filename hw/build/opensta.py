@@ -14,6 +14,7 @@ __all__ = ["TIMING_LOG", "TimingError", "longest_path", "tool"]
 
 TIMING_LOG = "timing.log"
 _SCALE = {"ps": 1e-3, "ns": 1.0}
+_PARAMETERS = re.compile(r"#\(\s*(?:\.\w+\([^()]*\),?\s*)+\)")
 _BEGIN = re.compile(r"^Startpoint: (\S+)", re.MULTILINE)
 _END = re.compile(r"^Endpoint: (\S+)", re.MULTILINE)
 _SLACK = re.compile(r"^\s*(-?[\d.]+)\s+slack", re.MULTILINE)
@@ -42,6 +43,8 @@ def longest_path(library: Library, top: str, directory: Path, *, period: float) 
     script += f"read_verilog {NETLIST}\nlink_design {top}\n"
     script += f"create_clock -name clk -period {wanted:g} [get_ports clk]\nreport_checks -digits 6\nexit\n"
     (directory / "timing.tcl").write_text(script)
+    netlist = directory / NETLIST
+    netlist.write_text(_PARAMETERS.sub("", netlist.read_text()))  # which not every OpenSTA reads; macros are empty here
     done = subprocess.run(
         [program, "-no_splash", "-exit", "timing.tcl"], cwd=directory, capture_output=True, text=True, check=False
     )

@@ -149,8 +149,10 @@ def test_the_longest_path(unit, period, found, sta, tmp_path):
     timed = TINY.read_text().replace("{", f'{{ time_unit : "1{unit}"; cell_rise', 1)
     (tmp_path / "l.lib").write_text(timed)
     library = read([tmp_path / "l.lib"])
+    (tmp_path / "mapped.v").write_text("ram #(\n .A(32'd1),\n .B(32'd2)\n ) x (.a(b));")
     path = opensta.longest_path(library, "top", tmp_path, period=10)
     assert path == {"ns": pytest.approx(found, abs=1e-3), "from": "core/a", "to": "core/b", "tool": "OpenSTA"}
+    assert (tmp_path / "mapped.v").read_text() == "ram  x (.a(b));"
     script = (tmp_path / "seen.tcl").read_text()
     assert "read_liberty cells0.lib\nread_verilog mapped.v\nlink_design top\n" in script
     assert f"create_clock -name clk -period {period} " in script
@@ -163,6 +165,7 @@ def test_without_and_with_a_failing_opensta(sta, tmp_path, monkeypatch):
     monkeypatch.setattr(opensta.shutil, "which", lambda _: None)
     assert opensta.longest_path(library, "top", tmp_path, period=10) is None
     monkeypatch.undo()
+    (tmp_path / "mapped.v").write_text("")
     sta("#!/bin/sh\necho Error: no such module\n")
     monkeypatch.setattr(opensta, "tool", lambda: str(tmp_path / "tools" / "sta"))
     with pytest.raises(opensta.TimingError, match=r"OpenSTA found no path; see timing\.log: Error: no such module"):
