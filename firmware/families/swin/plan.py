@@ -111,7 +111,7 @@ class Plan:
             for index, block in enumerate(stage.blocks):
                 last = max(at for key, at in emitted.items() if key[:4] == (0, number, index, "mlp"))
                 offset = places.leaves(index).offset * self.config.word_bytes
-                found.append(Checkpoint(block.add2.name, last, offset))
+                found.append(Checkpoint(block.add2.name, last, offset, stage.tokens))
         return tuple(found)
 
     def _image(self, image: int) -> Iterator[Item]:
