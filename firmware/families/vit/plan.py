@@ -19,7 +19,7 @@ from firmware.planner.image import ModelImage
 from firmware.planner.placed import Job
 from firmware.planner.program import Checkpoint, CompileError
 from firmware.planner.scheduler import Item
-from firmware.planner.steps import Slot, Steps, is_wide
+from firmware.planner.steps import Slot, Steps
 from firmware.planner.tasks import Tasks
 
 __all__ = ["Plan"]
@@ -118,13 +118,7 @@ class Plan:
     def _kinds(self, tile: int) -> Iterable[int]:
         """Blocks with rows of `tile` that others are planned like: the first of those with the same wide inputs here
         and behind."""
-        wide = [
-            (
-                is_wide(block.norm1_quant),
-                is_wide(block.context_quant), is_wide(block.norm2_quant), is_wide(block.act.output),
-            )
-            for block in self.roles.blocks
-        ]  # fmt: skip
+        wide = [block.wide for block in self.roles.blocks]
         here = [None, *wide]
         behind = [*wide, None]
         kinds: dict[object, int] = {}
