@@ -12,9 +12,10 @@ from hw.spec.model import Model
 __all__ = ["Checkpoint", "CompileError", "Layer", "Program", "compile_model"]
 
 
-def compile_model(model: Model, target: Board | Config, *, batch: int = 1) -> Program:
+def compile_model(model: Model, target: Board | Config, *, batch: int = 1, whole: bool = False) -> Program:
     """The device program that runs `batch` images of `model` on `target` per start.
 
+    It computes of every tensor what reaches the outputs, or, with `whole`, everything, to be looked at.
     It is planned for the board's memory; for that of `Memory`'s defaults if the target is only a Config.
     Raises ModelError for a model that is not valid; CompileError, in one sentence, for one that cannot run there: a
     graph of no family, a dimension that the machine does not have, a buffer larger than the scratchpad has room for.
@@ -23,7 +24,7 @@ def compile_model(model: Model, target: Board | Config, *, batch: int = 1) -> Pr
         raise CompileError(f"batch must be from 1 to 64, not {batch}")
 
     config, memory = config_and_memory(target)
-    job = Job(model=model, config=config, memory=memory, images=batch)
+    job = Job(model=model, config=config, memory=memory, images=batch, whole=whole)
     placed = family_of_model(model).place(job)
     scheduler = placed.scheduler
     return Program(

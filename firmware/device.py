@@ -253,7 +253,7 @@ class Accelerator:
             cycles=cycles,
             instructions=registers.read("instructions"),
             beats=beats,
-            macs=images * program.model.macs,
+            macs=images * (program.macs // program.images),
             macs_per_cycle=self.config.macs_per_cycle,
             engines=engines,
             layers=layer_profiles(program, runs, trace) if trace else (),

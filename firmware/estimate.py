@@ -31,7 +31,7 @@ class Estimate:
     model: str
     board: Board
     images: int  # per run
-    macs: int  # of the model, per image
+    macs: int  # executed, per image
     cycles: int  # of a run
     busy: Mapping[str, float]  # engine -> share of the cycles in which it moves data
     scratch_words: int  # used
@@ -49,7 +49,7 @@ class Estimate:
 
     @property
     def utilisation(self) -> float:
-        """Model MACs per cycle, as a fraction of the array's peak."""
+        """Executed MACs per cycle, as a fraction of the array's peak."""
         return self.macs / (self.cycles_per_image * self.board.config.macs_per_cycle)
 
     @property
@@ -107,7 +107,7 @@ def estimate(program: Program, board: Board) -> Estimate:
         model=program.model.name,
         board=board,
         images=program.images,
-        macs=program.model.macs,
+        macs=program.macs // program.images,
         cycles=predicted.cycles,
         busy={engine.name: predicted.busy[engine] / predicted.cycles for engine in Engine},
         scratch_words=program.scratch_words,

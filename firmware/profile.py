@@ -45,14 +45,14 @@ class Profile:
     cycles: int
     instructions: int
     beats: int  # token words that entered the array, padding included
-    macs: int  # of the model, for `images`
+    macs: int  # of the model, for `images`: those that were executed
     macs_per_cycle: int  # the array's peak
     engines: tuple[EngineProfile, ...]
     layers: tuple[LayerProfile, ...] = ()  # empty without a trace
 
     @property
     def utilisation(self) -> float:
-        """Model MACs per cycle, as a fraction of the peak: what an image really costs."""
+        """Executed MACs per cycle, as a fraction of the peak: what an image really costs."""
         return self.macs / (self.cycles * self.macs_per_cycle) if self.cycles else 0.0
 
     @property

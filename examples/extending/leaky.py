@@ -17,6 +17,7 @@ class Leaky(Operator):
     """x where it is not negative, else x / 2^by rounded down, of int8 of any shape; int8."""
 
     name = "leaky"
+    local = 0
     attributes = (Attribute("by", range(1, 8), "how much less steep it is below zero, a power of two"),)
 
     def infer(self, x):

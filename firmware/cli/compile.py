@@ -44,6 +44,9 @@ def add_program_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--batch", type=int, default=1, help="images interleaved in one program: more keep the array busier (default 1)"
     )
+    command.add_argument(
+        "--whole", action="store_true", help="compute every tensor whole, even what reaches no output, to look at it"
+    )
 
 
 def board_of(arguments: argparse.Namespace) -> Board:
@@ -58,7 +61,7 @@ def compile_command(arguments: argparse.Namespace) -> int:
         check_directory(arguments.output, "--output")
         outputs = Outputs(*(Path(arguments.output) / name for name in _FILES))
     with step(f"compiling {model.name} for {board.name}", at_once=False):
-        program = compile_model(model, board, batch=arguments.batch)
+        program = compile_model(model, board, batch=arguments.batch, whole=arguments.whole)
     if arguments.output:
         for name, content in zip(_FILES, (program.code, program.model_image.tobytes(), _listing(program)), strict=True):
             outputs.write(Path(arguments.output) / name, methodcaller("write", content))

@@ -34,7 +34,7 @@ def estimate_command(arguments: argparse.Namespace) -> int:
     model, board = load_model(arguments.model), board_of(arguments)
     outputs = Outputs(arguments.json)
     with step(f"compiling {model.name} for {board.name}"):
-        program = compile_model(model, board, batch=arguments.batch)
+        program = compile_model(model, board, batch=arguments.batch, whole=arguments.whole)
     with step("predicting its cycles"):
         found = estimate(program, board)
     outputs.write(arguments.json, partial(write_json, found.as_json()))

@@ -38,11 +38,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """After the first `instructions`, `tensor` (int16 [tokens, dim]) of image 0 is whole in WORK at `offset`."""
+    """After the first `instructions`, `tensor` (int16 [tokens, dim]) of image 0, or its first rows, is in WORK."""
 
     tensor: str
     instructions: int
-    offset: int  # bytes
+    offset: int  # bytes of WORK before it
+    rows: int  # that are computed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +98,8 @@ class Program:
 
     @property
     def macs(self) -> int:
-        """Model MACs of one run."""
-        return self.images * self.model.macs
+        """MACs of one run: those of the model that are executed, because they reach its outputs."""
+        return sum(layer.macs for layer in self.layers)
 
     def pack_images(self, images: NDArray[np.int8]) -> NDArray[np.uint8]:
         """INPUT bytes of int8 images [images, C, H, W]: one row per patch, in (channel, y, x) order.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import accumulate
+from math import inf
 
 from firmware.planner.costs import ISSUE
-from firmware.planner.dependencies import Access, Tracker, pages
+from firmware.planner.dependencies import Access, Tracker
 from firmware.planner.program import CompileError, Layer
 from hw.spec import isa
 from hw.spec.config import Config
@@ -35,7 +35,7 @@ class Stream:
     reads: tuple[Access, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class Task:
     """One instruction to be: its accesses, its layer, the cycles its engine is taken and those until it retires."""
 
@@ -48,18 +48,15 @@ class Task:
     writes: tuple[Access, ...] = ()
     stream: Stream | None = None
     fetch: tuple[int, int] = (0, 0)  # cycles the stream's FETCH takes, and those until its first tile is in the array
+    engine: Engine = field(init=False)
+    pages: frozenset[int] = field(init=False)  # what its waits depend on, and what it changes
 
-    @cached_property
-    def engine(self) -> Engine:
+    def __post_init__(self) -> None:
         engine = isa.engine_of(self.op)
         assert engine is not None
-        return engine
-
-    @cached_property
-    def pages(self) -> frozenset[tuple[str, int]]:
-        """What its waits depend on, and what it changes."""
-        fetched = self.stream.reads if self.stream else ()
-        return frozenset(page for access in (*self.reads, *self.writes, *fetched) for page in pages(access))
+        self.engine = engine
+        accesses = (*self.reads, *self.writes, *(self.stream.reads if self.stream else ()))
+        self.pages = frozenset().union(*[access.pages for access in accesses])
 
 
 @dataclass(frozen=True)
@@ -81,6 +78,7 @@ class _Active:
     remaining: list[int]
     position: int = 0
     waits: tuple[dict[Engine, int], dict[Engine, int]] | None = None  # of the next task and its FETCH, if known
+    ready: tuple[int, int] = (0, 0)  # when these are over
 
     @property
     def task(self) -> Task:
@@ -104,16 +102,18 @@ class Scheduler:
 
     def __post_init__(self) -> None:
         self._tracker = Tracker()
-        self._scratch: set[tuple[int, int]] = set()
+        self._accesses: list[Access] = []
         self._base = dict.fromkeys(Engine, 0)  # ordinal of the first instruction after the last SYNC
+        self._most = 0  # of the counters' values since then
         self._free = dict.fromkeys(Engine, 0)
         self._finish: dict[Engine, list[int]] = {engine: [] for engine in Engine}
 
     @property
     def scratch_words(self) -> int:
         """Scratchpad words that any instruction uses."""
-        used = bytearray(max((stop for _, stop in self._scratch), default=0))
-        for start, stop in self._scratch:
+        ranges = {(use.start, use.stop) for use in self._accesses if use.space == "scratch"}
+        used = bytearray(max((stop for _, stop in ranges), default=0))
+        for start, stop in ranges:
             used[start:stop] = b"\1" * (stop - start)
         return sum(used)
 
@@ -122,8 +122,11 @@ class Scheduler:
         """The program."""
         return b"".join(isa.encode(op, waits, **operands) for op, waits, operands in self._code)
 
-    def run(self, items: Sequence[Item]) -> None:
-        """Emit all items. Raises CompileError if they can never all start."""
+    def run(self, items: Sequence[Item], limit: float = inf) -> bool:
+        """Emit all items. Returns whether they end within `limit` cycles: if not, it has left off.
+
+        Raises CompileError if they can never all start.
+        """
         waiting = list(items)
         done: set[Hashable] = set()
         active: dict[int, _Active] = {}
@@ -136,12 +139,13 @@ class Scheduler:
                 news = False
             if not active:
                 raise CompileError(f"{len(waiting)} super-tiles wait for one another")
-            slot = min(active, key=lambda s: self._urgency(active[s]))
+            slot = min(active, key=lambda s: self._urgency(active[s])) if len(active) > 1 else next(iter(active))
             chosen = active[slot]
             self._emit(chosen)
-            changed = chosen.task.pages
+            if self.makespan > limit:
+                return False
             for other in active.values():
-                if not changed.isdisjoint(other.task.pages):
+                if other.waits and other is not chosen and not chosen.task.pages.isdisjoint(other.task.pages):
                     other.waits = None
             chosen.position, chosen.waits = chosen.position + 1, None
             if chosen.position == len(chosen.tasks):
@@ -150,6 +154,7 @@ class Scheduler:
                 news = True
                 self.emitted[chosen.item.key] = len(self._code)
         self._code.append((Op.HALT, {}, {}))
+        return True
 
     def _urgency(self, active: _Active) -> tuple[int, int]:
         """Earliest start first. Among those that could start together, MATMUL serves the item with the most work left,
@@ -173,51 +178,55 @@ class Scheduler:
             task, waits = active.task, self._tracker.waits
             fetched = task.stream.reads if task.stream else ()
             active.waits = waits(task.engine, task.reads, task.writes), waits(Engine.FETCH, fetched, ())
+            active.ready = self._over(active.waits[0]), self._over(active.waits[1])
         return active.waits
 
-    def _start(self, active: _Active) -> int:
-        task, (waits, fetch_waits) = active.task, self._waits(active)
-        start = self._after(task.engine, waits)
-        if task.stream:
-            start = max(start, self._after(Engine.FETCH, fetch_waits) + task.fetch[1])
-        return start
+    def _over(self, waits: dict[Engine, int]) -> int:
+        """When what reaches these thresholds has retired."""
+        return max([self._finish[engine][count - 1] for engine, count in waits.items()], default=0)
 
-    def _after(self, engine: Engine, waits: dict[Engine, int]) -> int:
-        return max(self._free[engine], *(self._finish[e][n - 1] for e, n in waits.items()), 0)
+    def _start(self, active: _Active) -> int:
+        self._waits(active)
+        task, (ready, fetch_ready) = active.task, active.ready
+        start = max(self._free[task.engine], ready)
+        if task.stream:
+            start = max(start, max(self._free[Engine.FETCH], fetch_ready) + task.fetch[1])
+        return start
 
     def _emit(self, active: _Active) -> None:
         task = active.task
-        if max(self.counts[engine] - self._base[engine] for engine in Engine) >= _COUNTER_LIMIT:
+        if self._most >= _COUNTER_LIMIT:
             self._synchronise()
         start, (waits, fetch_waits) = self._start(active), self._waits(active)
+        reads = task.reads
         if task.stream:
-            self._fetch(task.stream, task.fetch[0], task.layer, fetch_waits)
-        reads = (*task.reads, *(task.stream.reads if task.stream else ()))  # FETCH's reads end with its MATMUL
-        self._append(task.op, waits, task.operands, task.layer)
-        self._scratch.update((use.start, use.stop) for use in (*reads, *task.writes) if use.space == "scratch")
+            fetched = max(self._free[Engine.FETCH], active.ready[1])
+            self._fetch(task.stream, fetched, task.fetch[0], task.layer, fetch_waits)
+            reads = (*reads, *task.stream.reads)  # FETCH's reads end with its MATMUL
+        self._append(task.op, task.engine, waits, task.operands, task.layer)
+        self._accesses += (*reads, *task.writes)
         self._tracker.commit(task.engine, self.counts[task.engine] - 1, reads, task.writes)
         self._account(task.engine, start, task.cost, task.latency)
 
-    def _fetch(self, stream: Stream, cost: int, layer: str, waits: dict[Engine, int]) -> None:
-        start = self._after(Engine.FETCH, waits)
+    def _fetch(self, stream: Stream, start: int, cost: int, layer: str, waits: dict[Engine, int]) -> None:
         operands = {"region": stream.region, "offset": stream.offset, "words": stream.words}
-        self._append(Op.FETCH, waits, operands, layer)
+        self._append(Op.FETCH, Engine.FETCH, waits, operands, layer)
         self._account(Engine.FETCH, start, cost, 0)
 
-    def _append(self, op: Op, waits: dict[Engine, int], operands: dict[str, int], layer: str) -> None:
-        engine = isa.engine_of(op)
-        assert engine is not None
+    def _append(self, op: Op, engine: Engine, waits: dict[Engine, int], operands: dict[str, int], layer: str) -> None:
         relative = {e: n - self._base[e] for e, n in waits.items() if n > self._base[e]}
         self._code.append((op, relative, operands))
         self.layers[layer].instructions.setdefault(engine, []).append(self.counts[engine])
         self.counts[engine] += 1
+        self._most = max(self._most, self.counts[engine] - self._base[engine])
 
     def _account(self, engine: Engine, start: int, cost: int, latency: int) -> None:
+        finish = start + cost + latency + ISSUE
         self._free[engine] = start + cost
-        self._finish[engine].append(start + cost + latency + ISSUE)
-        self.makespan = max(self.makespan, self._finish[engine][-1])
+        self._finish[engine].append(finish)
+        self.makespan = max(self.makespan, finish)
 
     def _synchronise(self) -> None:
         self._code.append((Op.SYNC, {}, {}))
-        self._base = dict(self.counts)
+        self._base, self._most = dict(self.counts), 0
         self._free = dict.fromkeys(Engine, self.makespan)

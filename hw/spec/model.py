@@ -65,7 +65,7 @@ class Model:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one image: what utilisation is measured against."""
+        """Multiply-accumulates of one image, of everything; `liveness` has those that reach the outputs."""
         return sum(self.layer_macs.values())
 
     def classify(self, logits: NDArray[np.integer], top: int = 5) -> list[tuple[Candidate, ...]]:

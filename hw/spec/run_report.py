@@ -49,7 +49,7 @@ class Layer(Struct, kw_only=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(description="of the graph's node")]
     op: Annotated[str, Meta(description="its operator")]
     cycles: Annotated[int, Meta(description="in which the layer was under way")]
-    macs: Annotated[int, Meta(description="multiply-accumulates of the model")]
+    macs: Annotated[int, Meta(description="multiply-accumulates of the model that are executed")]
     utilisation: Annotated[float, Meta(description="macs over cycles times macs_per_cycle")]
 
 
@@ -57,7 +57,7 @@ class Point(Struct, kw_only=True, forbid_unknown_fields=True):
     """A layer of one run under its three roofs, in `roofline`."""
 
     name: Annotated[str, Meta(description="of the layer")]
-    macs: Annotated[int, Meta(description="multiply-accumulates of the model")]
+    macs: Annotated[int, Meta(description="multiply-accumulates of the model that are executed")]
     bytes: Annotated[int, Meta(description="moved by FETCH, LOAD and STORE")]
     elements: Annotated[int, Meta(description="through VECTOR; those of two passes twice")]
     array: Annotated[float, Meta(description="cycles that the array alone would take")]
@@ -109,9 +109,12 @@ class RunReport(Struct, kw_only=True, forbid_unknown_fields=True):
     ] = UNSET
     cycles: Annotated[int | UnsetType, Meta(description=CYCLED + "of all images")] = UNSET
     cycles_per_image: Annotated[float | UnsetType, Meta(description=CYCLED + "on average")] = UNSET
-    macs_per_image: Annotated[int | UnsetType, Meta(description=CYCLED + "the model's")] = UNSET
+    macs_per_image: Annotated[
+        int | UnsetType,
+        Meta(description=CYCLED + "executed: those that reach the outputs"),
+    ] = UNSET
     macs_per_cycle: Annotated[int | UnsetType, Meta(description=CYCLED + "the array's peak")] = UNSET
-    utilisation: Annotated[float | UnsetType, Meta(description=CYCLED + "model MACs over what the array could")] = UNSET
+    utilisation: Annotated[float | UnsetType, Meta(description=CYCLED + "executed MACs over the array's most")] = UNSET
     occupancy: Annotated[float | UnsetType, Meta(description=CYCLED + "cycles in which the array took a word")] = UNSET
     instructions: Annotated[int | UnsetType, Meta(description=CYCLED + "retired")] = UNSET
     engines: Annotated[dict[str, Engine] | UnsetType, Meta(description=CYCLED + "by name")] = UNSET

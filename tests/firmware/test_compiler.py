@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from firmware.compiler import CompileError, compile_model
+from firmware.families.vit.pattern import recognise
 from firmware.families.vit.place import cuts
 from firmware.quantizer import RECIPES
 from hw.boards.memory import Memory
 from hw.boards.registry import BOARDS
 from hw.spec import isa
 from hw.spec.config import Config
+from hw.spec.liveness import live_macs
 from sim import golden
 from sim.cycles import predict
 from sim.machine import Machine
@@ -77,16 +79,58 @@ def test_cuts_cover_the_tokens(tokens):
         assert all(size % config.rows == 0 for size in tiles[:-1])
 
 
-def test_checkpoints_hold_the_residual_stream():
+@pytest.mark.parametrize("whole", [False, True])
+def test_checkpoints_hold_the_residual_stream(whole):
     model = random_model(seed=8, image=(3, 56, 56), depth=3)
-    program, images, trace = compile_model(model, Config(tokens=32)), images_for(model, 1), {}
+    program, images, trace = compile_model(model, Config(tokens=32), whole=whole), images_for(model, 1), {}
     golden.run(model, images, trace)
     assert [c.tensor for c in program.checkpoints] == ["qact1", "blocks.0.qact4", "blocks.1.qact4"]
+    assert [c.rows for c in program.checkpoints] == [50, 50, 50 if whole else 1]
     for checkpoint in program.checkpoints:
         work = run_machine(program.until(checkpoint), images).regions[isa.Region.WORK].reshape(-1)
-        expected = trace[checkpoint.tensor][0]
+        expected = trace[checkpoint.tensor][0, : checkpoint.rows]
         found = work[checkpoint.offset : checkpoint.offset + 2 * expected.size].view("<i2").reshape(expected.shape)
         np.testing.assert_array_equal(found, expected)
+
+
+def executed(program, layer):
+    """Operands of a layer's MATMUL and VECTOR instructions."""
+    by_engine = {engine: [] for engine in isa.Engine}
+    for instruction in program.disassemble():
+        if (engine := isa.engine_of(instruction.op)) is not None:
+            by_engine[engine].append(instruction.operands)
+    (ordinals,) = (each.instructions for each in program.layers if each.name == layer)
+    return [by_engine[e][n] for e in (isa.Engine.MATMUL, isa.Engine.VECTOR) for n in ordinals.get(e, ())]
+
+
+@pytest.mark.parametrize(("batch", "config"), [(1, Config(tokens=32)), (2, TINY), (3, WIDE)])
+def test_tokens_that_reach_no_output_are_not_computed(batch, config):
+    """Of the last block K and V are, and one row of everything else; the logits are those of the whole."""
+    model = random_model(seed=batch, image=(3, 56, 56), depth=3)
+    whole, program = (compile_model(model, config, batch=batch, whole=whole) for whole in (True, False))
+    images = images_for(model, batch)
+    expected = golden.run(model, images)
+    np.testing.assert_array_equal(execute(whole, images), expected)
+    np.testing.assert_array_equal(execute(program, images), expected)
+    assert program.estimated_cycles < whole.estimated_cycles
+    roles = recognise(model)
+    for block in roles.blocks:
+        for node in (node for node in block.nodes() if node.op != "requantize"):
+            rows, all_rows = ([use["rows"] for use in executed(p, node.name)] for p in (program, whole))
+            if block is not roles.blocks[-1] or node is block.norm1:
+                assert sum(rows) == sum(all_rows)
+            elif node is block.qkv:  # Q of one token
+                assert sum(all_rows) - sum(rows) == batch * (roles.tokens - 1)
+            else:
+                assert set(rows) == {1}, node.name
+
+
+@pytest.mark.parametrize("how", [{"pool": "avg"}, {"norm_of_mean": True}])
+def test_where_all_tokens_reach_the_outputs_nothing_is_left_out(how):
+    model = quantized_digits(RECIPES["mse"], **how)
+    program, whole = compile_model(model, TINY), compile_model(model, TINY, whole=True)
+    assert program.code == whole.code
+    assert program.macs == whole.macs == model.macs
 
 
 def test_same_inputs_same_program():
@@ -96,8 +140,10 @@ def test_same_inputs_same_program():
 
 def test_every_layer_with_macs_is_executed():
     model = random_model(seed=1)
-    program = compile_model(model, Config())
-    assert sum(layer.macs for layer in program.layers) == model.macs
+    assert sum(layer.macs for layer in compile_model(model, Config(), whole=True).layers) == model.macs
+    assert {layer.name: layer.macs for layer in compile_model(model, Config()).layers if layer.macs} == {
+        name: macs for name, macs in live_macs(model).items() if macs
+    }
 
 
 @pytest.mark.parametrize(
@@ -180,7 +226,7 @@ def test_tables_need_neither_shift_gelu_nor_maxima_of_the_hidden_channels():
     code = [isa.decode(program.code[at : at + isa.INSTRUCTION_BYTES]) for at in starts]
     count = Counter(instruction.op for instruction in code)
     assert sum(i.operands["track_max"] for i in code if i.op is isa.Op.MATMUL) == count[isa.Op.SHIFTMAX_SUM] > 0
-    assert count[isa.Op.TABLE] == 4 * len(program.tiles)
+    assert count[isa.Op.TABLE] == 3 * len(program.tiles) + 1  # of the last block the class token's alone
     assert count[isa.Op.SHIFT_GELU] == 0
     with pytest.raises(
         CompileError, match=r"needs the unit table \(node blocks.0.mlp.act\), and this configuration has"

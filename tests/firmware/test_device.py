@@ -29,10 +29,10 @@ CODE = b"".join([
 
 def program(**changes):
     model = SimpleNamespace(
-        name="toy", image=IMAGE, patch=PATCH, classes=CLASSES, tokens=5, macs=1000, input_scale=0.25, mean=(0.5, 0.5),
+        name="toy", image=IMAGE, patch=PATCH, classes=CLASSES, tokens=5, input_scale=0.25, mean=(0.5, 0.5),
         std=(0.5, 0.5),
     )  # fmt: skip
-    layers = [Layer("embed", "patch_embed", 1000, {Engine.MATMUL: [0], Engine.LOAD: [0]})]
+    layers = [Layer("embed", "patch_embed", BATCH * 1000, {Engine.MATMUL: [0], Engine.LOAD: [0]})]
     fields = {
         "config": CONFIG, "model": model, "code": CODE, "images": BATCH, "work_bytes": 64, "layers": layers,
         "model_image": np.arange(100, dtype=np.uint8), "estimated_cycles": 1000, "tiles": (5,), "slots": 1,
@@ -328,7 +328,7 @@ def test_layer_cycles_are_the_union_of_their_intervals():
     spans[Engine.LOAD] = [(0, 9), (50, 60)]
     spans[Engine.MATMUL] = [(10, 19), (60, 64)]
     (layer,) = profile.layer_profiles(program(), 2, spans)
-    assert (layer.name, layer.macs, layer.cycles) == ("embed", 2000, 15)
+    assert (layer.name, layer.macs, layer.cycles) == ("embed", 2 * BATCH * 1000, 15)
     assert profile.layer_profiles(program(), 3, spans) == ()
 
 

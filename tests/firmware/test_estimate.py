@@ -18,6 +18,7 @@ from firmware.model_file import load_model
 from firmware.transport import DeviceError
 from hw.boards.registry import BOARDS, find
 from hw.spec.isa import INSTRUCTION_BYTES
+from hw.spec.liveness import live_macs
 from tests.support.models import random_model
 from tests.support.swin import random_swin
 
@@ -40,15 +41,26 @@ def test_command(tmp_path, capsys):
     assert found["config"]["tokens"] == 128
     assert found["memory"]["rate"] == 25
     assert found["images_per_second"] == pytest.approx(50e6 / found["cycles_per_image"])
-    assert found["utilisation"] == pytest.approx(model.macs / found["cycles_per_image"] / 128)
+    executed = sum(live_macs(model).values())
+    assert found["utilisation"] == pytest.approx(executed / found["cycles_per_image"] / 128)
     assert found["bytes_per_image"] == sum(layer["bytes"] for layer in found["layers"])
-    assert sum(layer["macs"] for layer in found["layers"]) == model.macs
+    assert sum(layer["macs"] for layer in found["layers"]) == found["macs_per_image"] == executed
     assert {layer["name"]: layer["op"] for layer in found["layers"]}["blocks.0.mlp.fc1"] == "linear"
     assert all(layer["cycles"] > 0 for layer in found["layers"])
     output = capsys.readouterr()
     assert "estimated by the cycle model" in output.out
     assert "images/s at 50 MHz" in output.out
     assert output.err.splitlines() == ["compiling digits for ulx3s_85f ...", "predicting its cycles ..."]
+
+
+def test_the_whole_computation(tmp_path):
+    """Also what reaches no output."""
+    model, found = load_model(DIGITS), {}
+    for option in ([], ["--whole"]):
+        assert run(*option, "--json", tmp_path / "estimate.json") == 0
+        found[len(option)] = json.loads((tmp_path / "estimate.json").read_text())
+    assert found[0]["macs_per_image"] < found[1]["macs_per_image"] == model.macs
+    assert found[0]["cycles_per_image"] < found[1]["cycles_per_image"]
 
 
 def test_figures_are_the_gatewares():

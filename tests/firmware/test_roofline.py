@@ -18,6 +18,7 @@ from firmware.profile import LayerProfile
 from firmware.roofline import Point, as_json, merged, print_roofline, roofline, total
 from firmware.roofline_plot import roofline_figure, spread
 from hw.boards.registry import BOARDS
+from hw.spec.liveness import live_macs
 from hw.spec.memory import align
 
 CONFIG = BOARDS["arty_a7"].config
@@ -49,8 +50,9 @@ def by_name(points):
 
 
 def test_layers_add_up_to_the_model(model, points):
-    assert total(points).macs == model.macs
-    assert total(points).array == pytest.approx(model.macs / CONFIG.macs_per_cycle)
+    executed = sum(live_macs(model).values())
+    assert total(points).macs == executed < model.macs
+    assert total(points).array == pytest.approx(executed / CONFIG.macs_per_cycle)
 
 
 def test_vector_work_follows_from_the_shapes(roles, points):
@@ -58,9 +60,10 @@ def test_vector_work_follows_from_the_shapes(roles, points):
     found = by_name(points)
     assert found["blocks.0.attn.int_softmax"].elements == 2 * n * n * heads  # sum, then probabilities
     assert found["blocks.0.attn.int_softmax"].vector == n * n * heads * 2 / CONFIG.lanes
-    assert found["blocks.1.mlp.act"].vector == n * hidden
-    assert found["blocks.1.norm2"].vector == 2 * n * dim / CONFIG.lanes
-    assert found["blocks.1.qact4"].vector == n * dim
+    for block, rows in ((0, n), (1, 1)):  # of the last one the class token's
+        assert found[f"blocks.{block}.mlp.act"].vector == rows * hidden
+        assert found[f"blocks.{block}.norm2"].vector == 2 * rows * dim / CONFIG.lanes
+        assert found[f"blocks.{block}.qact4"].vector == rows * dim
 
 
 def test_weights_are_fetched_once_per_super_tile(roles, program, points):

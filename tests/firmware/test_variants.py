@@ -22,7 +22,7 @@ from hw.boards.registry import BOARDS
 from hw.spec.config import Config
 from hw.spec.model import ModelError
 from sim import golden
-from tests.firmware.test_compiler import execute
+from tests.firmware.test_compiler import execute, executed
 
 DATA = Path(__file__).parents[1] / "data" / "timm"
 HUGGING_FACE = {
@@ -213,6 +213,8 @@ def test_tokens_before_the_patches(variant, change, recipe):
     x = pixels(model, images[:2])
     program = compile_model(model, BOARDS["arty_a7" if recipe == "mse" else "tiny"].config, batch=2)
     np.testing.assert_array_equal(execute(program, x), golden.run(model, x))
+    last = [name for name in model.layer_macs if name.endswith("mlp.fc1")][-1]
+    assert {use["rows"] for use in executed(program, last)} == {2 if variant == "distilled" else 1}
 
 
 def test_registers_without_positions_of_their_own():

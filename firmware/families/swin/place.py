@@ -12,8 +12,9 @@ from firmware.families.swin.plan import Plan
 from firmware.planner.limits import check_patch, check_row, check_whole_words
 from firmware.planner.padded import padded
 from firmware.planner.placed import Job, Placed
-from firmware.planner.program import CompileError, UnitError
+from firmware.planner.program import CompileError
 from firmware.planner.scheduler import Item, most_slots
+from firmware.planner.search import ranked
 from hw.spec.config import Config
 from hw.spec.model import Model
 
@@ -32,23 +33,13 @@ def place(job: Job) -> Placed:
 
     def best(items: Callable[[Plan], list[Item]]) -> int:
         """The number of slots that makes `items` shortest."""
-        found: list[tuple[int, int]] = []
-        refused: CompileError | None = None
-        for count in range(most_slots(config), 0, -1):
-            trial = Plan(single, roles, image, [count] * len(stages), [count] * len(stages))
-            scheduler = trial.scheduler(job.layers())
-            try:
-                scheduler.run(items(trial))
-            except UnitError:
-                raise
-            except CompileError as error:
-                refused = error
-                continue
-            found.append((scheduler.makespan, -count))
-        if not found:
-            assert refused is not None
-            raise refused
-        return -min(found)[1]
+
+        def trial(count: int, limit: float) -> int | None:
+            plan = Plan(single, roles, image, [count] * len(stages), [count] * len(stages))
+            scheduler = plan.scheduler(job.layers())
+            return scheduler.makespan if scheduler.run(items(plan), limit) else None
+
+        return ranked(range(most_slots(config), 0, -1), trial)[0]
 
     slots = [best(partial(Plan.trial, stage=stage)) for stage in stages]
     merging = [best(partial(Plan.merging_trial, stage=stage)) for stage in stages[:-1]]

@@ -90,11 +90,10 @@ class Plan:
         return [item for image in range(self.images) for item in self._image(image)]
 
     def trial(self, stage: int) -> list[Item]:
-        """What runs in the slots of `stage`, but for blocks after the second, as if everything before were there."""
+        """What runs in the slots of `stage`, of one block alone, the second if there is one, all before being there."""
         writers = np.full(self.roles.stages[stage].tokens, None)
         items = list(self._embed(0, writers)) if stage == 0 else []
-        for block in range(min(2, len(self.roles.stages[stage].blocks))):
-            items += self._block(0, stage, block, writers)
+        items += self._block(0, stage, min(1, len(self.roles.stages[stage].blocks) - 1), writers)
         return [*items, self._head(0, writers)] if stage == len(self.roles.stages) - 1 else items
 
     def merging_trial(self, stage: int) -> list[Item]:
@@ -111,7 +110,7 @@ class Plan:
             for index, block in enumerate(stage.blocks):
                 last = max(at for key, at in emitted.items() if key[:4] == (0, number, index, "mlp"))
                 offset = places.leaves(index).offset * self.config.word_bytes
-                found.append(Checkpoint(block.add2.name, last, offset))
+                found.append(Checkpoint(block.add2.name, last, offset, stage.tokens))
         return tuple(found)
 
     def _image(self, image: int) -> Iterator[Item]:

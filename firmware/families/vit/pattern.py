@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from firmware.planner.mlp import Activation, Members, mlp
 from firmware.planner.pattern import READ, Nodes, role
 from firmware.planner.program import CompileError
+from firmware.planner.steps import is_wide
 from hw.spec.model import Model, Node
 
 __all__ = ["Block", "VisionTransformer", "recognise"]
@@ -85,6 +86,11 @@ class Block(Members):
     fc2: Node
     fc2_quant: Node
     add2: Node
+
+    @property
+    def wide(self) -> tuple[bool, ...]:
+        """Which inputs of its linears have 16 bits; blocks alike in this are planned alike."""
+        return tuple(map(is_wide, (self.norm1_quant, self.context_quant, self.norm2_quant, self.act.output)))
 
 
 @dataclass(frozen=True)

@@ -1,51 +1,78 @@
-"""Tries the ways to cut a ViT's tokens into super-tiles and keeps the one with the shortest schedule."""
+"""Tries the ways to cut a ViT's tokens into super-tiles, on a few blocks, and schedules the best for all."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from math import lcm
 
 from firmware.families.vit.constants import constants
-from firmware.families.vit.pattern import VisionTransformer, recognise
+from firmware.families.vit.pattern import Block, VisionTransformer, recognise
 from firmware.families.vit.plan import Plan
 from firmware.planner.limits import check_patch, check_row, check_whole_words
 from firmware.planner.padded import padded
 from firmware.planner.placed import Job, Placed
 from firmware.planner.program import CompileError, UnitError
 from firmware.planner.scheduler import Scheduler, most_slots
+from firmware.planner.search import ranked
 from hw.spec.config import Config
 from hw.spec.model import Model
 
 __all__ = ["cuts", "place"]
 
+_Way = tuple[tuple[int, ...], tuple[int, ...]]  # tokens of each super-tile, banks of each slot
+_LIKE = 2  # blocks of a kind in a trial: from one to the next, everything happens once
+_NEAR = 1.02  # how much longer than the best a trial may be whose way is still tried on all blocks
+_FINALISTS = 2
+
 
 def place(job: Job) -> Placed:
-    """The shortest schedule. Raises CompileError if there is none."""
+    """The shortest schedule that was found. Raises CompileError if there is none."""
     config = job.config
     model = padded(job.model, recognise(job.model).blocks, config.word_bytes)
     roles, work = recognise(model), replace(job, model=model)
     _check(model, roles, config)
-    image = constants(model, roles, config)
-    best: tuple[Scheduler, Plan] | None = None
-    refused: CompileError | None = None
-    for tiles in cuts(roles.tokens, config):
-        for banks in _arenas(config, job.images * len(tiles)):
-            plan, scheduler = Plan(work, roles, image, tiles, banks), Scheduler(len(banks), job.layers())
-            try:
-                scheduler.run(plan.items())
-            except UnitError:
-                raise
-            except CompileError as error:
-                refused = error
-                continue
-            if best is None or scheduler.makespan < best[0].makespan:
-                best = scheduler, plan
-    if best is None:
-        assert refused is not None
-        raise refused
-    scheduler, plan = best
+    image, few = constants(model, roles, config), _few_blocks(roles)
+    ways = [
+        (tiles, banks) for tiles in cuts(roles.tokens, config) for banks in _arenas(config, job.images * len(tiles))
+    ]
+    found: dict[_Way, tuple[Scheduler, Plan]] = {}
+
+    def schedule(of: VisionTransformer, way: _Way, limit: float) -> int | None:
+        plan, scheduler = Plan(work, of, image, *way), Scheduler(len(way[1]), job.layers())
+        if not scheduler.run(plan.items(), limit):
+            return None
+        if of is roles:
+            found[way] = scheduler, plan
+        return scheduler.makespan
+
+    def on_all(way: _Way, limit: float) -> int | None:
+        return schedule(roles, way, limit)
+
+    def on_few(way: _Way, limit: float) -> int | None:
+        return schedule(few, way, limit)
+
+    try:
+        best = ranked(ranked(ways, on_few, _NEAR)[:_FINALISTS] if few.depth < roles.depth else ways, on_all)[0]
+    except UnitError:
+        raise
+    except CompileError:  # what fits a few blocks need not fit all
+        best = ranked(ways, on_all)[0]
+    scheduler, plan = found[best]
     checkpoints = plan.checkpoints(scheduler.emitted)
     return Placed(scheduler, image, plan.work_bytes, tuple(plan.tiles), len(plan.slots), checkpoints)
+
+
+def _few_blocks(roles: VisionTransformer) -> VisionTransformer:
+    """The same with few blocks of each kind, by their wide inputs, and the last one, of which less may be computed."""
+    seen: Counter[tuple[bool, ...]] = Counter()
+    kept: list[Block] = []
+    for block in roles.blocks[:-1]:
+        kind = block.wide
+        seen[kind] += 1
+        if seen[kind] <= _LIKE:
+            kept.append(block)
+    return replace(roles, blocks=(*kept, roles.blocks[-1]))
 
 
 def cuts(tokens: int, config: Config) -> list[tuple[int, ...]]:

@@ -2,6 +2,7 @@
 
 An item is (image, block, super-tile): attention and MLP of that block, then the next block's Q, K and V. Between items
 everything waits in the WORK region (`layout`). Where the head reads a mean, a last item takes it of all super-tiles.
+Where it reads the first tokens, the last block is computed for those only: K and V are all that others need of it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from firmware.planner.image import ModelImage
 from firmware.planner.placed import Job
 from firmware.planner.program import Checkpoint, CompileError
 from firmware.planner.scheduler import Item
-from firmware.planner.steps import Slot, Steps, is_wide
+from firmware.planner.steps import Slot, Steps
 from firmware.planner.tasks import Tasks
 
 __all__ = ["Plan"]
@@ -36,6 +37,8 @@ class Plan:
         self.model, self.roles, self.config = job.model, roles, job.config
         self.images, self.tiles = job.images, tiles
         self.starts = [sum(tiles[:s]) for s in range(len(tiles))]
+        streams = (roles.add, *(block.add2 for block in roles.blocks))
+        self._tokens = [job.rows[node.name] for node in streams]  # that are computed, from the embedding on
         self.tasks = Tasks(job.model, job.config, job.memory, image)
         self.layout = Layout(roles, job.config, job.images)
         ends = [job.config.bank_words * end for end in accumulate(banks)]
@@ -53,48 +56,54 @@ class Plan:
         Raises CompileError if a super-tile fits no arena.
         """
         every = sorted(range(len(self.tiles)), key=lambda tile: -self.tiles[tile])
+        there = {b: [s for s in every if self._rows(b, s)] for b in range(-1, self.roles.depth)}
         fitting = {tokens: self._fitting(self.tiles.index(tokens)) for tokens in set(self.tiles)}
         items = [
             Item(
                 (i, b, s),
-                tuple((i, b - 1, other) for other in every) if b >= 0 else (),
+                tuple((i, b - 1, other) for other in there[b - 1]) if b >= 0 else (),
                 fitting[self.tiles[s]],
                 partial(self._steps, i, b, s),
             )
             for i in range(self.images)
             for b in range(-1, self.roles.depth)
-            for s in every
+            for s in there[b]
         ]
         if self.roles.pool:
             slots, last = self._holding_the_mean(), self.roles.depth - 1
             items += [
-                Item((i, last + 1, 0), tuple((i, last, s) for s in every), slots, partial(self._mean, i))
+                Item((i, last + 1, 0), tuple((i, last, s) for s in there[last]), slots, partial(self._mean, i))
                 for i in range(self.images)
             ]
         return items
 
     def checkpoints(self, emitted: Mapping[Hashable, int]) -> tuple[Checkpoint, ...]:
-        """Where the residual stream of a single image is whole in WORK: between blocks."""
+        """Where the residual stream of a single image is in WORK: between blocks, as far as the next one goes on."""
         if self.images > 1:
             return ()
         names = [self.roles.add.name, *(block.add2.name for block in self.roles.blocks[:-1])]
         offset = self.layout.residual(0, 0) * self.config.word_bytes
         return tuple(
-            Checkpoint(name, max(emitted[0, b, s] for s in range(len(self.tiles))), offset)
+            Checkpoint(name, max(emitted[0, b, s] for s in range(len(self.tiles))), offset, self._tokens[b + 2])
             for b, name in enumerate(names, start=-1)
         )
+
+    def _rows(self, block: int, tile: int) -> int:
+        """Tokens of a super-tile that are computed in a block: none behind the last one."""
+        computed = self._tokens[block + 1] if block < self.roles.depth else 0
+        return min(max(computed - self.starts[tile], 0), self.tiles[tile])
 
     def _steps(self, image: int, block: int, tile: int, slot: int) -> Steps:
         return self._walk(image, block, tile, slot, ahead=self._ahead[slot, self.tiles[tile]])
 
     def _walk(self, image: int, block: int, tile: int, slot: int, *, ahead: bool) -> Steps:
-        share = Share(image, block, self.starts[tile], self.tiles[tile])
+        share = Share(image, block, self.starts[tile], self._rows(block, tile), self._rows(block + 1, tile))
         return SuperTile(
             self.model, self.roles, self.layout, self.tasks, self.slots[slot], share, ahead=ahead
         ).steps()  # fmt: skip
 
     def _mean(self, image: int, slot: int) -> Steps:
-        share = Share(image, self.roles.depth, 0, 1)
+        share = Share(image, self.roles.depth, 0, 1, 0)
         return SuperTile(
             self.model, self.roles, self.layout, self.tasks, self.slots[slot], share, ahead=False
         ).pooled()  # fmt: skip
@@ -106,20 +115,16 @@ class Plan:
                 pass
         return frozenset(range(len(self.slots)))
 
-    def _kinds(self) -> Iterable[int]:
-        """Blocks that others are planned like: the first of those with the same wide inputs here and behind."""
-        wide = [
-            (
-                is_wide(block.norm1_quant),
-                is_wide(block.context_quant), is_wide(block.norm2_quant), is_wide(block.act.output),
-            )
-            for block in self.roles.blocks
-        ]  # fmt: skip
+    def _kinds(self, tile: int) -> Iterable[int]:
+        """Blocks with rows of `tile` that others are planned like: the first of those with the same wide inputs here
+        and behind."""
+        wide = [block.wide for block in self.roles.blocks]
         here = [None, *wide]
         behind = [*wide, None]
         kinds: dict[object, int] = {}
         for block, kind in enumerate(zip(here, behind, strict=True), start=-1):
-            kinds.setdefault(kind, block)
+            if self._rows(block, tile):
+                kinds.setdefault(kind, block)
         return kinds.values()
 
     def _fitting(self, tile: int) -> frozenset[int]:
@@ -128,7 +133,7 @@ class Plan:
         refused: CompileError | None = None
         for slot, ahead in product(range(len(self.slots)), (False, True)):
             try:
-                for block in self._kinds():
+                for block in self._kinds(tile):
                     for _ in self._walk(0, block, tile, slot, ahead=ahead):
                         pass
             except CompileError as error:

@@ -25,12 +25,13 @@ __all__ = ["Share", "SuperTile"]
 
 @dataclass(frozen=True)
 class Share:
-    """Tokens start.. of `image` in `block` (-1: the patch embedding)."""
+    """Tokens start.. of `image` in `block` (-1: the patch embedding); the next block computes the first `following`."""
 
     image: int
     block: int
     start: int
     tokens: int
+    following: int
 
 
 class SuperTile(Worker):
@@ -46,6 +47,7 @@ class SuperTile(Worker):
         super().__init__(tasks, slot)
         self.model, self.roles, self.layout, self.ahead = model, roles, layout, ahead
         self.image, self.block, self.start, self.tokens = share.image, share.block, share.start, share.tokens
+        self.following = share.following
 
     def steps(self) -> Steps:
         """The whole item: this block's attention and MLP, then the next block's Q, K and V, or the head."""
@@ -191,20 +193,23 @@ class SuperTile(Worker):
         return (yield from self._back(roles.fc2, hidden, roles.add2, residual, self._following_norm()))
 
     def _next(self, roles: Block, residual: Buffer, params: Buffer | None) -> Steps:
-        """Q, K and V of the next block, and everything the other super-tiles need of them, into WORK."""
+        """K and V of the next block, which all tokens need, and what those that go on need: into WORK."""
         normal = yield from self._norm(roles.norm1, roles.norm1_quant, residual, self.tokens, params)
-        at = self.layout.residual(self.image, self.start)
-        writes = (Access("work", at, at + residual.words),)
-        yield self.tasks.store(roles.norm1, Region.WORK, at, residual, self.tokens, writes)
+        if self.following:
+            at = self.layout.residual(self.image, self.start)
+            writes = (Access("work", at, at + self.following * residual.row),)
+            yield self.tasks.store(roles.norm1, Region.WORK, at, residual, self.following, writes)
         there = self.layout.attention(self.image, self.block + 1)
         yield from self.keys(roles.qkv, normal, self.start, self.tokens, there, high=True)
         yield from self.values(roles.qkv, normal, self.start, self.tokens, there, high=True)
-        query = self.rows("query", self.tokens, self.roles.inner)
-        yield self.tasks.linear(roles.qkv, normal, self.tokens, query, self.roles.inner, Kind.INT8, part="q")
-        at = self.layout.query(self.image, self.start)
-        writes = (Access("work", at, at + query.words),)
-        yield self.tasks.store(roles.qkv, Region.WORK, at, query, self.tokens, writes)
-        self.arena.free(normal, query)
+        if self.following:
+            query = self.rows("query", self.following, self.roles.inner)
+            yield self.tasks.linear(roles.qkv, normal, self.following, query, self.roles.inner, Kind.INT8, part="q")
+            at = self.layout.query(self.image, self.start)
+            writes = (Access("work", at, at + query.words),)
+            yield self.tasks.store(roles.qkv, Region.WORK, at, query, self.following, writes)
+            self.arena.free(query)
+        self.arena.free(normal)
 
     def _head(self, residual: Buffer, params: Buffer | None) -> Steps:
         if self.roles.read > self.tokens:

@@ -4,7 +4,7 @@ Importing this package registers those of ViT and Swin, in the order of the manu
 """
 
 # isort: off
-from hw.spec.operators.operator import OPERATORS, Attribute, ModelError, Node, Operator, Shape, Tensor, Value
+from hw.spec.operators.operator import OPERATORS, Attribute, Mask, ModelError, Node, Operator, Shape, Tensor, Value
 from hw.spec.operators.operator import evaluate, operation, register, registered
 from hw.spec.operators.input import Input
 from hw.spec.operators.patch_embed import PatchEmbed
@@ -29,7 +29,7 @@ from hw.spec.operators.pool import Pool
 
 __all__ = [
     "OPERATORS", "Add", "Attribute", "ClassToken", "ConcatCls", "Constant", "Context", "Input", "LayerNorm", "Linear",
-    "Mean", "Merge", "ModelError", "Node", "Operator", "PatchEmbed", "Pool", "Requantize", "Scores", "Shape",
+    "Mask", "Mean", "Merge", "ModelError", "Node", "Operator", "PatchEmbed", "Pool", "Requantize", "Scores", "Shape",
     "ShiftGelu", "Shiftmax", "Table", "Tensor", "Value", "WindowPartition", "WindowReverse", "evaluate", "operation",
     "register", "registered",
 ]  # fmt: skip

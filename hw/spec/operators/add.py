@@ -16,6 +16,7 @@ class Add(Operator):
     """
 
     name = "add"
+    local = 0
     inputs = (2,)
     attributes = (Attribute("bits", (8, 16), "width of the output"),)
     constants = (*factor(), *factor("_identity"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from hw.spec.operators.attention import Attention
-from hw.spec.operators.operator import Array, Laws, ModelError, Value, register
+from hw.spec.operators.operator import Array, Laws, Mask, ModelError, Value, register
 
 __all__ = ["Context"]
 
@@ -30,6 +32,15 @@ class Context(Attention):
         _, _, value = self.parts(qkv)
         out = laws.matmul(probabilities, value).swapaxes(-2, -3)  # [B, windows, n, heads, d]
         return out.reshape(*qkv.shape[:2], -1)
+
+    def needs(self, live: Mask, *inputs: Value) -> list[Mask]:
+        probabilities, qkv = inputs
+        *windows, heads, n, _ = probabilities.shape
+        parts = live.reshape(*windows, n, heads, -1).swapaxes(-2, -3)
+        found = np.zeros((1, *qkv.shape), bool)
+        _, _, value = self.parts(found)
+        value[:] = parts.any(axis=-2, keepdims=True)
+        return [np.broadcast_to(parts.any(axis=-1, keepdims=True), probabilities.shape), found[0]]
 
     def macs(self, _value: Value, *inputs: Value) -> int:
         return self.products(*inputs)

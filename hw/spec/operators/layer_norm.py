@@ -15,6 +15,7 @@ class LayerNorm(Operator):
     """
 
     name = "layer_norm"
+    local = 1
     constants = (Tensor("bias", -(1 << 33), (1 << 33) - 1, CHANNELS, "34 bits"),)
     law = "layer_norm"
 

@@ -16,6 +16,7 @@ class Linear(Weighted):
     """
 
     name = "linear"
+    local = 1
     constants = (Tensor("weight", -128, 127, "[outputs, inputs]", "int8"), BIAS)
 
     def infer(self, x: Value) -> Value:

@@ -10,17 +10,19 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from hw.spec import arith
 from hw.spec.operators.parts import CHANNELS, ONE, Attribute, ModelError, Node, Shape, Tensor, Value
 
 __all__ = [
-    "CHANNELS", "ONE", "OPERATORS", "Array", "Attribute", "Laws", "ModelError", "Node", "Operator", "Shape", "Tensor",
-    "Tensors", "Value", "evaluate", "operation", "register", "registered",
+    "CHANNELS", "ONE", "OPERATORS", "Array", "Attribute", "Laws", "Mask", "ModelError", "Node", "Operator", "Shape",
+    "Tensor", "Tensors", "Value", "evaluate", "operation", "register", "registered",
 ]  # fmt: skip
 
 Array = NDArray[Any]
+Mask = NDArray[np.bool_]  # some elements of a tensor, without the batch
 Tensors = Mapping[str, Array]
 Laws = Any  # hw.spec.arith, or what computes the same
 
@@ -42,6 +44,7 @@ class Operator:
     constants: ClassVar[tuple[Tensor, ...]] = ()
     image: ClassVar[bool] = False  # it takes the model's image, beside its inputs
     moves: ClassVar[bool] = False  # it only moves elements, of whatever type they are
+    local: ClassVar[int | None] = None  # an element needs of an input what has its place, but for so many last axes
     quantizes: ClassVar[bool] = False  # its output's scale is chosen, and does not follow from those of its inputs
     law: ClassVar[str] = ""  # the function of `laws` whose result is the output, moved at most
     law_channels: ClassVar[bool] = True  # the last axis of that result is the output's
@@ -55,6 +58,28 @@ class Operator:
     def macs(self, _value: Value, *_inputs: Value) -> int:
         """Multiply-accumulates of one image, given the output and the inputs."""
         return 0
+
+    def needs(self, live: Mask, *inputs: Value) -> list[Mask]:
+        """Of each input the elements that any of the output's elements `live` depends on.
+
+        They are all unless it is known better: of an operator that `moves` elements, or that is `local`.
+        """
+        if self.moves:
+            (x,) = inputs
+            found = np.zeros(x.shape, bool)
+            places = np.arange(found.size).reshape(1, *x.shape)
+            found.reshape(-1)[self.evaluate(arith, places)[0][live]] = True
+            return [found]
+        if self.local is None:
+            return [np.full(x.shape, live.any()) for x in inputs]
+        kept = live.ndim - self.local
+        rows = live.any(axis=tuple(range(kept, live.ndim)))
+        return [
+            np.broadcast_to(rows.reshape(*rows.shape, *[1] * (len(x.shape) - kept)), x.shape)
+            if x.shape[:kept] == rows.shape
+            else np.full(x.shape, live.any())
+            for x in inputs
+        ]
 
     # What subclasses are written with
 

@@ -13,6 +13,7 @@ class Requantize(Operator):
     """clamp(RNE(x * mult / 2^shift)) to `bits`, by one factor, one per channel of the last axis, or one per head."""
 
     name = "requantize"
+    local = 0
     attributes = (Attribute("bits", (8, 16), "width of the output"),)
     constants = factor(shape=ONE_CHANNELS_OR_HEADS, signed=True)
     quantizes = True

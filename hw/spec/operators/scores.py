@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from hw.spec.operators.attention import Attention
-from hw.spec.operators.operator import Array, Laws, Value, register
+from hw.spec.operators.operator import Array, Laws, Mask, Value, register
 
 __all__ = ["Scores"]
 
@@ -23,6 +25,12 @@ class Scores(Attention):
     def evaluate(self, laws: Laws, qkv: Array) -> Array:
         query, key, _ = self.parts(qkv)
         return laws.matmul(query, key.swapaxes(-1, -2))
+
+    def needs(self, live: Mask, *inputs: Value) -> list[Mask]:
+        found = np.zeros((1, *inputs[0].shape), bool)
+        query, key, _ = self.parts(found)
+        query[:], key[:] = np.any(live, axis=-1, keepdims=True), np.any(live, axis=-2, keepdims=True).swapaxes(-1, -2)
+        return [found[0]]
 
     def macs(self, value: Value, *inputs: Value) -> int:
         return self.products(value, inputs[0])

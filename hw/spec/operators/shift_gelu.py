@@ -13,6 +13,7 @@ class ShiftGelu(Operator):
     """ShiftGELU of int8 [n, hidden]: x times sigma, whose exponentials are relative to the token's maximum; 17 bits."""
 
     name = "shift_gelu"
+    local = 1
     attributes = (
         Attribute("i0", range(1, 1 << 10), "ceil(1 / (1.702 * scale of the input))"),
         Attribute("terms", (GELU_TERMS,), "n of the exponential: what it clamps is 2^-n of the maximum's"),

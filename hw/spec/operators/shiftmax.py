@@ -21,6 +21,7 @@ class Shiftmax(Operator):
     """
 
     name = "shiftmax"
+    local = 1
     inputs = (1, 2)
     attributes = (
         Attribute("bits", (8, 16), "width of the probabilities, whose scale is 2^(1-bits)"),

@@ -14,6 +14,7 @@ class Table(Operator):
     """entries[x + 128] of int8 x: GELU, SiLU, tanh or any other function, requantization included; `bits` wide."""
 
     name = "table"
+    local = 0
     attributes = (Attribute("bits", (8, 16), "width of the output"),)
     constants = (Tensor("entries", -(1 << 15), (1 << 15) - 1, "[256]", "results, from that of x = -128 on"),)
     quantizes = True

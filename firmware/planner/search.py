@@ -1,0 +1,39 @@
+"""Which of several ways to plan something has the shortest schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import inf
+from typing import TypeVar
+
+from firmware.planner.program import CompileError, UnitError
+
+__all__ = ["ranked"]
+
+_Way = TypeVar("_Way")
+
+
+def ranked(ways: Iterable[_Way], makespan: Callable[[_Way, float], int | None], near: float = 1.0) -> list[_Way]:
+    """The ways with the shortest schedules, shortest first; of equally long ones, which are mostly the same, the first.
+
+    `makespan` gives the cycles of a way, or None if there are more than a limit: `near` times the fewest so far. Those
+    within that of the fewest of all are returned. Raises UnitError as soon as `makespan` does, CompileError if all ways
+    are refused.
+    """
+    found: dict[int, _Way] = {}
+    least, refused = inf, None
+    for way in ways:
+        try:
+            cycles = makespan(way, near * least)
+        except UnitError:
+            raise
+        except CompileError as error:
+            refused = error
+            continue
+        if cycles is not None:
+            found.setdefault(cycles, way)
+            least = min(least, cycles)
+    if not found:
+        assert refused is not None
+        raise refused
+    return [found[cycles] for cycles in sorted(found) if cycles <= near * least]
