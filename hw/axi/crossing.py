@@ -54,6 +54,8 @@ class AxiCrossing(wiring.Component):
         Of ``core``, and to be its reset.
     """
 
+    fifos = ("ar", "r", "aw", "w", "b")  # as they are called in the netlist, for its constraints
+
     def __init__(self, *, word_bits, id_bits, address_bits, burst_beats):
         self.word_bits, self.id_bits, self.address_bits = word_bits, id_bits, address_bits
         self._low, self._length_bits = exact_log2(word_bits // 8), exact_log2(burst_beats)

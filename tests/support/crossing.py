@@ -46,8 +46,7 @@ class TwoClocks:
 
     async def tick(self, ctx, domain, *signals):
         """The next edge of `domain`: whether that is in reset, and the signals' values before."""
-        async for _, *values in ctx.tick(domain).sample(*signals):  # unlike `await`, takes a reset for nothing special
-            break
+        _, *values = await anext(aiter(ctx.tick(domain).sample(*signals)))  # `await` alone stops at a reset
         return values
 
     async def wait(self, ctx, cycles, domain="sync"):
