@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from amaranth.back import rtlil
-
 from firmware.progress import step
-from hw.accelerator import Accelerator
-from hw.boards.fabric import SERIES7
 from hw.boards.registry import BOARDS
 from hw.build import yosys
+from hw.build.clock import core_paths
 from hw.build.timing import Path as TimingPath
-from hw.build.timing import longest_paths
 from hw.spec.config import ConfigError, override, parse_settings
 
-__all__ = ["TOP", "core_paths", "describe", "register"]
-
-TOP = "shiftwork"
-
-
-def core_paths(config: Any, count: int) -> list[TimingPath]:
-    """The `count` longest paths of the core that `config` describes. Takes a minute or more. Raises YosysError."""
-    with tempfile.TemporaryDirectory() as folder:
-        directory = Path(folder)
-        (directory / "core.il").write_text(
-            rtlil.convert(Accelerator(config, primitives=True), name=TOP, emit_src=False)
-        )
-        script = (
-            f"read_rtlil core.il\nhierarchy -top {TOP}\n{SERIES7.commands.format(top=TOP)}"
-            f"opt_clean -purge\nselect -module {TOP}\nwrite_json -selected core.json\n"
-        )
-        yosys.run("clock", script, directory)
-        return longest_paths(json.loads((directory / "core.json").read_text()), TOP, count)
+__all__ = ["describe", "register"]
 
 
 def describe(path: TimingPath) -> str:

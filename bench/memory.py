@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from bench import page
 from firmware.dram import load_controller, start
 from firmware.link.client import Link
 from firmware.progress import step
-from hw.spec.config import Config
+from hw.boards.memory import Memory
+from hw.spec.config import Config, ConfigError
 from sim.board.channel import UDP_PACE, SimulatedChannel
-from sim.board.litedram import open_with_shell
+from sim.board.litedram import SHELL_BOARD, open_with_shell
 from sim.board.traffic import CYCLES, DONE, REGISTERS, START, Traffic
 from sim.verilated import Simulation
 
@@ -70,9 +73,9 @@ def _traffic() -> Traffic:
     return Traffic(word_bits=_CONFIG.word_bits)
 
 
-def on_model() -> list[int]:
+def on_model(memory: Memory) -> list[int]:
     """Cycles of every case, on the memory model of the compiled simulation. Raises AssertionError for a hang."""
-    with Simulation(_traffic(), memory_size=_MEMORY) as simulation:
+    with Simulation(_traffic(), memory_size=_MEMORY, settings=asdict(memory)) as simulation:
         cycles = []
         for case in CASES:
             for place, value in _registers(case).items():
@@ -83,10 +86,10 @@ def on_model() -> list[int]:
         return cycles
 
 
-def on_litedram() -> list[int]:
-    """Cycles of every case, on LiteDRAM's controller. Raises AssertionError for a hang."""
+def on_litedram(ratio: Fraction) -> list[int]:
+    """Cycles of every case, on LiteDRAM's controller, whose clock is 1 / `ratio`. Raises AssertionError for a hang."""
     with tempfile.TemporaryDirectory() as name:
-        simulation = open_with_shell(_CONFIG, "udp", Path(name), memory_size=_MEMORY, make=_traffic)
+        simulation = open_with_shell(_CONFIG, "udp", Path(name), memory_size=_MEMORY, make=_traffic, ratio=ratio)
         controller = load_controller(name)
     channel = SimulatedChannel(simulation, byte_cycles=UDP_PACE)
     link = Link(channel, seed=0)
@@ -108,14 +111,23 @@ def on_litedram() -> list[int]:
 
 def register(commands: Any) -> None:
     """Adds the command's grammar to argparse's sub-parsers."""
-    page.add_command(commands, "memory", "the simulation's memory model against LiteDRAM's real controller", _command)
+    command = page.add_command(
+        commands, "memory", "the simulation's memory model against LiteDRAM's real controller", _command
+    )
+    command.add_argument("--clock", metavar="MHZ", help="of the port, behind a crossing (default the controller's)")
 
 
 def _command(arguments: argparse.Namespace) -> int:
+    """2 for a clock that is none."""
+    try:
+        board = SHELL_BOARD.override({"clock": arguments.clock} if arguments.clock else {})
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     with step("LiteDRAM's controller"):
-        litedram = on_litedram()
+        litedram = on_litedram(Fraction(board.clock_hz, board.system_hz))
     with step("the memory model"):
-        model = on_model()
+        model = on_model(board.core_memory)
     results = [
         Result(case.name, case.reads + case.writes, case.beats, *cycles)
         for case, *cycles in zip(CASES, litedram, model, strict=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from bench import page
-from bench.runs import Case, Result, Row, run_case
+from bench.runs import CLOCK, Case, Result, Row, run_case
 
 __all__ = ["add_command", "chosen", "figures", "figures_json", "run", "runs", "say"]
 
@@ -66,8 +66,8 @@ def figures_json(table: Sequence[Row]) -> list[dict[str, Any]]:
 
 def runs(results: Sequence[Result]) -> str:
     """Whole networks on the simulated gateware, as Markdown."""
-    head = ("case", "what", "bit-exact", "cycles", "utilisation", "array busy", "images/s at 100 MHz", "wall s",
-            "CPU s")  # fmt: skip
+    head = ("case", "what", "bit-exact", "cycles", "utilisation", "array busy",
+            f"images/s at {CLOCK / 1e6:g} MHz", "wall s", "CPU s")  # fmt: skip
     body = [
         (
             r.case.name, r.case.text, "yes" if r.bit_exact else "NO", f"{r.cycles:,}", f"{r.utilisation:.4f}",

@@ -15,6 +15,7 @@ from firmware.make_model import images, make_model
 from firmware.preprocess import to_int8
 from firmware.profile import Profile
 from firmware.progress import running, step
+from hw.boards.registry import BOARDS
 from hw.spec.model import Model
 from sim import golden
 from sim.cycles import Prediction, predict
@@ -23,7 +24,7 @@ __all__ = ["BOARD", "CLOCK", "DSPS", "Case", "Result", "Row", "model_of", "run_c
 
 BOARD = "arty_a7"
 DSPS = 90  # DSP48E1 of the board's XC7A35T
-CLOCK = 100e6  # Hz: the clock the board's build aims at, for frames per second
+CLOCK = BOARDS[BOARD].clock_hz  # the accelerator's, which the board's build aims at
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -151,7 +151,16 @@ def _blocks(results: Sequence[BlockResult]) -> str:
 
 def _estimates(found: Sequence[Estimate]) -> str:
     """Whole networks by the cycle model, as Markdown."""
-    head = ("case", "what", "cycles", "utilisation", "array busy", "images/s at 100 MHz", "instructions", "compiled in")
+    head = (
+        "case",
+        "what",
+        "cycles",
+        "utilisation",
+        "array busy",
+        f"images/s at {CLOCK / 1e6:g} MHz",
+        "instructions",
+        "compiled in",
+    )
     body = [
         (
             e.case.name, e.case.text, f"{e.cycles:,}", f"{e.utilisation:.4f}", f"{e.occupancy:.4f}", f"{e.frames:.2f}",

@@ -1,4 +1,4 @@
-"""Starts a board's memory from the host: LiteDRAM's initialisation sequence, then read levelling.
+"""Starts a board's memory from the host: LiteDRAM's initialisation sequence, then levelling of writes and reads.
 
 A build leaves ``csr.json`` (register addresses) and ``dram.json`` (the PHY's numbers and the sequence) in its
 directory. The steps are those of LiteX's sdram.c, so neither a processor on the board nor a vendor tool is needed; what
@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from firmware.errors import UserError
 from firmware.transport import DeviceError
+from firmware.write_levelling import Report, Written, align_data, align_strobes, longest_run
 from hw.spec.link import Window
 
-__all__ = ["Controller", "Eye", "Link", "load_controller", "start"]
+__all__ = ["Controller", "Eye", "Levels", "Link", "load_controller", "start"]
 
 _SEL = 1  # bit of dfii_control that gives the memory to the controller
 _CS, _WE, _CAS, _RAS, _WRITE, _READ = 1, 2, 4, 8, 16, 32  # bits of a phase's command
@@ -50,6 +51,13 @@ class Eye:
     @property
     def delay(self) -> int:
         return (self.first + self.last) // 2
+
+
+class Levels(NamedTuple):
+    """What was found, one a module; writes only where the PHY aligns them."""
+
+    eyes: list[Eye]
+    writes: list[Written]
 
 
 @dataclass(frozen=True)
@@ -107,26 +115,30 @@ def start(
     controller: Controller,
     *,
     sleep: Callable[[float], None] = time.sleep,
-    report: Callable[[int, int], None] | None = None,
-) -> list[Eye]:
-    """Initialises and levels the memory, tries it, and opens it to the accelerator; the eyes found, one a module.
+    report: Report | None = None,
+) -> Levels:
+    """Initialises and levels the memory, tries it, and opens it to the accelerator.
 
-    `report` is called with the delays tried so far and in all. Raises DeviceError, and tells the board so (its error
-    light), if a module reads nothing or the memory does not hold what was written.
+    `report` is called with the delays tried so far and in all of a step. Raises DeviceError, and tells the board so
+    (its error light), if a module cannot be written or reads nothing, or the memory does not hold what was written.
     """
-    if controller.phy["write_leveling"] or controller.phy["write_latency_calibration"]:
-        raise DeviceError(f"the PHY of this board needs write levelling, which {__name__} does not do")
+    phy = controller.phy
+    steps = [bool(phy.get(name)) for name in ("write_leveling", "write_latency_calibration", "write_dq_dqs_training")]
+    if any(steps) and not all(steps):
+        raise DeviceError("the PHY of this board aligns a part of its writes only, for which there is no training here")
     training = _Training(link, controller, sleep)
     training.initialise()
     try:
-        eyes = training.level(report) if controller.phy["read_leveling"] else []
+        writes = align_strobes(training, report) if all(steps) else []
+        eyes = training.level(report) if phy["read_leveling"] else []
+        writes = align_data(training, writes) if writes else []
         training.hand_over()
         _try(link)
     except DeviceError:
         training.conclude(error=True)
         raise
     training.conclude(error=False)
-    return eyes
+    return Levels(eyes, writes)
 
 
 def _try(link: Link) -> None:
@@ -168,23 +180,25 @@ class _Training:
         for phase in sorted({0, int(c.phy["rdphase"]), int(c.phy["wrphase"])}):
             self.write(c.aim(phase, 0, 0))  # all that follows
 
-    def level(self, report: Callable[[int, int], None] | None) -> list[Eye]:
-        """All modules at once: every bitslip, every delay; then each module's widest window."""
-        delays, bitslips = int(self.controller.phy["delays"]), int(self.controller.phy["bitslips"])
-        good: list[list[list[bool]]] = [[] for _ in range(self.controller.modules)]
-        self._adjust(self.all, "rdly_dq_bitslip_rst")
+    def windows(self, delays: Sequence[int], report: Report | None) -> list[list[list[bool]]]:
+        """Per module and bitslip: does it read right after each of `delays`, which ascend? All modules at once."""
+        bitslips = int(self.controller.phy["bitslips"])
+        good: list[list[list[bool]]] = [[[] for _ in range(bitslips)] for _ in range(self.controller.modules)]
+        self.adjust(self.all, "rdly_dq_bitslip_rst")
         for bitslip in range(bitslips):
-            rows = [[False] * delays for _ in good]
-            self._adjust(self.all, "rdly_dq_rst")
-            for delay in range(delays):
+            self.adjust(self.all, "rdly_dq_rst")
+            for number, delay in enumerate(delays):
+                self.adjust(self.all, *["rdly_dq_inc"] * (delay - (delays[number - 1] if number else 0)))
                 for module, errors in enumerate(self.errors()):
-                    rows[module][delay] = not errors
-                self._adjust(self.all, "rdly_dq_inc")
+                    good[module][bitslip].append(not errors)
                 if report is not None:
-                    report(bitslip * delays + delay + 1, bitslips * delays)
-            for module, row in enumerate(rows):
-                good[module].append(row)
-            self._adjust(self.all, "rdly_dq_bitslip")
+                    report(bitslip * len(delays) + number + 1, bitslips * len(delays))
+            self.adjust(self.all, "rdly_dq_bitslip")
+        return good
+
+    def level(self, report: Report | None) -> list[Eye]:
+        """Every bitslip, every delay; then each module's widest window."""
+        good = self.windows(range(int(self.controller.phy["delays"])), report)
         eyes = [_widest(module, rows) for module, rows in enumerate(good)]
         for eye in eyes:
             self.choose(eye)
@@ -193,8 +207,8 @@ class _Training:
         return eyes
 
     def choose(self, eye: Eye) -> None:
-        self._adjust(1 << eye.module, "rdly_dq_bitslip_rst", *["rdly_dq_bitslip"] * eye.bitslip)
-        self._adjust(1 << eye.module, "rdly_dq_rst", *["rdly_dq_inc"] * eye.delay)
+        self.adjust(1 << eye.module, "rdly_dq_bitslip_rst", *["rdly_dq_bitslip"] * eye.bitslip)
+        self.adjust(1 << eye.module, "rdly_dq_rst", *["rdly_dq_inc"] * eye.delay)
 
     def hand_over(self) -> None:
         self.write(self.controller.set("sdram_dfii_control", _SEL))
@@ -204,8 +218,10 @@ class _Training:
         c = self.controller
         self.write(c.set("ddrctrl_init_error", int(error)), c.set("ddrctrl_init_done", int(not error)))
 
-    def _adjust(self, modules: int, *registers: str) -> None:
+    def adjust(self, modules: int, *registers: str) -> None:
         c = self.controller
+        if not registers:
+            return
         strobes = [c.set(f"ddrphy_{name}", 1) for name in registers]
         self.write(c.set("ddrphy_dly_sel", modules), *strobes, c.set("ddrphy_dly_sel", 0))
 
@@ -243,17 +259,10 @@ class _Training:
 
 def _widest(module: int, rows: list[list[bool]]) -> Eye:
     """The longest run of good delays at any bitslip. Raises DeviceError if there is none."""
-    best: Eye | None = None
-    for bitslip, row in enumerate(rows):
-        first = None
-        for delay, good in enumerate([*row, False]):
-            if good and first is None:
-                first = delay
-            elif not good and first is not None:
-                eye = Eye(module, bitslip, first, delay - 1)
-                if best is None or eye.last - eye.first > best.last - best.first:
-                    best = eye
-                first = None
+    runs = [(bitslip, run) for bitslip, row in enumerate(rows) if (run := longest_run(row)) is not None]
+    best = max(
+        (Eye(module, bitslip, *run) for bitslip, run in runs), key=lambda eye: eye.last - eye.first, default=None
+    )
     if best is None:
         raise DeviceError(f"data pins {8 * module} to {8 * module + 7} of the memory read nothing right at any delay")
     return best

@@ -120,12 +120,14 @@ class Target:
     def board(self) -> Board | None:
         """Of a simulation, the board `name` with those options applied that are fields of its Config or its Memory.
 
+        And ``clock``, its accelerator's in MHz; times of the Memory are cycles of the memory's own clock.
         Raises ConfigError if there is no such board, or none with those options.
         """
         if self.scheme != "sim":
             return None
         board = find(self.name)
-        board = board.override({key: text for key, text in self.options.items() if key in vars(board.config)})
+        known = {*vars(board.config), "clock"}
+        board = board.override({key: text for key, text in self.options.items() if key in known})
         timing = {key: number(key, text) for key, text in self.options.items() if key in vars(board.memory)}
         return replace(board, memory=replace(board.memory, **timing))
 

@@ -1,9 +1,11 @@
 """The system around the accelerator on a board: pins, shell, host link, lights."""
 
-from amaranth.hdl import Cat, ClockDomain, Const, Elaboratable, Instance, Module, Mux, Signal
+from amaranth.hdl import Cat, ClockDomain, Const, Elaboratable, Instance, Module, Mux, ResetSignal, Signal
 from amaranth.lib import io, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.axi.crossing import AxiCrossing
+from hw.axi.lite_crossing import LiteCrossing
 from hw.axi.narrower import AxiNarrower
 from hw.axi.pins import ID_BITS, axi_pins, bus_of_pins, connect_axi_pins, connect_lite_pins, lite_pins, pins_of
 from hw.axi.signature import AXI4
@@ -31,11 +33,12 @@ def core_members(config):
     return {**lite_pins(), **axi_pins(config.word_bits)}
 
 
-def connect_shell(m, shell, ports, core, bridge):
-    """Joins the accelerator and the bridge with a shell.
+def connect_shell(m, shell, ports, core, bridge, *, burst_beats, crossed=False):
+    """Joins the accelerator and the bridge with a shell; returns the accelerator's reset.
 
-    The accelerator's memory requests wait until the host has told the memory controller that its training is done; the
-    bridge's do not, as the training tries the memory.
+    Everything is in the domain ``sync``, the shell's, but for an accelerator that is `crossed`: that is in ``core``,
+    and only its memory port and its registers cross. The accelerator's memory requests wait until the host has told the
+    memory controller that its training is done; the bridge's do not, as the training tries the memory.
 
     Parameters
     ----------
@@ -45,11 +48,24 @@ def connect_shell(m, shell, ports, core, bridge):
         The shell's ports and the accelerator's pins, see :func:`core_members`.
     bridge : Bridge
         Its words are the accelerator's, and a power of two times as wide as the memory ports.
+    burst_beats : int
+        Of the accelerator's longest burst.
+    crossed : bool
     """
     bits = bridge.word_bits
     memory = AXI4(bits, ID_BITS).create(path=("memory",))
     bus_of_pins(m, pins_of(core, "m_axi_"), memory)
-    connect_lite_pins(m, bridge.control, pins_of(core, "s_axil_"))
+    control, reset = bridge.control, ResetSignal()
+    if crossed:
+        m.submodules.crossing = crossing = AxiCrossing(
+            word_bits=bits, id_bits=ID_BITS, address_bits=len(ports["memory_araddr"]), burst_beats=burst_beats
+        )
+        m.submodules.control_crossing = registers = LiteCrossing()
+        wiring.connect(m, memory, crossing.core)
+        wiring.connect(m, control, registers.manager)
+        m.d.comb += [registers.open.eq(crossing.open), registers.hold.eq(crossing.hold)]
+        memory, control, reset = crossing.memory, registers.subordinate, crossing.hold
+    connect_lite_pins(m, control, pins_of(core, "s_axil_"))
     connect_lite_pins(m, bridge.csr, pins_of(ports, "csr_"))
     for name, bus, id_bits, enable in (("memory", memory, ID_BITS, ports["init_done"]), ("link", bridge.memory, 0, 1)):
         if bits != shell.data_bits:
@@ -58,6 +74,7 @@ def connect_shell(m, shell, ports, core, bridge):
             wiring.connect(m, bus, narrower.wide)
             bus = narrower.narrow
         connect_axi_pins(m, pins_of(ports, f"{name}_"), bus, enable=enable)
+    return reset
 
 
 class Datagrams(wiring.Component):
@@ -107,7 +124,8 @@ class Datagrams(wiring.Component):
 class System(Elaboratable):
     """What is put on the board. Accelerator and shell are Verilog modules of their own, ``shiftwork`` and ``shell``.
 
-    The shell makes the clock of ``sync`` from the board's; see :func:`connect_shell` for what is joined with it.
+    The shell makes the clock of ``sync`` from the board's, and that of ``core`` if the accelerator has one of its own;
+    see :func:`connect_shell` for what is joined with it.
     Lights: 0 alive, 1 memory traffic, 2 an error answered by a bus or reported by the training (until reset), 3 memory
     trained.
 
@@ -131,8 +149,8 @@ class System(Elaboratable):
         self._board = board
         self._config = config
         self._uart = link != "ethernet"
-        self._divisor = uart_divisor(board.clock_hz, board.baud) if self._uart else None
-        self._ports = board.shell.ports(ethernet=link != "uart")
+        self._divisor = uart_divisor(board.system_hz, board.baud) if self._uart else None
+        self._ports = board.shell.ports(ethernet=link != "uart", crossed=board.crossed)
         self._ethernet = link != "uart"
 
     def elaborate(self, platform):
@@ -145,20 +163,28 @@ class System(Elaboratable):
             **{f"{way}_{name}": pads[name] if name in pads else ports[name] for name, (way, _) in self._ports.items()},
         )
         m.d.comb += [sync.clk.eq(ports["user_clk"]), sync.rst.eq(ports["user_rst"])]
+        clock = sync.clk
+        if self._board.crossed:
+            m.domains.core = core = ClockDomain()
+            m.d.comb += [core.clk.eq(ports["core_clk"]), core.rst.eq(ports["core_rst"])]
+            clock = core.clk
         self._input(m, "clk", platform.request(platform.default_clk, dir="-"), ports["clk"])
         self._input(m, "rst", platform.request(self._board.reset, dir="-"), ports["rst"])
         for name, signal in self._board.high.items():
             self._output(m, name, getattr(platform.request(name, dir="-"), signal), Const(1, 1))
 
-        core = self._core(m, sync)
+        reset = Signal(name="core_reset")
+        pins = self._core(m, clock, reset)
         m.submodules.bridge = bridge = Bridge(
             fingerprint=self._config.fingerprint,
             word_bits=self._config.word_bits,
             memory_bytes=self._board.shell.memory_bytes,
         )
-        connect_shell(m, self._board.shell, ports, core, bridge)
+        m.d.comb += reset.eq(connect_shell(
+            m, self._board.shell, ports, pins, bridge, burst_beats=self._config.burst_beats, crossed=self._board.crossed
+        ))  # fmt: skip
         self._link(m, platform, bridge, ports)
-        self._lights(m, platform, core, ports)
+        self._lights(m, platform, bridge.control, ports)
         return m
 
     def _pads(self, platform):
@@ -187,13 +213,13 @@ class System(Elaboratable):
         m.submodules[f"{name}_buffer"] = buffer = io.Buffer("o", port)
         m.d.comb += buffer.o.eq(value)
 
-    def _core(self, m, sync):
+    def _core(self, m, clock, reset):
         """The accelerator's pins, by name; its interrupt is left open, as the host polls."""
         members = core_members(self._config)
         pins = {name: Signal(member.shape, name=name) for name, member in members.items()}
         directions = {name: "i" if member.flow is In else "o" for name, member in members.items()}
         m.submodules.accelerator = Instance(
-            "shiftwork", i_clk=sync.clk, i_rst=sync.rst, **{f"{directions[name]}_{name}": pins[name] for name in pins}
+            "shiftwork", i_clk=clock, i_rst=reset, **{f"{directions[name]}_{name}": pins[name] for name in pins}
         )
         return pins
 
@@ -228,15 +254,16 @@ class System(Elaboratable):
                     m.d.sync += latest.eq(number)
             m.d.comb += [side.i.p.eq(bridge.tx.p), side.i.valid.eq(bridge.tx.valid & (latest == number))]
 
-    def _lights(self, m, platform, core, ports):
+    def _lights(self, m, platform, control, ports):
         count, quiet, error = Signal(_LIGHT_BITS), Signal(_BUSY_BITS, init=-1), Signal()
-        moves = [core[f"m_axi_{c}valid"] & core[f"m_axi_{c}ready"] for c in ("ar", "r", "aw", "w")]
+        moves = [ports[f"memory_{c}valid"] & ports[f"memory_{c}ready"] for c in ("ar", "r", "aw", "w")]
         m.d.sync += count.eq(count + 1)
         with m.If(Cat(moves).any()):
             m.d.sync += quiet.eq(0)
         with m.Elif(~quiet.all()):
             m.d.sync += quiet.eq(quiet + 1)
-        answers = [core[f"{p}{c}valid"] & core[f"{p}{c}resp"][1] for p in ("s_axil_", "m_axi_") for c in ("r", "b")]
+        answers = [bus[f"{c}valid"] & bus[f"{c}resp"][1]
+                   for bus in (pins_of(ports, "memory_"), pins_of(control, "")) for c in ("r", "b")]  # fmt: skip
         with m.If(Cat(answers, ports["init_error"]).any()):
             m.d.sync += error.eq(1)
         for number, light in enumerate((count[-1], ~quiet.all(), error, ports["init_done"])):

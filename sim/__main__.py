@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 from firmware.errors import UserError
 from firmware.files import check_directory
 from firmware.screen import INTERRUPTED, any_letters, leave
 from firmware.transport import DeviceError
+from hw.boards.board import Board
 from hw.boards.registry import BOARDS, find
 from hw.shell.generator import ShellError
-from hw.spec.config import Config, ConfigError, parse_settings
+from hw.spec.config import ConfigError, parse_settings
 from hw.spec.link import UDP_PORT
 from sim.board.board import DIVISOR, Pty, Udp, open_board
 from sim.board.litedram import open_with_shell
@@ -33,7 +35,7 @@ def parser(prog: str = "python -m sim") -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a field of the board's Config, for another size of accelerator",
+        help="change a field of the board's Config, for another size of accelerator, or its clock in MHz",
     )
     line = board.add_mutually_exclusive_group(required=True)
     line.add_argument("--pty", action="store_true", help="UART pins on a pseudo-terminal; prints its path")
@@ -56,19 +58,22 @@ def parser(prog: str = "python -m sim") -> argparse.ArgumentParser:
     return top
 
 
-def _config(arguments: argparse.Namespace) -> Config:
+def _board(arguments: argparse.Namespace) -> Board:
     if not 4 <= arguments.divisor < 1 << 16:
         raise ConfigError(f"--divisor must be from 4 to 65535 cycles, not {arguments.divisor}")
     if arguments.memory not in [1 << n for n in range(12)]:
         raise ConfigError(f"--memory must be a power of two from 1 to 2048 MiB, not {arguments.memory}")
-    return find(arguments.board).override(parse_settings(arguments.set)).config
+    return find(arguments.board).override(parse_settings(arguments.set))
 
 
-def _open(config: Config, parsed: argparse.Namespace) -> Simulation:
+def _open(board: Board, parsed: argparse.Namespace) -> Simulation:
     link, size = "uart" if parsed.pty else "udp", parsed.memory << 20
     if parsed.litedram is None:
-        return open_board(config, link, memory_size=size, divisor=parsed.divisor)
-    return open_with_shell(config, link, parsed.litedram, memory_size=size, divisor=parsed.divisor)
+        return open_board(board, link, memory_size=size, divisor=parsed.divisor)
+    ratio = Fraction(board.clock_hz, board.system_hz)
+    return open_with_shell(
+        board.config, link, parsed.litedram, memory_size=size, divisor=parsed.divisor, ratio=ratio
+    )  # fmt: skip
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m sim") -> int:
@@ -76,10 +81,10 @@ def main(arguments: list[str] | None = None, prog: str = "python -m sim") -> int
     any_letters()
     parsed = parser(prog).parse_args(arguments)
     try:
-        config = _config(parsed)
+        board = _board(parsed)
         if parsed.litedram is not None:
             check_directory(parsed.litedram, "--litedram")
-        simulation = _open(config, parsed)
+        simulation = _open(board, parsed)
         server = Pty(simulation) if parsed.pty else Udp(simulation, port=parsed.udp)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

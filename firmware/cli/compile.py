@@ -39,7 +39,7 @@ def add_program_arguments(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a field of the board's Config, for another size of accelerator",
+        help="change a field of the board's Config, for another size of accelerator, or its clock in MHz",
     )
     command.add_argument(
         "--batch", type=int, default=1, help="images interleaved in one program: more keep the array busier (default 1)"

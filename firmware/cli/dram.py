@@ -25,17 +25,22 @@ def register(commands: Any) -> None:
 
 
 def dram_command(arguments: argparse.Namespace) -> int:
-    """Starts the memory of a board, and prints where it reads right."""
+    """Starts the memory of a board, and prints how it is written and where it reads right."""
     controller = load_controller(arguments.build)
     transport = open_transport(arguments.device)
     try:
         if not isinstance(transport, LinkTransport):
             raise UserError(f"{arguments.device} is no board: its memory needs no start")
         with levelling() as report:
-            eyes = start(transport.link, controller, report=report)
+            levels = start(transport.link, controller, report=report)
     finally:
         transport.close()
-    for eye in eyes:
+    for way in levels.writes:
+        print(
+            f"module {way.module}: written with the clock {way.clock} taps late, strobe {way.strobe}, data {way.data}, "
+            f"bitslip {way.bitslip}"
+        )
+    for eye in levels.eyes:
         print(
             f"module {eye.module}: bitslip {eye.bitslip}, delays {eye.first} to {eye.last} read right, {eye.delay} set"
         )

@@ -14,6 +14,8 @@ from hw.spec.link import BAUD
 
 __all__ = ["Board", "config_and_memory"]
 
+_SLOWEST, _FASTEST = 10_000_000, 400_000_000  # what any of the parts' PLLs and any accelerator have between them
+
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
@@ -26,9 +28,12 @@ class Board:
     name: str
     title: str
     clock_hz: int  # of the accelerator
+    system_hz: int = 0  # of memory controller, bridge and links; 0: the accelerator's
     config: Config  # of the accelerator, unless the build says otherwise
     fabric: Fabric
-    memory: Memory = field(default_factory=Memory)  # behind the accelerator's port, in words of `config`
+    memory: Memory = field(
+        default_factory=Memory
+    )  # behind the accelerator's port, in words of `config` and cycles of `system_hz`
     part: str = ""
     capacity: Mapping[str, float] = field(default_factory=dict)  # of the part; empty if there is none
     platform: Callable[[], Any] | None = None  # makes the Amaranth platform; None: no pins, only the IP core
@@ -42,11 +47,23 @@ class Board:
     programmer: str = ""  # openFPGALoader's name of it
 
     def __post_init__(self) -> None:
+        if not self.system_hz:
+            object.__setattr__(self, "system_hz", self.clock_hz)
         if self.config.array not in self.fabric.products:
             raise ConfigError(
                 f"array must be {' or '.join(self.fabric.products)} on {self.name}, whose fabric is "
                 f"{self.fabric.title}, not {self.config.array}"
             )
+
+    @property
+    def crossed(self) -> bool:
+        """Has the accelerator a clock of its own?"""
+        return self.clock_hz != self.system_hz
+
+    @property
+    def core_memory(self) -> Memory:
+        """`memory` as the accelerator sees it, in cycles of its clock."""
+        return self.memory.at_clock(self.clock_hz, self.system_hz) if self.crossed else self.memory
 
     def configured(self, config: Config) -> Board:
         """The same board with another accelerator, whose words its memory moves at the rate of its own bus."""
@@ -54,8 +71,13 @@ class Board:
         return replace(self, config=config, memory=memory)
 
     def override(self, settings: Mapping[str, str]) -> Board:
-        """The same board with ``key=value`` texts applied to its Config. Raises ConfigError."""
-        return self.configured(override(self.config, dict(settings)))
+        """The same board with ``key=value`` texts applied to its Config; ``clock``: the accelerator's, in MHz.
+
+        Raises ConfigError.
+        """
+        others = {key: text for key, text in settings.items() if key != "clock"}
+        board = self.configured(override(self.config, others))
+        return replace(board, clock_hz=_hertz(settings["clock"])) if "clock" in settings else board
 
     def check_capacity(self) -> None:
         """Raises ConfigError if already array or scratchpad are more than the part has."""
@@ -69,5 +91,16 @@ class Board:
 
 
 def config_and_memory(target: Board | Config) -> tuple[Config, Memory]:
-    """Those of a board, or a Config with the memory of `Memory`'s defaults."""
-    return (target.config, target.memory) if isinstance(target, Board) else (target, Memory())
+    """Those of a board, in cycles of the accelerator, or a Config with the memory of `Memory`'s defaults."""
+    return (target.config, target.core_memory) if isinstance(target, Board) else (target, Memory())
+
+
+def _hertz(text: str) -> int:
+    """Of a clock in MHz. Raises ConfigError."""
+    try:
+        hertz = round(float(text) * 1e6)
+    except (ValueError, OverflowError):
+        hertz = 0
+    if not _SLOWEST <= hertz <= _FASTEST:
+        raise ConfigError(f"clock must be a number of MHz from {_SLOWEST / 1e6:g} to {_FASTEST / 1e6:g}, not {text!r}")
+    return hertz

@@ -15,8 +15,9 @@ PAGE_BYTES, BANKS = 2048, 8  # DRAM pages; consecutive ones are in consecutive b
 class Memory:
     """A DRAM and its controller as the port sees them: one data bus, booked burst by burst.
 
-    A beat is a word of the accelerator, cycles are those of its clock. Compiler, cycle model, simulator and roofline
-    read these. The defaults imitate LiteDRAM on the Arty's DDR3 (docs/simulation.md compares).
+    A beat is a word of the accelerator, cycles are those of the bus, whose clock may be another (`at_clock`). Compiler,
+    cycle model, simulator and roofline read these. The defaults imitate LiteDRAM on the Arty's DDR3
+    (docs/simulation.md compares).
     """
 
     latency: int = 21  # cycles from an accepted read address to its first beat, idle bus, open page
@@ -49,5 +50,18 @@ class Memory:
         """This memory, seen with words of `bits` where it was described with words of `others` bits."""
         return replace(self, rate=max(1, min(100, self.rate * others // bits)))
 
+    def at_clock(self, clock_hz: int, bus_hz: int) -> Memory:
+        """This memory, whose bus has `bus_hz`, in cycles of an accelerator at `clock_hz` behind a clock crossing.
 
+        The port then moves no more than a word in a cycle of either clock. Rounded to whole cycles.
+        """
+        ratio = clock_hz / bus_hz
+        times = {name: round(getattr(self, name) * ratio) for name in ("row_miss", "turnaround", "refresh")}
+        ways = {name: round((getattr(self, name) + _CROSSED) * ratio + _CROSSED) for name in _ANSWERED}
+        rate, period = max(1, min(100, round(self.rate / ratio))), max(1, round(self.refresh_period * ratio))
+        return replace(self, **times, **ways, rate=rate, refresh_period=period)
+
+
+_CROSSED = 2.5  # cycles of the domain arrived in: two registers, and half a cycle on average to the next edge
+_ANSWERED = ("latency", "write_latency")
 _POSITIVE = {"latency", "refresh_period", "rate", "outstanding"}

@@ -24,6 +24,7 @@ from hw.boards.registry import find, installed
 from hw.build import liberty, opensta, sram, yosys
 from hw.build.area import area_figure
 from hw.build.asic import asic_lines, asic_report
+from hw.build.clock import ClockError, check_clock
 from hw.build.liberty import Library, read
 from hw.build.pdk import PDKS, liberty_files
 from hw.build.project import TOP_CELLS, write_project
@@ -81,7 +82,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m hw.build") -
     except KeyboardInterrupt:
         print(f"interrupted; what is whole in {out} is not made again", file=sys.stderr)
         return INTERRUPTED
-    except (yosys.YosysError, opensta.TimingError, ShellError, ToolchainError, UserError) as error:
+    except (ClockError, yosys.YosysError, opensta.TimingError, ShellError, ToolchainError, UserError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -102,7 +103,7 @@ def parser(prog: str = "python -m hw.build") -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a field of the board's Config, for another size of accelerator",
+        help="change a field of the board's Config, for another size of accelerator, or its clock in MHz",
     )
     top.add_argument("--link", choices=LINKS, help="how the host is connected (default: the board's)")
     top.add_argument("--out", type=Path, help="output directory (default build/BOARD)")
@@ -161,7 +162,7 @@ def _checked(options: argparse.Namespace) -> tuple[Board, Config, Toolchain | No
         raise BuildError(f"{board.name} has no Ethernet here, so --link must be uart, not {options.link}")
     if board.shell and options.link != "ethernet":
         try:
-            uart_divisor(board.clock_hz, board.baud)
+            uart_divisor(board.system_hz, board.baud)
         except ValueError as error:
             raise BuildError(f"{board.name}: {error}") from None
     if board.platform and (options.liberty or options.pdk or options.sram != "infer"):
@@ -209,7 +210,8 @@ def _output(options: argparse.Namespace, board: Board) -> Path:
 def _summary(board: Board, config: Config) -> str:
     return (
         f"{board.title}{f' ({board.part})' if board.part else ''}: {config.rows} x {config.cols} int8 array, "
-        f"{config.scratch_bytes // 1024} KiB scratchpad, {board.clock_hz / 1e6:g} MHz, "
+        f"{config.scratch_bytes // 1024} KiB scratchpad, {board.clock_hz / 1e6:g} MHz"
+        f"{f' (memory controller and link {board.system_hz / 1e6:g} MHz)' if board.crossed else ''}, "
         f"fingerprint {config.fingerprint:#010x}"
     )
 
@@ -223,6 +225,9 @@ def _devices(board: Board, link: str) -> list[str]:
 def _build(
     console: Console, board: Board, config: Config, toolchain: Toolchain | None, out: Path, options: argparse.Namespace
 ) -> int:
+    if board.clock_hz > find(options.board).clock_hz:
+        with _step(console, "estimating the accelerator's clock") as watch:
+            check_clock(board, watch)
     (out / "report.json").unlink(missing_ok=True)  # the last one says nothing about what is there if this build stops
     with _step(console, "writing Verilog"):
         write_core(config, board, out, macros=options.sram == "macro")

@@ -48,6 +48,8 @@ def write_project(config: Config, board: Board, directory: Path, *, link: str, s
     platform.add_file(f"{CORE}.v", (directory / f"{CORE}.v").read_text())
     if board.fabric.xdc:
         platform.add_file("shell.xdc", generator.CONSTRAINTS + (generator.ETHERNET_CONSTRAINTS if ethernet else ""))
+        if board.crossed:
+            platform.add_file("crossing.xdc", toolchains.crossing_constraints(board))
     missing = ""
     if generator.available(ethernet=ethernet):
         generator.generate(board, directory, ethernet=ethernet)
@@ -66,8 +68,8 @@ def write_project(config: Config, board: Board, directory: Path, *, link: str, s
         del files["shell.v"]
         (directory / "shell.v").unlink(missing_ok=True)
     if toolchains.OPENXC7.name in board.toolchains:
-        files |= toolchains.openxc7_files(board.part, board.clock_hz, files["top.xdc"])
-    ports = board.shell.ports(ethernet=ethernet)
+        files |= toolchains.openxc7_files(board, files["top.xdc"])
+    ports = board.shell.ports(ethernet=ethernet, crossed=board.crossed)
     files[TOP_CELLS] = empty_module("shell", ports) + empty_module(CORE, _core_ports(config))
     for name, content in files.items():
         if not name.endswith((".debug.v", ".bat")):

@@ -31,6 +31,7 @@ def make_report(
         "title": board.title,
         "part": board.part,
         "clock_hz": board.clock_hz,
+        "system_hz": board.system_hz,
         "config": asdict(config),
         "fingerprint": config.fingerprint,
         "stage": "synthesised",

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hw.axi.crossing import AxiCrossing
+from hw.boards.board import Board
 from hw.build.yosys import Watch
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "VIVADO",
     "Toolchain",
     "ToolchainError",
+    "crossing_constraints",
     "find",
     "nextpnr_options",
     "openxc7_files",
@@ -171,8 +174,8 @@ def _nextpnr_report(directory: Path) -> dict[str, Any]:
 def _ecp5_report(directory: Path) -> dict[str, Any]:
     """Of nextpnr's JSON; a clock's name is that of its net, without nextpnr's prefix for global ones.
 
-    nextpnr does not judge paths from one clock to another. Ours are of one PLL and in phase, so such a path has a
-    period of the faster one.
+    nextpnr does not judge paths from one clock to another. Ours have a period of the faster one: they are of one PLL
+    and in phase, or go to a synchronizer's register, to whose neighbours in a Gray code no more may pass.
     """
     found = json.loads((directory / "top.json.report").read_text())
     clocks = {
@@ -265,16 +268,44 @@ write_json top.json
 """
 
 
-def openxc7_files(part: str, clock_hz: int, constraints: str) -> dict[str, str]:
+_CROSSING = """\
+# What crosses between the accelerator's clock and the shell's is held until it was taken, or synchronized: no path may
+# take longer than the faster clock's period, nor may the bits of a Gray code be further apart.
+set_max_delay -datapath_only -from {core} -to {system} {period:.3f}
+set_max_delay -datapath_only -from {system} -to {core} {period:.3f}
+"""
+_SKEW = """\
+set_bus_skew -from [get_cells crossing/{fifo}/{name}_{written}_gry_reg[*]] \
+-to [get_cells crossing/{fifo}/{name}_cdc/stage0_reg[*]] {period:.3f}
+"""
+_POINTERS = {"produce": "w", "consume": "r"}  # of amaranth.lib.fifo.AsyncFIFO, and whose they are
+_PINS = {"core": "core_clk", "system": "user_clk"}  # of the shell
+
+
+def crossing_constraints(board: Board) -> str:
+    """For Vivado, of a board whose accelerator has a clock of its own. Names are those of `hw.axi.crossing`'s FIFOs."""
+    period = 1e9 / max(board.clock_hz, board.system_hz)
+    clocks = {name: f"[get_clocks -of_objects [get_pins shell/{pin}]]" for name, pin in _PINS.items()}
+    skews = (
+        _SKEW.format(fifo=fifo, name=name, written=side, period=period)
+        for fifo in AxiCrossing.fifos for name, side in _POINTERS.items()
+    )  # fmt: skip
+    return _CROSSING.format(period=period, **clocks) + "".join(skews)
+
+
+def openxc7_files(board: Board, constraints: str) -> dict[str, str]:
     """Scripts of the open flow; `constraints` is the XDC written for Vivado, of which nextpnr reads a subset.
 
-    Part names are prjxray's: without the letters for temperature range and low voltage.
+    Part names are prjxray's: without the letters for temperature range and low voltage. nextpnr takes the system's
+    clock for every clock without a constraint, and does not look at paths from one clock to another.
     """
-    plain = re.sub(r"^(xc7[ak]\d+t)i?(\w+-\d)L?$", r"\1\2", part)
+    plain = re.sub(r"^(xc7[ak]\d+t)i?(\w+-\d)L?$", r"\1\2", board.part)
     lines = [line.strip().replace("\\[", "[") for line in constraints.splitlines()]
     known = [line for line in lines if line.startswith("create_clock") or "[get_ports" in line]
+    if board.crossed:
+        known.append(f"create_clock -period {1e9 / board.clock_hz:g} [get_nets {_PINS['core']}]")
     return {
-        "openxc7.sh": _OPENXC7_SCRIPT.format(part=plain, family=_PRJXRAY[plain[:4]], mhz=clock_hz / 1e6),
+        "openxc7.sh": _OPENXC7_SCRIPT.format(part=plain, family=_PRJXRAY[plain[:4]], mhz=board.system_hz / 1e6),
         "openxc7.ys": _OPENXC7_YOSYS,
         "openxc7.xdc": "\n".join(known) + "\n",
     }

@@ -61,15 +61,15 @@ def generate(board: Board, directory: Path, *, ethernet: bool = False) -> None:
     Equal inputs give equal bytes. Raises ShellError.
     """
     described = {
-        "part": board.part, "clock_hz": board.clock_hz, "fabric": board.fabric.name, "shell": asdict(board.shell),
-        "ethernet": ethernet,
+        "part": board.part, "clock_hz": board.system_hz, "fabric": board.fabric.name, "shell": asdict(board.shell),
+        "ethernet": ethernet, "core_hz": board.clock_hz if board.crossed and not board.shell.simulated else 0,
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         _litex("litex_shell", name, json.dumps(described))
         verilog = (Path(name) / "gateware" / "shell.v").read_text()
         found = {file: (Path(name) / file).read_text() for file in ("csr.json", "dram.json")}
     verilog = _COMMENT.sub("", verilog)  # with the date, and a tree that is printed in another order every time
-    ports = board.shell.ports(ethernet=ethernet)
+    ports = board.shell.ports(ethernet=ethernet, crossed=board.crossed)
     for name, (way, _) in ports.items():
         if way == "io":  # LiteX takes a bus whose every bit has a Lattice pad of its own for an input
             verilog = re.sub(rf"^( *)input( +wire[^,]* {name}\b)", r"\1inout\2", verilog, count=1, flags=re.MULTILINE)

@@ -80,10 +80,12 @@ class SimulatedPHY(LiteXModule):
     clk_freq : float
     """
 
+    command_cycles = 0  # by which the model gets commands late, so that what is written may be late, too
+
     def __init__(self, module, chips, clk_freq):
         self.settings = settings = get_sdram_phy_settings(module.memtype, 8 * chips, clk_freq)
         behind = copy(settings)
-        behind.read_latency -= _LATENCY
+        behind.read_latency -= _LATENCY + self.command_cycles
         self._rst = CSRStorage()
         self._dly_sel = CSRStorage(chips)
         self._rdly_dq_rst = CSR()
@@ -100,11 +102,14 @@ class SimulatedPHY(LiteXModule):
         self.dfi = _interface(inner, settings)
         self.valid = valid = TappedDelayLine(inner[0].rddata_valid, _LATENCY)
         self.noise = noise = PRBSGenerator(2 * settings.nphases)
-        for outer, phase in zip(self.dfi.phases, inner, strict=True):
-            self.comb += outer.connect(phase, omit={"rddata", "rddata_valid"})
-            self.comb += outer.rddata_valid.eq(valid.output)
+        self.comb += [outer.rddata_valid.eq(valid.output) for outer in self.dfi.phases]
+        self.add_writes(zip(self.dfi.phases, inner, strict=True), chips, noise.o)
         for strobe in range(chips):
             self._add_byte(strobe, noise.o)
+
+    def add_writes(self, phases, _chips, _noise):
+        """What goes to the model: all as it is."""
+        self.comb += [outer.connect(phase, omit={"rddata", "rddata_valid"}) for outer, phase in phases]
 
     def _add_byte(self, strobe, noise):
         """The read path of one byte's pins."""

@@ -78,8 +78,10 @@ class Shell:
         pins = ddr3_pins if self.kind == "DDR3" else sdram_pins
         return pins(rows=self.rows, chips=self.chips)
 
-    def ports(self, *, ethernet: bool = False) -> dict[str, tuple[str, int]]:
+    def ports(self, *, ethernet: bool = False, crossed: bool = False) -> dict[str, tuple[str, int]]:
         """All ports; with `ethernet`, also of the MII and of UDP port `hw.spec.link.UDP_PORT`.
+
+        `crossed`: there are ``core_clk`` and ``core_rst``, of a PLL for the accelerator; a simulated shell has none.
 
         ``csr_*``: AXI4-Lite subordinate of LiteX's registers. ``memory_*``, ``link_*``: AXI4 subordinates, from the
         memory's address 0. ``udp_rx_*``, ``udp_tx_*``: bytes of datagrams, with the other side's address and port and
@@ -90,6 +92,7 @@ class Shell:
         lite = {"addr": CSR_ADDRESS_BITS, "prot": 3}
         ports: dict[str, tuple[str, int]] = {
             **{"clk": ("i", 1), "rst": ("i", 1), "user_clk": ("o", 1), "user_rst": ("o", 1)},
+            **({"core_clk": ("o", 1), "core_rst": ("o", 1)} if crossed and not self.simulated else {}),
             **{"init_done": ("o", 1), "init_error": ("o", 1)},
             **self.dram,
             **_subordinate("csr", {

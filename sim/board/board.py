@@ -8,8 +8,10 @@ import select
 import socket
 import tty
 from abc import ABC, abstractmethod
+from dataclasses import asdict
 from pathlib import Path
 
+from hw.boards.board import Board, config_and_memory
 from hw.spec.config import Config
 from sim.board.channel import UDP_PACE
 from sim.verilated import Simulation
@@ -23,8 +25,14 @@ _SLICE = 20_000  # cycles between looks at the host's side
 _LINGER = 10 * GAP_CYCLES  # cycles simulated after the last byte; then the clock stands still until the next
 
 
-def open_board(config: Config, link: str, *, memory_size: int = 256 << 20, divisor: int = DIVISOR) -> Simulation:
-    """The compiled gateware of `sim.board.system.BoardSystem`. Raises BuildError."""
+def open_board(
+    target: Board | Config, link: str, *, memory_size: int = 256 << 20, divisor: int = DIVISOR
+) -> Simulation:
+    """The compiled gateware of `sim.board.system.BoardSystem`, whose memory is the board's. Raises BuildError.
+
+    Everything in it has the accelerator's clock; the memory serves at the ratio.
+    """
+    config, memory = config_and_memory(target)
 
     def make():
         from sim.board.system import BoardSystem  # elaborating takes seconds: only when there is something to compile
@@ -33,7 +41,7 @@ def open_board(config: Config, link: str, *, memory_size: int = 256 << 20, divis
 
     sources = "".join(path.read_text() for path in sorted(Path(__file__).parent.glob("*.py")))
     key = source_key(config, link, divisor, memory_size, GAP_CYCLES, sources)
-    simulation = Simulation(make, key=key, memory_size=memory_size)
+    simulation = Simulation(make, key=key, memory_size=memory_size, settings=asdict(memory))
     simulation.pace(divisor if link == "uart" else UDP_PACE)
     return simulation
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Instance, Module, ResetSignal, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import In, Out
 
+from hw.boards.board import Board
 from hw.boards.registry import BOARDS
 from hw.link.bridge import Bridge
 from hw.shell.generator import ShellError, generate
@@ -39,12 +41,15 @@ class ShellSystem(wiring.Component):
         A simulated one; its Verilog module ``shell`` comes from :func:`hw.shell.generator.generate`.
     link, divisor
         See `sim.board.system.BoardSystem`.
+    crossed : bool
+        The accelerator has a clock of its own, the pin ``core_clk``.
     """
 
-    def __init__(self, accelerator, config, shell, *, link, divisor):
+    def __init__(self, accelerator, config, shell, *, link, divisor, crossed=False):
         self._accelerator, self._config, self._shell = accelerator, config, shell
-        self._link, self._divisor = link, divisor
-        super().__init__({"interrupt": Out(1), **line_members(link)})
+        self._link, self._divisor, self._crossed = link, divisor, crossed
+        clock = {"core_clk": In(1)} if crossed else {}
+        super().__init__({"interrupt": Out(1), **clock, **line_members(link)})
 
     def elaborate(self, _platform):
         m = Module()
@@ -54,13 +59,22 @@ class ShellSystem(wiring.Component):
             "shell", **{f"{way}_{name}": ports[name] for name, (way, _) in shell.ports().items()}
         )
         m.d.comb += [ports["clk"].eq(ClockSignal()), ports["rst"].eq(ResetSignal())]
-        m.submodules.accelerator = accelerator = self._accelerator
+        accelerator, domain = self._accelerator, "sync"
+        if self._crossed:
+            domain = "accelerator"
+            m.domains.core, m.domains.accelerator = core, inside = ClockDomain("core"), ClockDomain(domain)
+            m.d.comb += [core.clk.eq(self.core_clk), inside.clk.eq(self.core_clk)]
+        m.submodules.accelerator = DomainRenamer(domain)(accelerator)
         m.submodules.bridge = bridge = Bridge(
             fingerprint=config.fingerprint, word_bits=config.word_bits, memory_bytes=shell.memory_bytes,
             gap_cycles=GAP_CYCLES, simulated=True,
         )  # fmt: skip
-        core = {name: getattr(accelerator, name) for name in core_members(config)}
-        connect_shell(m, shell, ports, core, bridge)
+        pins = {name: getattr(accelerator, name) for name in core_members(config)}
+        reset = connect_shell(
+            m, shell, ports, pins, bridge, burst_beats=config.burst_beats, crossed=self._crossed
+        )  # fmt: skip
+        if self._crossed:
+            m.d.comb += inside.rst.eq(reset)
         connect_line(m, self, bridge, link=self._link, divisor=self._divisor)
         m.d.comb += self.interrupt.eq(accelerator.interrupt)
         return m
@@ -74,22 +88,28 @@ def open_with_shell(
     memory_size: int,
     divisor: int = DIVISOR,
     make: Callable[[], wiring.Component] | None = None,
+    ratio: Fraction = Fraction(1),
+    board: Board = SHELL_BOARD,
 ) -> Simulation:
     """The compiled gateware of `ShellSystem` with the accelerator of `config`, or another that `make` makes.
+
+    Controller and memory are those of `board`, whose shell has DDR3. `ratio` is the accelerator's clock over the
+    shell's, in whose cycles the simulation counts; if it is not 1, the accelerator is behind a crossing.
 
     Writes ``shell.v``, ``csr.json`` and ``dram.json`` into `directory`: like a board's memory, this one works only
     after ``python -m firmware dram DIRECTORY``. Raises BuildError, ConfigError for words that do not fit the memory
     port, and ShellError if LiteX is missing or `memory_size` is more than the board has.
     """
-    shell = SHELL_BOARD.shell.simulation(memory_size)
+    assert board.shell is not None
+    shell = board.shell.simulation(memory_size)
     if config.word_bits % shell.data_bits:
         raise ConfigError(
             f"rows must be a multiple of {shell.data_bits // 8}, the bytes of LiteDRAM's port, not {config.rows}"
         )
-    if memory_size > SHELL_BOARD.shell.memory_bytes:
-        raise ShellError(f"{SHELL_BOARD.title} has {SHELL_BOARD.shell.memory_bytes} bytes of memory, not {memory_size}")
+    if memory_size > board.shell.memory_bytes:
+        raise ShellError(f"{board.title} has {board.shell.memory_bytes} bytes of memory, not {memory_size}")
     directory.mkdir(parents=True, exist_ok=True)
-    generate(replace(SHELL_BOARD, shell=shell), directory)
+    generate(replace(board, shell=shell), directory)
 
     def accelerator() -> wiring.Component:
         from hw.accelerator import Accelerator  # elaborating takes seconds: only when there is something to compile
@@ -97,10 +117,12 @@ def open_with_shell(
         return Accelerator(config, primitives=False)
 
     def system() -> wiring.Component:
-        return ShellSystem((make or accelerator)(), config, shell, link=link, divisor=divisor)
+        return ShellSystem((make or accelerator)(), config, shell, link=link, divisor=divisor, crossed=ratio != 1)
 
     sources = "".join(path.read_text() for path in sorted(Path(__file__).parent.glob("*.py")))
-    key = source_key(config, link, divisor, memory_size, make and make.__qualname__, sources)
+    key = source_key(config, link, divisor, memory_size, board.name, make and make.__qualname__, ratio != 1, sources)
     simulation = Simulation(system, key=key, verilog=(directory / "shell.v").read_text())
     simulation.pace(divisor if link == "uart" else UDP_PACE)
+    if ratio != 1:
+        simulation.core_clock(ratio)
     return simulation

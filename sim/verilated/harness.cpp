@@ -37,6 +37,9 @@ class Simulation {
 #if HAS_LINK
   Link link;
 #endif
+#if HAS_CORE_CLOCK
+  uint64_t core_period = 1, period = 1;  // of core_clk and of clk, in any unit
+#endif
 
   bool waves(const char* path) {
 #if WAVES
@@ -167,7 +170,23 @@ class Simulation {
     top_->eval();
   }
 
+#if HAS_CORE_CLOCK
+  // The edges of core_clk since the last one of clk; of two at the same time this one comes first.
+  void core_edges() {
+    for (core_time_ += period; core_time_ >= core_period; core_time_ -= core_period) {
+      for (int level : {1, 0}) {
+        top_->core_clk = level;
+        top_->eval();
+      }
+    }
+  }
+  uint64_t core_time_ = 0;
+#endif
+
   void edge(bool running) {
+#if HAS_CORE_CLOCK
+    core_edges();
+#endif
     settle();
 #if WAVES
     if (vcd_) vcd_->dump(cycle * 10);
@@ -265,6 +284,12 @@ API int sim_read32(void* sim, uint32_t address, uint32_t* value) {
 API int sim_write32(void* sim, uint32_t address, uint32_t value) {
   return static_cast<Simulation*>(sim)->write32(address, value);
 }
+#if HAS_CORE_CLOCK
+API void sim_core_clock(void* sim, uint64_t core_period, uint64_t period) {
+  static_cast<Simulation*>(sim)->core_period = core_period;
+  static_cast<Simulation*>(sim)->period = period;
+}
+#endif
 #if HAS_LINK
 API void sim_period(void* sim, uint64_t cycles) { static_cast<Simulation*>(sim)->link.period = cycles; }
 API int sim_link_idle(void* sim) { return static_cast<Simulation*>(sim)->link.idle(); }

@@ -23,7 +23,7 @@ from sim.verilated.simulation import SETTINGS, Simulation
 __all__ = ["open_transport", "source_key"]
 
 _CONFIG = {field.name for field in fields(Config)}
-_OWN = ("memory", "waves", "trace", "states", "chunk", "cache")
+_OWN = ("memory", "waves", "trace", "states", "chunk", "cache", "clock")
 
 
 def _accelerator(config: Config, trace: bool) -> wiring.Component:
@@ -60,7 +60,7 @@ def open_transport(target: Target, wanted: Board | Config | None = None) -> Simu
     if unknown:
         raise DeviceError(f"unknown simulation option {unknown[0]!r}; known options: {', '.join((*_OWN, *SETTINGS))}")
     texts = {key: text for key, text in target.options.items() if key not in _CONFIG}
-    numbers = {key: number(key, text) for key, text in texts.items() if key not in ("waves", "cache")}
+    numbers = {key: number(key, text) for key, text in texts.items() if key not in ("clock", "waves", "cache")}
     others = {key: value for key, value in numbers.items() if key in SETTINGS and key not in asdict(timing)}
 
     trace = bool(numbers.get("trace", 1))

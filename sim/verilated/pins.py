@@ -50,7 +50,8 @@ def header(declaration: str) -> str:
     The host's side is AXI4-Lite ``s_axil_*``, or a UART ``uart_rx`` and ``uart_tx``, or datagrams ``link_rx_*`` and
     ``link_tx_*``. Tracing needs the five outputs ``trace_started``, ``trace_retired``, ``trace_busy``,
     ``trace_wait_in`` and ``trace_wait_out``, one bit per engine. A top level behind a link without any ``m_axi_*`` has
-    its memory inside. Raises PinError if a required pin is missing.
+    its memory inside. With a pin ``core_clk`` the accelerator has a
+    clock of its own. Raises PinError if a required pin is missing.
     """
     actual = ports(declaration)
     bits = {name: width for name, (_, width) in actual.items()}
@@ -77,6 +78,7 @@ def header(declaration: str) -> str:
     for pin in ("rid", "bid"):
         action = f"(top)->m_axi_{pin} = (value)" if f"m_axi_{pin}" in actual else "(void)(value)"
         lines.append(f"#define SET_{pin.upper()}(top, value) {action}")
+    lines.append(f"#define HAS_CORE_CLOCK {int('core_clk' in actual)}")
     traced = all(f"trace_{event}" in actual for event in _TRACE)
     lines += [f"#define HAS_TRACE {int(traced)}", f"#define ENGINES {len(Engine)}"]
     lines += [f"#define TRACE_{event.upper()}(top) (top)->trace_{event}" for event in _TRACE if traced]

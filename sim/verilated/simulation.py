@@ -6,6 +6,7 @@ import ctypes
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -66,10 +67,10 @@ def _load(path: Path) -> ctypes.CDLL:
         ("log_states", None, (handle, ctypes.c_int)), ("waves", ctypes.c_int, (handle, text)),
         ("period", None, (handle, large)), ("serve", ctypes.c_int64, (handle, large)),
         ("send", None, (handle, text, large)), ("receive", large, (handle, text, large)),
-        ("link_idle", ctypes.c_int, (handle,)),
+        ("link_idle", ctypes.c_int, (handle,)), ("core_clock", None, (handle, large, large)),
     ):  # fmt: skip
         if not hasattr(library, f"sim_{name}"):
-            continue  # of a link, which this top level does not have
+            continue  # of a link or of a second clock, which this top level does not have
         function = getattr(library, f"sim_{name}")
         function.restype, function.argtypes = result, arguments
     return library
@@ -181,6 +182,10 @@ class Simulation:
     def pace(self, cycles: int) -> None:
         """Cycles per bit of the serial line, or per byte of a datagram."""
         self._library.sim_period(self._open(), cycles)
+
+    def core_clock(self, ratio: Fraction) -> None:
+        """The clock of ``core_clk`` over that of ``clk``, whose cycles are all others here."""
+        self._library.sim_core_clock(self._open(), ratio.denominator, ratio.numerator)
 
     @property
     def link_idle(self) -> bool:

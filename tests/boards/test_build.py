@@ -11,7 +11,8 @@ import pytest
 
 from hw.boards.fabric import SERIES7
 from hw.boards.registry import BOARDS
-from hw.build import command, opensta, project, synthesis
+from hw.build import clock, command, opensta, project, synthesis
+from hw.build.timing import Path as TimingPath
 from hw.build.yosys import run
 from hw.soc import LINKS
 from tests.support.build import CORE, LINK, with_shell, without_litex
@@ -201,6 +202,55 @@ def test_project_without_litex(tmp_path, monkeypatch, capsys, quick):
     assert "create_project -force -name top -part xc7a35ticsg324-1L" in (tmp_path / "top.tcl").read_text()
     for name in ("shell.v", "shiftwork.v", "shell.xdc"):
         assert name in (tmp_path / "top.tcl").read_text()
+
+
+@pytest.mark.usefixtures("no_tools", "quick")
+def test_a_clock_of_its_own(tmp_path, monkeypatch, capsys):
+    """Both clocks are in the report; the crossing's constraints are of cells, pins and nets that the netlist has."""
+    with_shell(monkeypatch)
+    arguments = ["--board", "arty_a7", "--set", "clock=80", "--toolchain", "yosys", "--out", str(tmp_path)]
+    assert command.main(arguments) == 0
+    assert "80 MHz (memory controller and link 100 MHz)" in capsys.readouterr().out
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["clock_hz"], report["system_hz"]) == (80_000_000, 100_000_000)
+    constraints, top = (tmp_path / "crossing.xdc").read_text(), (tmp_path / "top.v").read_text()
+    core, system = (f"[get_clocks -of_objects [get_pins shell/{pin}]]" for pin in ("core_clk", "user_clk"))
+    for one, other in ((core, system), (system, core)):
+        assert f"set_max_delay -datapath_only -from {one} -to {other} 10.000\n" in constraints
+    bodies = dict(re.findall(r"^module \\?(\S+?) ?\((.*?)^endmodule", top, re.MULTILINE | re.DOTALL))
+    cells = re.findall(r"get_cells (\S+)/(\w+)_reg\[\*\]", constraints)
+    assert len(cells) == 2 * 2 * 5
+    for place, register in cells:
+        assert re.search(rf"^  reg \[\d:0\] {register}\b", bodies["top." + place.replace("/", ".")], re.MULTILINE)
+    assert re.search(r"^ *\.core_clk\(core_clk\)", top, re.MULTILINE)
+    assert top.count('ram_style = "block"') == 2
+    assert "create_clock -period 12.5 [get_nets core_clk]\n" in (tmp_path / "openxc7.xdc").read_text()
+    assert "--freq 100 " in (tmp_path / "openxc7.sh").read_text()
+    assert "crossing.xdc" in (tmp_path / "top.tcl").read_text()
+    assert command.main(arguments[:2] + arguments[4:]) == 0  # at one clock there is no crossing
+    assert "crossing" not in (tmp_path / "top.v").read_text()
+
+
+@pytest.mark.usefixtures("no_tools", "quick")
+def test_a_clock_that_cannot_be_met(tmp_path, monkeypatch, capsys):
+    """A faster one than the board's is estimated before anything is written; a slower one, or one of ECP5, is not."""
+    with_shell(monkeypatch)
+    asked, path = [], TimingPath(9.3, "vector.a", "vector.b.D", ())
+    monkeypatch.setattr(clock, "core_paths", lambda config, count, _watch: asked.append(config) or [path] * count)
+    out = tmp_path / "out"
+    arguments = ["--board", "arty_a7", "--toolchain", "yosys", "--out", str(out), "--set"]
+    assert command.main([*arguments, "clock=125"]) == 1
+    assert capsys.readouterr().err == (
+        "error: clock=125 cannot be met on arty_a7: the accelerator's longest path, from vector.a to vector.b.D, is "
+        "estimated at 9.30 ns, which is 108 MHz\n"
+    )
+    assert not list(out.iterdir())
+    assert command.main([*arguments, "clock=105"]) == 0
+    assert len(asked) == 2
+    assert command.main([*arguments, "clock=90"]) == 0
+    arguments[1] = "ulx3s_85f"
+    assert command.main([*arguments, "clock=60"]) == 0
+    assert len(asked) == 2
 
 
 def test_liberty(tmp_path, capsys, quick, monkeypatch):

@@ -1,12 +1,14 @@
 """Boards from elsewhere: a file, an installed package, a program; and what is wrong with them."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 
 from hw.boards import registry
-from hw.boards.board import Board
+from hw.boards.board import Board, config_and_memory
 from hw.boards.fabric import ECP5, SERIES7
+from hw.boards.memory import Memory
 from hw.boards.registry import BOARDS, find, installed, register
 from hw.build import command
 from hw.spec.config import Config, ConfigError
@@ -95,6 +97,30 @@ def test_a_memory_moves_its_own_width():
     rates = {rows: BOARDS["ulx3s_85f"].override({"rows": str(rows)}).memory.rate for rows in (8, 16, 32)}
     assert rates == {8: 50, 16: 25, 32: 12}
     assert [BOARDS["arty_a7"].override({"rows": str(rows)}).memory.rate for rows in (8, 16, 32)] == [100, 100, 50]
+
+
+def test_both_clocks_are_data():
+    """The accelerator's may be another; its memory then serves at the ratio, seen through the crossing."""
+    board = BOARDS["arty_a7"]
+    assert (board.crossed, board.core_memory) == (False, board.memory)
+    fast = board.override({"clock": "125", "lanes": "4"})
+    assert (fast.clock_hz, fast.system_hz, fast.crossed) == (125_000_000, 100_000_000, True)
+    assert fast.memory == board.memory
+    assert fast.core_memory == Memory(
+        latency=32, write_latency=12, row_miss=14, turnaround=18, refresh=38, refresh_period=975, rate=80
+    )  # fmt: skip
+    assert config_and_memory(fast) == (fast.config, fast.core_memory)
+    slow = replace(board, clock_hz=80_000_000)
+    assert (slow.core_memory.rate, slow.core_memory.refresh_period) == (100, 624)
+    assert board.override({"clock": "100.0"}) == board
+    wide = BOARDS["genesys2"].override({"clock": "150"})
+    assert wide.core_memory.word_cycles(32) == pytest.approx(1.5 * wide.memory.word_cycles(32), rel=0.01)
+
+
+@pytest.mark.parametrize("text", ["fast", "", "9", "401", "nan", "inf", "-100", "125MHz"])
+def test_clocks_that_are_none(text):
+    with pytest.raises(ConfigError, match=r"clock must be a number of MHz from 10 to 400, not '"):
+        BOARDS["arty_a7"].override({"clock": text})
 
 
 def test_what_a_part_needs_at_least():

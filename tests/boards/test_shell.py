@@ -78,20 +78,36 @@ def test_boards_have_what_the_build_reads(board):
         assert board.programmer
 
 
-def test_the_simulated_phy_has_the_registers_and_the_numbers_of_the_boards(tmp_path):
+@pytest.mark.parametrize("name", ["arty_a7", "genesys2"])
+def test_the_simulated_phy_has_the_registers_and_the_numbers_of_the_boards(name, tmp_path):
     """So what levels the simulated board is what levels a board. CL: the A7DDRPHY sets one more than it counts with."""
-    board, found = BOARDS["arty_a7"], []
+    board, found = BOARDS[name], []
     for made in (board, replace(board, shell=board.shell.simulation(1 << 20))):
         generator.generate(made, tmp_path)
         csr, dram = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("csr", "dram"))
         sizes = {name: register["size"] for name, register in csr["csr_registers"].items()}
         found.append((sizes, {**dram["phy"], "cl": 0}))
     (registers, numbers), (simulated, same) = found
-    left = {f"ddrphy_{name}" for name in (
+    unused = () if dram["phy"]["write_leveling"] else (
         "half_sys8x_taps", "wlevel_en", "wlevel_strobe", "wdly_dq_bitslip_rst", "wdly_dq_bitslip",
-    )}  # fmt: skip
+    )  # fmt: skip
+    left = {f"ddrphy_{name}" for name in unused}
     assert same == numbers
     assert simulated == {name: size for name, size in registers.items() if name not in left}
+
+
+@pytest.mark.skipif(not generator.available(), reason="LiteX is not installed")
+@pytest.mark.parametrize(("name", "clock", "cell"), [("arty_a7", 125, "MMCME2_ADV"), ("ulx3s_85f", 60, "EHXPLLL")])
+def test_a_clock_for_the_accelerator(name, clock, cell, tmp_path):
+    """By a PLL of its own, so the memory's clocks stay; one that cannot be made is refused."""
+    board = BOARDS[name].override({"clock": str(clock)})
+    cells = []
+    for made in (BOARDS[name], board):
+        generator.generate(made, tmp_path)
+        cells.append((tmp_path / "shell.v").read_text().count(f"\n{cell} #("))
+    assert cells[1] == cells[0] + 1
+    with pytest.raises(generator.ShellError, match=r"no PLL makes 333\.333 MHz of 25 MHz"):
+        generator.generate(replace(BOARDS["ulx3s_85f"], clock_hz=333_333_333), tmp_path)
 
 
 def test_no_model_of_an_sdram(tmp_path):

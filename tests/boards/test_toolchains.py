@@ -97,7 +97,7 @@ def test_openxc7(router, tmp_path, monkeypatch, no_tools):
     out.mkdir()
     xdc = 'set_property LOC E3 [get_ports "a\\[0]"]\n   set_property INTERNAL_VREF 0.675 [get_iobanks 34]\n'
     clock = 'create_clock -name c -period 10.0 [get_nets "c"]\n'
-    for name, text in openxc7_files("xc7a35ticsg324-1L", 100_000_000, xdc + clock).items():
+    for name, text in openxc7_files(BOARDS["arty_a7"], xdc + clock).items():
         (out / name).write_text(text)
     assert (out / "openxc7.xdc").read_text() == f'set_property LOC E3 [get_ports "a[0]"]\n{clock}'
     assert OPENXC7.run(out) == {
@@ -120,7 +120,7 @@ def test_openxc7(router, tmp_path, monkeypatch, no_tools):
 
 
 def test_openxc7_of_a_kintex():
-    script = openxc7_files("xc7k325tffg900-2", 100_000_000, "")["openxc7.sh"]
+    script = openxc7_files(BOARDS["genesys2"], "")["openxc7.sh"]
     assert '--part xc7k325tffg900-2 --db-root "$PRJXRAY_DB_DIR/kintex7"' in script
 
 

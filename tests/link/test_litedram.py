@@ -2,6 +2,7 @@
 
 import random
 import zlib
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -29,9 +30,10 @@ def directory(tmp_path_factory):
     return tmp_path_factory.mktemp("shell")
 
 
-@pytest.fixture(scope="module")
-def channel(directory):
-    simulation = open_with_shell(CONFIG, "udp", directory, memory_size=MEMORY)
+@pytest.fixture(scope="module", params=["1", "5/4", "4/5"])
+def channel(directory, request):
+    """The accelerator at the shell's clock, and at clocks of its own."""
+    simulation = open_with_shell(CONFIG, "udp", directory, memory_size=MEMORY, ratio=Fraction(request.param))
     yield SimulatedChannel(simulation, byte_cycles=UDP_PACE)
     simulation.close()
 
@@ -49,7 +51,7 @@ def test_start_then_a_model(link, channel, directory):
     controller = load_controller(directory)
     done, control = (controller.registers[name][0] for name in ("ddrctrl_init_done", "sdram_dfii_control"))
     assert link.read_register(done) == 0
-    assert start(link, controller, sleep=channel.sleep) == EYES
+    assert start(link, controller, sleep=channel.sleep) == (EYES, [])
     assert link.transact((), (done, controller.registers["ddrctrl_init_error"][0], control)) == [1, 0, 1]
     data = random.Random(1).randbytes(5000)
     for address in (3, MEMORY - len(data)):  # unaligned, and up to the end

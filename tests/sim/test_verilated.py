@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hw.boards.memory import Memory
 from hw.spec.isa import Engine, Fault
 from hw.spec.regs import MAGIC, Control, State, address
 from sim.board.traffic import CYCLES, REGISTERS, START, Traffic
-from sim.verilated import BuildError, PinError, Simulation
+from sim.verilated import BuildError, PinError, Simulation, opener
 from sim.verilated.pins import ports
 from tests.support.toy import DEFECTS, ToyAccelerator
 
@@ -254,6 +255,18 @@ def test_concurrent_builds_share_the_cache(tmp_path):
 def test_wrong_targets_are_refused(target, message):
     with pytest.raises(DeviceError, match=message):
         open_transport(target)
+
+
+def test_a_clock_of_its_own(monkeypatch):
+    """The simulated memory then serves at the ratio; its settings are cycles of its own clock."""
+    opened = []
+    monkeypatch.setattr(opener, "Simulation", lambda _component, **options: opened.append(options))
+    for options, memory in (("", Memory()), (",latency=9,rate=50", Memory(latency=9, rate=50))):
+        open_transport(f"sim:tiny?clock=125{options}")
+        assert opened.pop()["settings"] == asdict(memory.at_clock(125_000_000, 100_000_000))
+    assert parse_target("sim:tiny?clock=125").board.clock_hz == 125_000_000
+    with pytest.raises(DeviceError, match="clock must be a number of MHz from 10 to 400, not 'fast'"):
+        open_transport("sim:tiny?clock=fast")
 
 
 def test_fields_of_config_and_memory_are_options():

@@ -20,7 +20,9 @@ def with_shell(monkeypatch):
     """As if LiteX had made the shell."""
 
     def generate(board, directory, *, ethernet):
-        (directory / "shell.v").write_text(project.empty_module("shell", board.shell.ports(ethernet=ethernet)))
+        (directory / "shell.v").write_text(
+            project.empty_module("shell", board.shell.ports(ethernet=ethernet, crossed=board.crossed))
+        )
         (directory / "csr.json").write_text("{}\n")
 
     monkeypatch.setattr(generator, "available", lambda **_options: True)
