@@ -41,6 +41,7 @@ class Operator:
     attributes: ClassVar[tuple[Attribute, ...]] = ()
     constants: ClassVar[tuple[Tensor, ...]] = ()
     image: ClassVar[bool] = False  # it takes the model's image, beside its inputs
+    image_bits: ClassVar[int] = 8  # of an element of that image, whose bytes are its last axis
     moves: ClassVar[bool] = False  # it only moves elements, of whatever type they are
     quantizes: ClassVar[bool] = False  # its output's scale is chosen, and does not follow from those of its inputs
     law: ClassVar[str] = ""  # the function of `laws` whose result is the output, moved at most
@@ -55,6 +56,11 @@ class Operator:
     def macs(self, _value: Value, *_inputs: Value) -> int:
         """Multiply-accumulates of one image, given the output and the inputs."""
         return 0
+
+    @staticmethod
+    def tokens(images: Array) -> Array:
+        """Of what takes the image: floats [B, C, H, W], an element each, in the output's shape."""
+        return images
 
     # What subclasses are written with
 
