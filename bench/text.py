@@ -29,7 +29,7 @@ from firmware.devices import Golden
 from firmware.families import official_tensors
 from firmware.model_file import load_model
 from firmware.progress import running
-from firmware.quantizer import RECIPES, Effects, LossyNetwork, Measurement
+from firmware.quantizer import RECIPES, Measurement, Recipe
 from firmware.quantizer import quantize as quantized
 from firmware.text import read_lines, sums
 from firmware.text.encode import embedded
@@ -37,7 +37,7 @@ from hw.boards.registry import BOARDS
 from hw.spec.model import Model
 from sim.cycles import predict
 
-__all__ = ["CASES", "measure", "register"]
+__all__ = ["CALIBRATION", "CASES", "PAIRS", "measure", "register"]
 
 Array = NDArray[Any]
 _Found = TypeVar("_Found", Quality, Length)
@@ -53,6 +53,7 @@ _LENGTHS = ((1, 1), (2, 1), (7, 8), (16, 4), (31, 2), (32, 4), (64, 1), (128, 1)
 
 CASES = (*_OPTIONS, *_SHIFT, "lengths")
 _EXAMPLES = Path(__file__).parent.parent / "examples" / "text"
+PAIRS, CALIBRATION = _EXAMPLES / "pairs.txt", _EXAMPLES / "calibration.txt"
 _TOKENS, _TOGETHER = 32, 4  # of what is timed
 _QUICK = 12  # texts, of a quick run
 
@@ -62,12 +63,12 @@ class _Sentences:
 
     def __init__(self, folder: Path, path: str | None, *, quick: bool) -> None:
         self.folder, self.quick, self.network = folder, quick, MiniLm(path)
-        lines = (_EXAMPLES / "pairs.txt").read_text(encoding="utf-8").splitlines()
+        lines = PAIRS.read_text(encoding="utf-8").splitlines()
         held = groups(lines)[: _QUICK // 3] if quick else groups(lines)
         self.texts, self.pairs = [text for group in held for text in group], pairs([len(group) for group in held])
         self.ids = self.network.numbers(self.texts)
         self.expected = np.stack([self.network.feature(ids) for ids in self.ids])
-        calibration = read_lines(str(_EXAMPLES / "calibration.txt"))
+        calibration = read_lines(str(CALIBRATION))
         self.calibration = calibration[:_QUICK] if quick else calibration
         self._models: dict[str, Quality] = {}
 
@@ -100,12 +101,8 @@ class _Sentences:
         """With the article's operators, by the quantizer itself."""
         networks.say(f"{case}: quantizing ...")
         start, recipe = time.perf_counter(), _SHIFT[case]
-        weights = load_checkpoint(self.network.checkpoint).tensors
-        _, named = official_tensors(weights)
-        rows = Texts(self.network.numbers(self.calibration), named).rows()
-        model = quantized(
-            weights, rows, name=case, heads=12, mean=(0.0,), std=(1.0,), recipe=replace(RECIPES[recipe], gelu="shift")
-        )
+        ids = self.network.numbers(self.calibration)
+        model = self._quantized(ids, replace(RECIPES[recipe], gelu="shift"), Measurement())
         return self._judged(case, "ShiftGELU", recipe, model, time.perf_counter() - start)
 
     def _judged(self, case: str, options: str, recipe: str, model: Model, seconds: float) -> Quality:
@@ -120,13 +117,17 @@ class _Sentences:
 
     def apart(self) -> float:
         """Our float network, node by node along the graph, against the one computed here, on a few texts."""
+        measure = Measurement()
+        self._quantized(self.ids[:3], RECIPES["official"], measure)
+        return float(np.abs(measure.expected - self.expected[:3]).max())
+
+    def _quantized(self, ids: Sequence[Array], recipe: Recipe, measure: Measurement) -> Model:
         weights = load_checkpoint(self.network.checkpoint).tensors
         _, named = official_tensors(weights)
-        some = Texts(self.ids[:3], named).rows()
-        measure = Measurement()
-        how = replace(RECIPES["official"], doc="")
-        quantized(weights, some, name="x", heads=12, mean=(0.0,), std=(1.0,), recipe=how, measure=measure)
-        return float(np.abs(LossyNetwork(measure.record, some).run(Effects()) - self.expected[:3]).max())
+        return quantized(
+            weights, Texts(ids, named).rows(), name="text", heads=self.network.heads, mean=(0.0,), std=(1.0,),
+            recipe=recipe, measure=measure,
+        )  # fmt: skip
 
     def length(self, case: str, tokens: int, texts: int) -> Length:
         """Running text, cut into pieces of so many tokens, on the simulated board."""

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import firmware
+from firmware.__main__ import main
 from firmware.device import Accelerator
 from firmware.locate import locate
+from firmware.model_file import save_model
 from firmware.text import encode, sums
 from hw.spec.isa import Region
 from sim import golden
@@ -51,6 +53,21 @@ def test_exact_whatever_the_memory_does(target):
     with Accelerator.open(target) as device:
         device.load(model, batch=3)
         np.testing.assert_array_equal(device.run(images), golden.run(model, images))
+
+
+def test_the_command(tmp_path, capsys):
+    """Golden and the simulated board give equal integers."""
+    path, lines = tmp_path / "model.safetensors", tmp_path / "lines.txt"
+    save_model(replace(random_bert(), tokenizer=word_tokenizer()), path)
+    lines.write_text("w1 w2 w3\nw4\nw5 w6 w7\n")
+    command = ["embed", str(path), "--text", str(lines), "-o", str(tmp_path / "out.npy")]
+    found = []
+    for device in ("golden", "sim:arty_a7"):
+        integers = tmp_path / "integers.npy"
+        assert main([*command, "--integers", str(integers), "--device", device, "--check"]) == 0
+        found.append(np.load(integers))
+    np.testing.assert_array_equal(*found)
+    assert "3 texts of 3 to 5 tokens" in capsys.readouterr().out
 
 
 def test_a_length_is_compiled_once_and_constants_are_written_once(monkeypatch):
