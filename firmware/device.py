@@ -78,6 +78,7 @@ class Accelerator:
         self.program: Program | None = None
         self._layout: Layout | None = None
         self._profile: Profile | None = None
+        self._programs: dict[tuple[int, int], Program] = {}  # of a model of text, by tokens and batch
         self._registers = Registers(transport)
         self._identify()
 
@@ -99,13 +100,16 @@ class Accelerator:
             transport.close()
             raise
 
-    def load(self, model: Model | Program, *, batch: int = 1) -> Program:
+    def load(self, model: Model | Program, *, batch: int = 1, tokens: int | None = None) -> Program:
         """Compiles `model` for `batch` images per run, or takes a Program, and writes it to device memory.
+
+        A model of text is compiled for texts of so many `tokens`; programs for other lengths are kept, and constants
+        that are there are not written again.
 
         Aborts whatever runs. Raises CompileError if the model cannot run on this Config, DeviceError if it does not fit
         the memory.
         """
-        program = model if isinstance(model, Program) else compile_model(model, self.target, batch=batch)
+        program = model if isinstance(model, Program) else self._compiled(model, batch, tokens)
         if program.config.fingerprint != self.config.fingerprint:
             raise StrangerError(
                 f"the program is for fingerprint {program.config.fingerprint:#010x}, "
@@ -115,7 +119,8 @@ class Accelerator:
         if self.state not in (State.IDLE, State.DONE):
             self.reset()  # another run, whose host went away, would write over the model
         self.transport.write(layout.program, program.code)
-        self.transport.write(layout.bases[Region.MODEL], program.model_image)
+        if not self._holds(program, layout):
+            self.transport.write(layout.bases[Region.MODEL], program.model_image)
         self.program, self._layout, self._profile = program, layout, None
         return program
 
@@ -166,6 +171,11 @@ class Accelerator:
         raise DeviceTimeoutError(f"the machine is still {self.state.name} after RESET")
 
     @property
+    def model(self) -> Model | None:
+        """The model that is loaded."""
+        return self.program.model if self.program else None
+
+    @property
     def state(self) -> State:
         return self._registers.state
 
@@ -198,6 +208,24 @@ class Accelerator:
                 f"expected fingerprint {expected:#010x}, found {found:#010x}; the device is built from another "
                 "configuration or version"
             )
+
+    def _compiled(self, model: Model, batch: int, tokens: int | None) -> Program:
+        if not model.text:
+            return compile_model(model, self.target, batch=batch)
+        model = model.of_tokens(tokens or model.image[1])
+        if self._programs and next(iter(self._programs.values())).model.tensors is not model.tensors:
+            self._programs.clear()
+        key = (model.image[1], batch)
+        if key not in self._programs:
+            self._programs[key] = compile_model(model, self.target, batch=batch)
+        return self._programs[key]
+
+    def _holds(self, program: Program, layout: Layout) -> bool:
+        """Are the constants of `program` those that are already in memory?"""
+        if self.program is None or self._layout is None:
+            return False
+        there = self._layout.bases[Region.MODEL] == layout.bases[Region.MODEL]
+        return there and self.program.model_image is program.model_image
 
     def _loaded(self) -> tuple[Program, Layout]:
         if self.program is None or self._layout is None:

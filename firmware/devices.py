@@ -44,8 +44,13 @@ class Device(Protocol):
     def board(self) -> Board | None:
         """The board that it is, as far as that is known."""
 
-    def load(self, model: Model | Program, *, batch: int = 1) -> Program | None:
-        """Takes `model`, `batch` images of it in one program. What a device with instructions was given."""
+    @property
+    def model(self) -> Model | None:
+        """The model that is loaded."""
+
+    def load(self, model: Model | Program, *, batch: int = 1, tokens: int | None = None) -> Program | None:
+        """Takes `model`, `batch` images of it in one program, one of text for so many `tokens`. What a device with
+        instructions was given."""
 
     def run(self, images: NDArray[Any], *, progress: Callable[[int], None] | None = None) -> NDArray[np.int32]:
         """Integer logits [n, classes] of images [n, C, H, W], uint8 pixels or int8 as the model takes them.
@@ -81,10 +86,16 @@ class Golden:
         self._model: Model | None = None
         self._images: int | None = None
 
-    def load(self, model: Model | Program, *, batch: int = 1) -> None:
+    @property
+    def model(self) -> Model | None:
+        """See Device."""
+        return self._model
+
+    def load(self, model: Model | Program, *, batch: int = 1, tokens: int | None = None) -> None:
         """Takes `model`, or that of a Program; a batch makes no difference here."""
         del batch
-        self._model, self._images = model.model if isinstance(model, Program) else model, None
+        model = model.model if isinstance(model, Program) else model
+        self._model, self._images = model if tokens is None else model.of_tokens(tokens), None
 
     def run(self, images: NDArray[Any], *, progress: Callable[[int], None] | None = None) -> NDArray[np.int32]:
         """See Device; `progress` is called with the images so far. Raises UserError for other images."""

@@ -48,7 +48,7 @@ class Layout:
 
 def place(program: Program, memory_size: int) -> Layout:
     """Program, MODEL, WORK, then as many INPUTs and OUTPUTs as fit. Raises DeviceError if not even one does."""
-    model = align(len(program.code), PAGE)
+    model = align(max(len(program.code), program.code_room), PAGE)
     work = model + align(program.model_image.nbytes, PAGE)
     inputs = work + align(program.work_bytes, PAGE)
     per_run = program.input_bytes + program.output_bytes

@@ -19,7 +19,7 @@ from safetensors.numpy import save
 
 from firmware.files import writing
 from hw.spec.model import Model, ModelError, Node, validate
-from hw.spec.model_header import KEY, LOGIT_SCALE, OLD, VERSION, Header, HeaderError, decode, read
+from hw.spec.model_header import KEY, LOGIT_SCALE, OLD, TOKENIZER, VERSION, Header, HeaderError, decode, read
 from hw.spec.operators import Shiftmax
 
 __all__ = ["load_model", "model_digest", "save_model"]
@@ -43,6 +43,8 @@ def save_model(model: Model, path: str | Path) -> int:
     validate(model)
     tensors = {name: np.ascontiguousarray(array) for name, array in model.tensors.items()}
     tensors[LOGIT_SCALE] = np.ascontiguousarray(model.logit_scale, np.float32)
+    if model.tokenizer:
+        tensors[TOKENIZER] = np.frombuffer(model.tokenizer.encode(), np.uint8)
     header: dict[str, Any] = {
         "version": VERSION,
         "name": model.name,
@@ -128,7 +130,7 @@ def _model(header: Header, tensors: dict[str, NDArray[Any]]) -> Model:
         image=header.image,
         classes=header.classes,
         nodes=nodes,
-        tensors={name: array for name, array in tensors.items() if name != LOGIT_SCALE},
+        tensors={name: array for name, array in tensors.items() if name not in {LOGIT_SCALE, TOKENIZER}},
         input_scale=header.input_scale,
         mean=tuple(header.mean),
         std=tuple(header.std),
@@ -136,7 +138,20 @@ def _model(header: Header, tensors: dict[str, NDArray[Any]]) -> Model:
         logit_scale=tensors[LOGIT_SCALE],
         labels=tuple(header.labels),
         features=header.features,
+        tokenizer=_tokenizer(tensors.get(TOKENIZER)),
     )
+
+
+def _tokenizer(stored: NDArray[Any] | None) -> str:
+    """The text, empty if there is none. Raises ModelError."""
+    if stored is None:
+        return ""
+    try:
+        if stored.dtype == np.uint8 and stored.ndim == 1:
+            return stored.tobytes().decode()
+    except UnicodeDecodeError:
+        pass
+    raise ModelError(f"tensor {TOKENIZER} must be UTF-8 text as uint8 [n], not {stored.dtype}{list(stored.shape)}")
 
 
 def _upgraded(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -22,10 +23,11 @@ from firmware.cli.checkpoints import (
     read_labels,
     save,
 )
-from firmware.cli.trials import shared, tried, widened
+from firmware.cli.texts import texts
+from firmware.cli.trials import Pixels, Subject, shared, tried, widened
 from firmware.dataset import open_dataset
 from firmware.errors import UserError
-from firmware.families import POOLS, official_tensors
+from firmware.families import POOLS, Family, official_tensors
 from firmware.files import Outputs
 from firmware.identify import describe, is_official, twins
 from firmware.plots import plot_kind, save_figure
@@ -56,13 +58,17 @@ def register(commands: Any) -> None:
     """Adds the command's grammar to argparse's sub-parsers."""
     quantized = commands.add_parser("quantize", help="float checkpoint with timm's names -> integer model")
     quantized.set_defaults(function=quantize_command)
-    quantized.add_argument("checkpoint", help="state dict of a ViT, DeiT or Swin, .pth or safetensors")
+    quantized.add_argument("checkpoint", help="state dict of a ViT, DeiT, Swin or BERT, .pth or safetensors")
     quantized.add_argument(
         "--calibrate", "--images", dest="images", required=True, metavar="IMAGES",
-        help="folder of images or of class folders, image file, or .npy of uint8 pixels [n, C, H, W]",
+        help="folder of images or of class folders, image file, or .npy of uint8 pixels [n, C, H, W]; of a network of "
+        "text a file with a text a line",
     )  # fmt: skip
     quantized.add_argument(
         "--count", type=int, help=f"how many images calibrate (default: all of a file, {_FOLDER_IMAGES} of a folder)"
+    )
+    quantized.add_argument(
+        "--tokenizer", metavar="FILE", help="of text: the tokenizer (default: tokenizer.json beside the checkpoint)"
     )
     quantized.add_argument(
         "--recipe",
@@ -84,7 +90,10 @@ def register(commands: Any) -> None:
         help="of your own: probabilities have the scale that makes their rows sum up to 1",
     )
     quantized.add_argument(
-        "--pool", choices=POOLS, help="what a ViT's head reads: the class token (default) or the mean of the patches"
+        "--pool",
+        choices=POOLS,
+        help="what a ViT's head reads: the class token (default) or the mean of the patches; what a BERT's feature is: "
+        "the mean of the tokens (default) or the first one",
     )
     quantized.add_argument(
         "--report", metavar="FILE",
@@ -112,40 +121,24 @@ def quantize_command(arguments: argparse.Namespace) -> int:
     if is_official(weights):
         raise UserError(f"{arguments.checkpoint} holds integer weights: it is an I-ViT checkpoint, use import-ivit")
     family, weights = official_tensors(weights, pool=arguments.pool)
-    shape = _preprocessing(arguments, identified(arguments, weights))
-    print(f"{arguments.checkpoint}: taken for {shape.name}: {describe(shape)}")
-    told = [word for word in ("heads" if arguments.heads or arguments.arch else "", arguments.pool) if word]
-    for remark in family.remarks(weights, shape, told):
-        print(remark)
-    labels = read_labels(arguments.labels, shape.classes)
-    if labels and shape.features:
-        raise UserError(f"{arguments.checkpoint} has no head and gives features: --labels cannot name them")
-    mean, std = shape.statistics
-    pixels = _calibration_images(arguments, shape)
+    subject = (texts if family.text else _pictures)(arguments, family, weights)
     recipes, console = _recipes(arguments), Console()
-
-    def make(recipe: Recipe, measure: Measurement, of: NDArray[np.uint8] = pixels) -> Model:
-        return quantize(
-            weights, normalise(of, mean, std), name=arguments.name or Path(arguments.output).stem,
-            patch=shape.patch, heads=shape.heads[0] if shape.heads else None, mean=mean, std=std,
-            attention_bits=arguments.attention_bits, pool=arguments.pool, recipe=recipe, labels=labels, measure=measure,
-        )  # fmt: skip
-
     spending = None
-    used, held = shared(pixels, weights, shape) if len(recipes) > 1 else (pixels, None)
+    used, held = subject.shared() if len(recipes) > 1 else (subject.every, None)
     with shown(f"quantizing by {len(recipes)} recipes", "operators") as update:
-        trials = tried(recipes, partial(make, of=used), update, held)
+        trials = tried(recipes, partial(subject.make, of=used), update, held)
     best = trials[0]
     if len(trials) > 1:
         show_trials(trials, console)
-    if len(used) < len(pixels):
-        with shown(f"quantizing by {best.name} with all {len(pixels)} images", "operators") as update:
+    make = partial(subject.make, of=subject.every)
+    if len(used) < len(subject.every):
+        with shown(f"quantizing by {best.name} with all {len(subject.every)} {subject.called}", "operators") as update:
             best = tried({best.name: best.recipe}, make, update)[0]
     if arguments.budget > 1:
-        best, spending = widened(best, make, board, arguments.budget)
+        best, spending = widened(best, make, board, arguments.budget, batch=subject.batch, alone=subject.alone)
         spending.show(board.name, console)
     model, measure = best.model, best.measure
-    outputs.attempt(lambda: save(replace(model, crop=shape.crop), arguments.output))
+    outputs.attempt(lambda: save(subject.finish(model), arguments.output))
     losses = _losses(measure, alone=bool(arguments.report or arguments.plot))
     losses.show(console)
     measure.show(console)
@@ -159,6 +152,37 @@ def quantize_command(arguments: argparse.Namespace) -> int:
     outputs.write(arguments.plot, lambda file: save_figure(losses.plot(), drawn, file))
     outputs.finish()
     return 0
+
+
+def _pictures(arguments: argparse.Namespace, family: Family, weights: Mapping[str, NDArray[Any]]) -> Subject:
+    """A network of images, which it says what it is taken for. Raises UserError."""
+    if arguments.tokenizer:
+        raise UserError(f"{arguments.checkpoint} reads images: --tokenizer is for text")
+    shape = _preprocessing(arguments, identified(arguments, weights))
+    print(f"{arguments.checkpoint}: taken for {shape.name}: {describe(shape)}")
+    told = [word for word in ("heads" if arguments.heads or arguments.arch else "", arguments.pool) if word]
+    for remark in family.remarks(weights, shape, told):
+        print(remark)
+    labels = read_labels(arguments.labels, shape.classes)
+    if labels and shape.features:
+        raise UserError(f"{arguments.checkpoint} has no head and gives features: --labels cannot name them")
+    mean, std = shape.statistics
+    pixels = _calibration_images(arguments, shape)
+
+    def make(recipe: Recipe, measure: Measurement, of: NDArray[np.uint8]) -> Model:
+        return quantize(
+            weights, normalise(of, mean, std), name=arguments.name or Path(arguments.output).stem,
+            patch=shape.patch, heads=shape.heads[0] if shape.heads else None, mean=mean, std=std,
+            attention_bits=arguments.attention_bits, pool=arguments.pool, recipe=recipe, labels=labels, measure=measure,
+        )  # fmt: skip
+
+    def halves() -> tuple[NDArray[np.uint8], Pixels | None]:
+        used, held = shared(pixels, weights, shape)
+        return used, None if held is None else Pixels(held)
+
+    return Subject(
+        every=pixels, called="images", make=make, shared=halves, finish=lambda model: replace(model, crop=shape.crop)
+    )
 
 
 def _recipes(arguments: argparse.Namespace) -> dict[str, Recipe]:

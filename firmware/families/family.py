@@ -83,6 +83,9 @@ class Family(ABC):
     epsilon: ClassVar[float] = 1e-6
     """What timm's LayerNorms add to a variance."""
 
+    text: ClassVar[bool] = False
+    """Whether its images are texts: rows of embeddings [1, tokens, dim]."""
+
     # Integer models
 
     @abstractmethod
@@ -144,7 +147,21 @@ class Family(ABC):
         del build, wanted
         raise ModelError(f"a {self.titles[0]} cannot be made from a checkpoint")
 
+    def stored(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
+        """The image of the integer model, in bytes, of normalised floats `image` [C, H, W]."""
+        return image
+
+    def longest(self, weights: Mapping[str, Array]) -> int | None:
+        """Tokens that a row of scores may have, where that is more than those of the images at hand."""
+        del weights
+        return None
+
     # The float network
+
+    def lengths(self, images: Array) -> Array | None:
+        """Tokens [n] of each of the `images`, where they differ: what is behind them repeats them and is not read."""
+        del images
+        return None
 
     def reader(self, norm: str) -> str | None:
         """The linear that alone reads LayerNorm `norm` through a quantizer; None where others read it, too."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from firmware.errors import UserError
 
-__all__ = ["timm_names"]
+__all__ = ["joined", "timm_names"]
 
 Array = NDArray[Any]
 
@@ -61,10 +61,11 @@ def timm_names(state: Mapping[str, Array]) -> dict[str, Array]:
         for pattern, replacement in _RULES:
             name = re.sub(pattern, replacement, name)
         found[name] = array
-    return _joined(found)
+    return joined(found)
 
 
-def _joined(state: dict[str, Array]) -> dict[str, Array]:
+def joined(state: dict[str, Array]) -> dict[str, Array]:
+    """`state`, which is changed, with queries, keys and values (`*.attn.query`) as one. Raises UserError."""
     for name in list(state):
         match = _QUERY.fullmatch(name)
         if match is None:

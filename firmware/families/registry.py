@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from firmware.errors import UserError
 from firmware.families.architecture import Architecture
+from firmware.families.bert.family import Bert
 from firmware.families.family import Family
 from firmware.families.huggingface import timm_names
 from firmware.families.swin.family import Swin
@@ -103,5 +104,5 @@ def titles() -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
-for _family in (Vit(), Swin()):
+for _family in (Vit(), Swin(), Bert()):
     register(_family)

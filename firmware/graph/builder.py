@@ -122,6 +122,15 @@ class Builder:
         self.node("qact_input", "input")
         return self.state.scale("qact_input")
 
+    def embedded(self) -> tuple[Array, int]:
+        """Text, by the tables `embed.word` and `embed.position`. Returns the scale of both, and their width."""
+        scale = self.state.scale("qact_input")
+        word, position = (self.state.array(f"embed.{name}", (None, None)) for name in ("word", "position"))
+        tables = {"word": word, "position": position}
+        self.hold("qact_input", **{key: quantized(table, scale, 16).astype(np.int16) for key, table in tables.items()})
+        self.node("qact_input", "embedded")
+        return scale, word.shape[1]
+
     def patch_embed(self, s_in: Array, image: tuple[int, int, int], patch: int | None) -> tuple[Array, int]:
         """The patch embedding `patch_embed.proj`. Returns the accumulators' scales and the side of a patch."""
         state, name = self.state, "patch_embed.proj"

@@ -34,7 +34,9 @@ class ModelImage:
 
     @property
     def data(self) -> NDArray[np.uint8]:
-        return np.concatenate(self._parts)
+        if len(self._parts) > 1:
+            self._parts = [np.concatenate(self._parts)]  # the same array every time
+        return self._parts[0]
 
     def add(self, name: str, data: NDArray[np.uint8]) -> None:
         """Bytes, padded to whole words."""

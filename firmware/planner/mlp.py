@@ -13,7 +13,7 @@ from firmware.planner.image import ModelImage
 from firmware.planner.pattern import READ, Nodes, role
 from hw.spec.model import Node
 
-__all__ = ["Activation", "Members", "mlp"]
+__all__ = ["Activation", "Members", "activation", "mlp"]
 
 _SHIFT_GELU = (
     role("function", "shift_gelu", "source", i0=READ),
@@ -55,7 +55,7 @@ class Activation:
             image.table(self.function)
 
 
-def _activation(nodes: Nodes, source: Node) -> Activation:
+def activation(nodes: Nodes, source: Node) -> Activation:
     """The next nodes, which read `source`. Raises CompileError where they are neither of both."""
     return Activation(**nodes.take(_TABLE if nodes.peek() == "table" else _SHIFT_GELU, source=source))
 
@@ -63,7 +63,7 @@ def _activation(nodes: Nodes, source: Node) -> Activation:
 def mlp(nodes: Nodes, found: Mapping[str, Node]) -> dict[str, Any]:
     """The nodes of a block by role: `found`, `add1` the last, and the next ones, with an Activation `act`."""
     before = nodes.take(_BEFORE, add1=found["add1"])
-    act = _activation(nodes, before["fc1_quant"])
+    act = activation(nodes, before["fc1_quant"])
     return {**found, **before, "act": act, **nodes.take(_BEHIND, add1=found["add1"], activated=act.output)}
 
 

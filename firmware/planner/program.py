@@ -66,6 +66,7 @@ class Program:
     estimated_cycles: int
     tiles: tuple[int, ...]  # tokens of each super-tile; the sizes of those of a Swin that an MLP takes at a time
     slots: int  # super-tiles in flight
+    code_room: int = 0  # bytes that the code's place has at least: another program's constants stay where they are
     scratch_words: int = 0  # of the scratchpad that any instruction uses
     memory: Memory = field(default_factory=Memory)  # that it was planned for
     checkpoints: tuple[Checkpoint, ...] = ()  # only with one image per run
@@ -76,15 +77,13 @@ class Program:
 
     @property
     def patch_bytes(self) -> int:
-        """Bytes of one patch row: C*P*P, padded to whole words."""
-        channels, patch = self.model.image[0], self.model.patch
-        return align(channels * patch * patch, self.config.word_bytes)
+        """Bytes of one patch row, C*P*P, or of one token's row of a text, padded to whole words."""
+        return align(self.model.input_rows[1], self.config.word_bytes)
 
     @property
     def patches(self) -> int:
-        """Patches of one image."""
-        _, height, width = self.model.image
-        return (height // self.model.patch) * (width // self.model.patch)
+        """Patches of one image, or tokens of a text."""
+        return self.model.input_rows[0]
 
     @property
     def input_bytes(self) -> int:
@@ -102,7 +101,7 @@ class Program:
         return sum(layer.macs for layer in self.layers)
 
     def pack_images(self, images: NDArray[np.int8]) -> NDArray[np.uint8]:
-        """INPUT bytes of int8 images [images, C, H, W]: one row per patch, in (channel, y, x) order.
+        """INPUT bytes of int8 images [images, C, H, W]: one row per patch, in (channel, y, x) order, or per token.
 
         Raises ValueError unless the shape and type are the model's.
         """
@@ -111,7 +110,7 @@ class Program:
             raise ValueError(
                 f"images must be int8 [n, {channels}, {height}, {width}], not {images.dtype} {images.shape}"
             )
-        rows = patches(images, self.model.patch)
+        rows = images[:, 0] if self.model.text else patches(images, self.model.patch)
         padded = np.zeros((*rows.shape[:2], self.patch_bytes), np.int8)
         padded[..., : rows.shape[2]] = rows
         return padded.reshape(-1).view(np.uint8)

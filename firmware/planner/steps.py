@@ -144,27 +144,27 @@ class Worker:
     # MLP and residual stream
 
     def expand(
-        self, fc1: Node, act: Activation, normal: Buffer, rows: int, hidden: Buffer
+        self, fc1: Node, act: Activation, normal: Buffer, rows: int, hidden: Buffer, *, keep: bool = False
     ) -> Generator[Task, None, Buffer]:
-        """act(fc1(normal)) in `hidden`, and behind it the low plane of a wide one; `normal` is given back.
+        """act(fc1(normal)) in `hidden`, and behind it the low plane of a wide one; `normal` is given back, or kept.
 
         ShiftGELU wants row maxima. A table is loaded ahead, where there is room, because LOAD queues behind weights.
         """
-        width = hidden.row * self.word
+        width, given = hidden.row * self.word, () if keep else (normal,)
 
         def activated() -> Buffer:
             return self.arena.with_low_plane(hidden) if is_wide(act.output) else hidden
 
         if act.quant is not None:
             yield self.tasks.linear(fc1, normal, rows, hidden, width, Kind.INT8, row_max=self.row_max)
-            self.arena.free(normal)
+            self.arena.free(*given)
             target = activated()
             yield self.tasks.gelu(act.function, act.quant, hidden, rows, width, self.row_max, target)
             return target
         ahead = self.arena.room >= self.blobs[act.function.name].words
         entries = (yield from self.parameters(act.function, high=True)) if ahead else None
         yield self.tasks.linear(fc1, normal, rows, hidden, width, Kind.INT8)
-        self.arena.free(normal)
+        self.arena.free(*given)
         target = activated()
         entries = entries or (yield from self.parameters(act.function, high=True))
         yield self.tasks.table(act.function, hidden, rows, width, entries, target)

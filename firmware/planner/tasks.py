@@ -181,20 +181,19 @@ class Tasks:
         return self._matmul(node, operands, (weights.access(),), dest, stream, None)
 
     def column_sums(
-        self, node: Node, quant: Node, planes: Buffer, channels: int, dest: Buffer, first: int, ones: str
+        self, node: Node, quant: Node | None, planes: Buffer, channels: int, dest: Buffer, first: int, ones: Stream
     ) -> Task:
-        """Elements of int16 `dest` from number `first` on = sums of rows of `planes`, two of each of the `channels`.
+        """Elements of `dest` from number `first` on = sums of rows of `planes`, two of each of the `channels`.
 
-        `ones` is the blob of the column that they are multiplied by.
+        They are int16 by way of `quant`, or int32. `ones` are the column that rows are multiplied by.
         """
+        kind, size = (Kind.INT16, 2) if quant else (Kind.INT32, 4)
         operands = {
             "source": planes.start, "source_row": 2 * planes.row, "source_plane": planes.row, "two_planes": 1,
-            "rows": channels, "passes": planes.row, "outputs": 1, "dest": dest.start * self._word + 2 * first,
-            "dest_row": 2, "kind": Kind.INT16, **self._dyadic(quant),
+            "rows": channels, "passes": planes.row, "outputs": 1, "dest": dest.start * self._word + size * first,
+            "dest_row": size, "kind": kind, **(self._dyadic(quant) if quant else {}),
         }  # fmt: skip
-        blob = self.blobs[ones]
-        stream = Stream(Region.MODEL, blob.offset, blob.words)
-        return self._matmul(node, operands, (planes.access(),), dest, stream, None)
+        return self._matmul(node, operands, (planes.access(),), dest, ones, None)
 
     def transpose(self, node: Node, source: Buffer, rows: int, dest: Buffer, identity: str) -> Task:
         """The first word of int8 rows -> rows of `dest`, one per channel, by way of the blob `identity`."""

@@ -16,6 +16,7 @@ from firmware.planner.allocator import Buffer
 from firmware.planner.dependencies import Access
 from firmware.planner.image import ModelImage
 from firmware.planner.limits import check_summed
+from firmware.planner.scheduler import Stream
 from firmware.planner.steps import Steps, Worker, parts
 from firmware.planner.tasks import Pattern
 from hw.spec.config import Config
@@ -23,7 +24,7 @@ from hw.spec.isa import Region
 from hw.spec.memory import align, pack_stream
 from hw.spec.model import Node
 
-__all__ = ["TokenBytes", "store_bytes", "sum_up", "wide_summing_constants"]
+__all__ = ["TokenBytes", "store_bytes", "sum_up", "swapping_constants", "wide_summing_constants"]
 
 _SWAPPED, _ONES = "summing bytes", "summing column"
 
@@ -60,14 +61,19 @@ class TokenBytes:
         return Access("work", start, start + 2 * channels * self.row)
 
 
+def swapping_constants(image: ModelImage, config: Config) -> None:
+    """What the array needs of MODEL to transpose int16 tokens."""
+    swapped = np.eye(config.rows, dtype=np.int8)[np.arange(config.rows) ^ 1]
+    image.add(_SWAPPED, pack_stream(swapped, config))
+
+
 def wide_summing_constants(image: ModelImage, tokens: int, config: Config, first: int) -> None:
     """What the array needs of MODEL to sum up `tokens` int16 tokens, but for those before number `first`.
 
     Raises CompileError for more than a MATMUL can reduce.
     """
     check_summed(tokens, config)
-    swapped = np.eye(config.rows, dtype=np.int8)[np.arange(config.rows) ^ 1]
-    image.add(_SWAPPED, pack_stream(swapped, config))
+    swapping_constants(image, config)
     image.add(_ONES, pack_stream((np.arange(tokens) >= first).astype(np.int8)[None], config))
 
 
@@ -83,15 +89,21 @@ def store_bytes(worker: Worker, node: Node, tokens: Buffer, count: int, first: i
         worker.arena.free(rows)
 
 
-def sum_up(worker: Worker, node: Node, quant: Node, waiting: TokenBytes, into: Buffer) -> Steps:
-    """`into` = the sums of all channels, requantized to int16 by `quant`, as many at a time as there is room for.
+def sum_up(
+    worker: Worker, node: Node, quant: Node | None, waiting: TokenBytes, into: Buffer, ones: Stream | None = None
+) -> Steps:
+    """`into` = the sums of all channels, as many at a time as there is room for.
 
+    They are requantized to int16 by `quant`, or int32; `ones` are the column of `wide_summing_constants` or another.
     Room for two, at either end: one is loaded while the array reads the other.
     """
     most = min(worker.config.tokens, worker.arena.room // (4 * waiting.row))  # rows of a MATMUL at most
+    if ones is None:
+        blob = worker.blobs[_ONES]
+        ones = Stream(Region.MODEL, blob.offset, blob.words)
     for number, (first, channels) in enumerate(parts(waiting.channels, most, 1)):
         rows = worker.arena.allocate("bytes", 2 * channels, waiting.row, high=number % 2 == 1)
         at = waiting.part(first, channels)
         yield worker.tasks.load(node, Region.WORK, at.start, rows, 2 * channels, (at,))
-        yield worker.tasks.column_sums(node, quant, rows, channels, into, first, _ONES)
+        yield worker.tasks.column_sums(node, quant, rows, channels, into, first, ones)
         worker.arena.free(rows)

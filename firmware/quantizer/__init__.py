@@ -9,7 +9,7 @@ here and a checkpoint that is imported take the same road, in every family.
 
 from firmware.quantizer.budget import Spending, Wide, afforded, candidates, rewritten
 from firmware.quantizer.convert import official_state, quantize
-from firmware.quantizer.loss import Loss, sensitivities, split, spread
+from firmware.quantizer.loss import ALONE_IMAGES, Loss, sensitivities, split, spread
 from firmware.quantizer.loss_report import LossReport
 from firmware.quantizer.lossy import Effects, LossyNetwork
 from firmware.quantizer.measure import Measurement, nearness
@@ -18,6 +18,7 @@ from firmware.quantizer.recipes import RECIPES, Recipe
 from firmware.quantizer.trials import Trial, as_json, show_trials, try_recipes
 
 __all__ = [
+    "ALONE_IMAGES",
     "RANGES",
     "RECIPES",
     "Effects",

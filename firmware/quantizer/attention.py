@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware.quantizer.calibration import Calibration
+from firmware.quantizer.ragged import ended
 from firmware.quantizer.ranges import choose_scale, symmetric_scale
 from firmware.quantizer.scores import score_scale, some_rows
 
@@ -72,7 +73,11 @@ class AttentionCalibration(Calibration):
             least = self._unseen(real + self._removed[source]).reshape(heads, -1).max(axis=1)
             scales = np.maximum(scales, [symmetric_scale(reach, bits) for reach in least]).astype(f32)
         if use == "shiftmax":
-            found = [score_scale(some_rows(part), float(scale)) for part, scale in zip(each, scales, strict=True)]
+            longest = self.family.longest(self.weights)
+            found = [
+                score_scale(some_rows(ended(part, self._lengths, -(2.0**20))), float(scale), longest)
+                for part, scale in zip(each, scales, strict=True)
+            ]
             scales = np.array([scale for scale, _, _ in found], f32)
             i0, fraction = (np.array([row[part] for row in found])[:, None, None] for part in (1, 2))
             self._exponents[name] = (i0, fraction)

@@ -13,9 +13,10 @@ from firmware.graph.builder import Builder
 from firmware.graph.constants import norm_bias, norm_bias_fits, norm_scale, quantized
 from firmware.quantizer.equalise import exponents
 from firmware.quantizer.measure import Measurement
+from firmware.quantizer.ragged import evaluate_ragged
 from firmware.quantizer.ranges import choose_scale, symmetric_scale
 from firmware.quantizer.recipes import Recipe
-from hw.spec.operators import OPERATORS, Add, LayerNorm, ModelError, Node, Value, evaluate, operation
+from hw.spec.operators import Add, LayerNorm, ModelError, Node, Value, operation
 
 __all__ = ["Calibration"]
 
@@ -49,6 +50,7 @@ class Calibration(Builder):
             measure.start(self.weights, images, family)
         self.made = {name: self._float(name) for name in weights if name.endswith(family.constants)}
         super().__init__(self.made)
+        self._lengths = family.lengths(images)
         self._values: dict[str, Array] = {}
         self._known: dict[str, Value] = {}  # of all nodes
 
@@ -127,9 +129,11 @@ class Calibration(Builder):
     def node(self, name: str, op: str, *inputs: str, **attributes: int) -> None:
         super().node(name, op, *inputs, **attributes)
         node = self.nodes[-1]
-        self._known[name] = operation(node, self.tensors).value(self._known, Value(self.images.shape[1:], 8))
-        if OPERATORS[op].image:
-            value = quantized(self.images, self.state.scale(name), 8).astype(np.int8)
+        operator = operation(node, self.tensors)
+        bits, (*shape, last) = operator.image_bits, self.images.shape[1:]
+        self._known[name] = operator.value(self._known, Value((*shape, last * bits // 8), 8))
+        if operator.image:
+            value = quantized(operator.tokens(self.images), self.state.scale(name), bits).astype(f"int{bits}")
         else:
             value = self._evaluate(node, self._known[name].bits)
         if self.measure is not None:
@@ -143,11 +147,14 @@ class Calibration(Builder):
         inputs = [self._values[source] for source in node.inputs]
         kind = f"int{next(size for size in (8, 16, 32, 64) if size >= bits)}"
         if not inputs:
-            return evaluate(self.tensors, node, [])
-        return np.concatenate([
-            evaluate(self.tensors, node, [x if len(x) == 1 else x[i : i + _BATCH] for x in inputs]).astype(kind)
-            for i in range(0, len(self.images), _BATCH)
-        ])  # fmt: skip
+            return evaluate_ragged(self.tensors, node, [], None)
+        parts = [slice(first, first + _BATCH) for first in range(0, len(self.images), _BATCH)]
+        lengths = [None if self._lengths is None else self._lengths[part] for part in parts]
+        results = [
+            evaluate_ragged(self.tensors, node, [x if len(x) == 1 else x[part] for x in inputs], some)
+            for part, some in zip(parts, lengths, strict=True)
+        ]
+        return np.concatenate([result if result.dtype.kind == "f" else result.astype(kind) for result in results])
 
     def result(self) -> Array:
         """What the last node computed."""
@@ -156,6 +163,14 @@ class Calibration(Builder):
     def input(self) -> Array:
         self._observe("qact_input", self.images, 8)
         return super().input()
+
+    def embedded(self) -> tuple[Array, int]:
+        """No sum of two rows is clamped."""
+        tables = (np.abs(self._float(f"embed.{name}")).max(axis=0) for name in ("word", "position"))
+        scale = symmetric_scale(np.add(*tables).max(), 16)
+        self.made["qact_input.act_scaling_factor"] = np.asarray(scale, f32)
+        self._told(self.images[:, 0], scale, 16)
+        return super().embedded()
 
     def patch_embed(self, s_in: Array, image: tuple[int, int, int], patch: int | None) -> tuple[Array, int]:
         self._weights("patch_embed.proj", s_in, "conv", bias=True)
@@ -233,6 +248,8 @@ class Calibration(Builder):
         reader = self.family.reader(name)
         if reader is not None:
             self._migrate(name, reader, source)
+        else:
+            self._still(name)
         for part in ("weight", "bias"):
             self.made[f"{name}.{part}"] = self._float(f"{name}.{part}")
         return self._gave(name, super().layer_norm(name, source, dim))
@@ -267,6 +284,16 @@ class Calibration(Builder):
         weight = np.where(constant, f32(0), weight)
         gamma = np.where(constant, f32(2 * least / np.sqrt(len(gamma))), gamma)
         self.weights.update(zip(keys, (gamma, np.where(moved, f32(0), beta), weight, bias), strict=True))
+
+    def _still(self, name: str) -> None:
+        """Gives channels of LayerNorm `name` that no 16 bits see move a gain that has a factor: a fourth of a step."""
+        gamma, beta = self._float(f"{name}.weight"), self._float(f"{name}.bias")
+        if gamma.shape != beta.shape or not gamma.size:
+            return  # refused where they are used
+        reach = np.abs(gamma) * np.sqrt(f32(len(gamma)))
+        step = (reach + np.abs(beta)).max() / (1 << 15)
+        still = reach < step / 8
+        self.weights[f"{name}.weight"] = np.where(still, step / 4 / np.sqrt(f32(len(gamma))), gamma).astype(f32)
 
     def _normalised(self, name: str, reader: str, source: str) -> tuple[Array, Array, Array, Array] | None:
         """Gains, offsets, the reader's weights, and what LayerNorm `name` gives with these; None if shapes do not fit.

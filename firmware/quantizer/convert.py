@@ -73,4 +73,6 @@ def quantize(
     the float network. Raises ModelError for missing or non-finite tensors and for shapes that do not fit.
     """
     build, logit_scale = _calibrate(weights, images, patch, heads, attention_bits, recipe, measure=measure, pool=pool)
-    return assemble(build, logit_scale, name=name, image=_image(images), mean=mean, std=std, labels=labels)
+    return assemble(
+        build, logit_scale, name=name, image=build.family.stored(_image(images)), mean=mean, std=std, labels=labels
+    )

@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware.quantizer.measure import sqnr
+from firmware.quantizer.ragged import evaluate_ragged
 from firmware.quantizer.record import Record
 from firmware.quantizer.reference import Reference
-from hw.spec.operators import OPERATORS, Add, Constant, LayerNorm, Mean, Node, ShiftGelu, Shiftmax, Table, evaluate
+from hw.spec.operators import OPERATORS, Add, Constant, LayerNorm, Mean, Node, ShiftGelu, Shiftmax, Table
 
 __all__ = ["KINDS", "Effects", "LossyNetwork"]
 
@@ -104,15 +105,17 @@ class LossyNetwork:
 
     def error(self, node: Node, inputs: list[Array]) -> Array:
         """What the law of `node` adds to its float function, at the codes that its inputs have; image by image."""
-        return np.concatenate([self._error(node, [x[:1] if len(x) == 1 else x[i : i + 1] for x in inputs])
+        return np.concatenate([self._error(node, [x[:1] if len(x) == 1 else x[i : i + 1] for x in inputs], i)
                                for i in range(len(inputs[0]))])  # fmt: skip
 
-    def _error(self, node: Node, inputs: list[Array]) -> Array:
+    def _error(self, node: Node, inputs: list[Array], image: int) -> Array:
         x, *others = inputs  # the others are masks
         code = self.record.codes[node.inputs[0]]
         integers = code.clamped(code.steps(x))
-        laws = evaluate(self.record.tensors, node, [each.astype(np.int64) for each in (integers, *others)])
-        exact = self._float.compute(node, self.record.tensors, [code.real(integers).astype(f32), *others])
+        alone = Reference(self.record.weights, self._images[image : image + 1], self.record.family)
+        given = [each.astype(np.int64) for each in (integers, *others)]
+        laws = evaluate_ragged(self.record.tensors, node, given, alone.lengths)
+        exact = alone.compute(node, self.record.tensors, [code.real(integers).astype(f32), *others])
         if OPERATORS[node.op].quantizes:
             exact = self.quantized(node, inputs, exact)
         return (self.record.codes[node.name].real(laws) - exact).astype(f32)

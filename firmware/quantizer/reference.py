@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware.families import Family
+from firmware.quantizer.ragged import ended, mean_of
 from hw.spec.operators import OPERATORS, Add, Constant, Node, evaluate
 from hw.spec.operators.attention import split
 from hw.spec.operators.patch_embed import patches
@@ -54,6 +55,7 @@ class Reference:
 
     def __init__(self, weights: Mapping[str, Array], images: Array, family: Family) -> None:
         self.weights, self.images, self.family = weights, images, family
+        self.lengths = family.lengths(images)
         self.values: dict[str, Array] = {}
 
     def _tensor(self, name: str) -> Array:
@@ -74,7 +76,7 @@ class Reference:
         if node.op == Constant.name:
             return self.family.constant(node.name, self.weights, tensors[f"{node.name}.value"]).astype(f32)
         if OPERATORS[node.op].image:
-            return self.images.astype(f32)
+            return OPERATORS[node.op].tokens(self.images).astype(f32)
         value: Array = getattr(self, f"_{node.op}")(node, *inputs)
         return value
 
@@ -115,6 +117,7 @@ class Reference:
         return (probabilities @ value).swapaxes(-2, -3).reshape(*qkv.shape[:2], -1)
 
     def _shiftmax(self, _node: Node, x: Array, mask: Array | None = None) -> Array:
+        x = ended(x, self.lengths, -np.inf)
         return softmax(x if mask is None else x + _MASK * mask[:, :, None])
 
     def _shift_gelu(self, _node: Node, x: Array) -> Array:
@@ -124,7 +127,7 @@ class Reference:
         return gelu(x)
 
     def _pool(self, node: Node, x: Array) -> Array:
-        return x[:, node.attributes["first"] :].mean(axis=1)
+        return mean_of(node, x, self.lengths)
 
     def _mean(self, _node: Node, x: Array) -> Array:
         return x.mean(axis=1)

@@ -22,16 +22,16 @@ _WAYS = 6  # of I0 for a number of fraction bits
 _ROWS = 256  # of scores that are looked at
 
 
-def score_scale(rows: Array, least: float) -> tuple[Any, int, int]:
+def score_scale(rows: Array, least: float, longest: int | None = None) -> tuple[Any, int, int]:
     """(scale, I0, fraction bits) of int8 scores of which `rows` [n, width] are examples; the scale is at least `least`.
 
     Shiftmax's base is 2, to -23/16 of x, so that I0 = 2^fraction / scale * 23/16 * ln 2, which is whole for the scales
     that are looked at. Of these, up to a quarter coarser than the finest, it is the one with the nearest probabilities.
     A large I0 tells finer exponentials apart, but its sums leave the division few bits: a row of n like
     scores has a factor of floor(2^16 / (n * I0)). No row may clamp its sum of exponentials. Beyond a scale of 2^7
-    scores clamp.
+    scores clamp. Rows may be as wide as the `longest`, if that is given.
     """
-    most = min(1023, ((1 << 16) - 1) // rows.shape[-1])
+    most = min(1023, ((1 << 16) - 1) // max(rows.shape[-1], longest or 0))
     tops = {f: min(int(_OCTAVE * (1 << f) / least), most) for f in range(_FRACTION + 1)}
     scales = {
         (i0, f): f32(_OCTAVE * (1 << f) / i0)

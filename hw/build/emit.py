@@ -14,7 +14,7 @@ import msgspec
 from hw.spec import isa, link, regs, vector
 from hw.spec.config import Config
 from hw.spec.isa import OPERANDS, WAITED, Engine, Fault, Field, Kind, Op, Region
-from hw.spec.model_header import KEY, LOGIT_SCALE, Header
+from hw.spec.model_header import KEY, LOGIT_SCALE, TOKENIZER, Header
 from hw.spec.operators import OPERATORS, Operator
 from hw.spec.run_report import RunReport
 
@@ -268,7 +268,8 @@ def model_manual() -> str:
     return (
         f"# Model file\n\n<!-- {_SOURCE} -->\n\n"
         "A safetensors file of integer tensors `<node>.<tensor>` (operators.md says which) and of\n"
-        f"`{LOGIT_SCALE}` [classes], float32. Its metadata has, under `{KEY}`, a JSON object with these keys and no\n"
+        f"`{LOGIT_SCALE}` [classes], float32; one of text may have `{TOKENIZER}` [bytes], uint8: JSON of the library\n"
+        f"tokenizers. Its metadata has, under `{KEY}`, a JSON object with these keys and no\n"
         "others. Whatever is not so is refused in one sentence; nothing in a file is executed.\n" + _json_keys(Header)
     )
 

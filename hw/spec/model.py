@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.spec.operators import OPERATORS, ModelError, Node, PatchEmbed, Value, operation
+from hw.spec.operators import OPERATORS, Embedded, ModelError, Node, PatchEmbed, Pool, Value, operation
 
 __all__ = ["Candidate", "Model", "ModelError", "Node", "Value", "validate", "values"]
 
@@ -27,13 +27,14 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """An integer-only Vision Transformer: nodes in execution order, constants as ``"<node>.<tensor>"`` arrays.
+    """An integer-only transformer: nodes in execution order, constants as ``"<node>.<tensor>"`` arrays.
 
     The graph says everything about the network; its shapes are `values`. The last node's int32 output are the
     logits' accumulators; ``logit_scale`` [classes] turns them into the float logits whose argmax is the class. Of a
     model of ``features``, a network without a head, they are its feature instead, and `classes` is their number.
     ``input_scale``, ``mean`` and ``std`` say how the host makes the int8 image, ``crop`` what share of the shorter
-    side of a resized photograph it shows.
+    side of a resized photograph it shows. A model of text is for texts of one length, see `of_tokens`;
+    its ``tokenizer`` is JSON of the library tokenizers.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Model:
     labels: tuple[str, ...] = ()
     crop: float = 0.875
     features: bool = False
+    tokenizer: str = ""
 
     @property
     def patch(self) -> int:
@@ -56,6 +58,32 @@ class Model:
             if node.op == PatchEmbed.name:
                 return node.attributes["patch"]
         raise ModelError(f"model {self.name} has no {PatchEmbed.name}")
+
+    @property
+    def text(self) -> bool:
+        """Whether it reads text: images are rows of embeddings that the host looks up."""
+        return bool(self.nodes) and self.nodes[0].op == Embedded.name
+
+    @property
+    def input_rows(self) -> tuple[int, int]:
+        """Rows that an image enters the accelerator in, and bytes of one: patches, or tokens of a text."""
+        channels, height, width = self.image
+        if self.text:
+            return height, width
+        return (height // self.patch) * (width // self.patch), channels * self.patch**2
+
+    def of_tokens(self, tokens: int) -> Model:
+        """The same model for texts of `tokens` tokens. Raises ModelError for one of images, and for too many tokens."""
+        if not self.text:
+            raise ModelError(f"model {self.name} reads images, not text")
+        most = len(self.tensor(self.nodes[0], "position"))
+        if not 1 <= tokens <= most:
+            raise ModelError(f"model {self.name} reads texts of 1 to {most} tokens, not of {tokens}")
+        pool, now = operation(self.nodes[-1], self.tensors), self.image[1]
+        assert isinstance(pool, Pool)
+        share = len(pool.summed(now)) / len(pool.summed(tokens))
+        scale = (self.logit_scale * np.float64(share)).astype(np.float32)
+        return replace(self, image=(1, tokens, self.image[2]), logit_scale=scale)
 
     @cached_property
     def layer_macs(self) -> Mapping[str, int]:
@@ -116,6 +144,8 @@ def validate(model: Model) -> None:
         )
     if not 0 < model.crop <= 1:
         raise ModelError(f"crop must be above 0 and at most 1, not {model.crop}")
+    if model.text and OPERATORS[model.nodes[-1].op] is not Pool:
+        raise ModelError(f"a model of text must end with the pooling of its tokens, not with {model.nodes[-1].op}")
     if model.features and model.labels:
         raise ModelError(f"model {model.name} gives features, not classes: it must have no labels")
     if model.labels and len(model.labels) != model.classes:

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-__all__ = ["KEY", "LOGIT_SCALE", "OLD", "VERSION", "Entry", "Header", "HeaderError", "decode", "read"]
+__all__ = ["KEY", "LOGIT_SCALE", "OLD", "TOKENIZER", "VERSION", "Entry", "Header", "HeaderError", "decode", "read"]
 
 VERSION = 3
 OLD = 2  # whose I0 of Shiftmax was an attribute: the same laws
 KEY = "shiftwork"
-LOGIT_SCALE = "logit_scale"  # the tensor that belongs to no node
+LOGIT_SCALE, TOKENIZER = "logit_scale", "tokenizer"  # tensors that belong to no node; the second one is UTF-8
 
 Size = Annotated[int, Meta(ge=1, lt=1 << 31)]
 Name = Annotated[str, Meta(pattern=r"^\S{1,250}\Z")]

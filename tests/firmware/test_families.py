@@ -28,7 +28,7 @@ from tests.support.swin import random_swin
 def perceptron():
     with registered(Perceptron()) as family:
         yield family
-    assert list(FAMILIES) == ["vit", "swin"]
+    assert list(FAMILIES) == ["vit", "swin", "bert"]
     assert family.architectures[0].name not in ARCHITECTURES
 
 
@@ -66,7 +66,7 @@ def test_a_family_from_outside_is_identified_and_measured(perceptron):
     pixels = normalise(images(shape, 16), *shape.statistics)
     quantize(weights, pixels, name="x", mean=(0,) * 3, std=(1,) * 3, measure=measure)
     assert measure.end["logit_sqnr"] > 20
-    with pytest.raises(ModelError, match="these are no tensors of a ViT, DeiT, Swin or perceptron"):
+    with pytest.raises(ModelError, match="these are no tensors of a ViT, DeiT, Swin, BERT or perceptron"):
         identify({"fc.weight": weights["head.weight"]})
 
 
@@ -81,7 +81,7 @@ def test_a_wrong_graph_of_a_family_from_outside():
 
 def test_graphs_of_no_family():
     model = make_without_family()
-    with pytest.raises(CompileError, match="the graph of perceptron_tiny_16 is that of no ViT, DeiT or Swin"):
+    with pytest.raises(CompileError, match="the graph of perceptron_tiny_16 is that of no ViT, DeiT, Swin or BERT"):
         compile_model(model, Config())
 
 

@@ -10,6 +10,7 @@ from hw.spec import arith
 from hw.spec.model import validate, values
 from hw.spec.operators import OPERATORS, Attribute, ModelError, Node, Operator, Value, operation, register, registered
 from sim import golden
+from tests.support.bert import random_bert
 from tests.support.models import quantized_digits, random_model
 from tests.support.swin import random_swin
 
@@ -18,6 +19,8 @@ MODELS = {
     "table": quantized_digits(RECIPES["minmax"]),
     "pool": quantized_digits(RECIPES["mse"], pool="avg"),
     "norm of mean": quantized_digits(RECIPES["mse"], norm_of_mean=True),
+    "bert": random_bert().of_tokens(5),
+    "first token": random_bert(pool="token"),
     "swin": random_swin(image=(3, 64, 64)),
 }
 

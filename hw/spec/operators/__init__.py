@@ -1,12 +1,13 @@
 """The operators of an integer model's graph, one class in one file each; what they are made of is `operator`.
 
-Importing this package registers those of ViT and Swin, in the order of the manual, docs/reference/operators.md.
+Importing this package registers those of ViT, Swin and BERT, in the order of the manual, docs/reference/operators.md.
 """
 
 # isort: off
 from hw.spec.operators.operator import OPERATORS, Attribute, Mask, ModelError, Node, Operator, Shape, Tensor, Value
 from hw.spec.operators.operator import evaluate, operation, register, registered
 from hw.spec.operators.input import Input
+from hw.spec.operators.embedded import Embedded
 from hw.spec.operators.patch_embed import PatchEmbed
 from hw.spec.operators.concat_cls import ConcatCls
 from hw.spec.operators.constant import Constant
@@ -28,8 +29,8 @@ from hw.spec.operators.pool import Pool
 # isort: on
 
 __all__ = [
-    "OPERATORS", "Add", "Attribute", "ClassToken", "ConcatCls", "Constant", "Context", "Input", "LayerNorm", "Linear",
-    "Mask", "Mean", "Merge", "ModelError", "Node", "Operator", "PatchEmbed", "Pool", "Requantize", "Scores", "Shape",
-    "ShiftGelu", "Shiftmax", "Table", "Tensor", "Value", "WindowPartition", "WindowReverse", "evaluate", "operation",
-    "register", "registered",
+    "OPERATORS", "Add", "Attribute", "ClassToken", "ConcatCls", "Constant", "Context", "Embedded", "Input", "LayerNorm",
+    "Linear", "Mask", "Mean", "Merge", "ModelError", "Node", "Operator", "PatchEmbed", "Pool", "Requantize", "Scores",
+    "Shape", "ShiftGelu", "Shiftmax", "Table", "Tensor", "Value", "WindowPartition", "WindowReverse", "evaluate",
+    "operation", "register", "registered",
 ]  # fmt: skip

@@ -43,6 +43,7 @@ class Operator:
     attributes: ClassVar[tuple[Attribute, ...]] = ()
     constants: ClassVar[tuple[Tensor, ...]] = ()
     image: ClassVar[bool] = False  # it takes the model's image, beside its inputs
+    image_bits: ClassVar[int] = 8  # of an element of that image, whose bytes are its last axis
     moves: ClassVar[bool] = False  # it only moves elements, of whatever type they are
     local: ClassVar[int | None] = None  # an element needs of an input what has its place, but for so many last axes
     quantizes: ClassVar[bool] = False  # its output's scale is chosen, and does not follow from those of its inputs
@@ -80,6 +81,11 @@ class Operator:
             else np.full(x.shape, live.any())
             for x in inputs
         ]
+
+    @staticmethod
+    def tokens(images: Array) -> Array:
+        """Of what takes the image: floats [B, C, H, W], an element each, in the output's shape."""
+        return images
 
     # What subclasses are written with
 
