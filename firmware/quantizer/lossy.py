@@ -23,7 +23,22 @@ from numpy.typing import NDArray
 from firmware.quantizer.measure import sqnr
 from firmware.quantizer.record import Record
 from firmware.quantizer.reference import Reference
-from hw.spec.operators import OPERATORS, Add, Constant, LayerNorm, Mean, Node, ShiftGelu, Shiftmax, Table, evaluate
+from hw.spec.operators import (
+    OPERATORS,
+    Add,
+    Constant,
+    IntGelu,
+    IntLayerNorm,
+    IntSoftmax,
+    L1LayerNorm,
+    LayerNorm,
+    Mean,
+    Node,
+    ShiftGelu,
+    Shiftmax,
+    Table,
+    evaluate,
+)
 
 __all__ = ["KINDS", "Effects", "LossyNetwork"]
 
@@ -31,9 +46,9 @@ Array = NDArray[Any]
 f32 = np.float32
 
 KINDS = {
-    "softmax": {Shiftmax.name},
-    "GELU": {ShiftGelu.name, Table.name},
-    "norm": {LayerNorm.name},
+    "softmax": {Shiftmax.name, IntSoftmax.name},
+    "GELU": {ShiftGelu.name, Table.name, IntGelu.name},
+    "norm": {LayerNorm.name, IntLayerNorm.name, L1LayerNorm.name},
     "pooling": {Mean.name},
 }
 """Integer operators that only approximate what timm computes, by what people call them."""

@@ -11,6 +11,7 @@ from hw.spec.model import validate, values
 from hw.spec.operators import OPERATORS, Attribute, ModelError, Node, Operator, Value, operation, register, registered
 from sim import golden
 from tests.support.models import quantized_digits, random_model
+from tests.support.rivals import MIXTURES, recipe_of
 from tests.support.swin import random_swin
 
 MODELS = {
@@ -19,6 +20,8 @@ MODELS = {
     "pool": quantized_digits(RECIPES["mse"], pool="avg"),
     "norm of mean": quantized_digits(RECIPES["mse"], norm_of_mean=True),
     "swin": random_swin(image=(3, 64, 64)),
+    "I-BERT": quantized_digits(recipe_of("minmax", MIXTURES["I-BERT"]), blocks=1),
+    "L1": quantized_digits(recipe_of("mse", MIXTURES["l1_layer_norm"]), blocks=1),
 }
 
 
