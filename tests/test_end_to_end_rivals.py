@@ -41,6 +41,7 @@ def test_digits(device, name):
 ROWS = {"source_row": 40}
 DEST = {**ROWS, "dest": 1024, "dest_row": 40}
 EXPONENT = {"ln2": 22, "b": 83, "c": 2662, "exp_mult": 1652108263, "exp_shift": 27}
+POLYNOMIAL = {"ln2": 22, "b": 83, "c": 2662}
 FACTOR = {"mult": 1 << 30, "shift": 40}
 
 
@@ -50,6 +51,8 @@ FACTOR = {"mult": 1 << 30, "shift": 40}
     (Op.INT_DEVIATION, ROWS), (Op.INT_DEVIATION, {**ROWS, "wide_source": 1}),
     (Op.INT_SOFTMAX_SUM, {**ROWS, **EXPONENT}),
     (Op.INT_SOFTMAX, {**DEST, **EXPONENT}), (Op.INT_SOFTMAX, {**DEST, **EXPONENT, "planes": 1, "dest_plane": 512}),
+    (Op.LOG_SOFTMAX_SUM, {**ROWS, **POLYNOMIAL}), (Op.LOG_SOFTMAX, {**DEST, **POLYNOMIAL}),
+    (Op.LOG_SOFTMAX, {**DEST, **POLYNOMIAL, "planes": 1, "dest_plane": 512}),
     (Op.INT_GELU, {**DEST, **FACTOR}), (Op.INT_GELU, {**DEST, **FACTOR, "wide_source": 1}),
     (Op.INT_GELU, {**DEST, **FACTOR, "wide_source": 1, "planes": 1, "dest_plane": 512}),
 ])  # fmt: skip

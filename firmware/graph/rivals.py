@@ -23,7 +23,7 @@ __all__ = ["GELUS", "LEAST_GELU", "LEAST_SCORE", "NORMS", "SOFTMAXES", "Laws", "
 Array = NDArray[Any]
 f32 = np.float32
 
-SOFTMAXES = ("shiftmax", "int_softmax")
+SOFTMAXES = ("shiftmax", "int_softmax", "log_int_softmax")
 GELUS = ("shift", "table", "int_gelu")
 NORMS = ("layer_norm", "int_layer_norm", "l1_layer_norm")
 
@@ -83,16 +83,23 @@ class RivalBuilder(Builder):
     def shiftmax(self, name: str, *sources: str, scale: Array, bits: int) -> Array:
         if self.laws.softmax == "shiftmax":
             return super().shiftmax(name, *sources, scale=scale, bits=bits)
-        constants = exponent(scale)
-        halve = self.halved(sources, constants) if bits == 8 else np.zeros_like(constants["ln2"])
-        self.hold(name, **{key: value.astype(np.int32) for key, value in (constants | {"halve": halve}).items()})
+        constants, key, places = exponent(scale), "halve", 8
+        if self.laws.softmax == "log_int_softmax":
+            del constants["exp_mult"], constants["exp_shift"]
+            key, places = "offset", bits - 1
+        last = np.zeros_like(constants["ln2"])
+        if bits == 8:
+            octaves = self.most_probable(sources, scale)
+            last = (octaves == 0).astype(np.int64) if key == "halve" else octaves
+        self.hold(name, **{k: value.astype(np.int32) for k, value in (constants | {key: last}).items()})
         self.node(name, self.laws.softmax, *sources, bits=bits)
-        return np.squeeze(np.ldexp(f32(2.0**-8), halve.astype(np.int32))) if halve.size == 1 else 2.0 ** (halve - 8.0)
+        found = np.ldexp(f32(2.0**-places), last.astype(np.int32) * (1 if key == "halve" else -1))
+        return np.squeeze(found) if last.size == 1 else found
 
-    def halved(self, sources: tuple[str, ...], constants: Mapping[str, Array]) -> Array:
-        """Whether 8 bits of probabilities lose one, of all heads or each: any may exceed 127/256."""
+    def most_probable(self, sources: tuple[str, ...], scale: Array) -> Array:
+        """How many octaves below 1 the largest probabilities of scores `sources` are, of all heads or each of them."""
         del sources
-        return np.ones_like(constants["ln2"])
+        return np.zeros(np.shape(np.atleast_1d(scale)), np.int64)
 
     def gelu(self, mlp: str, scale: Array) -> tuple[str, Array]:
         if self.laws.gelu != "int_gelu":

@@ -17,7 +17,7 @@ __all__ = ["NORMS", "READ", "SOFTMAXES", "Nodes", "Role", "role"]
 
 READ = "read"  # an attribute of which the plan takes any value
 NORMS = ("layer_norm", "int_layer_norm", "l1_layer_norm")
-SOFTMAXES = ("shiftmax", "int_softmax")
+SOFTMAXES = ("shiftmax", "int_softmax", "log_int_softmax")
 """Operators that stand for one another."""
 
 

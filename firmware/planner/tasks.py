@@ -29,6 +29,7 @@ _EXPONENT = ("ln2", "b", "c", "fraction", "exp_mult", "exp_shift")
 _SOFTMAX = {
     "shiftmax": (Op.SHIFTMAX_SUM, Op.SHIFTMAX, ("i0", "fraction"), ()),
     "int_softmax": (Op.INT_SOFTMAX_SUM, Op.INT_SOFTMAX, _EXPONENT, ("halve",)),
+    "log_int_softmax": (Op.LOG_SOFTMAX_SUM, Op.LOG_SOFTMAX, _EXPONENT[:4], ("offset",)),
 }
 """Opcodes of both passes by the node's operator, constants of both and more of the second."""
 _MOMENTS = {

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from firmware.families import Family
 from firmware.graph.constants import norm_bias, norm_bias_fits, norm_scale, quantized
-from firmware.graph.rivals import Laws, RivalBuilder
+from firmware.graph.rivals import Laws, RivalBuilder, exponent
 from firmware.quantizer.equalise import exponents
 from firmware.quantizer.measure import Measurement
 from firmware.quantizer.ranges import choose_scale, symmetric_scale
@@ -192,16 +192,17 @@ class Calibration(RivalBuilder):
             law = self._summing_to_one(self._values[name].sum(axis=-1).mean(), law)
         return self._gave(name, law)
 
-    def halved(self, sources: tuple[str, ...], constants: Mapping[str, Array]) -> Array:
-        """Not where the calibration's probabilities have 7 bits as they are."""
+    def most_probable(self, sources: tuple[str, ...], scale: Array) -> Array:
+        """By the law that has more bits, of the calibration's scores."""
         scores, *masks = (self._values[source] for source in sources)
-        hidden = masks[0][:, :, None] if masks else None
-        most = np.zeros(constants["ln2"].size, np.int64)
+        hidden, constants = masks[0][:, :, None] if masks else None, exponent(scale)
+        most = np.ones(constants["ln2"].size, np.int64)
         for first in range(0, len(scores), _BATCH):
             found = rivals.int_softmax(scores[first : first + _BATCH], mask=hidden, **dict[str, Any](constants))
             of_heads = np.moveaxis(found, -3, 0).reshape(found.shape[-3], -1).max(axis=1)
             most = np.maximum(most, of_heads if most.size > 1 else of_heads.max())
-        return (most > 127).astype(np.int64).reshape(constants["ln2"].shape)
+        octaves = np.array([max(8 - int(p).bit_length(), 0) for p in most])
+        return octaves.reshape(constants["ln2"].shape)
 
     def given(self, name: str, scale: Array) -> Array:
         return self._gave(name, scale)

@@ -32,6 +32,7 @@ from hw.spec.operators import (
     IntSoftmax,
     L1LayerNorm,
     LayerNorm,
+    LogIntSoftmax,
     Mean,
     Node,
     ShiftGelu,
@@ -46,7 +47,7 @@ Array = NDArray[Any]
 f32 = np.float32
 
 KINDS = {
-    "softmax": {Shiftmax.name, IntSoftmax.name},
+    "softmax": {Shiftmax.name, IntSoftmax.name, LogIntSoftmax.name},
     "GELU": {ShiftGelu.name, Table.name, IntGelu.name},
     "norm": {LayerNorm.name, IntLayerNorm.name, L1LayerNorm.name},
     "pooling": {Mean.name},

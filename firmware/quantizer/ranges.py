@@ -44,7 +44,7 @@ RANGES: dict[str, Callable[[list[Array]], float]] = {
 }
 """Ways to choose an activation range: name -> function of the calibration batches. "mse" searches on from there."""
 
-USES = ("values", "shiftmax", "gelu", "int_softmax", "int_gelu")
+USES = ("values", "shiftmax", "gelu", "int_softmax", "log_int_softmax", "int_gelu")
 """What a quantizer's integers go to: what a search makes exact."""
 
 
@@ -61,7 +61,12 @@ def least_scale(use: str, width: int) -> float:
     """
     if use == "shiftmax":
         return 1 / (min(1023, (1 << 16) // width) - 1)
-    return {"gelu": 1 / (254 * 1.702), "int_softmax": LEAST_SCORE, "int_gelu": LEAST_GELU}.get(use, 0.0)
+    return {
+        "gelu": 1 / (254 * 1.702),
+        "int_softmax": LEAST_SCORE,
+        "log_int_softmax": LEAST_SCORE,
+        "int_gelu": LEAST_GELU,
+    }.get(use, 0.0)
 
 
 def choose_scale(name: str, real: Array, bits: int, use: str = "values") -> Any:

@@ -16,10 +16,10 @@ from hw.spec import arith
 
 __all__ = [
     "CODES", "DISTANCE_LEAST", "EXP_BITS", "EXP_MOST", "EXP_TERMS", "FACTOR_LEAST", "FACTOR_MOST", "GELU_SHIFT",
-    "L1_NUMERATOR", "ROOT_LEAST", "floor_root", "int_deviation_factor", "int_exp", "int_exp16", "int_factor",
-    "int_gelu",
-    "int_layer_norm", "int_moments", "int_probability", "int_softmax", "l1_factor", "l1_layer_norm", "l1_moments",
-    "log_codes", "log_probability", "log_softmax",
+    "L1_NUMERATOR", "ROOT_LEAST", "TOTAL_BITS", "TOTAL_LOW", "floor_root", "int_deviation_factor", "int_exp",
+    "int_exp16", "int_factor", "int_gelu", "int_layer_norm", "int_moments", "int_probability", "int_softmax",
+    "l1_factor", "l1_layer_norm", "l1_moments", "log_codes", "log_exp", "log_factor", "log_probability",
+    "log_softmax", "log_total",
 ]  # fmt: skip
 
 Ints = NDArray[Any]
@@ -34,6 +34,7 @@ ROOT_LEAST = 64  # a row's root counts as that at least, as I-LayerNorm's is; so
 DISTANCE_LEAST = 512  # likewise a row's sum of distances
 L1_NUMERATOR = (1 << 34) - 1
 CODES = 16  # of Log-Int-Softmax: a probability is 2^-code, or 0
+TOTAL_BITS, TOTAL_LOW = 20, 11  # of a row's sum of exponentials E, which the factor of a row holds
 
 
 # I-BERT's exponential and softmax
@@ -93,25 +94,51 @@ def int_softmax(
 # FQ-ViT's Log-Int-Softmax
 
 
-def log_codes(exp: ArrayLike, total: ArrayLike) -> Ints:
-    """-log2 of exp / total, rounded as FQ-ViT does: 0..15, or 16 where the probability is 0; 1 <= exp <= total.
+def log_exp(m: ArrayLike, ln2: ArrayLike, b: ArrayLike, c: ArrayLike) -> Ints:
+    """E of I-BERT's exponential, z << (30 - q): 48 bits, one more for constants that no scale has; never negative."""
+    z, q = int_exp(m, ln2, b, c)
+    return np.maximum(z, 0) << (EXP_TERMS - q)
 
-    t = RNE(total / exp), l = floor(log2 t), one more where t - 2^l >= 2^(l - 1). That is the number of k from 1 on for
-    which t >= 3 * 2^(k - 2), where the first is t >= 2: 2*total + exp >= 3*exp << (k - 1), but 2*total >= 3*exp for
-    k = 1, as a tie goes to the even 2, and > for k = 2, as one goes from 3 to 2.
+
+def log_factor(total: ArrayLike) -> Ints:
+    """A row's sum of E, up to 2^62, in 25 bits: its 20 leading bits, floored, below 5 bits of how far they are shifted.
+
+    A row that reaches its maximum has a sum of 2^31 at least. FQ-ViT keeps all bits; to codes this makes a difference
+    where total/E is within 2^-19 of the middle of two of them.
+    """
+    total = np.asarray(total, np.int64)
+    more = sum(((total >> (TOTAL_BITS + TOTAL_LOW + k)) > 0).astype(np.int64) for k in range(31))
+    return more << TOTAL_BITS | total >> (TOTAL_LOW + more)
+
+
+def log_total(factor: ArrayLike) -> Ints:
+    """The sum that `log_factor` has kept."""
+    factor = np.asarray(factor, np.int64)
+    return (factor & (1 << TOTAL_BITS) - 1) << (TOTAL_LOW + (factor >> TOTAL_BITS))
+
+
+def log_codes(exp: ArrayLike, total: ArrayLike) -> Ints:
+    """-log2 of exp / total, rounded as FQ-ViT does: 0..15, or 16 where the probability is 0, as where `exp` is.
+
+    t = RNE(total / exp), l = floor(log2 t), one more where t - 2^l >= 2^(l - 1): the number of k from 1 on for which
+    t >= 3 * 2^(k - 2), the first being t >= 2. Without a division, 2*total + exp >= 3*exp << (k - 1), but for k = 1
+    2*total >= 3*exp, as a tie goes up to the even 2, and for k = 2 > instead of >=, as one goes from 3 down to 2.
     """
     exp, total = np.asarray(exp, np.int64), np.asarray(total, np.int64)
-    t = arith.divide_round(total, exp)
+    t = arith.divide_round(total, np.maximum(exp, 1))
     code = (t >= 2).astype(np.int64)
     for k in range(2, CODES + 1):
         code += t >= 3 << (k - 2)
-    return code
+    return np.where(exp == 0, CODES, code)
 
 
 def log_probability(code: ArrayLike, offset: ArrayLike, bits: int) -> Ints:
-    """2^-code as an integer of `bits` bits, scaled by 2^(bits - 1 + offset): exact, but for clamping and below 1."""
+    """2^-code as an integer of `bits` bits, scaled by 2^(bits - 1 + offset): exact, but for clamping and below 1.
+
+    An array of multipliers takes V >> code as V times that, without a shifter for every value.
+    """
     code, top = np.asarray(code, np.int64), np.asarray(offset, np.int64) + bits - 1
-    return np.where(code < CODES, np.minimum((1 << top) >> np.minimum(code, 62), (1 << bits - 1) - 1), 0)
+    return np.where(code < CODES, np.minimum((1 << top) >> code, (1 << bits - 1) - 1), 0)
 
 
 def log_softmax(
@@ -122,9 +149,8 @@ def log_softmax(
     x = np.asarray(x, np.int64)
     hidden = np.zeros((), bool) if mask is None else np.asarray(mask) != 0
     top = np.where(hidden, np.iinfo(np.int64).min, x).max(axis=-1, keepdims=True)
-    z, q = int_exp(np.maximum(top - x, 0) << fraction, ln2, b, c)
-    exp = z << (EXP_TERMS - q)
-    total = np.where(hidden, 0, exp).sum(axis=-1, keepdims=True)
+    exp = log_exp(np.maximum(top - x, 0) << fraction, ln2, b, c)
+    total = log_total(log_factor(np.where(hidden, 0, exp).sum(axis=-1, keepdims=True)))
     return np.where(hidden, 0, log_probability(log_codes(exp, total), offset, bits))
 
 

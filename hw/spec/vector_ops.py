@@ -282,3 +282,36 @@ register(VectorOp(
     doc="Results clamp(RNE(-x * (y + s) * mult / 2^shift)), y = sign(x) * ((min(|x|, b) - b)^2 - c) >> 14 and "
         "s = -c >> 14, of I-BERT's GELU.",
 ))  # fmt: skip
+
+
+def _log_exp(g: Given) -> Array:
+    o = g.operands
+    return rivals.log_exp(_differences(g), o["ln2"], o["b"], o["c"])
+
+
+def _log_softmax_sum(g: Given) -> Outcome:
+    return Outcome(factor=rivals.log_factor(_log_exp(g).sum(axis=1)))
+
+
+def _log_softmax(g: Given) -> Outcome:
+    assert g.factor is not None
+    codes = rivals.log_codes(_log_exp(g), rivals.log_total(g.factor))
+    return Outcome(results=rivals.log_probability(codes, g.operands["offset"], result_bits(g.operands)))
+
+
+register(VectorOp(
+    number=15, name="LOG_SOFTMAX_SUM", unit="log_int_softmax", law=_log_softmax_sum, writes=("factor",), row_cycles=33,
+    overhead=60, operands=(*SOURCE, *SHAPE, *_ROW_MAX, *_STATS, *_OWN_MAX, *_FRACTION, *_EXPONENT),
+    doc="Sum S of each row of E = max(z, 0) << (30 - q), z and q as in INT_SOFTMAX_SUM, as a factor: its 20 leading "
+        "bits from bit 11 up on, above them how many further bits were dropped.",
+))  # fmt: skip
+register(VectorOp(
+    number=29, name="LOG_SOFTMAX", unit="log_int_softmax", law=_log_softmax, reads=("factor",), padded=True, overhead=40,
+    operands=(
+        *SOURCE, *DEST, *SHAPE, *PLANES, *_ROW_MAX, *_STATS, *_OWN_MAX, *_FRACTION, *_EXPONENT,
+        Field("offset", 4, "binary places that results are scaled up by"),
+    ),
+    doc="Results 2^-code of FQ-ViT's Log-Int-Softmax, scaled by 2^(15 + offset) with planes, else 2^(7 + offset), "
+        "clamped, with t = RNE(S / E): 0 where t >= 3 * 2^14 or E is 0, else code is 0 for t < 2, 1 for t = 2, and the "
+        "largest k with t >= 3 * 2^(k - 2) beyond. The rest of a row's last word is written with zeros.",
+))  # fmt: skip

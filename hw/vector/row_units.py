@@ -9,6 +9,8 @@ from hw.vector.int_gelu import IntGelu
 from hw.vector.int_softmax import IntSoftmax
 from hw.vector.int_softmax_sum import IntSoftmaxSum
 from hw.vector.layer_norm import LayerNorm
+from hw.vector.log_softmax import LogSoftmax
+from hw.vector.log_softmax_sum import LogSoftmaxSum
 from hw.vector.moments import Moments
 from hw.vector.requantize_lanes import RequantizeLanes
 from hw.vector.row_mean import RowMean
@@ -32,6 +34,8 @@ ROW_UNITS = {
     "INT_SOFTMAX_SUM": IntSoftmaxSum,
     "INT_SOFTMAX": IntSoftmax,
     "INT_GELU": IntGelu,
+    "LOG_SOFTMAX_SUM": LogSoftmaxSum,
+    "LOG_SOFTMAX": LogSoftmax,
 }
 """Opcode's name -> subclass of RowUnit. An extension adds its own."""
 

@@ -232,6 +232,36 @@ async def int_softmax(dut):
     assert of_rows(rows, await Bench(dut).run({"rows": heads, "i": words}, len(words)), -16, -16) == expected
 
 
+POLYNOMIAL = {name: EXPONENT[name] for name in ("ln2", "b", "c")}
+
+
+def log_factors(rows):
+    """Of rows whose scores have 0 to 7 fraction bits by turns."""
+    return [
+        int(rivals.log_factor(rivals.log_exp((max(row) - np.array(row)) << k % 8, **POLYNOMIAL).sum()))
+        for k, row in enumerate(rows)
+    ]
+
+
+@cocotb.test()
+async def log_softmax_sum(dut):
+    rows = random_rows(10, -128, 127, [197, 1, 2, 49, 17, 64])
+    dut.operands.value = pack(*zip(POLYNOMIAL.values(), (8, 10, 18), strict=True))
+    heads = [pack((max(row), 8), (k % 8, 3)) for k, row in enumerate(rows)]
+    assert await Bench(dut).run({"rows": heads, "i": beats(rows, 8)}, len(rows)) == log_factors(rows)
+
+
+@cocotb.test()
+async def log_softmax(dut):
+    rows = random_rows(11, -128, 127, [197, 1, 2, 49, 17, 64])
+    dut.operands.value = pack(*zip(POLYNOMIAL.values(), (8, 10, 18), strict=True), (0, 4), (1, 1))
+    factors = log_factors(rows)
+    heads = [pack((max(row), 8), (k % 8, 3), (factors[k], 25)) for k, row in enumerate(rows)]
+    expected = [rivals.log_softmax(row, **POLYNOMIAL, fraction=k % 8).tolist() for k, row in enumerate(rows)]
+    words = beats(rows, 8)
+    assert of_rows(rows, await Bench(dut).run({"rows": heads, "i": words}, len(words)), -16, -16) == expected
+
+
 @cocotb.test()
 async def int_gelu(dut):
     rows = random_rows(9, -32768, 32767, [192, 1, 2, 97, 64, 33])

@@ -37,7 +37,7 @@ CASES = {
             replace(TINY, vector=units_of(mixture)),
         )
         for name, mixture in MIXTURES.items()
-        if name.startswith("I-BERT")
+        if name in {"I-BERT", "I-BERT, L1", "log_int_softmax"}
     },
     "swin": (lambda: random_swin(seed=3, dim=16, heads=(2, 2), attention_bits=16, classes=9), TINY),
 }

@@ -21,6 +21,7 @@ MODELS = {
     "norm of mean": quantized_digits(RECIPES["mse"], norm_of_mean=True),
     "swin": random_swin(image=(3, 64, 64)),
     "I-BERT": quantized_digits(recipe_of("minmax", MIXTURES["I-BERT"]), blocks=1),
+    "logarithms": quantized_digits(recipe_of("mse", MIXTURES["log_int_softmax"]), blocks=1),
     "L1": quantized_digits(recipe_of("mse", MIXTURES["l1_layer_norm"]), blocks=1),
 }
 

@@ -31,10 +31,31 @@ def test_softmax_of_ibert(path):
 def test_log_int_softmax_of_fqvit(path):
     v = load(path)
     m = v["x"].max(axis=-1, keepdims=True).astype(np.int64) - v["x"]
-    z, q = rivals.int_exp(m, v["I_ln2"], v["b_int"], v["c_int"])
-    exp = z << (rivals.EXP_TERMS - q)
-    codes = rivals.log_codes(exp, exp.sum(axis=-1, keepdims=True))
-    assert np.array_equal(np.where(codes == rivals.CODES, -1, codes), v["out"])
+    exp = rivals.log_exp(m, v["I_ln2"], v["b_int"], v["c_int"])
+    total = exp.sum(axis=-1, keepdims=True)
+    for kept in (total, rivals.log_total(rivals.log_factor(total))):
+        codes = rivals.log_codes(exp, kept)
+        assert np.array_equal(np.where(codes == rivals.CODES, -1, codes), v["out"])
+    codes = np.where(v["out"] < 0, rivals.CODES, v["out"])
+    expected = rivals.log_probability(codes, 0, 16)
+    assert np.array_equal(rivals.log_softmax(v["x"], v["I_ln2"], v["b_int"], v["c_int"]), expected)
+
+
+def test_sums_keep_20_bits():
+    rng = np.random.default_rng(6)
+    total = np.concatenate([1 << np.arange(62), (1 << np.arange(1, 62)) - 1, rng.integers(0, 1 << 62, 500) >> 20])
+    factor = rivals.log_factor(total)
+    kept = rivals.log_total(factor)
+    assert factor.max() < 1 << 25
+    assert (kept <= total).all()
+    assert (total - kept <= np.maximum((total >> 19), (1 << 11) - 1)).all()
+
+
+def test_powers_of_two():
+    """Exact but for 1, which 16 bits do not hold, and what is below the last place."""
+    codes = np.arange(17)
+    assert rivals.log_probability(codes, 0, 16).tolist() == [32767, *(1 << k for k in reversed(range(15))), 0]
+    assert rivals.log_probability(codes, 3, 8).tolist() == [127] * 4 + [64, 32, 16, 8, 4, 2, 1] + [0] * 6
 
 
 @pytest.mark.parametrize("path", vectors("ibert_gelu"))

@@ -10,7 +10,7 @@ from hw.spec.vector import Given, Outcome, Second, VectorOp, opcodes, registered
 from hw.spec.vector_ops import UNITS
 from hw.vector.row_units import unit_timing
 
-RIVALS = ("l1_layer_norm", "int_layer_norm", "int_softmax", "int_gelu")
+RIVALS = ("l1_layer_norm", "int_layer_norm", "int_softmax", "int_gelu", "log_int_softmax")
 LISTED = f"vector must list units of {', '.join((*RIVALS, *UNITS))}"
 
 

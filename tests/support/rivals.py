@@ -8,6 +8,7 @@ __all__ = ["ALONE", "MIXTURES", "recipe_of", "units_of"]
 
 ALONE = {
     "int_softmax": {"softmax": "int_softmax"},
+    "log_int_softmax": {"softmax": "log_int_softmax"},
     "int_gelu": {"gelu": "int_gelu"},
     "int_layer_norm": {"norm": "int_layer_norm"},
     "l1_layer_norm": {"norm": "l1_layer_norm"},

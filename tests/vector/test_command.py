@@ -6,6 +6,7 @@ from hw.vector.command import FLAGS, VectorCommand, command_layout, flag
 from tests.support.streams import simulate
 
 SHAPE = {"rows": 16, "length": 64}
+POLYNOMIAL = {"ln2": 255, "b": 1023, "c": (1 << 18) - 1, "fraction": 5}
 EXPONENT = {"ln2": 255, "b": 1023, "c": (1 << 18) - 1, "exp_mult": (1 << 31) - 1, "exp_shift": 31, "fraction": 6}
 FULL = {
     Op.SHIFTMAX_SUM: SHAPE
@@ -24,6 +25,8 @@ FULL = {
     Op.INT_DEVIATION: SHAPE | {"source": 5, "stats": 2, "wide_source": 1, "norm_shift": 7},
     Op.INT_SOFTMAX_SUM: SHAPE | EXPONENT | {"source": 1, "source_row": 2, "row_max": 1, "stats": 3, "own_max": 1},
     Op.INT_SOFTMAX: SHAPE | EXPONENT | {"dest": 8, "row_max": 1, "stats": 3, "planes": 1, "dest_plane": 77, "halve": 1},
+    Op.LOG_SOFTMAX_SUM: SHAPE | POLYNOMIAL | {"source": 1, "source_row": 2, "row_max": 1, "stats": 3, "own_max": 1},
+    Op.LOG_SOFTMAX: SHAPE | POLYNOMIAL | {"dest": 8, "row_max": 1, "stats": 3, "planes": 1, "offset": 15},
     Op.INT_GELU: SHAPE | {"dest": 6, "mult": 1 << 31, "shift": 63, "wide_source": 1, "b": 32767, "c": (1 << 31) - 1},
 }
 

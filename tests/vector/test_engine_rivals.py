@@ -14,7 +14,7 @@ from tests.support.vector_driver import run_program
 from tests.support.vector_reference import Program
 
 WORDS, QUARTER = 512, 128
-SOFTMAX, GELU, L1, INT = ("int_softmax",), ("int_gelu",), ("l1_layer_norm",), ("int_layer_norm",)
+SOFTMAX, GELU, L1, INT = ("int_softmax", "log_int_softmax"), ("int_gelu",), ("l1_layer_norm",), ("int_layer_norm",)
 EXPONENT = {"ln2": 22, "b": 83, "c": 2662, "exp_mult": 1652108263, "exp_shift": 27}
 
 
@@ -55,6 +55,15 @@ class Instructions:
             place = {"dest": QUARTER, "dest_row": source["source_row"], "dest_plane": QUARTER, "planes": planes}
             self.emit(Op.INT_SOFTMAX, x.max(axis=1), **common, **place, halve=int(self.rng.integers(0, 2)))
 
+    def log_softmax(self):
+        polynomial = {name: EXPONENT[name] for name in ("ln2", "b", "c")}
+        for planes in (0, 1):
+            source, x = self.source(*self.shape(1))
+            common = {**source, **polynomial, "fraction": int(self.rng.integers(0, 8)), "stats": planes, "row_max": 1}
+            self.emit(Op.LOG_SOFTMAX_SUM, x.max(axis=1), **common)
+            place = {"dest": QUARTER, "dest_row": source["source_row"], "dest_plane": QUARTER, "planes": planes}
+            self.emit(Op.LOG_SOFTMAX, x.max(axis=1), **common, **place, offset=int(self.rng.integers(0, 4)))
+
     def gelu(self):
         """int16 and int8, to bytes, to planes, and in place, where int16 rows become int8 rows of half the length."""
         for wide, planes, in_place in ((0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1)):
@@ -89,6 +98,8 @@ def test_equals_the_machine_model(rows, lanes, units, stall):
     for unit in units:
         if unit == "int_softmax":
             made.softmax()
+        elif unit == "log_int_softmax":
+            made.log_softmax()
         elif unit == "int_gelu":
             made.gelu()
         elif unit == "l1_layer_norm":

@@ -1,6 +1,8 @@
 # amaranth: UnusedElaboratable=no
 """The units of rivals against their laws in `hw.spec.rivals`."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,8 @@ from hw.vector.deviation import IntDeviation, L1Deviation
 from hw.vector.int_gelu import IntGelu
 from hw.vector.int_softmax import IntSoftmax
 from hw.vector.int_softmax_sum import IntSoftmaxSum
+from hw.vector.log_softmax import LogSoftmax
+from hw.vector.log_softmax_sum import LogSoftmaxSum
 from hw.vector.row_mean import RowMean
 from tests.spec.test_rivals import load, vectors
 from tests.support.rows import beats
@@ -213,6 +217,85 @@ def test_softmax_equals_the_official_code(path):
     _, expected = int_softmax_law(rows, rows.max(axis=1), constants, 0)
     assert np.array_equal(expected, v["out"][:8])
     softmax(2, rows, rows.max(axis=1), constants, 0)
+
+
+# Log-Int-Softmax
+
+
+def log_softmax(lanes, rows, tops, constants, fraction, *, pressure=0.0, planes=1, offset=0, factors=None):
+    """Checks both passes, or the second with other rows' factors."""
+    polynomial = {name: int(constants[name]) for name in ("ln2", "b", "c")}
+    o = {**polynomial, "fraction": fraction, "planes": planes, "offset": offset}
+    given = [Given(x=np.asarray(r)[None], row_max=np.array([[t]]), operands=o) for r, t in zip(rows, tops, strict=True)]
+    sums = [int(row_of(Op.LOG_SOFTMAX_SUM).law(each).factor[0]) for each in given]
+    heads, items = [{"row_max": int(top), "fraction": fraction} for top in tops], beats(rows, lanes)
+    held = {f"operands.{name}": value for name, value in polynomial.items()}
+    dut = LogSoftmaxSum(lanes=lanes)
+    got, cycles = run_streams(dut, {"rows": heads, "i": items}, {"o": len(rows)}, pressure=pressure, constants=held)
+    assert [item["factor"] for item in got["o"]] == sums
+    if not pressure:
+        assert cycles["o"][0] == -(-len(rows[0]) // lanes) - 1 + dut.latency
+    factors = factors or sums
+    expected = [
+        row_of(Op.LOG_SOFTMAX).law(replace(each, factor=np.array([[factor]]))).results[0].tolist()
+        for each, factor in zip(given, factors, strict=True)
+    ]
+    heads = [{**head, "factor": factor} for head, factor in zip(heads, factors, strict=True)]
+    held |= {"operands.planes": planes, "operands.offset": offset}
+    dut = LogSoftmax(lanes=lanes)
+    got, cycles = run_streams(dut, {"rows": heads, "i": items}, {"o": len(items)}, pressure=pressure, constants=held)
+    assert laid_out(items, got["o"]) == expected
+    if not pressure:
+        assert cycles["o"] == list(range(dut.latency, dut.latency + len(items)))
+
+
+@pytest.mark.parametrize("fraction", [0, 7])
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_logarithms_of_every_difference(name, fraction):
+    rows = [np.arange(-128, 128), np.arange(127, -129, -1), np.arange(-128, 128), np.arange(-128, 128)]
+    log_softmax(2, rows, [127, 127, 0, -128], CONSTANTS[name], fraction)
+
+
+@pytest.mark.parametrize("pressure", PRESSURES)
+@pytest.mark.parametrize(("lanes", "planes", "offset"), [(1, 1, 0), (2, 0, 0), (4, 0, 5), (2, 1, 3), (2, 0, 15)])
+def test_logarithms_at_random(lanes, planes, offset, pressure):
+    rng = np.random.default_rng(lanes)
+    rows = [rng.integers(-128, rng.integers(-127, 129), size) for size in SIZES]
+    tops = [row.max() for row in rows]
+    log_softmax(lanes, rows, tops, CONSTANTS["official"], 1, pressure=pressure, planes=planes, offset=offset)
+
+
+def test_logarithms_of_ties():
+    """Sums that are 3/2, 5/2 and 3 times an exponential, and those a little beside them."""
+    official = CONSTANTS["official"]
+    e = [int(rivals.log_exp(m, official["ln2"], official["b"], official["c"])) for m in (0, 22, 44)]
+    assert e[0] == 2 * e[1] == 4 * e[2]
+    rows = [[0], [0, 0], [0, -22], [0, -22, -22], [0, -44, -44], [0, 0, -22], [0, 0, -44], [0, 0, -22, -44], [0] * 3]
+    for extra in (-60, -90):
+        rows += [[*row, extra] for row in rows[:9]]
+    log_softmax(1, rows, [0] * len(rows), official, 0)
+
+
+def test_logarithms_with_strange_constants():
+    """And with any factors, which other rows may have left."""
+    rng = np.random.default_rng(8)
+    for _ in range(5):
+        constants = {"ln2": rng.integers(1, 256), "b": rng.integers(0, 1024), "c": rng.integers(0, 1 << 18)}
+        rows = [rng.integers(-128, 128, size) for size in SIZES]
+        tops = rng.integers(-128, 128, len(rows)).tolist()
+        factors = [int(factor) >> int(rng.integers(0, 24)) for factor in rng.integers(0, 1 << 25, len(rows))]
+        log_softmax(2, rows, tops, constants, int(rng.integers(8)), factors=factors)
+
+
+@pytest.mark.parametrize("path", vectors("fqvit_lis"))
+def test_logarithms_equal_the_official_code(path):
+    v = load(path)
+    rows = v["x"][:6].astype(np.int64)
+    codes = np.where(v["out"][:6] < 0, rivals.CODES, v["out"][:6])
+    constants = {"ln2": v["I_ln2"], "b": v["b_int"], "c": v["c_int"]}
+    found = rivals.log_softmax(rows, **constants)
+    assert np.array_equal(found, rivals.log_probability(codes, 0, 16))
+    log_softmax(2, rows, rows.max(axis=1), constants, 0)
 
 
 # GELU

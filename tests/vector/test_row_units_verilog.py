@@ -6,6 +6,8 @@ from hw.vector.deviation import IntDeviation, L1Deviation
 from hw.vector.int_gelu import IntGelu
 from hw.vector.int_softmax import IntSoftmax
 from hw.vector.int_softmax_sum import IntSoftmaxSum
+from hw.vector.log_softmax import LogSoftmax
+from hw.vector.log_softmax_sum import LogSoftmaxSum
 from hw.vector.moments import Moments
 from hw.vector.row_mean import RowMean
 from hw.vector.shift_gelu import ShiftGelu
@@ -23,6 +25,8 @@ UNITS = {
     "int_deviation": lambda: IntDeviation(lanes=2),
     "int_softmax_sum": lambda: IntSoftmaxSum(lanes=2),
     "int_softmax": lambda: IntSoftmax(lanes=2),
+    "log_softmax_sum": lambda: LogSoftmaxSum(lanes=2),
+    "log_softmax": lambda: LogSoftmax(lanes=2),
     "int_gelu": lambda: IntGelu(lanes=2),
 }
 
