@@ -19,7 +19,7 @@ __all__ = [
     "L1_NUMERATOR", "ROOT_LEAST", "TOTAL_BITS", "TOTAL_LOW", "floor_root", "int_deviation_factor", "int_exp",
     "int_exp16", "int_factor", "int_gelu", "int_layer_norm", "int_moments", "int_probability", "int_softmax",
     "l1_factor", "l1_layer_norm", "l1_moments", "log_codes", "log_exp", "log_factor", "log_probability",
-    "log_softmax", "log_total",
+    "log_softmax", "log_total", "ptf_layer_norm",
 ]  # fmt: skip
 
 Ints = NDArray[Any]
@@ -228,3 +228,11 @@ def l1_layer_norm(x: ArrayLike, bias: ArrayLike) -> Ints:
     """L1 LayerNorm of each row (last axis) plus an integer bias per channel: 2^33 * y / A, 35 bits."""
     mean, factor = l1_moments(x)
     return arith.normalize(x, mean[..., None], factor[..., None], bias)
+
+
+def ptf_layer_norm(x: ArrayLike, exponents: ArrayLike, bias: ArrayLike) -> Ints:
+    """LayerNorm of int8 with FQ-ViT's power-of-two factors: I-LayerNorm of x << exponents, 0 to 3 of each channel.
+
+    FQ-ViT's sums are of these integers, too, but its gain of a row is a float and its gain of a channel has 8 bits.
+    """
+    return arith.layer_norm(np.asarray(x, np.int64) << np.asarray(exponents, np.int64), bias)

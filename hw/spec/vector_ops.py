@@ -306,7 +306,8 @@ register(VectorOp(
         "bits from bit 11 up on, above them how many further bits were dropped.",
 ))  # fmt: skip
 register(VectorOp(
-    number=29, name="LOG_SOFTMAX", unit="log_int_softmax", law=_log_softmax, reads=("factor",), padded=True, overhead=40,
+    number=29, name="LOG_SOFTMAX", unit="log_int_softmax", law=_log_softmax, reads=("factor",), padded=True,
+    overhead=40,
     operands=(
         *SOURCE, *DEST, *SHAPE, *PLANES, *_ROW_MAX, *_STATS, *_OWN_MAX, *_FRACTION, *_EXPONENT,
         Field("offset", 4, "binary places that results are scaled up by"),
