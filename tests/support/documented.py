@@ -120,6 +120,8 @@ COVERED = {
     "OMP_WAIT_POLICY=passive python -m bench golden --docs docs/performance.md":
         "tests/test_bench.py::test_golden_compares_with_the_float_network",
     "python -m bench real --docs docs/accuracy.md": "tests/test_bench_real.py::test_everything_on_a_small_dinov2",
+    "python -m bench ablation --docs docs/ablation.md --plot docs/ablation.svg":
+        "tests/test_bench_ablation.py::test_page_and_report",
     "python -m bench clock": "tests/build/test_timing.py::",
 }  # fmt: skip
 
