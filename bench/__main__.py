@@ -1,11 +1,11 @@
-"""Command line: python -m bench deit | swin | real | text | golden | link | memory | clock."""
+"""Command line: python -m bench deit | swin | real | text | ablation | golden | link | memory | clock."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from bench import clock, deit, golden, link, memory, real, swin, text
+from bench import ablation, clock, deit, golden, link, memory, real, swin, text
 from firmware.errors import UserError
 from firmware.screen import INTERRUPTED, any_letters, leave
 from firmware.transport import DeviceError
@@ -13,7 +13,7 @@ from sim.libraries import BuildError
 
 __all__ = ["main", "parser"]
 
-_BENCHES = (deit, swin, real, text, golden, link, memory, clock)
+_BENCHES = (deit, swin, real, text, ablation, golden, link, memory, clock)
 
 
 def parser(prog: str = "python -m bench") -> argparse.ArgumentParser:

@@ -26,7 +26,7 @@ from firmware.preprocess import normalise
 from firmware.quantizer.measure import cosines, sqnr
 from firmware.quantizer.reference import Reference
 from hw.spec.model import Model
-from hw.spec.operators import LayerNorm
+from hw.spec.operators import OPERATORS, LayerNorm
 
 __all__ = ["Fidelity", "Quantization", "compare", "float_run", "golden_run", "quantize"]
 
@@ -128,7 +128,7 @@ def compare(model: Model, weights: Mapping[str, Array], pixels: NDArray[np.uint8
 
 
 def _last_norm(model: Model) -> Any:
-    return [node for node in model.nodes if node.op == LayerNorm.name][-1]
+    return [node for node in model.nodes if issubclass(OPERATORS[node.op], LayerNorm)][-1]
 
 
 def _patches(model: Model, weights: Mapping[str, Array], pixels: NDArray[np.uint8], tokens: Array) -> Array:

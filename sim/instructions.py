@@ -131,10 +131,17 @@ class Instructions:
         words = o[base] + np.arange(o["rows"]) * o[f"{base}_row"]
         return words[:, None] * self.config.word_bytes + np.arange(o["length"] * size)
 
-    def _rows(self, o: Mapping[str, int], base: str) -> Array:
-        """Elements [rows, length] of a VECTOR operand; results may take the very place of each."""
+    def _rows(self, o: Mapping[str, int], base: str, *, shrink: bool = False) -> Array:
+        """Elements [rows, length] of a VECTOR operand; results may take the very place of each.
+
+        With `shrink`, of rows that are read one after the other, smaller results or nearer rows from the same place on
+        may, too: none of them comes before what was read there.
+        """
         size = 1 + o.get(f"wide_{base}", 0)
-        in_place = (o[base], o[f"{base}_row"], size) == (o.get("dest"), o.get("dest_row"), result_bytes(o))
+        place, wanted = (o[base], o[f"{base}_row"], size), (o.get("dest"), o.get("dest_row", 0), result_bytes(o))
+        in_place = place == wanted
+        if shrink and place[0] == wanted[0] and not o.get("planes", 0):
+            in_place = wanted[1] <= place[1] and wanted[2] <= place[2]
         raw = self._read(self._row_bytes(o, base, size), in_place=in_place)
         return raw.view(f"<i{size}").astype(np.int64)
 
@@ -236,7 +243,7 @@ class Instructions:
                 getattr(self, name)[o["stats"], : o["rows"]] = values
 
     def _given(self, row: VectorOp, o: Mapping[str, int]) -> Given:
-        x = self._rows(o, "source")
+        x = self._rows(o, "source", shrink=not row.grouped)
         own = bool(o.get("own_max", 0))
         mean, factor = self._statistics(o) if row.reads or own else (None, None)
         maxima = None

@@ -18,6 +18,7 @@ from firmware.make_model import images, make_model
 from firmware.model_file import load_model
 from firmware.screen import show
 from hw.spec.model import Model
+from hw.spec.operators import OPERATORS, Shiftmax
 
 __all__ = ["inspect_command", "make_model_command", "register"]
 
@@ -103,7 +104,7 @@ def inspect_command(arguments: argparse.Namespace) -> int:
     show(table, console)
     mean, std = (" ".join(f"{value:g}" for value in values) for values in (model.mean, model.std))
     console.print(f"pixels: crop {model.crop:g}, mean {mean}, deviation {std}, input scale {model.input_scale:.6g}")
-    bits = {node.attributes["bits"] for node in model.nodes if node.op == "shiftmax"}
+    bits = {node.attributes["bits"] for node in model.nodes if issubclass(OPERATORS[node.op], Shiftmax)}
     console.print(f"attention probabilities of {' and '.join(map(str, sorted(bits)))} bits")
     parameters = sum(array.size for array in model.tensors.values())
     gives = "features" if model.features else "classes"

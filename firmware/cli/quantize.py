@@ -29,6 +29,7 @@ from firmware.dataset import open_dataset
 from firmware.errors import UserError
 from firmware.families import POOLS, Family, official_tensors
 from firmware.files import Outputs
+from firmware.graph.rivals import GELUS, NORMS, SOFTMAXES
 from firmware.identify import describe, is_official, twins
 from firmware.plots import plot_kind, save_figure
 from firmware.preprocess import normalise
@@ -76,8 +77,10 @@ def register(commands: Any) -> None:
         help="quantize by this one only (default: all are tried and the nearest to the float network is kept)",
     )
     quantized.add_argument(
-        "--gelu", choices=("table", "shift"), help="only recipes whose GELU is exact by a table, or is ShiftGELU"
+        "--gelu", choices=GELUS, help="only recipes whose GELU is exact by a table, or is ShiftGELU; or I-BERT's in all"
     )
+    quantized.add_argument("--softmax", choices=SOFTMAXES, default=SOFTMAXES[0], help="the softmax of all recipes")
+    quantized.add_argument("--norm", choices=NORMS, default=NORMS[0], help="the LayerNorm of all recipes")
     quantized.add_argument(
         "--ranges", choices=tuple(RANGES), help="a recipe of your own: one scale per tensor, chosen in this way"
     )
@@ -189,12 +192,17 @@ def _recipes(arguments: argparse.Namespace) -> dict[str, Recipe]:
     """What to try. Raises UserError for options that contradict each other."""
     own = {key: getattr(arguments, key) for key in ("ranges", "equalise", "correct_attention")}
     given = {key: value for key, value in own.items() if value}
+    rivals = {"softmax": arguments.softmax, "norm": arguments.norm}
+    if arguments.gelu == "int_gelu":
+        if arguments.budget > 1:
+            raise UserError("--budget gives linears inputs of 16 bits, and what --gelu int_gelu gives has 8")
+        rivals["gelu"] = arguments.gelu
     if arguments.recipe and given:
         raise UserError(f"--recipe {arguments.recipe} is a whole recipe, and --{next(iter(given))} makes another")
     if given:
-        return {"own": Recipe(**given, gelu=arguments.gelu or "shift", doc="of the command line")}
-    found = {name: RECIPES[name] for name in ([arguments.recipe] if arguments.recipe else RECIPES)}
-    if arguments.gelu:
+        return {"own": Recipe(**given, **{"gelu": arguments.gelu or "shift", **rivals}, doc="of the command line")}
+    found = {name: replace(RECIPES[name], **rivals) for name in ([arguments.recipe] if arguments.recipe else RECIPES)}
+    if arguments.gelu in {"table", "shift"}:
         found = {name: recipe for name, recipe in found.items() if recipe.gelu == arguments.gelu}
         if not found:
             raise UserError(f"recipe {arguments.recipe} is not one with --gelu {arguments.gelu}")

@@ -27,6 +27,7 @@ class Builder:
         self.nodes: list[Node] = []
         self.tensors: dict[str, Array] = {}
         self.features = False  # the network has no head
+        self.norm = "layer_norm"  # the operator of its norms
 
     def hold(self, name: str, **tensors: Array) -> None:
         """Gives the node that will be called `name` its tensors."""
@@ -108,10 +109,15 @@ class Builder:
 
     def layer_norm(self, name: str, source: str, dim: int) -> Array:
         gamma, beta = self.state.array(f"{name}.weight", (dim,)), self.state.array(f"{name}.bias", (dim,))
-        bias = norm_bias(name, gamma, beta)
+        bias = norm_bias(name, gamma, beta, self.norm)
         self.hold(name, bias=bias)
-        self.node(name, "layer_norm", source)
-        return norm_scale(gamma)
+        self.node(name, self.norm, source, **self.norm_attributes(source))
+        return norm_scale(gamma, self.norm)
+
+    def norm_attributes(self, source: str) -> dict[str, int]:
+        """Attributes of the norm that reads node `source`."""
+        del source
+        return {}
 
     def i0(self, name: str, value: int) -> int:
         if not 1 <= value <= 1023:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -39,32 +40,43 @@ def gelu_i0(scale: Array) -> int:
     return int(np.ceil(f32(1) / (f32(scale) * f32(1.702))))
 
 
-def norm_scale(gamma: Array) -> Array:
-    """Scale of each channel of I-LayerNorm's output: fl(fl(sqrt C)*2^-30 * gamma), signed."""
-    return np.sqrt(f32(len(gamma))) * f32(2.0**-30) * gamma.astype(f32)
+def _norm_unit(channels: int, op: str) -> Any:
+    """What one of a norm's integers stands for, before its gain: of I-LayerNorm and I-BERT's fl(sqrt C)*2^-30.
+
+    The L1 norm's deviation is sqrt(pi/2) times the mean distance, A/C, and its integers are 2^33 * y / A.
+    """
+    if op == "l1_layer_norm":
+        return f32(channels / math.sqrt(math.pi / 2)) * f32(2.0**-33)
+    return np.sqrt(f32(channels)) * f32(2.0**-30)
 
 
-def _norm_bias(gamma: Array, beta: Array) -> Array:
+def norm_scale(gamma: Array, op: str = "layer_norm") -> Array:
+    """Scale of each channel of a norm's output: fl(fl(sqrt C)*2^-30 * gamma), signed; of norm `op`."""
+    scale: Array = _norm_unit(len(gamma), op) * gamma.astype(f32)
+    return scale
+
+
+def _norm_bias(gamma: Array, beta: Array, op: str) -> Array:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        bias: Array = np.floor((beta.astype(f32) / gamma.astype(f32)) / (np.sqrt(f32(len(gamma))) / f32(2.0**30)))
+        bias: Array = np.floor((beta.astype(f32) / gamma.astype(f32)) / _norm_unit(len(gamma), op))
     return bias
 
 
-def norm_bias_fits(gamma: Array, beta: Array) -> Array:
-    """Where I-LayerNorm's integer bias fits the 34 bits that the hardware has; not where gamma is 0."""
-    return np.abs(_norm_bias(gamma, beta)) < 2.0**33  # false for NaN
+def norm_bias_fits(gamma: Array, beta: Array, op: str = "layer_norm") -> Array:
+    """Where a norm's integer bias fits the 34 bits that the hardware has; not where gamma is 0."""
+    return np.abs(_norm_bias(gamma, beta, op)) < 2.0**33  # false for NaN
 
 
-def norm_bias(name: str, gamma: Array, beta: Array) -> Array:
-    """Integer bias (int64) of I-LayerNorm `name`: floor(fl(fl(beta/gamma) / (fl(sqrt C)/2^30))).
+def norm_bias(name: str, gamma: Array, beta: Array, op: str = "layer_norm") -> Array:
+    """Integer bias (int64) of norm `name`: floor(fl(fl(beta/gamma) / (fl(sqrt C)/2^30))).
 
     Raises ModelError where it leaves the 34 bits that the hardware has: gamma is too small.
     """
-    fits = norm_bias_fits(gamma, beta)
+    fits = norm_bias_fits(gamma, beta, op)
     if not np.all(fits):
         channel = int(np.argmin(fits))
         raise ModelError(
             f"{name} channel {channel} needs an integer bias beyond 34 bits: gamma {gamma[channel]} is too small "
             f"for beta {beta[channel]}"
         )
-    return _norm_bias(gamma, beta).astype(np.int64)
+    return _norm_bias(gamma, beta, op).astype(np.int64)

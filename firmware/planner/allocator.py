@@ -35,6 +35,11 @@ class Buffer:
         """The same rows from their word number `word` on."""
         return Buffer(self.name, self.start + word, self.words - word, self.row, self.plane)
 
+    def halves(self) -> tuple[Buffer, Buffer]:
+        """The first half of its words, as rows of half the length, and the rest."""
+        first = Buffer(self.name, self.start, self.words // 2, self.row // 2)
+        return first, Buffer(self.name, self.start + first.words, self.words - first.words, first.row)
+
     def access(self) -> Access:
         return Access("scratch", self.start, self.start + self.words)
 

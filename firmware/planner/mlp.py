@@ -1,6 +1,6 @@
 """The MLP of a block, which all families have alike: its nodes by role, and what stands between its linears.
 
-That is ShiftGELU and its requantization, or a table with both in it.
+That is ShiftGELU and its requantization, or I-BERT's GELU of 16 bits and its own, or a table with both in it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from firmware.planner.image import ModelImage
-from firmware.planner.pattern import READ, Nodes, role
+from firmware.planner.pattern import NORMS, READ, Nodes, role
 from hw.spec.model import Node
 
 __all__ = ["Activation", "Members", "activation", "mlp"]
@@ -19,12 +19,17 @@ _SHIFT_GELU = (
     role("function", "shift_gelu", "source", i0=READ),
     role("quant", "requantize", "function", bits=READ),
 )
+_INT_GELU = (
+    role("function", "int_gelu", "source", b=READ, c=READ),
+    role("quant", "requantize", "function", bits=8),
+)
 _TABLE = (role("function", "table", "source", bits=READ),)
+_ACTIVATIONS = {"table": _TABLE, "int_gelu": _INT_GELU}
 _BEFORE = (
-    role("norm2", "layer_norm", "add1"),
+    role("norm2", NORMS, "add1", shift=READ),
     role("norm2_quant", "requantize", "norm2", bits=READ),
     role("fc1", "linear", "norm2_quant"),
-    role("fc1_quant", "requantize", "fc1", bits=8),
+    role("fc1_quant", "requantize", "fc1", bits="inner"),
 )
 _BEHIND = (
     role("fc2", "linear", "activated"),
@@ -39,6 +44,11 @@ class Activation:
 
     function: Node
     quant: Node | None = None
+
+    @property
+    def wide(self) -> bool:
+        """Whether it reads int16."""
+        return self.function.op == "int_gelu"
 
     @property
     def output(self) -> Node:
@@ -56,13 +66,14 @@ class Activation:
 
 
 def activation(nodes: Nodes, source: Node) -> Activation:
-    """The next nodes, which read `source`. Raises CompileError where they are neither of both."""
-    return Activation(**nodes.take(_TABLE if nodes.peek() == "table" else _SHIFT_GELU, source=source))
+    """The next nodes, which read `source`. Raises CompileError where they are none."""
+    return Activation(**nodes.take(_ACTIVATIONS.get(nodes.peek(), _SHIFT_GELU), source=source))
 
 
 def mlp(nodes: Nodes, found: Mapping[str, Node]) -> dict[str, Any]:
     """The nodes of a block by role: `found`, `add1` the last, and the next ones, with an Activation `act`."""
-    before = nodes.take(_BEFORE, add1=found["add1"])
+    inner = 16 if nodes.peek(len(_BEFORE)) == "int_gelu" else 8
+    before = nodes.take(_BEFORE, {"inner": inner}, add1=found["add1"])
     act = activation(nodes, before["fc1_quant"])
     return {**found, **before, "act": act, **nodes.take(_BEHIND, add1=found["add1"], activated=act.output)}
 

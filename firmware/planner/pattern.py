@@ -13,27 +13,30 @@ from firmware.planner.program import CompileError
 from hw.spec.model import Model, Node
 from hw.spec.operators import OPERATORS
 
-__all__ = ["READ", "Nodes", "Role", "role"]
+__all__ = ["NORMS", "READ", "SOFTMAXES", "Nodes", "Role", "role"]
 
 READ = "read"  # an attribute of which the plan takes any value
+NORMS = ("layer_norm", "int_layer_norm", "l1_layer_norm")
+SOFTMAXES = ("shiftmax", "int_softmax", "log_int_softmax")
+"""Operators that stand for one another."""
 
 
 @dataclass(frozen=True)
 class Role:
     """A node of a pattern: the roles of its inputs, and of each attribute the value, its name in `sizes`, or `READ`.
 
-    An attribute of only one value needs no word.
+    An attribute of only one value needs no word. `ops` may take one another's place; what one of them lacks is `READ`.
     """
 
     name: str
-    op: str
+    ops: tuple[str, ...]
     inputs: tuple[str, ...]
     attributes: Mapping[str, int | str]
 
 
-def role(name: str, op: str, *inputs: str, **attributes: int | str) -> Role:
+def role(name: str, op: str | tuple[str, ...], *inputs: str, **attributes: int | str) -> Role:
     """A `Role`."""
-    return Role(name, op, inputs, attributes)
+    return Role(name, (op,) if isinstance(op, str) else op, inputs, attributes)
 
 
 class Nodes:
@@ -55,10 +58,10 @@ class Nodes:
         found: dict[str, Node] = {}
         for wanted in roles:
             if not self.peek():
-                raise CompileError(f"the graph ends after {self._next} nodes where {self._family} has {wanted.op}")
+                raise CompileError(f"the graph ends after {self._next} nodes where {self._family} has {wanted.ops[0]}")
             node = self._nodes[self._next]
-            if node.op != wanted.op:
-                raise CompileError(f"node {node.name} is {node.op} where {self._family} has {wanted.op}")
+            if node.op not in wanted.ops:
+                raise CompileError(f"node {node.name} is {node.op} where {self._family} has {wanted.ops[0]}")
             inputs = tuple((found.get(name) or known[name]).name for name in wanted.inputs)
             if node.inputs != inputs:
                 raise CompileError(

@@ -77,7 +77,7 @@ class Worker:
         wide: int = 1, wide_dest: int = 0,
     ) -> Generator[Task, None, Buffer]:  # fmt: skip
         """target = norm of `rows` rows of `source`. Returns the parameters, which it loads unless they are there."""
-        yield self.tasks.moments(node, source, rows, channels, self.stats, wide=wide)
+        yield from self.tasks.moments(node, source, rows, channels, self.stats, wide=wide)
         table = params or (yield from self.parameters(node, high=True))
         yield self.tasks.layer_norm(
             node, source, rows, channels, self.stats, table, target, wide=wide, wide_dest=wide_dest
@@ -148,13 +148,20 @@ class Worker:
     ) -> Generator[Task, None, Buffer]:
         """act(fc1(normal)) in `hidden`, and behind it the low plane of a wide one; `normal` is given back, or kept.
 
-        ShiftGELU wants row maxima. A table is loaded ahead, where there is room, because LOAD queues behind weights.
+        What reads int16 has rows for them in `hidden`, and gives the half that its results leave back. ShiftGELU wants
+        row maxima. A table is loaded ahead, where there is room, because LOAD queues behind weights.
         """
-        width, given = hidden.row * self.word, () if keep else (normal,)
+        width, given = hidden.row * self.word // (1 + act.wide), () if keep else (normal,)
 
         def activated() -> Buffer:
             return self.arena.with_low_plane(hidden) if is_wide(act.output) else hidden
 
+        if act.wide and act.quant is not None:
+            yield self.tasks.linear(fc1, normal, rows, hidden, width, Kind.INT16)
+            low, rest = hidden.halves()
+            yield self.tasks.int_gelu(act.function, act.quant, hidden, rows, width, low)
+            self.arena.free(*given, rest)
+            return low
         if act.quant is not None:
             yield self.tasks.linear(fc1, normal, rows, hidden, width, Kind.INT8, row_max=self.row_max)
             self.arena.free(*given)

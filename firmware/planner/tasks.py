@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,18 @@ __all__ = ["Pattern", "Tasks"]
 
 # int8 times less than 2^18, int16 times less than 2^10, rounded, do not saturate an addition's operand
 _MOST_GAIN = tuple(1 << ADDEND_BITS - 1 - bits for bits in (8, 16))
+_EXPONENT = ("ln2", "b", "c", "fraction", "exp_mult", "exp_shift")
+_SOFTMAX = {
+    "shiftmax": (Op.SHIFTMAX_SUM, Op.SHIFTMAX, ("i0", "fraction"), ()),
+    "int_softmax": (Op.INT_SOFTMAX_SUM, Op.INT_SOFTMAX, _EXPONENT, ("halve",)),
+    "log_int_softmax": (Op.LOG_SOFTMAX_SUM, Op.LOG_SOFTMAX, _EXPONENT[:4], ("offset",)),
+}
+"""Opcodes of both passes by the node's operator, constants of both and more of the second."""
+_MOMENTS = {
+    "layer_norm": (Op.MOMENTS,), "int_layer_norm": (Op.ROW_MEAN, Op.INT_DEVIATION),
+    "l1_layer_norm": (Op.ROW_MEAN, Op.L1_DEVIATION),
+}  # fmt: skip
+"""Opcodes before LAYER_NORM by the node's operator."""
 _MOST_BYTES = (1 << 16) - 1  # from one plane of MATMUL's results to the other: the operand's width
 _MAX_RUN = 1 << 12  # words of a LOAD or STORE run: the operand's width
 
@@ -225,28 +237,38 @@ class Tasks:
         masked: int = 0,
     ) -> Task:  # fmt: skip
         """Factors of rows of `length` scores; `masked` more of each row are not there. No `row_max`: ADD_MAX's."""
-        i0 = self._constant(node, "i0", head)
+        op, _, names, _ = _SOFTMAX[node.op]
         operands = {
-            **_rows(scores, rows, length), "i0": i0, "row_max": row_max or 0, "own_max": int(row_max is None),
-            "stats": stats, "start": masked * i0, "fraction": self._constant(node, "fraction", head),
+            **_rows(scores, rows, length), "row_max": row_max or 0, "own_max": int(row_max is None), "stats": stats,
+            **{name: self._constant(node, name, head) for name in names},
         }  # fmt: skip
+        if op == Op.SHIFTMAX_SUM:  # others do not count what is masked
+            operands["start"] = masked * operands["i0"]
         reads = (scores.access(), *(() if row_max is None else (_bank("row_max", row_max),)))
-        return self._vector(Op.SHIFTMAX_SUM, operands, node, reads, (_bank("stats", stats),))
+        return self._vector(op, operands, node, reads, (_bank("stats", stats),))
 
     def softmax(
         self, node: Node, head: int, scores: Buffer, rows: int, length: int, stats: int, dest: Buffer, *,
         row_max: int | None,
     ) -> Task:  # fmt: skip
+        _, op, names, more = _SOFTMAX[node.op]
         operands = {
-            **_rows(scores, rows, length, dest), "i0": self._constant(node, "i0", head), "row_max": row_max or 0,
-            "own_max": int(row_max is None), "stats": stats, "fraction": self._constant(node, "fraction", head),
+            **_rows(scores, rows, length, dest), "row_max": row_max or 0, "own_max": int(row_max is None),
+            "stats": stats, **{name: self._constant(node, name, head) for name in (*names, *more)},
         }  # fmt: skip
         reads = (scores.access(), *(() if row_max is None else (_bank("row_max", row_max),)), _bank("stats", stats))
-        return self._vector(Op.SHIFTMAX, operands, node, reads, (dest.access(),))
+        return self._vector(op, operands, node, reads, (dest.access(),))
 
-    def moments(self, node: Node, source: Buffer, rows: int, length: int, stats: int, *, wide: int = 1) -> Task:
-        operands = {**_rows(source, rows, length), "stats": stats, "wide_source": wide}
-        return self._vector(Op.MOMENTS, operands, node, (source.access(),), (_bank("stats", stats),))
+    def moments(
+        self, node: Node, source: Buffer, rows: int, length: int, stats: int, *, wide: int = 1
+    ) -> Iterator[Task]:
+        """Mean and factor of rows, by one pass over them or two."""
+        for op in _MOMENTS[node.op]:
+            operands = {**_rows(source, rows, length), "stats": stats, "wide_source": wide}
+            reads = (source.access(), *((_bank("stats", stats),) if op != _MOMENTS[node.op][0] else ()))
+            if op == Op.INT_DEVIATION:
+                operands["norm_shift"] = node.attributes["shift"]
+            yield self._vector(op, operands, node, reads, (_bank("stats", stats),))
 
     def layer_norm(
         self, node: Node, source: Buffer, rows: int, length: int, stats: int, params: Buffer, dest: Buffer, *,
@@ -266,6 +288,12 @@ class Tasks:
         }  # fmt: skip
         reads = (hidden.access(), _bank("row_max", bank))
         return self._vector(Op.SHIFT_GELU, operands, node, reads, (dest.access(),))
+
+    def int_gelu(self, node: Node, quant: Node, hidden: Buffer, rows: int, length: int, dest: Buffer) -> Task:
+        """I-BERT's GELU of int16 rows; int8 ones take the place of the first half of them."""
+        constants = {name: node.attributes[name] for name in ("b", "c")}
+        operands = {**_rows(hidden, rows, length, dest), "wide_source": 1, **constants, **self._dyadic(quant)}
+        return self._vector(Op.INT_GELU, operands, node, (hidden.access(),), (dest.access(),))
 
     def table(self, node: Node, source: Buffer, rows: int, length: int, entries: Buffer, dest: Buffer) -> Task:
         """Results of a table, in place, or the high plane in place."""
@@ -334,9 +362,10 @@ class Tasks:
     ) -> Task:
         row = row_of(op)
         assert row is not None
-        if row.unit not in self.config.vector:
+        if not row.is_in(self.config.vector):
+            unit = node.op if node.op in row.units else row.unit
             raise UnitError(
-                f"model {self._model.name} needs the unit {row.unit} (node {node.name}), and this configuration has "
+                f"model {self._model.name} needs the unit {unit} (node {node.name}), and this configuration has "
                 f"{', '.join(self.config.vector)}"
             )
         return Task(op, operands, *vector_cost(row, operands, self.config), node.name, reads, writes)

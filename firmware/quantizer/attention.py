@@ -67,12 +67,13 @@ class AttentionCalibration(Calibration):
             return super().requantize(name, source, s_in, bits, use=use, heads=heads, axis=axis)
         real = self._real(source, s_in)
         each = np.split(real, heads, axis)
-        ranged = "values" if use == "shiftmax" else use  # scores are not searched for I0, which follows any scale
+        law = self.laws.softmax  # Shiftmax's scores are not searched for I0, which follows any scale
+        ranged = ("values" if law == "shiftmax" else law) if use == "shiftmax" else use
         scales = np.array([choose_scale(self.recipe.ranges, part, bits, ranged) for part in each], f32)
         if source in self._removed:
             least = self._unseen(real + self._removed[source]).reshape(heads, -1).max(axis=1)
             scales = np.maximum(scales, [symmetric_scale(reach, bits) for reach in least]).astype(f32)
-        if use == "shiftmax":
+        if use == law == "shiftmax":
             longest = self.family.longest(self.weights)
             found = [
                 score_scale(some_rows(ended(part, self._lengths, -(2.0**20))), float(scale), longest)
@@ -92,7 +93,7 @@ class AttentionCalibration(Calibration):
             return law
         sums = self._values[name].sum(axis=-1, dtype=np.float64)  # [B, heads, n], or with windows behind B
         sums = np.moveaxis(sums, -2, 0)
-        scales = self._summing_to_one(sums.reshape(len(sums), -1).mean(axis=1), law)
+        scales = self._summing_to_one(sums.reshape(len(sums), -1).mean(axis=1), np.ravel(law))
         return self._gave(name, scales[:, None, None])
 
     def add(
@@ -100,7 +101,7 @@ class AttentionCalibration(Calibration):
         use: str = "values",
     ) -> Array:  # fmt: skip
         """Scores of all heads in one scale, for Shiftmax, get one that it takes exactly."""
-        if use != "shiftmax" or not self.recipe.heads:
+        if use != "shiftmax" or not self.recipe.heads or self.laws.softmax != "shiftmax":
             return super().add(name, source, s_in, identity, s_identity, bits, use=use)
         real = self._real(source, s_in) + self._real(identity, s_identity)
         least = choose_scale(self.recipe.ranges, real, bits)

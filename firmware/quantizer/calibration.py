@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware.families import Family
-from firmware.graph.builder import Builder
 from firmware.graph.constants import norm_bias, norm_bias_fits, norm_scale, quantized
+from firmware.graph.rivals import Laws, RivalBuilder, exponent
 from firmware.quantizer.equalise import exponents
 from firmware.quantizer.measure import Measurement
 from firmware.quantizer.ragged import evaluate_ragged
 from firmware.quantizer.ranges import choose_scale, symmetric_scale
 from firmware.quantizer.recipes import Recipe
-from hw.spec.operators import Add, LayerNorm, ModelError, Node, Value, operation
+from hw.spec import rivals
+from hw.spec.operators import Add, ModelError, Node, Value, operation
 
 __all__ = ["Calibration"]
 
@@ -26,7 +27,7 @@ _SPREAD = 4.5  # deviations that a result reaches
 _BATCH = 16  # images per step of the laws, which need many times the memory of their result
 
 
-class Calibration(Builder):
+class Calibration(RivalBuilder):
     """Chooses what an official state would hold as the graph needs it, and stores it as such a state.
 
     Every node is evaluated on the calibration `images` (float, normalised) as soon as it is there, in exact integers;
@@ -49,7 +50,7 @@ class Calibration(Builder):
         if measure is not None:
             measure.start(self.weights, images, family)
         self.made = {name: self._float(name) for name in weights if name.endswith(family.constants)}
-        super().__init__(self.made)
+        super().__init__(self.made, Laws(recipe.softmax, recipe.gelu, recipe.norm))
         self._lengths = family.lengths(images)
         self._values: dict[str, Array] = {}
         self._known: dict[str, Value] = {}  # of all nodes
@@ -64,6 +65,7 @@ class Calibration(Builder):
 
     def _observe(self, name: str, real: Array, bits: int, use: str = "values") -> None:
         """Chooses the scale of quantizer `name` from the values it gets, images first, for what `use` makes of it."""
+        use = self.laws.softmax if use == "shiftmax" else use
         scale = max(choose_scale(self.recipe.ranges, real, bits, use), symmetric_scale(self._reach, bits))
         self._reach = 0.0
         self.made[f"{name}.act_scaling_factor"] = np.asarray(scale, f32)
@@ -205,6 +207,29 @@ class Calibration(Builder):
             law = self._summing_to_one(self._values[name].sum(axis=-1).mean(), law)
         return self._gave(name, law)
 
+    def most_probable(self, sources: tuple[str, ...], scale: Array) -> Array:
+        """By the law that has more bits, of the calibration's scores."""
+        scores, *masks = (self._values[source] for source in sources)
+        hidden, constants = masks[0][:, :, None] if masks else None, exponent(scale)
+        most = np.ones(constants["ln2"].size, np.int64)
+        for first in range(0, len(scores), _BATCH):
+            found = rivals.int_softmax(scores[first : first + _BATCH], mask=hidden, **dict[str, Any](constants))
+            of_heads = np.moveaxis(found, -3, 0).reshape(found.shape[-3], -1).max(axis=1)
+            most = np.maximum(most, of_heads if most.size > 1 else of_heads.max())
+        octaves = np.array([max(8 - int(p).bit_length(), 0) for p in most])
+        return octaves.reshape(constants["ln2"].shape)
+
+    def given(self, name: str, scale: Array) -> Array:
+        return self._gave(name, scale)
+
+    def norm_attributes(self, source: str) -> dict[str, int]:
+        """The shift with which squares of the calibration's rows sum up to 32 bits, as I-BERT learns it."""
+        if self.norm != "int_layer_norm":
+            return {}
+        y = self._values[source].astype(np.int64)
+        y = y - np.rint(y.mean(axis=-1, keepdims=True)).astype(np.int64)
+        return {"shift": next(s for s in range(8) if s == 7 or np.square(y >> s).sum(axis=-1).max() < 1 << 32)}
+
     def shift_gelu(self, name: str, source: str, scale: Array) -> Array:
         return self._gave(name, super().shift_gelu(name, source, scale))
 
@@ -277,7 +302,7 @@ class Calibration(Builder):
         reach = np.abs(gamma) * np.sqrt(f32(len(gamma)))
         least = (reach + np.abs(beta)).max() / (8 * 127)
         constant = reach < least
-        moved = constant | ~norm_bias_fits(gamma, beta)
+        moved = constant | ~norm_bias_fits(gamma, beta, self.norm)
         if not moved.any():
             return
         bias = (bias + weight[:, moved].astype(np.float64) @ beta[moved]).astype(f32)
@@ -303,8 +328,9 @@ class Calibration(Builder):
         gamma, beta, weight = (self._float(key) for key in (f"{name}.weight", f"{name}.bias", f"{reader}.weight"))
         if not (gamma.shape == beta.shape == self._values[source].shape[-1:] == weight.shape[1:]):
             return None
-        self.hold(name, bias=norm_bias(name, gamma, beta))
-        real = self._evaluate(Node(name, LayerNorm.name, (source,)), 64) * norm_scale(gamma).astype(np.float64)
+        self.hold(name, bias=norm_bias(name, gamma, beta, self.norm))
+        node = Node(name, self.norm, (source,), self.norm_attributes(source))
+        real = self._evaluate(node, 64) * norm_scale(gamma, self.norm).astype(np.float64)
         return gamma, beta, weight, real
 
     def _rescale(self, name: str, reader: str, gamma: Array, beta: Array, weight: Array, factor: Array) -> None:

@@ -43,6 +43,8 @@ def _calibrate(
     free = recipe.balance is not None or recipe.heads or recipe.gelu == "table"
     kind = FreeCalibration if free else Calibration
     build = kind(named, images.astype(np.float64), recipe, family, measure=measure)
+    if attention_bits is None and recipe.softmax == "int_softmax":
+        attention_bits = 8  # what its probabilities have
     wanted = Wanted(names=named, image=image, patch=patch, heads=heads, attention_bits=attention_bits, pool=pool)
     logit_scale = family.build(build, wanted)
     if build.measure is not None:

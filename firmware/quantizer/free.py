@@ -61,7 +61,7 @@ class FreeCalibration(AttentionCalibration):
         bias = self.weights.get(f"{reader}.bias")
         if bias is None:  # it has none in the graph either
             middle = np.zeros_like(middle)
-        middle = np.where(norm_bias_fits(gamma, beta - middle), middle, f32(0))
+        middle = np.where(norm_bias_fits(gamma, beta - middle, self.norm), middle, f32(0))
         reach = np.maximum(np.maximum(high - middle, middle - low), self._unseen(real))
         reach, columns = (_floored(each) for each in (reach, np.abs(weight).max(0)))
         gain = reach**share / columns ** (1 - share)

@@ -24,7 +24,22 @@ from firmware.quantizer.measure import sqnr
 from firmware.quantizer.ragged import evaluate_ragged
 from firmware.quantizer.record import Record
 from firmware.quantizer.reference import Reference
-from hw.spec.operators import OPERATORS, Add, Constant, LayerNorm, Mean, Node, ShiftGelu, Shiftmax, Table
+from hw.spec.operators import (
+    OPERATORS,
+    Add,
+    Constant,
+    IntGelu,
+    IntLayerNorm,
+    IntSoftmax,
+    L1LayerNorm,
+    LayerNorm,
+    LogIntSoftmax,
+    Mean,
+    Node,
+    ShiftGelu,
+    Shiftmax,
+    Table,
+)
 
 __all__ = ["KINDS", "Effects", "LossyNetwork"]
 
@@ -32,9 +47,9 @@ Array = NDArray[Any]
 f32 = np.float32
 
 KINDS = {
-    "softmax": {Shiftmax.name},
-    "GELU": {ShiftGelu.name, Table.name},
-    "norm": {LayerNorm.name},
+    "softmax": {Shiftmax.name, IntSoftmax.name, LogIntSoftmax.name},
+    "GELU": {ShiftGelu.name, Table.name, IntGelu.name},
+    "norm": {LayerNorm.name, IntLayerNorm.name, L1LayerNorm.name},
     "pooling": {Mean.name},
 }
 """Integer operators that only approximate what timm computes, by what people call them."""

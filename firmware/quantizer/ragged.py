@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.spec.operators import Node, Pool, Shiftmax, evaluate
+from hw.spec.operators import IntSoftmax, LogIntSoftmax, Node, Pool, Shiftmax, evaluate
 
 __all__ = ["ended", "evaluate_ragged", "mean_of"]
 
 Array = NDArray[Any]
+_SOFTMAXES = (Shiftmax.name, IntSoftmax.name, LogIntSoftmax.name)
 
 
 def ended(x: Array, lengths: Array | None, fill: float) -> Array:
@@ -41,7 +42,7 @@ def mean_of(node: Node, x: Array, lengths: Array | None) -> Array:
 
 def evaluate_ragged(tensors: Mapping[str, Array], node: Node, inputs: Sequence[Array], lengths: Array | None) -> Array:
     """The law of `node`; a sum over the tokens is as if each text had as many as the longest."""
-    if lengths is None or node.op not in {Shiftmax.name, Pool.name}:
+    if lengths is None or node.op not in {*_SOFTMAXES, Pool.name}:
         return evaluate(tensors, node, inputs)
     (x,) = inputs
     if node.op == Pool.name:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware.graph.constants import gelu_i0, quantized, softmax_i0
+from firmware.graph.rivals import LEAST_GELU, LEAST_SCORE
 from firmware.quantizer.reference import gelu, softmax
 from hw.spec import arith
 
@@ -43,7 +44,7 @@ RANGES: dict[str, Callable[[list[Array]], float]] = {
 }
 """Ways to choose an activation range: name -> function of the calibration batches. "mse" searches on from there."""
 
-USES = ("values", "shiftmax", "gelu")
+USES = ("values", "shiftmax", "gelu", "int_softmax", "log_int_softmax", "int_gelu")
 """What a quantizer's integers go to: what a search makes exact."""
 
 
@@ -60,7 +61,12 @@ def least_scale(use: str, width: int) -> float:
     """
     if use == "shiftmax":
         return 1 / (min(1023, (1 << 16) // width) - 1)
-    return 1 / (254 * 1.702) if use == "gelu" else 0.0
+    return {
+        "gelu": 1 / (254 * 1.702),
+        "int_softmax": LEAST_SCORE,
+        "log_int_softmax": LEAST_SCORE,
+        "int_gelu": LEAST_GELU,
+    }.get(use, 0.0)
 
 
 def choose_scale(name: str, real: Array, bits: int, use: str = "values") -> Any:
@@ -69,7 +75,7 @@ def choose_scale(name: str, real: Array, bits: int, use: str = "values") -> Any:
     scale = symmetric_scale(limit, bits)
     least = f32(least_scale(use, real.shape[-1]))
     if name == "mse" and bits == 8 and limit > 0:
-        scale = _search(real, float(limit), use, float(least))
+        scale = _search(real, float(limit), use if use in _OPERATORS else "values", float(least))
     return max(scale, least)
 
 

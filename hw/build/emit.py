@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +86,18 @@ def _span(first: int, bits: int) -> str:
     return f"{first + bits - 1}:{first}" if bits > 1 else str(first)
 
 
+def _lacks(units: Sequence[str]) -> str:
+    names = ", ".join(f"`{unit}`" for unit in units)
+    return f"has none of {names}" if len(units) > 1 else f"lacks {names}"
+
+
 def _instruction(op: Op) -> str:
     engine = isa.engine_of(op)
     who = f"executed by {engine.name}" if engine is not None else "executed by the sequencer"
     text = f"\n## {op.name} ({op.value})\n\n{_sentence(who)}."
     row = vector.row_of(op)
     if row is not None:
-        text = f"{text[:-1]}; illegal where Config.vector lacks `{row.unit}`.\n\n{row.doc}"
+        text = f"{text[:-1]}; illegal where Config.vector {_lacks(row.units)}.\n\n{row.doc}"
     if not OPERANDS[op]:
         return text + " No operands.\n"
     rows = (

@@ -103,6 +103,7 @@ class VectorOp:
     adds: bool = False  # no unit: source and identity, both requantized, are added
     padded: bool = False  # the rest of a row's last word is written with zeros, otherwise not at all
     row_cycles: int = 1  # least cycles from row to row, whatever its length: the interval of its unit's Timing
+    shared: tuple[str, ...] = ()  # further units of Config.vector that need the opcode
     overhead: int = 32  # cycles beside those of its rows, as the compiler's scheduler counts them
 
     def __post_init__(self) -> None:
@@ -130,6 +131,15 @@ class VectorOp:
     @property
     def op(self) -> Op:
         return Op(self.number)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Units of Config.vector, one of which has to be there."""
+        return (self.unit, *self.shared)
+
+    def is_in(self, units: Collection[str]) -> bool:
+        """Whether the opcode is legal where those units are built."""
+        return not {*self.units}.isdisjoint(units)
 
     @property
     def results(self) -> bool:
@@ -193,14 +203,14 @@ def row_of(op: Op) -> VectorOp | None:
 
 def unit_names() -> tuple[str, ...]:
     """Every unit that a Config may list, in the order of their first opcodes."""
-    return tuple(dict.fromkeys(row.unit for row in rows()))
+    return tuple(dict.fromkeys(unit for row in rows() for unit in row.units))
 
 
 def built(units: Collection[str]) -> tuple[VectorOp, ...]:
     """The rows of those units."""
-    return tuple(row for row in rows() if row.unit in units)
+    return tuple(row for row in rows() if row.is_in(units))
 
 
 def opcodes(units: Collection[str]) -> tuple[Op, ...]:
     """The opcodes that are legal where those units are built."""
-    return tuple(op for op in sorted(OPERANDS) if op not in _ROWS or _ROWS[op].unit in units)
+    return tuple(op for op in sorted(OPERANDS) if op not in _ROWS or _ROWS[op].is_in(units))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hw.spec import arith
+from hw.spec import arith, rivals
 from hw.spec.opcodes import Field
 from hw.spec.vector import DEST, PLANES, SHAPE, SOURCE, Array, Given, Outcome, Second, VectorOp, register, result_bits
 
@@ -136,7 +136,7 @@ register(VectorOp(
 ))  # fmt: skip
 register(VectorOp(
     number=19, name="LAYER_NORM", unit="layer_norm", law=_layer_norm, reads=("mean", "factor"), grouped=True,
-    second=Second.PARAMETERS, requantized=True, overhead=49,
+    second=Second.PARAMETERS, requantized=True, overhead=49, shared=("l1_layer_norm", "int_layer_norm"),
     operands=(
         *SOURCE, *DEST, *SHAPE, *PLANES, *_STATS, *_WIDE_SOURCE, *_WIDE_DEST,
         Field("params", 16, "scratchpad word of the first channel's norm parameters", slot="other"),
@@ -175,3 +175,144 @@ register(VectorOp(
 
 UNITS = ("shiftmax", "layer_norm", "shift_gelu", "add", "table")
 """The units that a Config builds unless it says otherwise."""
+
+
+# Rivals of these operators: laws in `hw.spec.rivals`, built where Config.vector lists them
+
+_EXPONENT = (
+    Field("ln2", 8, "floor(ln 2 / scale), 1..255", nonzero=True, slot="i0"),
+    Field("b", 10, "b of the polynomial (x + b) * x + c", slot="other"),
+    Field("c", 18, "c of the polynomial", slot="mult"),
+)
+_EXP16 = (
+    Field("exp_mult", 31, "mantissa m of the exponential's 16 bits", slot="mult_other"),
+    Field("exp_shift", 5, "exponent e of m/2^e, less 30", slot="shift_other"),
+)
+_DIFFERENCE_BITS = 9  # of row_max - x
+
+
+def _differences(g: Given) -> Array:
+    """row_max - x, modulo 2^9 for x beyond the maximum, with its fraction bits."""
+    assert g.row_max is not None
+    return (g.row_max - g.x & (1 << _DIFFERENCE_BITS) - 1) << g.operands["fraction"]
+
+
+def _exp16(g: Given) -> Array:
+    o = g.operands
+    return rivals.int_exp16(_differences(g), o["ln2"], o["b"], o["c"], o["exp_mult"], o["exp_shift"])
+
+
+def _int_softmax_sum(g: Given) -> Outcome:
+    return Outcome(factor=rivals.int_factor(_exp16(g).sum(axis=1)))
+
+
+def _int_softmax(g: Given) -> Outcome:
+    """With another row's factor the machine reads its low 18 bits; P has 9 bits then."""
+    assert g.factor is not None
+    p = rivals.int_probability(_exp16(g), g.factor & rivals.FACTOR_MOST)
+    if not g.operands["planes"]:
+        p = arith.saturate(arith.round_shift(p, g.operands["halve"]), 8)
+    return Outcome(results=p)
+
+
+def _int_gelu(g: Given) -> Outcome:
+    o = g.operands
+    return Outcome(
+        results=arith.requantize(rivals.int_gelu(g.x, o["b"], o["c"]), o["mult"], o["shift"], result_bits(o))
+    )
+
+
+def _row_mean(g: Given) -> Outcome:
+    return Outcome(mean=arith.divide_round(g.x.sum(axis=1), g.x.shape[1]))
+
+
+def _l1_deviation(g: Given) -> Outcome:
+    assert g.mean is not None
+    return Outcome(factor=rivals.l1_factor(g.x - g.mean))
+
+
+def _int_deviation(g: Given) -> Outcome:
+    assert g.mean is not None
+    return Outcome(factor=rivals.int_deviation_factor(g.x - g.mean, g.operands["norm_shift"]))
+
+
+register(VectorOp(
+    number=9, name="ROW_MEAN", unit="l1_layer_norm", shared=("int_layer_norm",), law=_row_mean, writes=("mean",),
+    row_cycles=18, overhead=40, operands=(*SOURCE, *SHAPE, *_STATS, *_WIDE_SOURCE),
+    doc="Mean of each row, RNE(sum / length).",
+))  # fmt: skip
+register(VectorOp(
+    number=10, name="L1_DEVIATION", unit="l1_layer_norm", law=_l1_deviation, reads=("mean",), writes=("factor",),
+    row_cycles=27, overhead=50, operands=(*SOURCE, *SHAPE, *_STATS, *_WIDE_SOURCE),
+    doc="Factor F = floor((2^34-1) / max(A, 512)) of each row, A the sum of |x - mean|, of Fully-8bit's L1 LayerNorm.",
+))  # fmt: skip
+register(VectorOp(
+    number=11, name="INT_DEVIATION", unit="int_layer_norm", law=_int_deviation, reads=("mean",), writes=("factor",),
+    row_cycles=27, overhead=74,
+    operands=(
+        *SOURCE, *SHAPE, *_STATS, *_WIDE_SOURCE,
+        Field("norm_shift", 3, "bits s that differences lose", slot="fraction"),
+    ),
+    doc="Factor F = min(floor(2^31 / max(std, 64)), 2^25-1) of each row, of I-BERT's LayerNorm: "
+        "std = floor(sqrt(sum ((x - mean) >> s)^2)) << s.",
+))  # fmt: skip
+register(VectorOp(
+    number=12, name="INT_SOFTMAX_SUM", unit="int_softmax", law=_int_softmax_sum, writes=("factor",), row_cycles=20,
+    overhead=56, operands=(*SOURCE, *SHAPE, *_ROW_MAX, *_STATS, *_OWN_MAX, *_FRACTION, *_EXPONENT, *_EXP16),
+    doc="Factor F = min(floor(2^32 / max(S, 2^14)), 2^18-1) of each row, S the sum of its exponentials by I-BERT: with "
+        "m = (row_max - x modulo 2^9) << fraction, at most 30*ln2, q = floor(m / ln2), r = m - q*ln2 and "
+        "z = c - r*(b - r), each is RNE(z * exp_mult / 2^(exp_shift + q)), clamped to 0..32767.",
+))  # fmt: skip
+register(VectorOp(
+    number=13, name="INT_SOFTMAX", unit="int_softmax", law=_int_softmax, reads=("factor",), padded=True, overhead=44,
+    operands=(
+        *SOURCE, *DEST, *SHAPE, *PLANES, *_ROW_MAX, *_STATS, *_OWN_MAX, *_FRACTION, *_EXPONENT, *_EXP16,
+        Field("halve", 1, "bits that int8 results lose, rounded to even"),
+    ),
+    doc="Results P = (E*F) >> 24, E as in INT_SOFTMAX_SUM and F the low 18 bits of the row's factor, or clamp(RNE(P / "
+        "2^halve)) without planes. The rest of a row's last word is written with zeros.",
+))  # fmt: skip
+register(VectorOp(
+    number=14, name="INT_GELU", unit="int_gelu", law=_int_gelu, requantized=True, overhead=50,
+    operands=(
+        *SOURCE, *DEST, *SHAPE, *PLANES, *_DYADIC, *_WIDE_SOURCE,
+        Field("b", 15, "magnitude of I-BERT's b", slot="other"),
+        Field("c", 31, "magnitude of I-BERT's c", slot="mult_other"),
+    ),
+    doc="Results clamp(RNE(-x * (y + s) * mult / 2^shift)), y = sign(x) * ((min(|x|, b) - b)^2 - c) >> 14 and "
+        "s = -c >> 14, of I-BERT's GELU.",
+))  # fmt: skip
+
+
+def _log_exp(g: Given) -> Array:
+    o = g.operands
+    return rivals.log_exp(_differences(g), o["ln2"], o["b"], o["c"])
+
+
+def _log_softmax_sum(g: Given) -> Outcome:
+    return Outcome(factor=rivals.log_factor(_log_exp(g).sum(axis=1)))
+
+
+def _log_softmax(g: Given) -> Outcome:
+    assert g.factor is not None
+    codes = rivals.log_codes(_log_exp(g), rivals.log_total(g.factor))
+    return Outcome(results=rivals.log_probability(codes, g.operands["offset"], result_bits(g.operands)))
+
+
+register(VectorOp(
+    number=15, name="LOG_SOFTMAX_SUM", unit="log_int_softmax", law=_log_softmax_sum, writes=("factor",), row_cycles=33,
+    overhead=60, operands=(*SOURCE, *SHAPE, *_ROW_MAX, *_STATS, *_OWN_MAX, *_FRACTION, *_EXPONENT),
+    doc="Sum S of each row of E = max(z, 0) << (30 - q), z and q as in INT_SOFTMAX_SUM, as a factor: its 20 leading "
+        "bits from bit 11 up on, above them how many further bits were dropped.",
+))  # fmt: skip
+register(VectorOp(
+    number=29, name="LOG_SOFTMAX", unit="log_int_softmax", law=_log_softmax, reads=("factor",), padded=True,
+    overhead=40,
+    operands=(
+        *SOURCE, *DEST, *SHAPE, *PLANES, *_ROW_MAX, *_STATS, *_OWN_MAX, *_FRACTION, *_EXPONENT,
+        Field("offset", 4, "binary places that results are scaled up by"),
+    ),
+    doc="Results 2^-code of FQ-ViT's Log-Int-Softmax, scaled by 2^(15 + offset) with planes, else 2^(7 + offset), "
+        "clamped, with t = RNE(S / E): 0 where t >= 3 * 2^14 or E is 0, else code is 0 for t < 2, 1 for t = 2, and the "
+        "largest k with t >= 3 * 2^(k - 2) beyond. The rest of a row's last word is written with zeros.",
+))  # fmt: skip

@@ -35,7 +35,7 @@ def command_layout(table):
     no opcode of `table` has them.
     """
     slots = {}
-    own = [row for row in rows() if row.unit in UNITS]
+    own = [row for row in rows() if row.is_in(UNITS)]
     for row in (*own, *table):
         for field in row.operands:
             slots[field.slot] = max(field.bits, slots.get(field.slot, 0))

@@ -4,9 +4,16 @@ from contextlib import contextmanager
 
 from hw.spec.timing import Timing
 from hw.spec.vector import Second
+from hw.vector.deviation import IntDeviation, L1Deviation
+from hw.vector.int_gelu import IntGelu
+from hw.vector.int_softmax import IntSoftmax
+from hw.vector.int_softmax_sum import IntSoftmaxSum
 from hw.vector.layer_norm import LayerNorm
+from hw.vector.log_softmax import LogSoftmax
+from hw.vector.log_softmax_sum import LogSoftmaxSum
 from hw.vector.moments import Moments
 from hw.vector.requantize_lanes import RequantizeLanes
+from hw.vector.row_mean import RowMean
 from hw.vector.shift_gelu import ShiftGelu
 from hw.vector.shiftmax import Shiftmax
 from hw.vector.shiftmax_sum import ShiftmaxSum
@@ -21,6 +28,14 @@ ROW_UNITS = {
     "LAYER_NORM": LayerNorm,
     "SHIFT_GELU": ShiftGelu,
     "TABLE": Table,
+    "ROW_MEAN": RowMean,
+    "L1_DEVIATION": L1Deviation,
+    "INT_DEVIATION": IntDeviation,
+    "INT_SOFTMAX_SUM": IntSoftmaxSum,
+    "INT_SOFTMAX": IntSoftmax,
+    "INT_GELU": IntGelu,
+    "LOG_SOFTMAX_SUM": LogSoftmaxSum,
+    "LOG_SOFTMAX": LogSoftmax,
 }
 """Opcode's name -> subclass of RowUnit. An extension adds its own."""
 

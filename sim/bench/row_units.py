@@ -12,7 +12,7 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ReadOnly, RisingEdge
 
-from hw.spec import arith
+from hw.spec import arith, rivals
 
 LANES = 2
 PRESSURE = float(os.environ["PRESSURE"])
@@ -157,3 +157,115 @@ async def moments(dut):
     words = await Bench(dut).run({"rows": heads, "i": beats(rows, 16)}, len(rows))
     expected = [[int(value) for value in arith.moments(row)] for row in rows]
     assert [unpack(word, -16, 25) for word in words] == expected
+
+
+# Rivals
+
+EXPONENT = {"ln2": 22, "b": 83, "c": 2662, "exp_mult": 1652108263, "exp_shift": 27}
+
+
+def of_rows(rows, words, *widths):
+    """What comes out of each row, less the lanes beyond it."""
+    got, row = [], []
+    for word in words:
+        *x, mask, last = unpack(word, *widths, LANES, 1)
+        row += x[: mask.bit_count()]
+        if last:
+            got.append(row)
+            row = []
+    assert len(got) == len(rows)
+    return got
+
+
+@cocotb.test()
+async def row_mean(dut):
+    rows = [*random_rows(5, -32768, 32767, [192, 1, 2, 97, 64, 33]), [1, 0], [3, 0], [-1, 0], [-3, 0]]
+    heads = [pack((len(row), 13)) for row in rows]
+    words = await Bench(dut).run({"rows": heads, "i": beats(rows, 16)}, len(rows))
+    assert [unpack(word, -16)[0] for word in words] == [int(arith.moments(row)[0]) for row in rows]
+
+
+async def deviation(dut, law):
+    rows = [*random_rows(6, -32768, 32767, [192, 1, 2, 97, 64, 33]), [0] * 5, [32767, -32768] * 20]
+    words, expected = [], []
+    for row in rows:
+        mean = int(arith.moments(row)[0])
+        for beat in beats([row], 16):
+            words.append(beat | (mean & 0x1FFFF) << 16 * LANES + LANES + 1)
+        expected.append(int(law(np.array(row) - mean)))
+    assert await Bench(dut).run({"i": words}, len(rows)) == expected
+
+
+@cocotb.test()
+async def l1_deviation(dut):
+    await deviation(dut, rivals.l1_factor)
+
+
+@cocotb.test()
+async def int_deviation(dut):
+    dut.operands.value = 3
+    await deviation(dut, lambda y: rivals.int_deviation_factor(y, 3))
+
+
+@cocotb.test()
+async def int_softmax_sum(dut):
+    rows = random_rows(7, -128, 127, [197, 1, 2, 49, 17, 64])
+    dut.operands.value = pack(*zip(EXPONENT.values(), (8, 10, 18, 31, 5), strict=True))
+    heads = [pack((max(row), 8), (k % 8, 3)) for k, row in enumerate(rows)]
+    expected = []
+    for k, row in enumerate(rows):
+        exp = rivals.int_exp16((max(row) - np.array(row)) << k % 8, **EXPONENT)
+        expected.append(int(rivals.int_factor(exp.sum())))
+    assert await Bench(dut).run({"rows": heads, "i": beats(rows, 8)}, len(rows)) == expected
+
+
+@cocotb.test()
+async def int_softmax(dut):
+    rows = random_rows(8, -128, 127, [197, 1, 2, 49, 17, 64])
+    dut.operands.value = pack(*zip(EXPONENT.values(), (8, 10, 18, 31, 5), strict=True), (1, 1), (0, 1))
+    heads, expected = [], []
+    for k, row in enumerate(rows):
+        exp = rivals.int_exp16((max(row) - np.array(row)) << k % 8, **EXPONENT)
+        heads.append(pack((max(row), 8), (k % 8, 3), (rivals.int_factor(exp.sum()), 18)))
+        expected.append(rivals.int_softmax(row, **EXPONENT, fraction=k % 8, halve=1, bits=8).tolist())
+    words = beats(rows, 8)
+    assert of_rows(rows, await Bench(dut).run({"rows": heads, "i": words}, len(words)), -16, -16) == expected
+
+
+POLYNOMIAL = {name: EXPONENT[name] for name in ("ln2", "b", "c")}
+
+
+def log_factors(rows):
+    """Of rows whose scores have 0 to 7 fraction bits by turns."""
+    return [
+        int(rivals.log_factor(rivals.log_exp((max(row) - np.array(row)) << k % 8, **POLYNOMIAL).sum()))
+        for k, row in enumerate(rows)
+    ]
+
+
+@cocotb.test()
+async def log_softmax_sum(dut):
+    rows = random_rows(10, -128, 127, [197, 1, 2, 49, 17, 64])
+    dut.operands.value = pack(*zip(POLYNOMIAL.values(), (8, 10, 18), strict=True))
+    heads = [pack((max(row), 8), (k % 8, 3)) for k, row in enumerate(rows)]
+    assert await Bench(dut).run({"rows": heads, "i": beats(rows, 8)}, len(rows)) == log_factors(rows)
+
+
+@cocotb.test()
+async def log_softmax(dut):
+    rows = random_rows(11, -128, 127, [197, 1, 2, 49, 17, 64])
+    dut.operands.value = pack(*zip(POLYNOMIAL.values(), (8, 10, 18), strict=True), (0, 4), (1, 1))
+    factors = log_factors(rows)
+    heads = [pack((max(row), 8), (k % 8, 3), (factors[k], 25)) for k, row in enumerate(rows)]
+    expected = [rivals.log_softmax(row, **POLYNOMIAL, fraction=k % 8).tolist() for k, row in enumerate(rows)]
+    words = beats(rows, 8)
+    assert of_rows(rows, await Bench(dut).run({"rows": heads, "i": words}, len(words)), -16, -16) == expected
+
+
+@cocotb.test()
+async def int_gelu(dut):
+    rows = random_rows(9, -32768, 32767, [192, 1, 2, 97, 64, 33])
+    dut.operands.value = pack((6423, 15), (45642524, 31))
+    words = beats(rows, 16)
+    got = of_rows(rows, await Bench(dut).run({"i": words}, len(words)), -35, -35)
+    assert got == [rivals.int_gelu(row, 6423, 45642524).tolist() for row in rows]

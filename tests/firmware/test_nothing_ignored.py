@@ -20,6 +20,7 @@ from sim import golden
 from tests.firmware.test_compiler import TINY, execute, images_for
 from tests.sim.test_golden import imported
 from tests.support.models import quantized_digits, random_model
+from tests.support.rivals import MIXTURES, recipe_of, units_of
 from tests.support.swin import random_swin
 
 CASES = {
@@ -30,6 +31,14 @@ CASES = {
     "small_vit_t": (lambda: imported("small_vit_t", attention_bits=8), TINY),
     "small_swin_a": (lambda: imported("small_swin_a"), Config()),
     "vit": (lambda: random_model(seed=3, image=(3, 16, 24), dim=16, heads=2, hidden=32, depth=1, classes=7), TINY),
+    **{
+        name: (
+            lambda mixture=mixture: quantized_digits(recipe_of("mse", mixture), blocks=1),
+            replace(TINY, vector=units_of(mixture)),
+        )
+        for name, mixture in MIXTURES.items()
+        if name in {"I-BERT", "I-BERT, L1", "log_int_softmax"}
+    },
     "swin": (lambda: random_swin(seed=3, dim=16, heads=(2, 2), attention_bits=16, classes=9), TINY),
 }
 SENTENCE = re.compile(r"[^\n]{10,400}[^.\n]")

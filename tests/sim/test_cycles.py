@@ -38,7 +38,7 @@ def settings(device, memory):
     device.transport.reset()
 
 
-def both(device, code):
+def both(device, code, config=CONFIG):
     """(measured, predicted) as (cycles, intervals) of the instructions `code`, on a quiet memory."""
     settings(device, QUIET)
     code = b"".join([*code, encode(Op.HALT)])
@@ -54,7 +54,7 @@ def both(device, code):
     assert simulation.run(200_000)
     assert simulation.read32(address("status")) == State.DONE
     measured = simulation.intervals()
-    machine = Machine(CONFIG, code, program=0, bases=BASES, memory=QUIET)
+    machine = Machine(config, code, program=0, bases=BASES, memory=QUIET)
     predicted = [list(zip(*pair, strict=True)) for pair in zip(machine.started, machine.retired, strict=True)]
     return (simulation.read32(address("cycles")), aligned(measured)), (machine.cycles, aligned(predicted))
 
@@ -189,9 +189,9 @@ def test_what_is_opened_has_the_memory_it_is_planned_for():
     assert predict(program, memory=Memory()).cycles < 0.95 * measured
 
 
-def compare(device, model, images, batch, memory):
+def compare(device, model, images, batch, memory, config=CONFIG):
     settings(device, memory)
-    program = device.load(compile_model(model, CONFIG, batch=batch))
+    program = device.load(compile_model(model, config, batch=batch))
     device.run(images)
     profile, prediction = device.profile(), predict(program, memory=memory, memory_size=device.transport.memory_size)
     assert prediction.cycles == pytest.approx(profile.cycles, rel=0.01)

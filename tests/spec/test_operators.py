@@ -12,6 +12,7 @@ from hw.spec.operators import OPERATORS, Attribute, ModelError, Node, Operator, 
 from sim import golden
 from tests.support.bert import random_bert
 from tests.support.models import quantized_digits, random_model
+from tests.support.rivals import MIXTURES, recipe_of
 from tests.support.swin import random_swin
 
 MODELS = {
@@ -22,6 +23,9 @@ MODELS = {
     "bert": random_bert().of_tokens(5),
     "first token": random_bert(pool="token"),
     "swin": random_swin(image=(3, 64, 64)),
+    "I-BERT": quantized_digits(recipe_of("minmax", MIXTURES["I-BERT"]), blocks=1),
+    "logarithms": quantized_digits(recipe_of("mse", MIXTURES["log_int_softmax"]), blocks=1),
+    "L1": quantized_digits(recipe_of("mse", MIXTURES["l1_layer_norm"]), blocks=1),
 }
 
 

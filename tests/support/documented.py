@@ -134,6 +134,8 @@ COVERED = {
         "tests/test_end_to_end_text.py::test_the_command",
     "python -m firmware search minilm.safetensors \"how to cook pasta\" --text lines.txt":
         "tests/firmware/test_text.py::test_embed_and_search",
+    "python -m bench ablation --docs docs/ablation.md --plot docs/ablation.svg":
+        "tests/test_bench_ablation.py::test_page_and_report",
     "python -m bench clock": "tests/build/test_timing.py::",
 }  # fmt: skip
 

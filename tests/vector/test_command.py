@@ -6,6 +6,8 @@ from hw.vector.command import FLAGS, VectorCommand, command_layout, flag
 from tests.support.streams import simulate
 
 SHAPE = {"rows": 16, "length": 64}
+POLYNOMIAL = {"ln2": 255, "b": 1023, "c": (1 << 18) - 1, "fraction": 5}
+EXPONENT = {"ln2": 255, "b": 1023, "c": (1 << 18) - 1, "exp_mult": (1 << 31) - 1, "exp_shift": 31, "fraction": 6}
 FULL = {
     Op.SHIFTMAX_SUM: SHAPE
     | {"source": 1, "source_row": 2, "i0": 3, "row_max": 1, "stats": 3, "start": 99, "fraction": 5},
@@ -18,6 +20,14 @@ FULL = {
     Op.TABLE: SHAPE | {"source": 9, "dest": 8, "dest_row": 7, "wide_dest": 1, "params": 4096, "planes": 1},
     Op.ADD: SHAPE | {"identity": 44, "identity_row": 3, "mult_identity": 5, "shift_identity": 6, "wide_identity": 1},
     Op.ADD_MAX: SHAPE | {"identity": 44, "identity_row": 3, "mult_identity": 5, "shift_identity": 6, "stats": 3},
+    Op.ROW_MEAN: SHAPE | {"source": 5, "stats": 2, "wide_source": 1},
+    Op.L1_DEVIATION: SHAPE | {"source": 5, "stats": 2, "wide_source": 1},
+    Op.INT_DEVIATION: SHAPE | {"source": 5, "stats": 2, "wide_source": 1, "norm_shift": 7},
+    Op.INT_SOFTMAX_SUM: SHAPE | EXPONENT | {"source": 1, "source_row": 2, "row_max": 1, "stats": 3, "own_max": 1},
+    Op.INT_SOFTMAX: SHAPE | EXPONENT | {"dest": 8, "row_max": 1, "stats": 3, "planes": 1, "dest_plane": 77, "halve": 1},
+    Op.LOG_SOFTMAX_SUM: SHAPE | POLYNOMIAL | {"source": 1, "source_row": 2, "row_max": 1, "stats": 3, "own_max": 1},
+    Op.LOG_SOFTMAX: SHAPE | POLYNOMIAL | {"dest": 8, "row_max": 1, "stats": 3, "planes": 1, "offset": 15},
+    Op.INT_GELU: SHAPE | {"dest": 6, "mult": 1 << 31, "shift": 63, "wide_source": 1, "b": 32767, "c": (1 << 31) - 1},
 }
 
 
@@ -69,6 +79,7 @@ def test_slots_of_what_is_not_built_are_there():
     *[(op, {"length": 65}) for op in FULL],
     *[(op, {"row_max": 2}) for op in (Op.SHIFTMAX_SUM, Op.SHIFTMAX, Op.SHIFT_GELU)],
     *[(op, {"i0": 0}) for op in (Op.SHIFTMAX_SUM, Op.SHIFTMAX, Op.SHIFT_GELU)],
+    *[(op, {"ln2": 0}) for op in (Op.INT_SOFTMAX_SUM, Op.INT_SOFTMAX)],
     *[(op, {"stats": 4}) for op in (Op.SHIFTMAX_SUM, Op.SHIFTMAX, Op.MOMENTS, Op.LAYER_NORM, Op.ADD_MAX)],
 ])  # fmt: skip
 def test_refuses_what_is_not_built(op, change):

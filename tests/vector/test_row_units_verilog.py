@@ -1,8 +1,15 @@
-"""Shiftmax, ShiftGelu, Moments and Table as emitted Verilog, driven by cocotb."""
+"""The row units as emitted Verilog, driven by cocotb."""
 
 import pytest
 
+from hw.vector.deviation import IntDeviation, L1Deviation
+from hw.vector.int_gelu import IntGelu
+from hw.vector.int_softmax import IntSoftmax
+from hw.vector.int_softmax_sum import IntSoftmaxSum
+from hw.vector.log_softmax import LogSoftmax
+from hw.vector.log_softmax_sum import LogSoftmaxSum
 from hw.vector.moments import Moments
+from hw.vector.row_mean import RowMean
 from hw.vector.shift_gelu import ShiftGelu
 from hw.vector.shiftmax import Shiftmax
 from hw.vector.table import Table
@@ -13,6 +20,14 @@ UNITS = {
     "shift_gelu": ShiftGelu,
     "moments": lambda: Moments(lanes=2),
     "table": lambda: Table(lanes=2, word_bits=128),
+    "row_mean": lambda: RowMean(lanes=2),
+    "l1_deviation": lambda: L1Deviation(lanes=2),
+    "int_deviation": lambda: IntDeviation(lanes=2),
+    "int_softmax_sum": lambda: IntSoftmaxSum(lanes=2),
+    "int_softmax": lambda: IntSoftmax(lanes=2),
+    "log_softmax_sum": lambda: LogSoftmaxSum(lanes=2),
+    "log_softmax": lambda: LogSoftmax(lanes=2),
+    "int_gelu": lambda: IntGelu(lanes=2),
 }
 
 

@@ -234,7 +234,7 @@ class SuperTile(Worker):
     def _leave(self, rows: Buffer) -> Steps:
         """The last norm, and those of its tokens that are summed up into WORK."""
         share = self.share
-        yield self.tasks.moments(self.roles.norm, rows, self.count, self.roles.dim, self.stats)
+        yield from self.tasks.moments(self.roles.norm, rows, self.count, self.roles.dim, self.stats)
         yield from self._normalise_stream(self.roles.norm, rows)
         tokens = min(share.tokens, len(self.roles.summed) - share.start)
         for each in range(share.count) if tokens > 0 else ():

@@ -131,7 +131,7 @@ class BlockSteps(GridWorker):
             roles.norm2, [area], self.dim, lambda piece, rows: self.gather(roles.norm2, before, [piece], rows),
             planes=is_wide(roles.norm2_quant),
         )  # fmt: skip
-        hidden = self.rows("hidden", area.tokens, stage.hidden)
+        hidden = self.rows("hidden", area.tokens, stage.hidden, wide=roles.act.wide)
         hidden = yield from self.expand(roles.fc1, roles.act, normal, area.tokens, hidden)
         yield from self.add_to_grid(roles.fc2, hidden, self.dim, roles.add2, before, after, [area])
         self.arena.free(hidden)

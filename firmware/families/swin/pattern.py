@@ -8,7 +8,7 @@ import numpy as np
 
 from firmware.families.swin.windows import mask
 from firmware.planner.mlp import Activation, Members, mlp
-from firmware.planner.pattern import READ, Nodes, role
+from firmware.planner.pattern import NORMS, READ, SOFTMAXES, Nodes, role
 from firmware.planner.program import CompileError
 from hw.spec.model import Model, Node
 
@@ -18,13 +18,13 @@ _FRONT = (
     role("input", "input"),
     role("embed", "patch_embed", "input", patch=READ),
     role("embed_quant", "requantize", "embed", bits=8),
-    role("embed_norm", "layer_norm", "embed_quant"),
+    role("embed_norm", NORMS, "embed_quant", shift=READ),
     role("embed_norm_quant", "requantize", "embed_norm", bits=16),
     role("enter", "requantize", "embed_norm_quant", bits=16),
 )
 _GRID = {"height": "height", "width": "width"}
 _WINDOWS = (
-    role("norm1", "layer_norm", "x"),
+    role("norm1", NORMS, "x", shift=READ),
     role("norm1_quant", "requantize", "norm1", bits=READ),
     role("partition", "window_partition", "norm1_quant", **_GRID, window=READ, shift=READ),
 )
@@ -37,8 +37,8 @@ _BIASED = (
     role("bias_add", "add", "scores_quant", "bias", bits=8),
 )
 _MASK = (role("mask", "constant"),)
-_SOFTMAX = role("softmax", "shiftmax", "bias_add", bits=READ)
-_MASKED = role("softmax", "shiftmax", "bias_add", "mask", bits=READ)
+_SOFTMAX = role("softmax", SOFTMAXES, "bias_add", bits=READ)
+_MASKED = role("softmax", SOFTMAXES, "bias_add", "mask", bits=READ)
 _REST = (
     role("context", "context", "softmax", "qkv_quant", heads=READ, windows="windows"),
     role("context_quant", "requantize", "context", bits=READ),
@@ -49,13 +49,13 @@ _REST = (
 )
 _MERGE = (
     role("merge", "merge", "x", **_GRID),
-    role("norm", "layer_norm", "merge"),
+    role("norm", NORMS, "merge", shift=READ),
     role("norm_quant", "requantize", "norm", bits=READ),
     role("reduction", "linear", "norm_quant"),
     role("reduction_quant", "requantize", "reduction", bits=8),
 )
 _BACK = (
-    role("norm", "layer_norm", "x"),
+    role("norm", NORMS, "x", shift=READ),
     role("norm_quant", "requantize", "norm", bits=8),
     role("mean", "mean", "norm_quant"),
     role("mean_quant", "requantize", "mean", bits=8),
@@ -155,7 +155,7 @@ def recognise(model: Model) -> SwinTransformer:
     _, height, width = model.image
     height, width, x = height // model.patch, width // model.patch, front["enter"]
     stages: list[Stage] = []
-    while nodes.peek() == "layer_norm" and not (stages and stages[-1].merge is None):
+    while nodes.peek() in NORMS and not (stages and stages[-1].merge is None):
         stages.append(_stage(model, nodes, height, width, x))
         height, width = height // 2, width // 2
         x = stages[-1].merge.reduction_quant if stages[-1].merge else stages[-1].blocks[-1].add2
@@ -166,7 +166,7 @@ def recognise(model: Model) -> SwinTransformer:
 
 def _stage(model: Model, nodes: Nodes, height: int, width: int, x: Node) -> Stage:
     blocks: list[Block] = []
-    while nodes.peek() == "layer_norm" and (not blocks or nodes.peek(2) == "window_partition"):
+    while nodes.peek() in NORMS and (not blocks or nodes.peek(2) == "window_partition"):
         blocks.append(_block(model, nodes, height, width, x))
         x = blocks[-1].add2
     grid = {"height": height, "width": width}

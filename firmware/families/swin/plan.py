@@ -215,7 +215,7 @@ class Plan:
     def runs(self, number: int) -> list[tuple[int, int]]:
         """(first token, tokens) of the MLPs: the rows of normalised and hidden channels must fit together."""
         stage = self.roles.stages[number]
-        row = (stage.dim + stage.hidden) // self.config.word_bytes
+        row = (stage.dim + stage.hidden * (1 + any(block.act.wide for block in stage.blocks))) // self.config.word_bytes
         slots, most = self.slots[number], min(self.config.tokens, self._words[self.slots[number]] // row)
         even = -(-stage.tokens // align(-(-stage.tokens // most), slots))  # every slot has as many
         return parts(stage.tokens, even if even > self.config.cols else most, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from firmware.planner.mlp import Activation, Members, mlp
-from firmware.planner.pattern import READ, Nodes, role
+from firmware.planner.pattern import NORMS, READ, SOFTMAXES, Nodes, role
 from firmware.planner.program import CompileError
 from firmware.planner.steps import is_wide
 from hw.spec.model import Model, Node
@@ -21,13 +21,13 @@ _FRONT = (
     role("add", "add", "cls", "position", bits=16),
 )
 _BLOCK = (
-    role("norm1", "layer_norm", "x"),
+    role("norm1", NORMS, "x", shift=READ),
     role("norm1_quant", "requantize", "norm1", bits=READ),
     role("qkv", "linear", "norm1_quant"),
     role("qkv_quant", "requantize", "qkv", bits=8),
     role("scores", "scores", "qkv_quant", heads=READ),
     role("scores_quant", "requantize", "scores", bits=8),
-    role("softmax", "shiftmax", "scores_quant", bits=READ),
+    role("softmax", SOFTMAXES, "scores_quant", bits=READ),
     role("context", "context", "softmax", "qkv_quant", heads=READ),
     role("context_quant", "requantize", "context", bits=READ),
     role("proj", "linear", "context_quant"),
@@ -35,19 +35,19 @@ _BLOCK = (
     role("add1", "add", "proj_quant", "x", bits=16),
 )
 _BACK = (
-    role("norm", "layer_norm", "x"),
+    role("norm", NORMS, "x", shift=READ),
     role("class_token", "class_token", "norm"),
     role("norm_quant", "requantize", "class_token", bits=8),
     role("head", "linear", "norm_quant"),
 )
 _BACK_TOKENS = (
-    role("norm", "layer_norm", "x"),
+    role("norm", NORMS, "x", shift=READ),
     role("norm_quant", "requantize", "norm", bits=8),
     role("class_token", "class_token", "norm_quant", count=READ),
     role("head", "linear", "class_token"),
 )
 _BACK_MEAN = (
-    role("norm", "layer_norm", "x"),
+    role("norm", NORMS, "x", shift=READ),
     role("norm_quant", "requantize", "norm", bits=8),
     role("pool", "pool", "norm_quant", first=READ),
     role("pool_quant", "requantize", "pool", bits=8),
@@ -56,7 +56,7 @@ _BACK_MEAN = (
 _BACK_NORM_OF_MEAN = (
     role("pool", "pool", "x", first=READ),
     role("pool_quant", "requantize", "pool", bits=16),
-    role("norm", "layer_norm", "pool_quant"),
+    role("norm", NORMS, "pool_quant", shift=READ),
     role("norm_quant", "requantize", "norm", bits=8),
     role("head", "linear", "norm_quant"),
 )

@@ -187,7 +187,7 @@ class SuperTile(Worker):
 
     def _mlp(self, roles: Block, residual: Buffer, params: Buffer | None) -> Generator[Task, None, Buffer | None]:
         """Leaves the block's output in `residual`. Returns the parameters of the norm that follows, if loaded."""
-        hidden = self.rows("hidden", self.tokens, self.roles.hidden)  # below what is freed first: no hole is left
+        hidden = self.rows("hidden", self.tokens, self.roles.hidden, wide=roles.act.wide)  # no hole is left below
         normal = yield from self._norm(roles.norm2, roles.norm2_quant, residual, self.tokens, params)
         hidden = yield from self.expand(roles.fc1, roles.act, normal, self.tokens, hidden)
         return (yield from self._back(roles.fc2, hidden, roles.add2, residual, self._following_norm()))

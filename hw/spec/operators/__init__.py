@@ -26,11 +26,16 @@ from hw.spec.operators.window_reverse import WindowReverse
 from hw.spec.operators.merge import Merge
 from hw.spec.operators.mean import Mean
 from hw.spec.operators.pool import Pool
+from hw.spec.operators.int_softmax import IntSoftmax
+from hw.spec.operators.log_int_softmax import LogIntSoftmax
+from hw.spec.operators.int_gelu import IntGelu
+from hw.spec.operators.int_layer_norm import IntLayerNorm
+from hw.spec.operators.l1_layer_norm import L1LayerNorm
 # isort: on
 
 __all__ = [
-    "OPERATORS", "Add", "Attribute", "ClassToken", "ConcatCls", "Constant", "Context", "Embedded", "Input", "LayerNorm",
-    "Linear", "Mask", "Mean", "Merge", "ModelError", "Node", "Operator", "PatchEmbed", "Pool", "Requantize", "Scores",
-    "Shape", "ShiftGelu", "Shiftmax", "Table", "Tensor", "Value", "WindowPartition", "WindowReverse", "evaluate",
-    "operation", "register", "registered",
+    "OPERATORS", "Add", "Attribute", "ClassToken", "ConcatCls", "Constant", "Context", "Embedded", "Input", "IntGelu",
+    "IntLayerNorm", "IntSoftmax", "L1LayerNorm", "LayerNorm", "Linear", "LogIntSoftmax", "Mask", "Mean", "Merge",
+    "ModelError", "Node", "Operator", "PatchEmbed", "Pool", "Requantize", "Scores", "Shape", "ShiftGelu", "Shiftmax",
+    "Table", "Tensor", "Value", "WindowPartition", "WindowReverse", "evaluate", "operation", "register", "registered",
 ]  # fmt: skip

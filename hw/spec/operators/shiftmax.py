@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from hw.spec.arith import SOFTMAX_TERMS
@@ -23,11 +25,11 @@ class Shiftmax(Operator):
     name = "shiftmax"
     local = 1
     inputs = (1, 2)
-    attributes = (
+    attributes: ClassVar[tuple[Attribute, ...]] = (
         Attribute("bits", (8, 16), "width of the probabilities, whose scale is 2^(1-bits)"),
         Attribute("terms", (SOFTMAX_TERMS,), "n of the exponential: what it clamps is 2^-n of the maximum's"),
     )
-    constants = (
+    constants: ClassVar[tuple[Tensor, ...]] = (
         Tensor("i0", 1, (1 << 10) - 1, ONE_OR_HEADS, "ceil(2^fraction / scale of the scores)"),
         Tensor("fraction", 0, 7, ONE_OR_HEADS, "bits behind the point of the scores' differences"),
     )
