@@ -17,9 +17,11 @@ __all__ = ["describe", "register"]
 
 
 def describe(path: TimingPath) -> str:
-    """A line for the path, one for each signal on it."""
+    """A line for the path, one for each signal on it, with its loads and in how many units driver and loads are."""
     head = f"{path.nanoseconds:.2f} ns ({1e3 / path.nanoseconds:.0f} MHz)  {path.start} -> {path.end}"
-    steps = (f"    {step.at:6.2f}  {step.cell:<9} {step.loads:5} loads  {step.signal}" for step in path.steps)
+    steps = (
+        f"{step.at:10.2f}  {step.cell:<9} {step.loads:5} loads in {step.units:2}  {step.signal}" for step in path.steps
+    )
     return "\n".join([head, *steps])
 
 

@@ -75,15 +75,17 @@ SERIES7 = Fabric(
     xdc=True,
     columns={"lut": "LUT", "ff": "FF", "dsp": "DSP48E1", "bram36": "BRAM36"},
     # synth_xilinx with ABC in place of ABC9, which in the WebAssembly build takes ten times as long to the same
-    # number of LUTs within 3 % (measured on the accelerator: 607 s and 55 s). It refuses a tristate without pads, such
-    # as a shell's to the Ethernet PHY, so those become logic first, and the assertions that come with it go again
+    # number of LUTs within 3 % (measured on the accelerator: 607 s and 55 s). A LUT of any size costs one and MUXF7 and
+    # MUXF8 are left out: synth_xilinx's own costs, which make small ones cheap, took 5 % more LUTs and longer chains of
+    # them, and a placer puts wide multiplexers far from what they join. It refuses a tristate without pads, such as a
+    # shell's to the Ethernet PHY, so those become logic first, and the assertions that come with it go again
     commands="""\
 proc
 tribuf -formal
 chformal -remove
 synth_xilinx -family xc7 -top {top} -flatten -noiopad -noclkbuf -run begin:map_luts
 opt_expr -mux_undef -noclkinv
-abc -luts 2:2,3,6:5,10,20
+abc -lut 6
 clean
 xilinx_srl -fixed -minlen 3
 techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6

@@ -1,4 +1,8 @@
-"""Estimated clock of a mapped 7-series netlist: its longest paths between registers, routing guessed from fan-out."""
+"""Estimated clock of a mapped 7-series netlist: its longest paths between registers.
+
+Routing is guessed from how many cells a net drives and from how many units of the hierarchy it touches. docs/timing.md
+says what the guess was fitted to, and how far it is off.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ __all__ = ["Path", "Step", "TimingError", "longest_paths"]
 # Nanoseconds at speed grade -1, rounded. A comparison of designs, not the vendor's model: nothing is placed here.
 _LUT, _MUX = 0.13, 0.24
 _CARRY_STAGE, _CARRY_IN, _CARRY_OUT = 0.12, 0.40, 0.35  # CI to CO; S or DI to CO or O; CI to O
-_NET, _NET_DOUBLING, _NET_MOST = 0.45, 0.17, 2.4  # to a single load; for each doubling of the loads; at most
+_NET, _NET_LOADS, _NET_UNITS = 0.59, 0.06, 0.14  # of a net; more for each doubling of its loads, and of its units
 _CLOCK_TO_OUTPUT = {"FD": 0.46, "SRL": 1.5, "RAMB": 2.46, "RAM": 1.3, "DSP48E1": 0.44}
 _REGISTERED_RAMB = 0.89  # with its output register
 _SETUP = {
@@ -25,6 +29,7 @@ _SETUP = {
 }
 _DSP_REGISTERS = {"A": "AREG", "B": "BREG", "C": "CREG", "D": "DREG"}
 _DSP_SETUP, _DSP_CASCADE, _DSP_CONTROL, _DSP_ADD, _DSP_MULTIPLY = 0.35, 1.3, 1.6, 1.7, 3.5
+_LOGIC = ("LUT", "MUXF", "INV", "CARRY4")
 _CASCADES = ("PCIN", "ACIN", "BCIN", "CARRYCASCIN", "MULTSIGNIN")
 
 
@@ -34,12 +39,16 @@ class TimingError(ValueError):
 
 @dataclass(frozen=True)
 class Step:
-    """A signal of a path: when it is valid in ns after the clock's edge, what drives it, and how many it drives."""
+    """A signal of a path: when it is valid in ns after the clock's edge, what drives it, and how many it drives.
+
+    ``units`` counts the units among which its driver and its loads are.
+    """
 
     at: float
     cell: str
     signal: str
     loads: int
+    units: int
 
 
 @dataclass(frozen=True)
@@ -65,18 +74,21 @@ class _Analysis:
     def __init__(self, module: Mapping[str, Any]) -> None:
         self._cells: Mapping[str, Any] = module["cells"]
         self._names = _signal_names(module["netnames"])
-        self._loads: Counter[int] = Counter()
+        self._loads: dict[int, list[str]] = {}  # bit -> cells, one for each input
         self._driver: dict[int, tuple[str, str]] = {}  # bit -> cell, port
         self._launch: dict[int, float] = {}
         self._arcs: dict[int, list[tuple[int, float, str]]] = {}  # output bit -> (input bit, delay, input port)
         self._captures: list[tuple[int, float, str, str]] = []  # bit, setup, cell, port
         for name, cell in self._cells.items():
-            self._loads.update(bit for _, bit in _bits(cell, "input"))
+            for _, bit in _bits(cell, "input"):
+                self._loads.setdefault(bit, []).append(name)
             for port, bit in _bits(cell, "output"):
                 self._driver[bit] = name, port
             self._model(name, cell)
+        self._units = self._places()
         # bit -> when, and the bit before it on the path; None: it comes from a port or a constant only
         self._arrival: dict[int, tuple[float, int | None] | None] = {}
+        self._reached: dict[int, int] = {}
 
     def longest(self, count: int) -> list[Path]:
         ends = []
@@ -102,7 +114,7 @@ class _Analysis:
         while at is not None:
             when, before = self._arrive(at) or (0.0, None)
             cell = self._cells[self._driver[at][0]]["type"]
-            steps.append(Step(round(when, 2), cell, self._name(at), self._loads[at]))
+            steps.append(Step(round(when, 2), cell, self._name(at), len(self._loads[at]), self._reach(at)))
             at = before
         outputs = [out for _, out in _bits(self._cells[name], "output")]
         end = _word(self._name(outputs[0])) if self._cells[name]["type"].startswith("FD") else name
@@ -110,6 +122,37 @@ class _Analysis:
 
     def _name(self, bit: int) -> str:
         return self._names.get(bit, "?")
+
+    def _places(self) -> dict[str, str]:
+        """The unit of each cell.
+
+        Registers, memories and multipliers are in the one that their name tells. Logic, whose names the mapper makes,
+        is where most of its loads are: a placer pulls it there.
+        """
+        units: dict[str, str] = {}
+        for name in self._cells:
+            stack = [name]
+            while stack:
+                at = stack[-1]
+                outputs = [bit for _, bit in _bits(self._cells[at], "output")]
+                if not self._cells[at]["type"].startswith(_LOGIC):
+                    written = self._name(outputs[0]) if at.startswith("$") and outputs else at
+                    units[at] = written.rpartition(".")[0]
+                elif missing := [load for bit in outputs for load in self._loads.get(bit, ()) if load not in units]:
+                    stack += missing
+                    continue
+                else:
+                    found = Counter(units[load] for bit in outputs for load in self._loads.get(bit, ()))
+                    units[at] = min(found, key=lambda unit: (-found[unit], unit), default="")
+                stack.pop()
+        return units
+
+    def _reach(self, bit: int) -> int:
+        """Units that the net touches."""
+        if bit not in self._reached:
+            cells = [*self._loads[bit], *([self._driver[bit][0]] if bit in self._driver else [])]
+            self._reached[bit] = len({self._units[cell] for cell in cells})
+        return self._reached[bit]
 
     def _arrive(self, bit: int) -> tuple[float, int | None] | None:
         """When `bit` is valid; a mapped design has no loops of wires."""
@@ -138,18 +181,19 @@ class _Analysis:
             return 0.0
         if port in _CASCADES or (source, output, port) == ("CARRY4", "CO", "CI"):
             return 0.0
-        alone = self._loads[bit] == 1
+        loads = len(self._loads[bit])
+        alone = loads == 1
         if alone and (
             (sink == "CARRY4" and source.startswith("LUT"))
             or (sink.startswith("FD") and port == "D" and source.startswith(("LUT", "MUXF", "CARRY4")))
         ):
             return 0.1  # in the same slice
-        return min(_NET_MOST, _NET + _NET_DOUBLING * log2(self._loads[bit]))
+        return _NET + _NET_LOADS * log2(loads) + _NET_UNITS * log2(self._reach(bit))
 
     def _model(self, name: str, cell: Mapping[str, Any]) -> None:
         kind = cell["type"]
         inputs, outputs = list(_bits(cell, "input")), list(_bits(cell, "output"))
-        if kind.startswith(("LUT", "MUXF", "INV")):
+        if kind.startswith(_LOGIC) and kind != "CARRY4":
             delay = _MUX if kind.startswith("MUXF") else _LUT
             self._through(inputs, outputs, lambda *_: delay)
         elif kind == "CARRY4":

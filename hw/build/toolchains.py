@@ -259,12 +259,39 @@ xc7frames2bit --part_file "$PRJXRAY_DB_DIR/{family}/{part}/part.yaml" --part_nam
     --output_file top.bit
 """
 _PRJXRAY = {"xc7a": "artix7", "xc7k": "kintex7"}  # directories of its database
+# As hw.boards.fabric maps to the 7 series, MUXF7 and MUXF8 left out, but to nothing that nextpnr stops at: a chain of
+# more than 32 SRLs, one beside a LUT RAM in a slice, and the memories of one bit that openxc7_map.v makes RAM64M of.
 # openXC7's nextpnr-xilinx does not know $scopeinfo
 _OPENXC7_YOSYS = """\
 read_verilog shiftwork.v shell.v top.v
-synth_xilinx -family xc7 -flatten -top top
+synth_xilinx -family xc7 -flatten -top top -nosrl -nowidelut -run begin:map_luts
+opt_expr -mux_undef -noclkinv
+abc -lut 6
+clean
+techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6
+xilinx_dffopt
+opt_lut_ins -tech xilinx
+synth_xilinx -family xc7 -flatten -top top -nosrl -nowidelut -run finalize:
+techmap -map openxc7_map.v
 delete t:$scopeinfo
 write_json top.json
+"""
+_OPENXC7_MAP = """\
+module RAM64X1S (output O, input A0, A1, A2, A3, A4, A5, D, WCLK, WE);
+  parameter [63:0] INIT = 64'd0;
+  wire [5:0] at = {A5, A4, A3, A2, A1, A0};
+  RAM64M #(.INIT_A(INIT)) _TECHMAP_REPLACE_ (
+    .ADDRA(at), .ADDRB(at), .ADDRC(at), .ADDRD(at), .DIA(D), .DIB(1'b0), .DIC(1'b0), .DID(1'b0),
+    .DOA(O), .WCLK(WCLK), .WE(WE));
+endmodule
+module RAM64X1D (output DPO, SPO, input A0, A1, A2, A3, A4, A5, DPRA0, DPRA1, DPRA2, DPRA3, DPRA4, DPRA5, D, WCLK, WE);
+  parameter [63:0] INIT = 64'd0;
+  wire [5:0] at = {A5, A4, A3, A2, A1, A0};
+  wire [5:0] other = {DPRA5, DPRA4, DPRA3, DPRA2, DPRA1, DPRA0};
+  RAM64M #(.INIT_A(INIT), .INIT_B(INIT)) _TECHMAP_REPLACE_ (
+    .ADDRA(other), .ADDRB(at), .ADDRC(at), .ADDRD(at), .DIA(D), .DIB(D), .DIC(1'b0), .DID(1'b0),
+    .DOA(DPO), .DOB(SPO), .WCLK(WCLK), .WE(WE));
+endmodule
 """
 
 
@@ -307,6 +334,7 @@ def openxc7_files(board: Board, constraints: str) -> dict[str, str]:
     return {
         "openxc7.sh": _OPENXC7_SCRIPT.format(part=plain, family=_PRJXRAY[plain[:4]], mhz=board.system_hz / 1e6),
         "openxc7.ys": _OPENXC7_YOSYS,
+        "openxc7_map.v": _OPENXC7_MAP,
         "openxc7.xdc": "\n".join(known) + "\n",
     }
 

@@ -2,11 +2,12 @@
 
 import json
 import os
+from collections import Counter
 
 import pytest
 
 from hw.boards.registry import BOARDS
-from hw.build import command
+from hw.build import command, yosys
 from hw.build.toolchains import (
     NEXTPNR_ECP5,
     OPENXC7,
@@ -122,6 +123,46 @@ def test_openxc7(router, tmp_path, monkeypatch, no_tools):
 def test_openxc7_of_a_kintex():
     script = openxc7_files(BOARDS["genesys2"], "")["openxc7.sh"]
     assert '--part xc7k325tffg900-2 --db-root "$PRJXRAY_DB_DIR/kintex7"' in script
+
+
+def test_openxc7_maps_to_what_its_router_can_take(tmp_path):
+    """A long delay, a table for wide multiplexers, memories of a bit: each becomes what the flow's notes allow."""
+    files = openxc7_files("xc7a35ticsg324-1L", 100_000_000, "")
+    (tmp_path / "openxc7_map.v").write_text(files["openxc7_map.v"])
+    (tmp_path / "shell.v").write_text("")
+    (tmp_path / "shiftwork.v").write_text("""\
+module core(input clk, input [7:0] d, input [8:0] at, input [5:0] there, input we, output reg [7:0] late, output table_,
+    output single, output other);
+  reg [7:0] line [0:49];
+  integer k;
+  always @(posedge clk) begin
+    line[0] <= d;
+    for (k = 1; k < 50; k = k + 1) line[k] <= line[k - 1];
+    late <= line[49];
+  end
+  assign table_ = (512'd1 << 9'd300 | 512'hdeadbeefcafef00d0123456789abcdef << 90 | 512'h77777 << 7) >> at;
+  reg one [0:63], two [0:63];
+  always @(posedge clk) if (we) one[there] <= d[0];
+  assign single = one[there];
+  always @(posedge clk) if (we) two[there] <= d[1];
+  assign other = two[at[5:0]];
+endmodule
+""")
+    (tmp_path / "top.v").write_text("""\
+module top(input clk, input [7:0] d, input [8:0] at, input [5:0] there, input we, output [7:0] late, output table_,
+    output single, output other);
+  core core(.clk(clk), .d(d), .at(at), .there(there), .we(we), .late(late), .table_(table_), .single(single),
+    .other(other));
+endmodule
+""")
+    yosys.run("openxc7", files["openxc7.ys"], tmp_path)
+    cells = json.loads((tmp_path / "top.json").read_text())["modules"]["top"]["cells"]
+    kinds = Counter(cell["type"] for cell in cells.values())
+    assert kinds["FDRE"] == 8 * 51
+    assert kinds["RAM64M"] >= 2
+    assert kinds["LUT6"] > 4
+    allowed = {f"LUT{n}" for n in range(1, 7)} | {"INV", "FDRE", "RAM64M", "IBUF", "OBUF", "BUFG", "GND", "VCC"}
+    assert set(kinds) <= allowed, kinds
 
 
 def test_progress_is_followed(tmp_path, no_tools):

@@ -1,6 +1,7 @@
 """The timing estimate on netlists whose paths can be added up by hand, and on one that yosys maps."""
 
 import json
+from math import log2
 
 import pytest
 
@@ -31,7 +32,7 @@ def netlist(cells, **names):
 
 
 def test_adds_cells_and_wires_of_the_longest_path():
-    """Clock to output 0.46, two wires of one load 0.45, two LUTs 0.13, a wire within the slice 0.1, setup 0.07."""
+    """Clock to output 0.46, two wires of one load 0.59, two LUTs 0.13, a wire within the slice 0.1, setup 0.07."""
     cells = {
         "from": register(2, 3),
         "one": cell("LUT2", {"I0": 3, "I1": 9}, {"O": 4}),
@@ -40,18 +41,38 @@ def test_adds_cells_and_wires_of_the_longest_path():
         "short": register(6, 7),
     }
     first, second = longest_paths(netlist(cells, start=3, middle=4, end=6, far=7), "top")
-    assert (first.nanoseconds, first.start, first.end) == (pytest.approx(1.79), "start", "end.D")
+    assert (first.nanoseconds, first.start, first.end) == (pytest.approx(2.07), "start", "end.D")
     assert [(step.cell, step.signal, step.loads) for step in first.steps] == [
         ("FDRE", "start", 1), ("LUT2", "middle", 1), ("LUT1", "?", 1),
     ]  # fmt: skip
-    assert (second.nanoseconds, second.start, second.end) == (pytest.approx(0.98), "end", "far.D")
+    assert (second.nanoseconds, second.start, second.end) == (pytest.approx(1.12), "end", "far.D")
 
 
 def test_wires_are_longer_the_more_they_drive():
-    """Sixteen clock enables: 0.46 + 0.45 + 4 * 0.17 + 0.2; one path stands for all of them."""
+    """Sixteen clock enables: 0.46 + 0.59 + 4 * 0.06 + 0.2; one path stands for all of them."""
     cells = {"from": register(2, 3)} | {f"to{k}": register("0", 20 + k, CE=3) for k in range(16)}
     paths = longest_paths(netlist(cells, enable=3, held=[20 + k for k in range(16)]), "top")
-    assert [(path.nanoseconds, path.end) for path in paths] == [(pytest.approx(1.79), "held.CE")]
+    assert [(path.nanoseconds, path.end) for path in paths] == [(pytest.approx(1.49), "held.CE")]
+
+
+def test_wires_are_longer_the_more_units_they_reach():
+    """From unit a to three others, by what the cells or, where the mapper named them, their outputs are called."""
+    cells = {"a.from": register(2, 3)} | {f"$ff{k}": register("0", 20 + k, CE=3) for k in range(4)}
+    held = {"b.held": 20, "c.held": 21, "d.e.held": [22, 23]}
+    (path, *others) = longest_paths(netlist(cells, **{"a.enable": 3}, **held), "top")
+    assert path.nanoseconds == pytest.approx(0.46 + 0.59 + 2 * 0.06 + 2 * 0.14 + 0.2)
+    assert [(step.loads, step.units) for step in path.steps] == [(4, 4)]
+    assert {path.end, *(other.end for other in others)} == {"b.held.CE", "c.held.CE", "d.e.held.CE"}
+
+
+def test_logic_is_where_most_of_its_loads_are():
+    """A LUT between a and b that drives one register of a and two of b is in b."""
+    cells = {"$from": register(2, 3), "$lut": cell("LUT1", {"I0": 3}, {"O": 4})}
+    cells |= {f"$ff{k}": register("0", 20 + k, CE=4) for k in range(3)}
+    names = {"a.start": 3, "a.held": 20, "b.held": [21, 22]}
+    path = longest_paths(netlist(cells, **names), "top")[0]
+    assert [(step.loads, step.units) for step in path.steps] == [(1, 2), (3, 2)]
+    assert path.nanoseconds == pytest.approx(0.46 + 2 * (0.59 + 0.14) + log2(3) * 0.06 + 0.13 + 0.2, abs=0.006)
 
 
 def test_memories_and_multipliers_by_their_registers():
@@ -63,8 +84,8 @@ def test_memories_and_multipliers_by_their_registers():
         }
         return [path.nanoseconds for path in longest_paths(netlist(cells, ram=3, product=4, held=5), "top")]
 
-    assert paths() == [pytest.approx(2.46 + 0.45 + 0.35), pytest.approx(0.44 + 0.45 + 0.07)]
-    assert paths(DOA_REG="1")[0] == pytest.approx(0.89 + 0.45 + 0.35)
+    assert paths() == [pytest.approx(2.46 + 0.59 + 0.35), pytest.approx(0.44 + 0.59 + 0.07)]
+    assert paths(DOA_REG="1")[0] == pytest.approx(0.89 + 0.59 + 0.35)
 
 
 def test_what_comes_from_ports_only_is_left_out():
@@ -99,7 +120,7 @@ endmodule
 
 
 def test_command_prints_paths_and_refuses_bad_settings(monkeypatch, capsys):
-    path = Path(8.0, "core.a", "core.b.CE", (Step(0.46, "FDRE", "core.a", 3),))
+    path = Path(8.0, "core.a", "core.b.CE", (Step(0.46, "FDRE", "core.a", 3, 2),))
     monkeypatch.setattr(clock, "core_paths", lambda config, count: [path] * count if config.lanes == 4 else [])
     assert main(["clock", "--set", "lanes=4", "--paths", "2"]) == 0
     output = capsys.readouterr().out
