@@ -121,6 +121,8 @@ COVERED = {
         "tests/test_bench.py::test_golden_compares_with_the_float_network",
     "python -m bench real --docs docs/accuracy.md": "tests/test_bench_real.py::test_everything_on_a_small_dinov2",
     "python -m bench clock": "tests/build/test_timing.py::",
+    "make mutants": "tests/test_docs.py::test_the_makefile",
+    "python -m bench mutants --units hw/units hw/dma --count 20 --seed 0 --ring engine": "tests/test_mutants.py::",
 }  # fmt: skip
 
 # (page, number of its Python block) -> what is replaced in it before it is executed here, or the test that executes it
