@@ -10,7 +10,8 @@ __all__ = ["LIST", "equivalents"]
 LIST = Path(__file__).with_name("equivalent.toml")
 
 
-def equivalents() -> dict[tuple[str, str, str, str], str]:
+def equivalents() -> dict[tuple[str, str, int, str, str], str]:
     """The argument of each by `Mutant.change`."""
     entries = tomllib.loads(LIST.read_text(encoding="utf-8")).get("mutant", [])
-    return {(entry["unit"], entry["text"], entry["was"], entry["becomes"]): entry["why"] for entry in entries}
+    keys = ("unit", "text", "column", "was", "becomes")
+    return {(*(entry[key] for key in keys),): entry["why"] for entry in entries}

@@ -40,7 +40,7 @@ _BITS = re.compile(r"[\w.]*(bits|BITS)|len\(.*\)|\d+|.*[-+*] *[\w.()]+", re.DOTA
 
 @dataclass(frozen=True)
 class Mutant:
-    """`unit` with the bytes from `start` to `end` replaced: `was` became `becomes` in `line`, which reads `text`."""
+    """`unit` with the bytes from `start` to `end` replaced: `was` became `becomes` at `column` of `line`, or `text`."""
 
     unit: str
     line: int
@@ -50,6 +50,7 @@ class Mutant:
     was: str
     becomes: str
     text: str
+    column: int
 
     @property
     def name(self) -> str:
@@ -57,9 +58,9 @@ class Mutant:
         return f"{self.unit}:{self.line}+{self.start} {self.kind}: {_flat(self.was)} -> {_flat(self.becomes)}"
 
     @property
-    def change(self) -> tuple[str, str, str, str]:
+    def change(self) -> tuple[str, str, int, str, str]:
         """What the reviewed list of equivalent ones knows it by: independent of where in the file it is."""
-        return self.unit, _flat(self.text), _flat(self.was), _flat(self.becomes)
+        return self.unit, _flat(self.text), self.column, _flat(self.was), _flat(self.becomes)
 
     def applied(self, source: bytes) -> bytes:
         """The mutated file."""
@@ -206,8 +207,10 @@ class _File:
 
     def _replace(self, kind: str, start: int, end: int, becomes: str) -> Mutant:
         line = self.source.count(b"\n", 0, start)
-        text = self.source[self.lines[line] : self.lines[line + 1]].decode().strip()
-        return Mutant(self.unit, line + 1, start, end, kind, self.source[start:end].decode(), becomes, text)
+        text = self.source[self.lines[line] : self.lines[line + 1]].decode()
+        column = start - self.lines[line] - len(text) + len(text.lstrip())
+        was = self.source[start:end].decode()
+        return Mutant(self.unit, line + 1, start, end, kind, was, becomes, text.strip(), column)
 
     def _span(self, node: ast.AST) -> tuple[int, int]:
         place = vars(node)

@@ -40,7 +40,7 @@ _TESTS: dict[str, tuple[str, ...]] = {
     "hw/matmul/skew.py": _ARRAYS,
     "hw/matmul/stationary_array.py": _ARRAYS,
     "hw/units/limb_multiplier.py": ("tests/units/test_requantizer.py",),
-    "hw/units/round_saturate.py": ("tests/units/test_requantizer.py", "tests/formal/test_rounding.py"),
+    "hw/units/round_saturate.py": ("tests/units/test_requantizer.py", "tests/formal/test_round_saturate.py"),
     "hw/vector/row_units.py": ("tests/vector/test_row_units_verilog.py",),
     "hw/vector/source.py": ("tests/vector/test_engine.py",),
 }

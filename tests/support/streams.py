@@ -84,9 +84,11 @@ def run_streams(dut, inputs, outputs, *, pressure=0.0, seed=0, constants=None, p
     for sink in sinks:
         sampled += [sink.port.valid, sink.port.payload]
 
+    quiet = 8 + getattr(dut, "latency", 0)  # cycles at the end in which nothing more may come
+
     async def run(ctx, rng, cycles=None):
         cycle = idle = extra = 0
-        while extra < 8 and cycle != cycles:  # cycles in which nothing more may come
+        while extra < quiet and cycle != cycles:
             for source in sources:
                 source.offer(ctx, rng.random() < pressure)
             for sink in sinks:
