@@ -141,9 +141,8 @@ def test_verdicts_are_kept_as_long_as_they_are_true(tree, tmp_path):
     first, second = mutants(unit, TOY.encode())[:2]
     store = Store(path, tree, "unit")
     survived = Verdict("survived", "unit", digest(tree, unit, "unit"))
-    killed = Verdict(
-        "killed", "unit", digest(tree, unit, "unit"), "tests/units/test_toy.py::test_toy", "AssertionError"
-    )
+    test = "tests/units/test_toy.py::test_toy"
+    killed = Verdict("killed", "unit", digest(tree, unit, "unit", test), test, "AssertionError")
     store.add(first, survived)
     store.add(second, killed)
     with path.open("a") as file:
@@ -153,7 +152,13 @@ def test_verdicts_are_kept_as_long_as_they_are_true(tree, tmp_path):
     assert path.read_bytes().count(b"\n") == 2
     store = Store(path, tree, "core")
     assert (store.verdict(first), store.verdict(second)) == (None, killed), "survivors have another ring before them"
-    (tree / "tests/units/test_toy.py").write_text(TESTED + "# changed\n")
+    (tree / "tests/units/test_toy.py").write_text(f"# changed\n{TESTED}")
+    store = Store(path, tree, "unit")
+    assert (store.verdict(first), store.verdict(second)) == (None, killed), "what killed it is as it was"
+    (tree / "tests/units/test_toy.py").write_text(TESTED.replace("5", "6"))
+    assert Store(path, tree, "unit").verdict(second) is None
+    (tree / "tests/units/test_toy.py").write_text(TESTED)
+    (tree / "hw/units/toy.py").write_text(f"{TOY}# changed")
     assert Store(path, tree, "unit").verdict(second) is None
 
 

@@ -1,4 +1,4 @@
-"""Verdicts kept on disk while they come: a line of JSON each, believed as long as unit and tests are what they were."""
+"""Verdicts kept on disk while they come: a line of JSON each, believed as long as what they say of is what it was."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Store:
         if found is None:
             return None
         verdict = Verdict(**found["verdict"])
-        if verdict.made_from != digest(self._root, mutant.unit, verdict.ring):
+        if verdict.made_from != digest(self._root, mutant.unit, verdict.ring, verdict.test):
             return None
         names = [name for name, _ in rings(self._root, mutant.unit)]
         last = self._outermost if self._outermost in names else names[-1]

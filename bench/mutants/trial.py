@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -35,19 +36,36 @@ class Verdict:
 
     outcome: str
     ring: str  # the last one it went through
-    made_from: str  # digest of the unit and of the tests that it went through
+    made_from: str  # digest of the unit, and of the test that failed or of all that it went through
     test: str = ""
     error: str = ""
 
 
-def digest(root: Path, unit: str, ring: str) -> str:
-    """Of the file of tree `root` and of its tests up to `ring`."""
-    files = [unit]
+def digest(root: Path, unit: str, ring: str, test: str = "") -> str:
+    """Of the file of tree `root`, and of the test that failed, or of all tests up to `ring`."""
+    parts = [(root / unit).read_bytes()]
+    if test:
+        parts.append(_source(root, test))
+        return _hex(parts)
     for name, modules in rings(root, unit):
-        files += modules
+        parts += [(root / module).read_bytes() for module in modules]
         if name == ring:
             break
-    return hashlib.sha256(b"".join((root / name).read_bytes() for name in files)).hexdigest()[:16]
+    return _hex(parts)
+
+
+def _hex(parts: Sequence[bytes]) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def _source(root: Path, test: str) -> bytes:
+    """The text of the function of a node of pytest; of its module, if it is none, or of what is no longer there."""
+    module, _, name = test.partition("::")
+    text = (root / module).read_text(encoding="utf-8") if (root / module).is_file() else ""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and node.name == name.partition("[")[0]:
+            return (ast.get_source_segment(text, node) or "").encode()
+    return text.encode()
 
 
 class Copy:
@@ -67,7 +85,7 @@ class Copy:
             limit = self._limit(modules)
             with self._mutated(mutant):
                 found = self._run(modules, limit)
-            made_from = digest(self.place, mutant.unit, name)
+            made_from = digest(self.place, mutant.unit, name, (found or {}).get("test", ""))
             if found is not None and "timeout" in found:
                 return Verdict("timeout", name, made_from)
             if found is not None:
