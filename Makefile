@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT := build
 
-.PHONY: demo test docs bitstream setup clean
+.PHONY: demo test docs mutants bitstream setup clean
 
 setup: $(VENV)/.installed
 
@@ -31,6 +31,10 @@ test: setup
 # The site; a warning is an error. (The variable silences the theme's advertisement.)
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir $(OUT)/site
+
+# Mutants of the gateware against its tests: hours of two cores, so not part of `make test`; goes on where it stopped.
+mutants: setup
+	$(BIN)/python -m bench mutants --results $(OUT)/mutants.jsonl --docs docs/trust.md
 
 # The ULX3S from gateware to bitstream with pip's tools alone: half an hour of one core, so not part of `make test`.
 bitstream: setup

@@ -1,4 +1,4 @@
-"""Command line: python -m bench deit | swin | real | text | ablation | golden | link | memory | clock."""
+"""Command line: python -m bench deit | swin | real | text | ablation | golden | link | memory | clock | mutants."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from bench import ablation, clock, deit, golden, link, memory, real, swin, text
+from bench.mutants import command as mutants
 from firmware.errors import UserError
 from firmware.screen import INTERRUPTED, any_letters, leave
 from firmware.transport import DeviceError
@@ -13,7 +14,7 @@ from sim.libraries import BuildError
 
 __all__ = ["main", "parser"]
 
-_BENCHES = (deit, swin, real, text, ablation, golden, link, memory, clock)
+_BENCHES = (deit, swin, real, text, ablation, golden, link, memory, clock, mutants)
 
 
 def parser(prog: str = "python -m bench") -> argparse.ArgumentParser:

@@ -48,13 +48,11 @@ class CounterBank(wiring.Component):
         m.submodules.ram = ram = Memory(shape=32, depth=self.sweep, init=[])
         read, write = ram.read_port(domain="comb"), ram.write_port()
 
-        visit = Signal(range(self.sweep))  # one cycle ahead of `slot`
+        visit = Signal(range(self.sweep), init=1 % self.sweep)  # one cycle ahead of `slot`
         m.d.sync += [visit.eq(visit + 1), self.slot.eq(visit)]
 
         added, event = self._small_counts(m, visit)
-        addend = Signal(len(added), reset_less=True)
-        carry_in = Signal(reset_less=True)
-        upper = Signal(reset_less=True)
+        addend, carry_in, upper = Signal(len(added)), Signal(), Signal()
         carry = Signal()
         stale = Signal(range(self.sweep + 1), init=self.sweep)  # visits until no old count is left
         total = Signal(34)

@@ -4,6 +4,7 @@
 import random
 
 import pytest
+from amaranth.hdl import Signal
 
 from hw.axi.write_arbiter import AxiWriteArbiter
 from tests.support.streams import PRESSURES, run_streams, simulate
@@ -78,7 +79,7 @@ def test_bursts_and_answers(masters, pressure):
 
         return drive
 
-    simulate(dut, *(master(n) for n in range(masters)), background=[memory])
+    simulate(dut, *(master(n) for n in range(masters)), background=[memory], limit=3000)
     assert answered == [[k & 1 for k in range(12)]] * masters
     assert pressure or asked == sorted(asked)  # all ask from the start: the first one first
     assert sorted(asked) == sorted(n for n in range(masters) for _ in range(12))
@@ -88,3 +89,58 @@ def test_latency():
     requests, _ = bursts(1, random.Random(0), 4)
     _, cycles = run_streams(AxiWriteArbiter(word_bits=64, masters=2), {"master1.aw": requests}, {"bus.aw": 4})
     assert cycles["bus.aw"] == [AxiWriteArbiter.latency + k for k in range(4)]
+
+
+def test_no_more_bursts_than_can_be_counted():
+    """255 may be unanswered, with their data sent or not; then an answer lets in one more."""
+    dut = AxiWriteArbiter(word_bits=64, masters=2)
+    port, most = dut.masters[0], 255
+
+    async def bench(ctx):
+        taken, sent = 0, 0
+
+        async def cycles(count):
+            nonlocal taken, sent
+            for _ in range(count):
+                _, _, address, data = await ctx.tick().sample(dut.bus.aw.valid, dut.bus.w.valid & dut.bus.w.ready)
+                taken, sent = taken + address, sent + data
+
+        for signal in (port.aw.valid, port.w.valid, port.w.p.last, dut.bus.aw.ready, port.b.ready):
+            ctx.set(signal, 1)
+        await cycles(300)
+        assert (taken, sent) == (most, 0)
+        ctx.set(dut.bus.w.ready, 1)
+        await cycles(300)
+        assert (taken, sent) == (most, most)
+        assert not ctx.get(dut.bus.w.valid)
+        ctx.set(dut.bus.b.valid, 1)
+        await cycles(1)
+        ctx.set(dut.bus.b.valid, 0)
+        await cycles(10)
+        assert (taken, sent) == (most + 1, most + 1)
+
+    simulate(dut, bench)
+
+
+def test_reset_in_mid_operation():
+    """The address in the register, the data that should follow and the answers awaited are forgotten."""
+    dut, reset = AxiWriteArbiter(word_bits=64, masters=2), Signal()
+    first, second = dut.masters
+
+    async def bench(ctx):
+        for _ in range(2):  # with the address still in the register, then with only data and answer missing
+            ctx.set(second.aw.valid, 1)
+            ctx.set(second.w.valid, 1)
+            await ctx.tick()
+            assert ctx.get(dut.bus.aw.valid)
+            ctx.set(second.aw.valid, 0)
+            ctx.set(reset, 1)
+            await ctx.tick()
+            ctx.set(reset, 0)
+            assert not ctx.get(dut.bus.aw.valid | dut.bus.w.valid | second.w.ready)
+            ctx.set(dut.bus.aw.ready, 1)
+            ctx.set(first.aw.valid, 1)
+            assert ctx.get(first.aw.ready), "another's answer is awaited"
+            ctx.set(first.aw.valid, 0)
+
+    simulate(dut, bench, reset=reset)

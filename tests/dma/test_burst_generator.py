@@ -4,6 +4,7 @@ import itertools
 import random
 
 import pytest
+from amaranth.hdl import Signal
 
 from hw.dma.burst_generator import BurstGenerator
 from tests.support.streams import PRESSURES, run_streams, simulate
@@ -147,3 +148,61 @@ def test_waits_for_permission():
 
     simulate(dut, testbench)
     assert trace == [(0, 0)] * 15 + [(1, 0)] + [(0, 1)] * 8
+
+
+async def collect(ctx, dut, transfer, cycles):
+    """(addresses, number of times it was outside) after a transfer is taken, in some cycles in which all may move."""
+    addresses, outside = [], 0
+    ctx.set(dut.i.payload, stored(transfer))
+    ctx.set(dut.i.valid, 1)
+    ctx.set(dut.allow, 1)
+    ctx.set(dut.o.ready, 1)
+    assert ctx.get(dut.i.ready)
+    for _ in range(cycles):
+        await ctx.tick()
+        ctx.set(dut.i.valid, 0)
+        outside += ctx.get(dut.outside)
+        if ctx.get(dut.o.valid):
+            addresses.append(ctx.get(dut.o.p.address))
+    return addresses, outside
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize("base", [0x1000, 0xFFFFF000])
+@pytest.mark.parametrize("start", [63, 64, 65, 100, 511, 512, (1 << 20) - 1])
+def test_a_burst_that_begins_beyond_the_region(start, base, level):
+    """The transfer's first one, or that of a later run, at word `start` of a region of 64 words."""
+    dut = BurstGenerator(word_bits=64, burst_beats=16, run_bits=12)
+    transfer = {"region": 1, "offset": 0, "run": 1, "count1": 1, "offset1": 0, "count2": 1, "offset2": 0}
+    transfer["offset" if level == 0 else f"offset{level}"] = start
+    if level:
+        transfer[f"count{level}"] = 2
+    outcome = []
+
+    async def testbench(ctx):
+        ctx.set(dut.regions, regions(base, 64 * 8))
+        outcome.append(await collect(ctx, dut, transfer, 30))
+
+    simulate(dut, testbench)
+    wanted = [base, base + 8 * start][level == 0 :]
+    assert outcome == [(wanted, 0) if start < 64 else (wanted[:-1], 1)]
+
+
+@pytest.mark.parametrize("cycles", range(1, 20))
+def test_reset_in_any_state(cycles):
+    """The next transfer, which may come at once, is as if it were the first one."""
+    dut, reset = BurstGenerator(word_bits=64, burst_beats=4, run_bits=12), Signal()
+    first = {"region": 1, "offset": 7, "run": 3, "count1": 2, "offset1": 5, "count2": 2, "offset2": 11}
+    second = {"region": 1, "offset": 2, "run": 6, "count1": 3, "offset1": 10, "count2": 1, "offset2": 0}
+    outcome = []
+
+    async def testbench(ctx):
+        ctx.set(dut.regions, regions(0x2000, 4096))
+        await collect(ctx, dut, first, cycles)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        outcome.append(await collect(ctx, dut, second, 60))
+
+    simulate(dut, testbench, reset=reset)
+    assert outcome == [([address for address, _ in bursts(second, 0x2000, 8, 4)], 0)]

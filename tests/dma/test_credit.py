@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib.wiring import Component, In, Out
 
@@ -12,11 +13,8 @@ from tests.support.streams import simulate
 class Counter(Component):
     """`credit` with all operands as ports."""
 
-    level: In(5)
-    last: In(8)
-    take: In(1)
-    give: In(1)
-    o: Out(5)
+    def __init__(self, bits):
+        super().__init__({"level": In(bits), "last": In(8), "take": In(1), "give": In(1), "o": Out(bits)})
 
     def elaborate(self, _platform):
         m = Module()
@@ -25,14 +23,16 @@ class Counter(Component):
         return m
 
 
-def test_all_levels():
-    dut = Counter()
+@pytest.mark.parametrize(("bits", "levels"), [(5, range(32)), (10, (0, 1, 17, 255, 256, 257, 600, 1023))])
+def test_all_levels(bits, levels):
+    """Counters narrower than a burst's length, and wider ones."""
+    dut = Counter(bits)
 
     async def testbench(ctx):
         await ctx.tick()
-        for level, last, take, give in itertools.product(range(32), range(18), range(2), range(2)):
+        for level, last, take, give in itertools.product(levels, (*range(18), 255), range(2), range(2)):
             wanted = level - take * (last + 1) + give
-            if 0 <= wanted < 32:
+            if 0 <= wanted < 1 << bits:
                 for port, value in ((dut.level, level), (dut.last, last), (dut.take, take), (dut.give, give)):
                     ctx.set(port, value)
                 assert ctx.get(dut.o) == wanted

@@ -55,6 +55,15 @@ def test_longest_stride_is_noticed(level):
     assert [word["outside"] for word in results] == [0, 1]
 
 
+@pytest.mark.parametrize("level", [1, 2])
+def test_strides_of_all_bits(level):
+    """In the largest scratchpad that can be addressed, every word of which a stride may reach."""
+    t = {"scratch": 5, "run": 1, "scratch0": 0, "count1": 1, "scratch1": 0, "count2": 1, "scratch2": 0}
+    t |= {f"count{level}": 2, f"scratch{level}": 0xFFF0}
+    results, _ = run_stream(ScratchWalker(scratch_words=1 << 16), [stored(t)], count=2)
+    assert [(word["address"], word["outside"]) for word in results] == [(5, 0), (0xFFF5, 0)]
+
+
 def test_one_word_per_cycle():
     t = {"scratch": 0, "run": 10, "scratch0": 1, "count1": 10, "scratch1": 10, "count2": 5, "scratch2": 100}
     _, cycles = run_stream(ScratchWalker(scratch_words=WORDS), [stored(t)], count=500)

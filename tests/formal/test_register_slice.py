@@ -1,27 +1,36 @@
+# amaranth: UnusedElaboratable=no
 """The register slice: for ever, nothing is lost, invented, changed or withdrawn."""
 
-from amaranth.hdl import Assert, Module, Signal
+from amaranth.hdl import Assert, Cover, Module, Signal
 
 from hw.units.register_slice import RegisterSlice
-from tests.support.formal import prove
+from tests.support.formal import Proof, inputs, proved
 
 
-def test_holds_what_it_took_until_it_is_taken():
-    """By induction: it offers exactly the item taken last, from the next cycle on, until that has been taken."""
+def register_slice(unit):
     m = Module()
-    m.submodules.dut = dut = RegisterSlice(shape=4)
-    valid, ready, item = Signal(), Signal(), Signal(4)
+    m.submodules.dut = dut = unit(shape=4)
     held, full = Signal(4), Signal()  # the item taken and not yet given
     m.d.comb += [
-        dut.i.valid.eq(valid),
-        dut.i.payload.eq(item),
-        dut.o.ready.eq(ready),
         Assert(dut.o.valid == full),
         Assert(dut.i.ready == ~full),
         Assert(~full | (dut.o.payload == held)),
     ]
-    with m.If(valid & dut.i.ready):
-        m.d.sync += [held.eq(item), full.eq(1)]
-    with m.If(dut.o.valid & ready):
+    taken = dut.o.valid & dut.o.ready
+    with m.If(dut.i.valid & dut.i.ready):
+        m.d.sync += [held.eq(dut.i.payload), full.eq(1)]
+    with m.If(taken):
         m.d.sync += full.eq(0)
-    prove(m, ports=[valid, ready, item], depth=3, mode="prove")
+    m.d.comb += Cover(taken & (held == 9))
+    return m, inputs(dut)
+
+
+PROOFS = [
+    Proof(
+        name="register slice, 4 bits",
+        what="what it took is offered until it is taken, and nothing else",
+        make=register_slice, unit=RegisterSlice, depth=3, forever=True, mutant=("m.If(~full)", "m.If(1)"),
+    ),
+]  # fmt: skip
+
+test_holds, test_says_something, test_finds_its_mutant = proved(PROOFS)

@@ -4,6 +4,7 @@
 import random
 
 import pytest
+from amaranth.hdl import Signal
 
 from hw.link.deframer import Deframer
 from hw.spec.link import Op, frame
@@ -12,12 +13,13 @@ from tests.support.streams import simulate
 GAP = 64
 
 
-def run_deframer(chunks, *, packets=False, gap_after=(), pressure=0.0, seed=0):
+def run_deframer(chunks, *, packets=False, gap_after=(), silence=2 * GAP + 5, reset_after=(), pressure=0.0, seed=0):
     """Headers as (op, sequence, address, argument), each with (payload, end) if it has one, of bytes in `chunks`.
 
-    After the chunks in `gap_after` the line is silent for longer than the deframer waits.
+    After the chunks in `gap_after` the line is silent, for longer than the deframer waits unless it is said; after
+    those in `reset_after` it is reset.
     """
-    dut, rng, found = Deframer(gap_cycles=GAP), random.Random(seed), []
+    dut, rng, found, reset = Deframer(gap_cycles=GAP), random.Random(seed), [], Signal()
 
     async def source(ctx):
         for number, chunk in enumerate(chunks):
@@ -29,7 +31,11 @@ def run_deframer(chunks, *, packets=False, gap_after=(), pressure=0.0, seed=0):
                 while rng.random() < pressure:
                     await ctx.tick()
             if number in gap_after:
-                await ctx.tick().repeat(2 * GAP + 5)
+                await ctx.tick().repeat(silence)
+            if number in reset_after:
+                ctx.set(reset, 1)
+                await ctx.tick()
+                ctx.set(reset, 0)
         await ctx.tick().repeat(2 * GAP + 40)
 
     async def sink(ctx):
@@ -51,7 +57,7 @@ def run_deframer(chunks, *, packets=False, gap_after=(), pressure=0.0, seed=0):
                 found[-1].append(bool(good))
 
     total = sum(map(len, chunks))
-    simulate(dut, source, sink, until=(8 if pressure else 1) * total + (len(chunks) + 3) * 3 * GAP)
+    simulate(dut, source, sink, until=(8 if pressure else 1) * total + (len(chunks) + 3) * 3 * GAP, reset=reset)
     return found
 
 
@@ -98,6 +104,19 @@ def test_a_frame_that_stops_is_forgotten_after_the_gap(size):
     found = run_deframer([WRITE[:size], WRITE], gap_after={0})
     assert found[-1] == WRITE_FOUND
     assert all(entry[2] is False for entry in found[:-1])
+
+
+@pytest.mark.parametrize("size", [1, 2, 15, 16, 20, 56, 59])
+def test_a_frame_that_pauses_for_less_goes_on(size):
+    assert run_deframer([WRITE[:size], WRITE[size:]], gap_after={0}, silence=GAP - 2) == [WRITE_FOUND]
+
+
+@pytest.mark.parametrize("size", [1, 2, 15, 16, 20, 56, 59])
+def test_reset_in_mid_frame(size):
+    """The next frame may come at once."""
+    found = run_deframer([WRITE[:size], WRITE], reset_after={0})
+    assert found[-1] == WRITE_FOUND
+    assert [entry[0] for entry in found[:-1]] == [WRITE_FOUND[0]] * (size > 16)
 
 
 @pytest.mark.parametrize("size", [1, 2, 15, 16, 20, 56, 59])

@@ -117,3 +117,25 @@ def test_a_break_is_no_byte_and_ends():
 def test_divisors_are_checked(unit):
     with pytest.raises(ValueError, match="divisor must be from 4 to 65535 cycles per bit, not 3"):
         unit(divisor=3)
+
+
+def test_a_glitch_of_a_cycle_is_not_seen():
+    """Wherever in a byte it is: the line is the other way round for one cycle."""
+    divisor, byte, got = 8, 0x53, []
+    dut = UARTReceiver(divisor=divisor)
+    levels = [bit for bit in (0, *(byte >> n & 1 for n in range(8)), 1) for _ in range(divisor)]
+
+    async def send(ctx):
+        await drive(ctx, dut.line, 1, 20)
+        for place in range(len(levels)):
+            for cycle, level in enumerate(levels):
+                await drive(ctx, dut.line, level ^ (cycle == place), 1)
+            await drive(ctx, dut.line, 1, 2 * divisor)
+
+    async def receive(ctx):
+        async for _, _, valid, data in ctx.tick().sample(dut.o.valid, dut.o.p.data):
+            if valid:
+                got.append(int(data))
+
+    simulate(dut, send, background=[receive])
+    assert got == [byte] * len(levels)

@@ -4,6 +4,7 @@
 import random
 
 import pytest
+from amaranth.hdl import Signal
 
 from hw.matmul.accumulator import Accumulator
 from tests.support.streams import simulate
@@ -40,7 +41,8 @@ def test_equals_sum(array_latency, gaps):
         pipe, cycle, rest = [None] * array_latency, 0, list(beats)
         while cycle < 3 * len(beats) + 40:
             entry = rest.pop(0) if rest and rng.random() >= gaps else None
-            ctx.set(dut.beat, entry[0] if entry else {"token": rng.randrange(tokens), "first": 1, "last": 1})
+            nothing = {name: rng.randrange(size) for name, size in (("token", tokens), ("first", 2), ("last", 2))}
+            ctx.set(dut.beat, entry[0] if entry else nothing)
             pipe.append(entry)
             leaving = pipe.pop(0)
             ctx.set(dut.sums, {"valid": leaving is not None, "data": leaving[1] if leaving else [-1] * cols})
@@ -60,3 +62,30 @@ def test_equals_sum(array_latency, gaps):
 def test_array_must_take_time():
     with pytest.raises(ValueError, match="array_latency must be at least 2, not 1"):
         Accumulator(cols=2, sum_bits=20, tokens=8, array_latency=1)
+
+
+def test_reset_in_mid_operation():
+    """The sums that arrive with the reset are neither stored nor delivered."""
+    dut, reset = Accumulator(cols=1, sum_bits=20, tokens=8, array_latency=2), Signal()
+
+    async def bench(ctx):
+        async def step(beat, sums, *, valid=1, resets=0):
+            ctx.set(dut.beat, beat)
+            ctx.set(dut.sums, {"valid": valid, "data": [sums]})
+            ctx.set(reset, resets)
+            await ctx.tick()
+
+        idle = {"token": 0, "first": 1, "last": 1}
+        for last in (0, 1):
+            begun, more = {"token": 3, "first": 1, "last": 0}, {"token": 3, "first": 0, "last": 1}
+            for beat in (begun, idle, idle):
+                await step(beat, 5, valid=0)
+            await step(idle, 5)  # the array's answer to it, two cycles later
+            for beat in ({"token": 3, "first": 1, "last": last}, idle):
+                await step(beat, 0, valid=0)
+            await step(idle, 100, resets=1)
+            for beat in (more, idle):
+                await step(beat, 0, valid=0)
+                assert not ctx.get(dut.o.valid)
+
+    simulate(dut, bench, reset=reset)

@@ -4,6 +4,7 @@ import random
 
 import numpy as np
 import pytest
+from amaranth.hdl import Signal
 
 from hw.matmul.drain import Drain
 from hw.spec import arith
@@ -43,12 +44,15 @@ def work(seed, count=6, **fixed):
     return operands, shares, results
 
 
-def run(dut, lanes, operands, shares, *, pressure, seed=0, arrivals=None):
-    """Collected token shares, the values told to the row maximum, and the cycle of every item. `arrivals`: of sums."""
-    rng = random.Random(seed)
+def run(dut, lanes, operands, shares, *, pressure, seed=0, arrivals=None, closed=0):
+    """Collected token shares, the values told to the row maximum, and the cycle of every item. `arrivals`: of sums.
+
+    No item is taken for `closed` cycles. Under pressure the drain is first reset in mid-operation.
+    """
+    rng, reset = random.Random(seed), Signal()
     got, told, stamps = [], [], []
 
-    async def bench(ctx):
+    async def go(ctx, cycles=None):
         issued = fed = slot = written = released = cycle = 0
         flying, current = [], {"values": []}
         loads = []  # parameters of the tiles, column by column
@@ -56,7 +60,7 @@ def run(dut, lanes, operands, shares, *, pressure, seed=0, arrivals=None):
             if end:
                 loads.append([(int(bias[c]), int(mult[c]), int(shift[c])) for c in range(COLS)])
         tile = 0
-        while len(got) < len(shares):
+        while len(got) < len(shares) and cycle != cycles:
             ctx.set(dut.i.valid, issued < len(operands))
             if issued < len(operands):
                 ctx.set(dut.i.payload, operands[issued])
@@ -81,7 +85,7 @@ def run(dut, lanes, operands, shares, *, pressure, seed=0, arrivals=None):
             # What takes the items is at the instruction of the first item not yet taken.
             done = sum(share["end"] for share in got)
             ctx.set(dut.same, done >= issued - 1)
-            ready = rng.random() >= pressure
+            ready = rng.random() >= pressure and cycle >= closed
             ctx.set(dut.o.ready, ready)
             _, _, take, release, valid, item, maximum = await ctx.tick().sample(
                 dut.i.ready, dut.release, dut.o.valid, dut.o.payload, dut.maximum
@@ -112,7 +116,17 @@ def run(dut, lanes, operands, shares, *, pressure, seed=0, arrivals=None):
             cycle += 1
             assert cycle < 4000
 
-    simulate(dut, bench)
+    async def bench(ctx):
+        if pressure:
+            await go(ctx, rng.randrange(20, 60))
+            ctx.set(reset, 1)
+            await ctx.tick()
+            ctx.set(reset, 0)
+            for kept in (got, told, stamps):
+                kept.clear()
+        await go(ctx)
+
+    simulate(dut, bench, reset=reset)
     return got, told, stamps
 
 
@@ -148,3 +162,15 @@ def test_no_gaps(rows):
         Drain(cols=COLS, tokens=TOKENS, lanes=1, slots=SLOTS, banks=BANKS), 1, operands, shares, pressure=0
     )
     assert stamps == list(range(stamps[0], stamps[0] + len(stamps)))
+
+
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_keeps_as_much_as_it_says(lanes):
+    """With no item taken: `tokens` + 1 sums, behind the tokens that fill the queue of items."""
+    operands, shares, _ = work(7, count=9, rows=TOKENS, kind=Kind.INT16)
+    operands = [o | {"outputs": 2 * COLS - 1} for o in operands]
+    shares = [(*share[:2], k % TOKENS == TOKENS - 1) for k, share in enumerate(shares[: 2 * TOKENS] * len(operands))]
+    arrivals, closed = [], 400
+    dut = Drain(cols=COLS, tokens=TOKENS, lanes=lanes, slots=SLOTS, banks=BANKS)
+    run(dut, lanes, operands, shares, pressure=0, arrivals=arrivals, closed=closed)
+    assert sum(cycle < closed for cycle in arrivals) == 32 * lanes // COLS + TOKENS + 1

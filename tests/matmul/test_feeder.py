@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from amaranth.hdl import Signal
 
 from hw.boards.registry import BOARDS
 from hw.matmul.feeder import Feeder
@@ -47,18 +48,20 @@ def instructions(config, rng, count, seed):
 @pytest.mark.parametrize("rows", [8, 16])
 @pytest.mark.parametrize("pressure", PRESSURES)
 def test_everything_in_its_place(rows, pressure):
+    """Under pressure it is reset in mid-operation before, twice."""
     config = replace(BOARDS["tiny"].config, rows=rows)
-    slots, rng = 3, random.Random(rows)
+    slots, rng, reset = 3, random.Random(rows), Signal()
     dut = Feeder(rows=rows, cols=config.cols, slots=slots)
     operands, words, tiles = instructions(config, rng, 8, rows)
     swaps = [body for _, bodies in tiles for body in bodies]  # the weights of every swap
     log = {"cycles": 0, "accepted": 0}
 
-    async def bench(ctx):
+    async def go(ctx, cycles=None):
+        log["cycles"] = 0
         issued = taken = swapped = released = passes = 0
         offered = False
         shadow, ring, shown = {}, {}, 0
-        while swapped < len(swaps) or released < len(tiles):
+        while (swapped < len(swaps) or released < len(tiles)) and log["cycles"] != cycles:
             ctx.set(dut.i.valid, issued < len(operands))
             if issued < len(operands):
                 ctx.set(dut.i.payload, operands[issued])
@@ -96,6 +99,14 @@ def test_everything_in_its_place(rows, pressure):
             log["cycles"] += 1
             assert log["cycles"] < 40 * len(words)
 
-    simulate(dut, bench)
+    async def bench(ctx):
+        for cycles in (rng.randrange(5, 40), rng.randrange(40, 200)) if pressure else ():
+            await go(ctx, cycles)
+            ctx.set(reset, 1)
+            await ctx.tick()
+            ctx.set(reset, 0)
+        await go(ctx)
+
+    simulate(dut, bench, reset=reset)
     if not pressure:  # one word per cycle, after the first issue and until the last swap and release
         assert log["cycles"] <= len(words) + 5

@@ -137,6 +137,8 @@ COVERED = {
     "python -m bench ablation --docs docs/ablation.md --plot docs/ablation.svg":
         "tests/test_bench_ablation.py::test_page_and_report",
     "python -m bench clock": "tests/build/test_timing.py::",
+    "make mutants": "tests/test_docs.py::test_the_makefile",
+    "python -m bench mutants --units hw/units hw/dma --count 20 --seed 0 --ring engine": "tests/test_mutants.py::",
 }  # fmt: skip
 
 # (page, number of its Python block) -> what is replaced in it before it is executed here, or the test that executes it

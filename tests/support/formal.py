@@ -1,14 +1,24 @@
-"""Bounded and unbounded proofs with SymbiYosys and Z3."""
+"""Bounded and unbounded proofs with SymbiYosys and Z3; each shows that it says something, and finds a mutant."""
 
+import importlib.util
+import inspect
 import os
+import re
 import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from sysconfig import get_path
+from types import SimpleNamespace
 
+import pytest
 from amaranth.back import rtlil
+from amaranth.hdl import Assert, Cat, Signal, Value
+from amaranth.lib import wiring
 
-__all__ = ["ProofError", "prove"]
+__all__ = ["Proof", "ProofError", "in_state", "inputs", "inside", "listed", "mutated", "prove", "proved", "waits"]
 
 _SBY = """\
 [options]
@@ -28,15 +38,112 @@ class ProofError(AssertionError):
     """A property does not hold, or nothing was checked; the message carries the end of the log."""
 
 
-def prove(top, *, ports, depth, mode="bmc"):
-    """Proves the assertions of elaboratable `top`, for all values of `ports` in every cycle.
+@dataclass(frozen=True)
+class Proof:
+    """A property of a unit, as docs/trust.md lists it.
 
-    `mode` is "bmc", for the first `depth` cycles, or "prove", for ever, by induction over `depth` cycles.
+    Parameters
+    ----------
+    name, what : str
+        What is proved, in a word and in a sentence.
+    make : callable
+        ``make(unit)`` returns (Module with assertions and covers, its free inputs).
+    unit : type
+        The component's class.
+    depth : int
+        Cycles of the bounded proof, or of the induction.
+    forever : bool
+        By induction, for every number of cycles.
+    covers : int
+        Cycles in which everything that is to be covered can be reached.
+    mutant : (str, str)
+        Text of the unit's file, once in it, and what to put there that the proof must find.
+    """
+
+    name: str
+    what: str
+    make: Callable
+    unit: type
+    depth: int
+    mutant: tuple[str, str]
+    forever: bool = False
+    covers: int = 8
+
+    @property
+    def reach(self):
+        """How far, in words."""
+        return "for ever, by induction" if self.forever else f"{self.depth} cycles"
+
+    def check(self):
+        """Raises ProofError unless it holds."""
+        m, ports = self.make(self.unit)
+        prove(m, ports=ports, depth=self.depth, mode="prove" if self.forever else "bmc")
+
+    def cover(self):
+        """Raises ProofError unless everything that is to be covered can be reached under the assumptions."""
+        m, ports = self.make(self.unit)
+        prove(m, ports=ports, depth=self.covers, mode="cover")
+
+    def check_mutant(self):
+        """Raises ProofError, for an example, unless the unit's mutant is as good in the cycles that its covers take."""
+        m, ports = self.make(mutated(self.unit, *self.mutant))
+        prove(m, ports=ports, depth=max(self.depth, self.covers))
+
+
+def listed():
+    """(name, what, how far) of each proof that docs/trust.md lists."""
+    page = (Path(__file__).parents[2] / "docs/trust.md").read_text(encoding="utf-8")
+    return re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", page.split("## Proofs")[1], re.MULTILINE)[2:]
+
+
+def proved(proofs):
+    """Three tests of `proofs`: that they hold, that they say something, that they would not hold of their mutants."""
+    each = pytest.mark.parametrize("proof", proofs, ids=[proof.name for proof in proofs])
+
+    @each
+    def holds(proof):
+        proof.check()
+
+    @each
+    def says_something(proof):
+        proof.cover()
+
+    @each
+    def finds_its_mutant(proof):
+        with pytest.raises(ProofError, match="Assert failed"):
+            proof.check_mutant()
+
+    return holds, says_something, finds_its_mutant
+
+
+def waits(m, port, name):
+    """Asserts that what is offered at stream `port` of ours and not taken is offered unchanged in the next cycle."""
+    payload = Value.cast(port.payload)
+    held, waiting = Signal(len(payload), name=f"{name}_held"), Signal(name=f"{name}_waiting")
+    m.d.sync += [held.eq(payload), waiting.eq(port.valid & ~port.ready)]
+    with m.If(waiting):
+        m.d.comb += Assert(port.valid & (payload == held))
+
+
+def inputs(unit):
+    """All inputs of a component's ports, free in a proof."""
+    found = []
+    for _, member, value in unit.signature.flatten(unit):
+        if member.flow == wiring.In:
+            found.append(Value.cast(value))
+    return found
+
+
+def prove(top, *, ports, depth, mode="bmc"):
+    """Proves the assertions of elaboratable `top`, for all values of `ports` in every cycle, also of the reset.
+
+    `mode` is "bmc", for the first `depth` cycles, or "prove", for ever, by induction over `depth` cycles; "cover" finds
+    what is to be covered within `depth` cycles.
     """
     with tempfile.TemporaryDirectory() as folder:
         text = rtlil.convert(top, name="top", ports=ports, emit_src=False)
-        if "$check" not in text and "$assert" not in text:
-            raise ProofError("there is nothing to prove")
+        if ('"cover"' if mode == "cover" else '"assert"') not in text:
+            raise ProofError(f"there is nothing to {'cover' if mode == 'cover' else 'prove'}")
         (Path(folder) / "top.il").write_text(text)
         (Path(folder) / "top.sby").write_text(_SBY.format(mode=mode, depth=depth))
         scripts = get_path("scripts")
@@ -47,3 +154,39 @@ def prove(top, *, ports, depth, mode="bmc"):
         status = Path(folder) / "top" / "status"
         if run.returncode or not status.read_text().startswith("PASS"):
             raise ProofError(run.stdout[-3000:] + run.stderr[-3000:])
+
+
+def inside(unit):
+    """The local signals of component `unit` by name, for invariants that its ports do not show. Its module is made."""
+    code, found = type(unit).elaborate.__code__, {}
+
+    def watch(frame, event, _argument):
+        if event == "return" and frame.f_code is code:
+            found.update(frame.f_locals)
+
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        m = unit.elaborate(None)
+    finally:
+        sys.setprofile(before)
+    unit.elaborate = lambda _platform: m
+    return SimpleNamespace(**found)
+
+
+def in_state(m, *names):
+    """Whether the only state machine of module `m`, which is complete, is in one of these states."""
+    fsm = m._generated["fsm"]  # Amaranth shows it while it is made only
+    return Cat(fsm._data["signal"] == fsm.encoding[name] for name in names).any()
+
+
+def mutated(unit, was, becomes):
+    """The class `unit` with the text `was`, which is in its file once, made `becomes`."""
+    path = Path(inspect.getfile(unit))
+    source = path.read_text(encoding="utf-8")
+    if source.count(was) != 1:
+        raise ProofError(f"{path.name} has {was!r} {source.count(was)} times")
+    spec = importlib.util.spec_from_file_location(unit.__module__, path)
+    module = importlib.util.module_from_spec(spec)
+    exec(compile(source.replace(was, becomes), str(path), "exec"), vars(module))
+    return getattr(module, unit.__name__)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from operator import attrgetter
 
-from amaranth.hdl import ClockDomain, Module
+from amaranth.hdl import ClockDomain, Module, ResetInserter, Signal
 from amaranth.lib import data
 from amaranth.sim import Simulator
 
 __all__ = ["PRESSURES", "plain", "run_stream", "run_streams", "simulate"]
 
 PRESSURES = (0.0, 0.5)  # full speed, and stalls at random on every side
+_RESETS = ((1, 20), (20, 200))  # cycles, from the one to below the other, after which a unit under pressure is reset
 
 
 def plain(value):
@@ -24,14 +25,14 @@ def plain(value):
     return int(value)
 
 
-def simulate(dut, *testbenches, until=None, background=()):
+def simulate(dut, *testbenches, until=None, background=(), reset=None, limit=100_000):
     """Runs async ``testbench(ctx)`` functions on `dut` with a clock on `sync`, which need not be used by `dut`.
 
-    Those in `background` are not waited for.
+    Those in `background` are not waited for. While signal `reset` is high, `dut` is reset. Fails after `limit` cycles.
     """
     top = Module()
     top.domains.sync = ClockDomain()
-    top.submodules.dut = dut
+    top.submodules.dut = dut if reset is None else ResetInserter(reset)(dut)
     simulator = Simulator(top)
     simulator.add_clock(1e-6)
     for testbench in testbenches:
@@ -39,7 +40,10 @@ def simulate(dut, *testbenches, until=None, background=()):
     for testbench in background:
         simulator.add_testbench(testbench, background=True)
     if until is None:
-        simulator.run()
+        steps = 0
+        while simulator.advance():  # two steps, or more, are a cycle
+            steps += 1
+            assert steps < 2 * limit, f"no end in {limit} cycles"
     else:
         simulator.run_until(until * 1e-6)
 
@@ -70,19 +74,21 @@ def run_streams(dut, inputs, outputs, *, pressure=0.0, seed=0, constants=None, p
     `pressure` is the probability of a stall in each cycle, on each stream. `constants` are inputs set once at
     the start. Fails when nothing moves for `patience` cycles, when a waiting output is withdrawn or changes, or when
     more comes out than was expected. Returns ({name: results}, {name: cycles since the first item was accepted}).
+
+    Under pressure the unit is first reset twice in mid-operation, for one cycle, and must have forgotten everything.
     """
-    rng = random.Random(seed)
+    rng, reset = random.Random(seed), Signal()
     sources = [_Source(attrgetter(name)(dut), items) for name, items in inputs.items()]
     sinks = [_Sink(name, attrgetter(name)(dut), count) for name, count in outputs.items()]
     sampled = [source.port.ready for source in sources]
     for sink in sinks:
         sampled += [sink.port.valid, sink.port.payload]
 
-    async def testbench(ctx):
-        for name, value in (constants or {}).items():
-            ctx.set(attrgetter(name)(dut), value)
+    quiet = 8 + getattr(dut, "latency", 0)  # cycles at the end in which nothing more may come
+
+    async def run(ctx, rng, cycles=None):
         cycle = idle = extra = 0
-        while extra < 8:  # cycles in which nothing more may come
+        while extra < quiet and cycle != cycles:
             for source in sources:
                 source.offer(ctx, rng.random() < pressure)
             for sink in sinks:
@@ -97,7 +103,20 @@ def run_streams(dut, inputs, outputs, *, pressure=0.0, seed=0, constants=None, p
                 state = [s.accepted for s in sources], {s.name: len(s.results) for s in sinks}
                 raise AssertionError(f"nothing moved for {patience} cycles; accepted {state[0]}, delivered {state[1]}")
 
-    simulate(dut, testbench)
+    async def testbench(ctx):
+        for name, value in (constants or {}).items():
+            ctx.set(attrgetter(name)(dut), value)
+        other = random.Random(seed + 1)
+        for least, most in _RESETS if pressure else ():
+            await run(ctx, other, other.randrange(least, most))
+            ctx.set(reset, 1)
+            await ctx.tick()
+            ctx.set(reset, 0)
+            for end in sources + sinks:
+                end.forget(ctx)
+        await run(ctx, rng)
+
+    simulate(dut, testbench, reset=reset)
     first = min((s.first for s in sources if s.first is not None), default=0)
     return {s.name: s.results for s in sinks}, {s.name: [stamp - first for stamp in s.stamps] for s in sinks}
 
@@ -108,6 +127,10 @@ class _Source:
     def __init__(self, port, items):
         self.port, self.items = port, list(items)
         self.accepted, self.offered, self.first = 0, False, None
+
+    def forget(self, ctx):
+        ctx.set(self.port.valid, 0)
+        self.__init__(self.port, self.items)
 
     @property
     def complete(self):
@@ -135,6 +158,9 @@ class _Sink:
     def __init__(self, name, port, count):
         self.name, self.port, self.count = name, port, count
         self.results, self.stamps, self.ready, self.waiting = [], [], False, None
+
+    def forget(self, _ctx):
+        self.__init__(self.name, self.port, self.count)
 
     @property
     def complete(self):

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from amaranth.hdl import Signal
 
 from hw.units.counter_bank import CounterBank
 from tests.support.streams import simulate
@@ -13,13 +14,15 @@ SHAPES = [((1, 1, 3) + (1,) * 15, 2), ((2, 1), 0), ((1,), 1)]
 @pytest.mark.parametrize(("increments", "long"), SHAPES)
 @pytest.mark.parametrize("rate", [0.3, 1.0])
 def test_counts_everything(increments, long, rate):
-    dut = CounterBank(increments=increments, long=long)
+    """Cleared twice, the second time as soon as can be, and reset in mid-operation, which clears as well."""
+    dut, reset = CounterBank(increments=increments, long=long), Signal()
     rng = random.Random(len(increments))
 
     async def bench(ctx):
         total = [0] * len(increments)  # before this cycle
-        for cycle in range(600):
-            clear = cycle in (150, 177, 178)
+        for cycle in range(900):
+            clear, resets = cycle in (150, 177, 178), cycle in (600, 603)
+            ctx.set(reset, resets)
             events = [(1 << bits) - 1 if rate == 1 else rng.randrange(1 << bits) for bits in increments]
             ctx.set(dut.clear, clear)
             ctx.set(dut.events, {f"e{n}": value for n, value in enumerate(events)})
@@ -29,9 +32,9 @@ def test_counts_everything(increments, long, rate):
                 expected = total[event] if event is not None else 0
                 assert value == expected, (cycle, slot)
             await ctx.tick()
-            total = [0 if clear else old + new for old, new in zip(total, events, strict=True)]
+            total = [0 if clear or resets else old + new for old, new in zip(total, events, strict=True)]
 
-    simulate(dut, bench)
+    simulate(dut, bench, reset=reset)
 
 
 def test_a_long_counter_carries_into_its_upper_cell():

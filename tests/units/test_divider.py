@@ -4,10 +4,8 @@
 import random
 
 import pytest
-from amaranth.hdl import Assert, Assume, Module, Signal, Value
 
 from hw.units.divider import Divider
-from tests.support.formal import ProofError, prove
 from tests.support.streams import PRESSURES, run_stream
 
 
@@ -52,29 +50,3 @@ def test_latency(bits_per_cycle):
 def test_refuses_a_width_of_zero():
     with pytest.raises(ValueError, match="a divider's widths must be positive"):
         Divider(dividend_bits=8, divisor_bits=8, quotient_bits=0)
-
-
-def division_proof(remainder_claim):
-    """A divider with free inputs, whose every result is checked against the operands it took."""
-    m = Module()
-    m.submodules.dut = dut = Divider(dividend_bits=7, divisor_bits=4, quotient_bits=4, bits_per_cycle=2)
-    a, b = Signal(7), Signal(4)
-    q, r = dut.o.p.quotient, dut.o.p.remainder
-    m.d.comb += Assume(dut.i.p.dividend < dut.i.p.divisor << 4)
-    with m.If(dut.i.valid & dut.i.ready):
-        m.d.sync += [a.eq(dut.i.p.dividend), b.eq(dut.i.p.divisor)]
-    with m.If(dut.o.valid):
-        m.d.comb += [Assert(q * b + r == a), Assert(remainder_claim(r, b))]
-    return m, [dut.i.valid, Value.cast(dut.i.p), dut.o.ready]
-
-
-def test_proof():
-    """All operands, twice in a row, with any stalls that fit into the cycles of the proof, on narrow operands."""
-    m, ports = division_proof(lambda r, b: r < b)
-    prove(m, ports=ports, depth=9)
-
-
-def test_the_proof_can_fail():
-    m, ports = division_proof(lambda r, b: r < b - 1)
-    with pytest.raises(ProofError, match="Assert failed"):
-        prove(m, ports=ports, depth=9)

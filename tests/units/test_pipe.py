@@ -6,7 +6,7 @@ from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.units.pipe import Pipe
+from hw.units.pipe import Pipe, delay
 from tests.support.streams import PRESSURES, run_stream, simulate
 
 ITEM = data.StructLayout({"x": 8, "tag": 6})
@@ -40,6 +40,24 @@ def test_items_leave_in_order_after_their_stages(stages, pressure):
 def test_carries_only_what_is_there():
     results, _ = run_stream(Adder(2, data.StructLayout({"x": 8})), [{"x": 3}])
     assert results == [{"x": 4}]
+
+
+@pytest.mark.parametrize("stepped", [False, True])
+def test_delay_counts_steps_or_cycles(stepped):
+    m, x, step = Module(), Signal(8), Signal()
+    late = delay(m, x, 2, "x", step=step if stepped else None)
+
+    async def bench(ctx):
+        taken = [0, 0]
+        for cycle in range(1, 20):
+            ctx.set(x, cycle)
+            ctx.set(step, cycle % 3 == 0)
+            if not stepped or cycle % 3 == 0:
+                taken.append(cycle)
+            await ctx.tick()
+            assert ctx.get(late) == taken[-2]
+
+    simulate(m, bench)
 
 
 def test_moves_until_an_item_waits_at_its_end():

@@ -4,7 +4,9 @@
 import random
 
 import pytest
+from amaranth.hdl import Signal
 
+from hw.units.ports import SCRATCH_ADDRESS_BITS
 from hw.units.scratchpad import Scratchpad
 from tests.support.streams import simulate
 
@@ -23,24 +25,32 @@ def expected_grants(addresses):
 
 @pytest.mark.parametrize("span", [BANKS * BANK_WORDS, BANK_WORDS + 2])
 def test_equals_a_list_of_words(span):
-    """Random requests on all six ports, over all banks or crowded into two, against the plainest model."""
-    dut = Scratchpad(word_bits=WORD_BITS, banks=BANKS, bank_words=BANK_WORDS)
+    """Random requests on all six ports, over all banks or crowded into two, against the plainest model.
+
+    Address bits that no bank has are anything. A reset keeps the words and forgets all answers, and what is asked then.
+    """
+    dut, reset = Scratchpad(word_bits=WORD_BITS, banks=BANKS, bank_words=BANK_WORDS), Signal()
     rng = random.Random(span)
     words = [0] * (BANKS * BANK_WORDS)
     answers = [[] for _ in dut.reads]  # (cycle, word) due on each port
-    seen = {"granted": 0, "refused": 0}
+    seen = {"granted": 0, "refused": 0, "forgotten": 0}
+
+    def anywhere(address):
+        return address | rng.randrange(1 << SCRATCH_ADDRESS_BITS) // len(words) * len(words)
 
     async def testbench(ctx):
         for cycle in range(600):
+            resets = rng.random() < 0.05
+            ctx.set(reset, resets)
             reads = [rng.randrange(span) if rng.random() < 0.7 else None for _ in dut.reads]
             writes = [rng.randrange(span) if rng.random() < 0.7 else None for _ in dut.writes]
             data = [(rng.getrandbits(WORD_BITS), rng.getrandbits(WORD_BITS // 8)) for _ in dut.writes]
             for port, address in zip(dut.reads, reads, strict=True):
                 ctx.set(port.request.valid, address is not None)
-                ctx.set(port.request.payload, address or 0)
+                ctx.set(port.request.payload, anywhere(address or 0))
             for port, address, (value, mask) in zip(dut.writes, writes, data, strict=True):
                 ctx.set(port.request.valid, address is not None)
-                ctx.set(port.request.payload, {"address": address or 0, "data": value, "mask": mask})
+                ctx.set(port.request.payload, {"address": anywhere(address or 0), "data": value, "mask": mask})
             for ports, addresses in ((dut.reads, reads), (dut.writes, writes)):
                 granted = [bool(ctx.get(p.request.valid) and ctx.get(p.request.ready)) for p in ports]
                 assert granted == expected_grants(addresses)
@@ -50,6 +60,11 @@ def test_equals_a_list_of_words(span):
                 now = [word for when, word in due if when == cycle]
                 assert ctx.get(port.valid) == len(now)
                 assert not now or ctx.get(port.data) == now[0]
+            if resets:
+                seen["forgotten"] += sum(when > cycle for due in answers for when, _ in due)
+                for due in answers:
+                    due.clear()
+                reads, writes = [None] * len(reads), [None] * len(writes)
             for due, address, grant in zip(answers, reads, expected_grants(reads), strict=True):
                 if grant:
                     due.append((cycle + dut.latency, words[address]))
@@ -59,8 +74,9 @@ def test_equals_a_list_of_words(span):
                     words[address] = value & enable | words[address] & ~enable
             await ctx.tick()
 
-    simulate(dut, testbench)
-    assert min(seen.values()) > 200
+    simulate(dut, testbench, reset=reset)
+    assert min(seen["granted"], seen["refused"]) > 200
+    assert seen["forgotten"] > 20
 
 
 def test_word_must_be_bytes():

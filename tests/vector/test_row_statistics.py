@@ -1,9 +1,13 @@
+"""Statistics are kept by bank and row, walked in order, looked up, and forgotten by nothing but what is written."""
+
 import random
 
 import pytest
+from amaranth.hdl import Signal
 from amaranth.sim import Simulator
 
 from hw.vector.row_statistics import RowStatistics
+from tests.support.streams import simulate
 
 TOKENS = 16
 
@@ -83,3 +87,85 @@ def test_keeps_and_walks(stall):
     simulator.add_process(row_max_ram)
     simulator.add_testbench(testbench)
     simulator.run()
+
+
+def value_of(row):
+    return {"mean": row - 3, "factor": 1000 + row}
+
+
+async def begin(ctx, dut, rows, *, walk=0):
+    ctx.set(dut.rows_m1, rows - 1)
+    ctx.set(dut.walk, walk)
+    ctx.set(dut.start, 1)
+    await ctx.tick()
+    ctx.set(dut.start, 0)
+
+
+async def write(ctx, dut, rows):
+    """Statistics of some rows, with pauses, in which nothing is done."""
+    await begin(ctx, dut, rows)
+    for row in range(rows):
+        ctx.set(dut.write, {"valid": 0, "mean": 1, "factor": 1, "value": value_of(99)})
+        assert not ctx.get(dut.done)
+        await ctx.tick()
+        ctx.set(dut.write, {"valid": 1, "mean": 1, "factor": 1, "value": value_of(row)})
+        assert ctx.get(dut.done) == (row == rows - 1)
+        await ctx.tick()
+    ctx.set(dut.write.valid, 0)
+    assert not ctx.get(dut.done)
+
+
+async def walked(ctx, dut, cycles):
+    """Factors of the rows that come in some cycles."""
+    found = []
+    ctx.set(dut.o.ready, 1)
+    for _ in range(cycles):
+        _, _, valid, item = await ctx.tick().sample(dut.o.valid, dut.o.payload)
+        if valid:
+            found.append(item.factor)
+    ctx.set(dut.o.ready, 0)
+    return found
+
+
+def test_what_was_found_stays_until_the_next_lookup():
+    dut = RowStatistics(tokens=TOKENS, row_max_banks=2, stat_banks=4)
+
+    async def bench(ctx):
+        await write(ctx, dut, 4)
+        for row in (2, 1, 3):
+            ctx.set(dut.row, row)
+            ctx.set(dut.lookup, 1)
+            await ctx.tick()
+            ctx.set(dut.lookup, 0)
+            for other in range(4):
+                ctx.set(dut.row, other)
+                found = ctx.get(dut.found)
+                assert {"mean": found.mean, "factor": found.factor} == value_of(row)
+                await ctx.tick()
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("walk", [0, 1])
+@pytest.mark.parametrize("end", ["start", "reset"])
+@pytest.mark.parametrize("cycles", range(1, 6))
+def test_a_walk_is_cut_off(cycles, end, walk):
+    """By a start, which may begin another walk, or by a reset, after which there is none, whatever it had come to."""
+    dut, reset = RowStatistics(tokens=TOKENS, row_max_banks=2, stat_banks=4), Signal()
+
+    async def bench(ctx):
+        await write(ctx, dut, 8)
+        await begin(ctx, dut, 8, walk=1)
+        assert await walked(ctx, dut, 4) == [1000, 1001]
+        await ctx.tick().repeat(cycles)
+        if end == "reset":
+            ctx.set(reset, 1)
+            await ctx.tick()
+            ctx.set(reset, 0)
+            assert not ctx.get(dut.o.valid)
+            assert not await walked(ctx, dut, 8)
+        await begin(ctx, dut, 3, walk=walk)
+        assert not ctx.get(dut.o.valid)
+        assert await walked(ctx, dut, 12) == [1000, 1001, 1002][: 3 * walk]
+
+    simulate(dut, bench, reset=reset)

@@ -1,0 +1,118 @@
+"""Command line: python -m bench mutants."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench import page
+from bench.mutants.equivalent import equivalents
+from bench.mutants.operators import Mutant, mutants, sample
+from bench.mutants.rings import units
+from bench.mutants.store import Store
+from bench.mutants.trial import Copy, Verdict
+from firmware.errors import UserError
+
+__all__ = ["register", "summary"]
+
+_ROOT = Path(__file__).parents[2]
+
+_NICE = 19
+_COPIES: list[Copy] = []  # of this process: one in a worker
+
+
+def register(commands: Any) -> None:
+    """Adds the command's grammar to argparse's sub-parsers."""
+    command = page.add_command(commands, "mutants", "mutants of the gateware's source against its tests", _command)
+    command.add_argument("--units", nargs="+", default=[""], metavar="PREFIX", help="files of hw/ (default: all)")
+    command.add_argument("--count", type=int, default=20, metavar="N", help="mutants of each file (default 20)")
+    command.add_argument("--seed", type=int, default=0, help="of the choice (default 0)")
+    command.add_argument(
+        "--ring", choices=("unit", "engine", "core"), default="unit", help="the last tests that survivors get"
+    )
+    command.add_argument("--workers", type=int, default=2, metavar="N", help="processes (default 2)")
+    command.add_argument(
+        "--results", type=Path, default=Path("build/mutants.jsonl"), metavar="FILE", help="verdicts; it goes on there"
+    )
+
+
+def _command(arguments: argparse.Namespace) -> int:
+    chosen = _chosen(arguments)
+    store = Store(arguments.results, _ROOT, arguments.ring)
+    left = [mutant for mutant in chosen if store.verdict(mutant) is None]
+    for number, (mutant, verdict) in enumerate(_judged(left, arguments.ring, arguments.workers), 1):
+        store.add(mutant, verdict)
+        print(f"{number}/{len(left)} {verdict.outcome} {mutant.name} {verdict.test}", flush=True)
+    results = [(mutant, found) for mutant in chosen if (found := store.verdict(mutant))]
+    known = equivalents()
+    for mutant, verdict in results:
+        if verdict.outcome in {"survived", "timeout"} and mutant.change not in known:
+            print(f"{verdict.outcome} {mutant.name} in: {mutant.text}")
+    sizes = {unit: len(mutants(unit, (_ROOT / unit).read_bytes())) for unit in {mutant.unit for mutant in chosen}}
+    text = f"Seed {arguments.seed}.\n\n{summary(results, sizes)}"
+    page.publish(arguments, text, {"mutants": [
+        {"mutant": mutant.name, "line": mutant.text, **asdict(verdict), "why": known.get(mutant.change, "")}
+        for mutant, verdict in results
+    ]})  # fmt: skip
+    return 0
+
+
+def _chosen(arguments: argparse.Namespace) -> list[Mutant]:
+    found: list[Mutant] = []
+    names = [unit for unit in units(_ROOT) if unit.startswith(tuple(arguments.units))]
+    for unit in names:
+        found += sample(mutants(unit, (_ROOT / unit).read_bytes()), arguments.count, arguments.seed)
+    if not found:
+        raise UserError(f"nothing of hw/ to mutate begins with {' or '.join(arguments.units)}")
+    return found
+
+
+def _judged(left: Sequence[Mutant], ring: str, workers: int) -> Iterator[tuple[Mutant, Verdict]]:
+    """Verdicts as they come, by `workers` processes with a copy of the tree each."""
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(prefix="mutants-") as place:
+        with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(place,)) as pool:
+            futures = {pool.submit(_judge, mutant, ring): mutant for mutant in left}
+            try:
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def _begin(place: str) -> None:
+    os.nice(_NICE)
+    _COPIES.append(Copy(_ROOT, Path(tempfile.mkdtemp(dir=place))))
+
+
+def _judge(mutant: Mutant, ring: str) -> Verdict:
+    return _COPIES[0].judge(mutant, ring)
+
+
+def summary(results: Sequence[tuple[Mutant, Verdict]], sizes: dict[str, int]) -> str:
+    """The table: of each file, what came of its mutants; invalid ones make no hardware, and count for nothing."""
+    known = equivalents()
+    counts: dict[str, Counter[str]] = {}
+    for mutant, verdict in results:
+        same = mutant.change in known and verdict.outcome != "killed"
+        for name in (mutant.unit, "all"):
+            counts.setdefault(name, Counter())["equivalent" if same else verdict.outcome] += 1
+    body = []
+    for name, count in sorted(counts.items(), key=lambda item: (item[0] == "all", item[0])):
+        judged = count.total() - count["invalid"] - count["equivalent"]
+        share = f"{count['killed'] / judged:.1%}" if judged else ""
+        ends = [str(count[end]) for end in ("killed", "timeout", "survived", "equivalent", "invalid")]
+        body.append([name, str(sizes.get(name, sum(sizes.values()))), str(count.total()), *ends, share])
+    head = (
+        "file", "mutants", "tried", "killed", "timed out", "survived", "equivalent", "invalid", "killed of valid"
+    )  # fmt: skip
+    return page.table(head, body)

@@ -1,0 +1,66 @@
+# amaranth: UnusedElaboratable=no
+"""What docs/trust.md lists is what is proved, at the sizes of the boards' cores; a proof of nothing is noticed."""
+
+import importlib
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from amaranth.hdl import Assert, Fragment, Module, Signal
+
+from hw.accelerator import Accelerator
+from hw.boards.registry import BOARDS
+from hw.dma.burst_generator import BurstGenerator
+from hw.units.credit_queue import CreditQueue
+from hw.units.round_saturate import RoundSaturate
+from tests.formal.test_burst_generator import BURSTS
+from tests.formal.test_credit_queue import CREDITS
+from tests.formal.test_round_saturate import ROUNDINGS
+from tests.support.formal import ProofError, listed, mutated, prove
+
+HERE = Path(__file__).parent
+
+
+def test_the_page_lists_every_proof():
+    modules = [importlib.import_module(f"tests.formal.{path.stem}") for path in sorted(HERE.glob("test_*.py"))]
+    proofs = [proof for module in modules for proof in getattr(module, "PROOFS", ())]
+    assert listed() == [(proof.name, proof.what, proof.reach) for proof in proofs]
+
+
+def test_sizes_are_those_of_the_boards():
+    """Wherever the boards' cores round, queue and cut bursts, it is at sizes that are proved."""
+    found = {unit: [] for unit in (RoundSaturate, CreditQueue, BurstGenerator)}
+
+    def recorded(unit):
+        init = unit.__init__
+
+        def record(self, **sizes):
+            found[unit].append(sizes)
+            init(self, **sizes)
+
+        return patch.object(unit, "__init__", record)
+
+    with recorded(RoundSaturate), recorded(CreditQueue), recorded(BurstGenerator):
+        for config in dict.fromkeys(board.config for board in BOARDS.values()):
+            Fragment.get(Accelerator(config), None)
+    assert {(s["value_bits"], s["out_bits"]) for s in found[RoundSaturate]} == set(ROUNDINGS)
+    assert {s["depth"] for s in found[CreditQueue]} == set(CREDITS)
+    assert {(s["word_bits"], s["burst_beats"]) for s in found[BurstGenerator]} == set(BURSTS)
+
+
+def test_a_prover_that_proves_nothing_is_noticed():
+    free = Signal(2)
+    for mode in ("bmc", "cover"):
+        m = Module()
+        m.d.comb += Signal().eq(free[0])
+        with pytest.raises(ProofError, match="nothing to"):
+            prove(m, ports=[free], depth=1, mode=mode)
+    m = Module()
+    m.d.comb += Assert(free != 2)
+    with pytest.raises(ProofError, match="Assert failed"):
+        prove(m, ports=[free], depth=1)
+
+
+def test_a_mutant_must_be_in_its_file():
+    with pytest.raises(ProofError, match="0 times"):
+        mutated(CreditQueue, "not there", "x")
