@@ -15,8 +15,11 @@ from hw.sequencer.sequencer import Sequencer
 from hw.spec.isa import Engine, Region
 from hw.spec.regs import Control, State
 from hw.spec.vector import opcodes
+from hw.units.broadcast import Broadcast
 from hw.units.counter_bank import CounterBank
+from hw.units.lockstep import Lockstep
 from hw.units.ports import engine_members
+from hw.units.scratch_select import ReadSelect, WriteSelect
 from hw.units.scratchpad import Scratchpad
 from hw.vector.engine import VectorEngine
 
@@ -69,18 +72,16 @@ class Core(wiring.Component):
             burst=config.program_burst,
             ops=opcodes(config.vector),
         )
-        engines = self._engines()
+        engines, slices = self._engines(), [self._slice(number) for number in range(config.slices)]
+        self._slices(m, sequencer, engines, slices)
         for engine, component in engines.items():
             m.submodules[engine.name.lower()] = ResetInserter(sequencer.clear)(component)
-            for name in engine_members():
-                self._join(m, name, sequencer.engines[engine], component)
+            self._join(m, sequencer.engines[engine], component)
         wiring.connect(m, wiring.flipped(self.control), csr.bus)
         self._registers(m, csr, sequencer)
         self._regions(m, csr, sequencer, engines)
         self._memory(m, sequencer, engines)
-        self._scratchpad(m, engines)
-        self._rows(m, engines)
-        self._count(m, csr, sequencer, engines)
+        self._count(m, csr, sequencer, engines, slices[0][Engine.MATMUL].beat)
         if self.traced:
             for name in TRACE.members:
                 bits = [getattr(engines[engine], name) for engine in Engine]
@@ -88,8 +89,19 @@ class Core(wiring.Component):
         return m
 
     def _engines(self):
+        """Those that are there once."""
         config = self.config
         moved = {"word_bits": config.word_bits, "burst_beats": config.burst_beats}
+        scratch = {"scratch_words": config.scratch_words, "slices": config.slices}
+        return {
+            Engine.FETCH: FetchEngine(stream_words=config.stream_words, **moved),
+            Engine.LOAD: LoadEngine(**scratch, **moved),
+            Engine.STORE: StoreEngine(**scratch, **moved),
+        }
+
+    def _slice(self, number):
+        """The engines of a slice."""
+        config = self.config
         shared = {
             "rows": config.rows,
             "tokens": config.tokens,
@@ -98,28 +110,54 @@ class Core(wiring.Component):
             "scratch_latency": Scratchpad.latency,
         }
         return {
-            Engine.FETCH: FetchEngine(stream_words=config.stream_words, **moved),
-            Engine.LOAD: LoadEngine(scratch_words=config.scratch_words, **moved),
             Engine.MATMUL: MatmulEngine(
                 cols=config.cols,
                 drain_lanes=config.drain_lanes,
                 mapping=config.array,
                 primitives=self.primitives,
+                number=number,
                 **shared,
             ),
             Engine.VECTOR: VectorEngine(
                 lanes=config.lanes, stat_banks=config.stat_banks, max_row=config.max_row, vector=config.vector, **shared
             ),
-            Engine.STORE: StoreEngine(scratch_words=config.scratch_words, **moved),
         }
 
-    def _join(self, m, name, sequencer, engine):
-        if name == "issue":
-            wiring.connect(m, sequencer.issue, engine.issue)
-        elif name == "halt":
-            m.d.comb += engine.halt.eq(sequencer.halt)
-        else:
-            m.d.comb += getattr(sequencer, name).eq(getattr(engine, name))
+    def _slices(self, m, sequencer, engines, slices):
+        """Scratchpads and the weight stream to all slices; adds to `engines` what the sequencer sees of them."""
+        fetch, load, store = (engines[engine] for engine in (Engine.FETCH, Engine.LOAD, Engine.STORE))
+        if len(slices) == 1:
+            engines |= slices[0]
+            self._scratchpad(m, slices[0], store.scratch, load.scratch)
+            self._rows(m, slices[0], fetch.stream)
+            return
+        clear = ResetInserter(sequencer.clear)
+        bits = {"word_bits": self.config.word_bits, "slices": len(slices)}
+        depth = self.config.ahead_words - 1  # and a word in the FIFO's register
+        weights = Broadcast(shape=self.config.word_bits, count=len(slices), depth=depth)
+        reads, writes = ReadSelect(**bits), WriteSelect(**bits)
+        m.submodules.weights, m.submodules.reads, m.submodules.writes = clear(weights), clear(reads), clear(writes)
+        wiring.connect(m, fetch.stream, weights.i)
+        wiring.connect(m, store.scratch, reads.i)
+        wiring.connect(m, load.scratch, writes.i)
+        m.d.comb += [reads.slice.eq(store.slice), writes.slice.eq(load.slice), writes.every.eq(load.every)]
+        for engine in slices[0]:
+            engines[engine] = Lockstep(slices=len(slices))
+        for number, parts in enumerate(slices):
+            for engine, component in parts.items():
+                m.submodules[f"{engine.name.lower()}_{number}"] = clear(component)
+                self._join(m, engines[engine].slices[number], component)
+            self._scratchpad(m, parts, reads.o[number], writes.o[number], f"_{number}")
+            self._rows(m, parts, weights.o[number])
+
+    def _join(self, m, whole, engine):
+        for name in engine_members():
+            if name == "issue":
+                wiring.connect(m, whole.issue, engine.issue)
+            elif name == "halt":
+                m.d.comb += engine.halt.eq(whole.halt)
+            else:
+                m.d.comb += getattr(whole, name).eq(getattr(engine, name))
 
     def _registers(self, m, csr, sequencer):
         inputs = ("program_base", "program_length", "runs", "input_base", "input_step", "output_base", "output_step")
@@ -154,40 +192,32 @@ class Core(wiring.Component):
         wiring.connect(m, arbiter.bus, wiring.flipped(self.memory.read))
         wiring.connect(m, engines[Engine.STORE].bus, wiring.flipped(self.memory.write))
 
-    def _scratchpad(self, m, engines):
+    def _scratchpad(self, m, engines, store, load, suffix=""):
         """The order of the ports is their priority."""
         config = self.config
-        m.submodules.scratchpad = scratchpad = Scratchpad(
+        m.submodules[f"scratchpad{suffix}"] = scratchpad = Scratchpad(
             word_bits=config.word_bits, banks=config.banks, bank_words=config.bank_words
         )
-        readers = (
-            engines[Engine.VECTOR].scratch_read,
-            engines[Engine.STORE].scratch,
-            engines[Engine.MATMUL].scratch_read,
-        )
-        writers = (
-            engines[Engine.VECTOR].scratch_write,
-            engines[Engine.MATMUL].scratch_write,
-            engines[Engine.LOAD].scratch,
-        )
+        readers = (engines[Engine.VECTOR].scratch_read, store, engines[Engine.MATMUL].scratch_read)
+        writers = (engines[Engine.VECTOR].scratch_write, engines[Engine.MATMUL].scratch_write, load)
         for port, reader in zip(scratchpad.reads, readers, strict=True):
             wiring.connect(m, reader, port)
         for port, writer in zip(scratchpad.writes, writers, strict=True):
             wiring.connect(m, writer, port)
 
-    def _rows(self, m, engines):
-        """Weights from FETCH to MATMUL, row maxima from MATMUL to VECTOR."""
+    def _rows(self, m, engines, weights):
+        """Weights to MATMUL, row maxima from MATMUL to VECTOR."""
         matmul, vector = engines[Engine.MATMUL], engines[Engine.VECTOR]
-        wiring.connect(m, engines[Engine.FETCH].stream, matmul.stream)
+        wiring.connect(m, weights, matmul.stream)
         m.d.comb += [
             matmul.row_max_address.eq(vector.row_max_address),
             vector.row_max_data.eq(matmul.row_max_data),
         ]
 
-    def _count(self, m, csr, sequencer, engines):
+    def _count(self, m, csr, sequencer, engines, beat):
         retired = Signal(range(len(Engine) + 1))
         m.d.sync += retired.eq(sum(component.retired for component in engines.values()))
-        events = {"cycles": 1, "beats": engines[Engine.MATMUL].beat, "instructions": retired}
+        events = {"cycles": 1, "beats": beat, "instructions": retired}
         for engine, component in engines.items():
             name, moving = engine.name.lower(), component.busy | component.wait_out
             events[f"{name}_busy"] = component.busy

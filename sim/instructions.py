@@ -29,10 +29,22 @@ class MachineFault(Exception):
         self.fault, self.engine, self.index = fault, engine, index
 
 
+class Slice:
+    """What every slice has for itself: scratchpad, row maxima, statistics. Its scratchpad's first byte is `base`."""
+
+    def __init__(self, config: Config, number: int):
+        self.number, self.base = number, number * config.scratch_bytes
+        self.scratch = np.zeros((config.scratch_words, config.word_bytes), np.uint8)
+        self.row_max = np.zeros((config.row_max_banks, config.tokens), np.int8)
+        self.mean = np.zeros((config.stat_banks, config.tokens), np.int64)
+        self.factor = np.zeros((config.stat_banks, config.tokens), np.int64)
+
+
 class Instructions:
     """The machine's state and its engines' instructions; `sim.machine.Machine` decides their order.
 
-    An instruction reads everything before it writes. ``accesses`` are those of the present one, if `check`.
+    An instruction reads everything before it writes. ``accesses`` are those of the present one, if `check`; scratchpads
+    are one behind the other there. ``scratch``, ``row_max``, ``mean`` and ``factor`` are those of the first slice.
     """
 
     def __init__(self, config: Config, regions: Mapping[Region, Array | bytearray], *, check: bool = False):
@@ -44,16 +56,30 @@ class Instructions:
             if array.dtype != np.uint8 or array.size % config.word_bytes:
                 raise ValueError(f"region {region.name} must be uint8 and whole words of {config.word_bytes} bytes")
             self.regions[region] = array.reshape(-1, config.word_bytes)
-        self.scratch = np.zeros((config.scratch_words, config.word_bytes), np.uint8)
-        self.row_max = np.zeros((config.row_max_banks, config.tokens), np.int8)
-        self.mean = np.zeros((config.stat_banks, config.tokens), np.int64)
-        self.factor = np.zeros((config.stat_banks, config.tokens), np.int64)
+        self.slices = [Slice(config, number) for number in range(config.slices)]
+        self._slice = self.slices[0]  # that executes now
         self.stream: deque[tuple[Array, int]] = deque()  # runs of words and the ordinal of their FETCH
         self.executed = 0
         self.unreached: list[int] = []  # instructions with a row whose largest element is not what they have as that
         self.accesses: list[Access] | None = [] if check else None
         self.fetches: tuple[list[int], int] = ([], 0)  # FETCHes it took words from, and how many are used up
         self._at = (0, SEQUENCER)  # the present instruction and its engine
+
+    @property
+    def scratch(self) -> Array:
+        return self.slices[0].scratch
+
+    @property
+    def row_max(self) -> Array:
+        return self.slices[0].row_max
+
+    @property
+    def mean(self) -> Array:
+        return self.slices[0].mean
+
+    @property
+    def factor(self) -> Array:
+        return self.slices[0].factor
 
     @property
     def stream_words(self) -> int:
@@ -68,11 +94,16 @@ class Instructions:
         return instruction.op != Op.MATMUL or self.stream_words >= self.needs(instruction.operands)
 
     def execute(self, instruction: Instruction, ordinal: int) -> None:
-        """Executes the instruction begun last, number `ordinal` of its engine. A faulting one changes nothing."""
+        """Executes the instruction begun last, number `ordinal` of its engine. A faulting one changes nothing.
+
+        But where only results that are transposed into the words of later slices leave the scratchpad.
+        """
         self.accesses, self.fetches = None if self.accesses is None else [], ([], 0)
         row = vector.row_of(instruction.op)
         if row is not None:
-            self._vector(row, instruction.operands)
+            for present in self.slices:
+                self._slice = present
+                self._vector(row, instruction.operands)
         elif instruction.op == Op.FETCH:
             self._fetch(instruction.operands, ordinal)
         else:
@@ -103,7 +134,9 @@ class Instructions:
         return MachineFault(fault, self._at[1], self._at[0])
 
     def _touch(self, space: str, addresses: Any, *, write: bool, in_place: bool = False) -> None:
-        if self.accesses is not None:
+        """A bank is the same one in every slice."""
+        bank = space in ("row_max", "stats")
+        if self.accesses is not None and not (bank and self._slice.number):
             self.accesses.append(Access(space, np.atleast_1d(addresses), write, in_place))
 
     def _inside(self, addresses: Array, size: int, fault: Fault) -> None:
@@ -113,14 +146,14 @@ class Instructions:
     def _read(self, addresses: Array, *, in_place: bool = False) -> Array:
         """Scratchpad bytes at byte addresses. `in_place`: each is read before the instruction writes it."""
         self._inside(addresses, self.config.scratch_bytes, Fault.SCRATCH_ADDRESS)
-        self._touch("scratch", addresses, write=False, in_place=in_place)
-        return self.scratch.reshape(-1)[addresses]
+        self._touch("scratch", self._slice.base + addresses, write=False, in_place=in_place)
+        return self._slice.scratch.reshape(-1)[addresses]
 
     def _write(self, addresses: Array, values: Array) -> None:
         """Writes scratchpad bytes in the arrays' order: the last one to an address stays."""
         self._inside(addresses, self.config.scratch_bytes, Fault.SCRATCH_ADDRESS)
-        self._touch("scratch", addresses, write=True)
-        self.scratch.reshape(-1)[addresses.ravel()] = values.ravel()
+        self._touch("scratch", self._slice.base + addresses, write=True)
+        self._slice.scratch.reshape(-1)[addresses.ravel()] = values.ravel()
 
     def _bytes(self, words: Array) -> Array:
         """Byte addresses of scratchpad words, one more axis."""
@@ -148,7 +181,8 @@ class Instructions:
     def _statistics(self, o: Mapping[str, int]) -> tuple[Array, Array]:
         """Mean and factor [rows, 1]. A row's are read before they are written, so an instruction may do both."""
         self._touch("stats", o["stats"], write=False, in_place=True)
-        return self.mean[o["stats"], : o["rows"], None], self.factor[o["stats"], : o["rows"], None]
+        here = self._slice
+        return here.mean[o["stats"], : o["rows"], None], here.factor[o["stats"], : o["rows"], None]
 
     # --- FETCH, LOAD, STORE ---
 
@@ -170,14 +204,24 @@ class Instructions:
         region, words, scratch = self._transfer(o)
         self._inside(words, len(self.regions[region]), Fault.REGION_ADDRESS)
         self._touch(region.name, words, write=False)
-        self._write(self._bytes(scratch), self.regions[region][words])
+        for present in self.slices if o["every"] else [self.slices[o["slice"]]]:
+            self._slice = present
+            self._write(self._bytes(scratch), self.regions[region][words])
 
     def _store(self, o: Mapping[str, int]) -> None:
         region, words, scratch = self._transfer(o)
+        self._slice = self.slices[o["slice"]]
         data = self._read(self._bytes(scratch))
         self._inside(words, len(self.regions[region]), Fault.REGION_ADDRESS)
         self._touch(region.name, words, write=True)
-        self.regions[region][words] = data
+        for word, content, part in zip(words, data, self._parts(o), strict=True):
+            self.regions[region][word, part] = content[part]
+
+    def _parts(self, o: Mapping[str, int]) -> list[slice]:
+        """The bytes of each word that a STORE writes."""
+        runs = [slice(o["skip"] if not run else 0, None) for run in range(o["count1"])]
+        runs[-1] = slice(runs[-1].start, self.config.word_bytes - o["drop"])
+        return [part for part in runs for _ in range(o["run"])] * o["count2"]
 
     # --- MATMUL ---
 
@@ -199,30 +243,40 @@ class Instructions:
         config, outputs, kind = self.config, o["outputs"], Kind(o["kind"])
         tiles, passes = memory.tiles(outputs, config), o["passes"]
         words = (o["source"] + np.arange(o["rows"]) * o["source_row"])[:, None] + np.arange(passes)
-        x = self._read(self._bytes(words)).reshape(o["rows"], -1).view(np.int8).astype(np.int64)
-        if o["two_planes"]:
-            x = (x << 8) + self._read(self._bytes(words + o["source_plane"])).reshape(o["rows"], -1)
         stream = self._take(self.needs(o)).reshape(tiles, -1, config.word_bytes)
         entry_words = memory.param_words(config) * config.cols if o["per_channel"] else 0
         weight = stream[:, entry_words:].reshape(tiles, passes, config.cols, config.rows).transpose(0, 2, 1, 3)
         weight = weight.reshape(tiles * config.cols, -1).view(np.int8)[:outputs]
-        acc = arith.wrap(arith.matmul(x, weight.T))
         bias, mult, shift = np.zeros(1, np.int64), np.array([o["mult"]]), np.array([o["shift"]])
         if o["per_channel"]:
             entries = stream[:, :entry_words].reshape(tiles * config.cols, -1)
             bias, mult, shift = (values[:outputs] for values in memory.read_channel_params(entries))
-        raw = kind == Kind.INT32
-        out = arith.wrap(acc + bias) if raw else arith.requantize(acc + bias, mult, shift, kind.bits)
-        if o["track_max"]:
-            self._touch("row_max", o["row_max"], write=True)
-            self.row_max[o["row_max"], : o["rows"]] = out.max(axis=1)
-        self._put_results(o, kind, out.astype(f"<i{kind.bits // 8}"))
+        for present in self.slices:
+            self._slice = present
+            x = self._read(self._bytes(words)).reshape(o["rows"], -1).view(np.int8).astype(np.int64)
+            if o["two_planes"]:
+                x = (x << 8) + self._read(self._bytes(words + o["source_plane"])).reshape(o["rows"], -1)
+            total = arith.wrap(arith.matmul(x, weight.T)) + bias
+            raw = kind == Kind.INT32
+            out = arith.wrap(total) if raw else arith.requantize(total, mult, shift, kind.bits)
+            if o["track_max"]:
+                self._touch("row_max", o["row_max"], write=True)
+                self._slice.row_max[o["row_max"], : o["rows"]] = out.max(axis=1)
+            self._put_results(o, kind, out.astype(f"<i{kind.bits // 8}"))
+
+    def _dest(self, o: Mapping[str, int]) -> int:
+        """First byte; of transposed results within its word where this slice's tokens begin."""
+        if not o["transpose"]:
+            return o["dest"]
+        word, byte = divmod(o["dest"], self.config.word_bytes)
+        moved = byte + self._slice.number * o["rows"]
+        return word * self.config.word_bytes + moved % self.config.word_bytes
 
     def _put_results(self, o: Mapping[str, int], kind: Kind, out: Array) -> None:
         """Writes [rows, outputs], tile by tile and token by token within a tile."""
         cols, places = self.config.cols, np.arange(out.itemsize)  # of a result's bytes
         step = o["dest_col"] if o["transpose"] else kind.step
-        at = o["dest"] + np.arange(o["rows"])[:, None] * o["dest_row"] + np.arange(o["outputs"]) * step
+        at = self._dest(o) + np.arange(o["rows"])[:, None] * o["dest_row"] + np.arange(o["outputs"]) * step
         at = at[..., None] + (places[::-1] * o["dest_col"] if kind is Kind.PLANES else places)
         raw = np.ascontiguousarray(out).view(np.uint8).reshape(at.shape)
         starts = range(cols, o["outputs"], cols)
@@ -240,7 +294,7 @@ class Instructions:
             self._touch("stats", o["stats"], write=True)
         for name, values in (("mean", outcome.mean), ("factor", outcome.factor)):
             if name in row.writes:
-                getattr(self, name)[o["stats"], : o["rows"]] = values
+                getattr(self._slice, name)[o["stats"], : o["rows"]] = values
 
     def _given(self, row: VectorOp, o: Mapping[str, int]) -> Given:
         x = self._rows(o, "source", shrink=not row.grouped)
@@ -251,7 +305,7 @@ class Instructions:
             maxima = arith.wrap(mean, 8)
         elif row.operand("row_max"):
             self._touch("row_max", o["row_max"], write=False)
-            maxima = self.row_max[o["row_max"], : o["rows"], None].astype(np.int64)
+            maxima = self._slice.row_max[o["row_max"], : o["rows"], None].astype(np.int64)
         if maxima is not None and np.any(x.max(axis=1, keepdims=True) != maxima):
             self.unreached.append(self._at[0])
         return Given(

@@ -28,7 +28,7 @@ class Machine(Instructions):
     An instruction reads everything before it writes; a faulting one writes nothing, though hardware may have
     written a part. Memories keep their contents from one `run` to the next, as the hardware's do; the weight stream is
     empty at the start of each. ``scratch`` is bytes [words, word], ``row_max`` int8 [banks, tokens], ``mean`` and
-    ``factor`` the statistics.
+    ``factor`` the statistics, all of the first slice; ``slices`` has those of each.
 
     Where nothing can go on, the fault is DEADLOCK, at the first instruction of the program that has not retired. The
     hardware's is the same one: that state does not depend on the order in which it is reached. It does on how far the
@@ -46,7 +46,11 @@ class Machine(Instructions):
     def __init__(self, config: Config, regions: Mapping[Region, Array | bytearray], *, check: bool = False):
         super().__init__(config, regions, check=check)
         sizes = {region.name: len(words) for region, words in self.regions.items()}
-        sizes |= {"scratch": config.scratch_bytes, "row_max": config.row_max_banks, "stats": config.stat_banks}
+        sizes |= {
+            "scratch": config.slices * config.scratch_bytes,
+            "row_max": config.row_max_banks,
+            "stats": config.stat_banks,
+        }
         self._tracker = HazardTracker(sizes) if check else None
         self._opcodes = frozenset(opcodes(config.vector))
 
@@ -151,7 +155,7 @@ class Machine(Instructions):
         words = self.stream_words
         if self._begun[Engine.MATMUL]:
             words -= self.needs(self._queues[Engine.MATMUL][0][1].operands)
-        return words <= self.config.stream_words
+        return words <= self.config.stream_words + self.config.ahead_words
 
     def _execute(self, index: int, instruction: Instruction) -> None:
         self.execute(instruction, self._retired[engine_number(instruction)])

@@ -110,7 +110,7 @@ def test_the_programs_bursts_are_as_long_as_the_config_allows(settings):
 
 
 def test_counters(rig):
-    generated = random_program(CONFIG, 5, groups=30)
+    generated = random_program(rig.config, 5, groups=30)
     rig.load(generated.program, generated.before)
     rig.start()
     code = generated.program
@@ -121,7 +121,7 @@ def test_counters(rig):
     for op in ops:
         if op.op is Op.MATMUL:
             o = op.operands
-            tiles = -(-o["outputs"] // CONFIG.cols)
+            tiles = -(-o["outputs"] // rig.config.cols)
             beats += tiles * o["passes"] * (1 + o["two_planes"]) * o["rows"]
     assert counters["beats"] == counters["matmul_busy"] == beats
     words = sum(op.operands.get("words", 0) for op in ops)
@@ -177,7 +177,7 @@ FAULTS = {
 @pytest.mark.parametrize("what", FAULTS)
 def test_faults_stop_the_machine_and_it_recovers(rig, what):
     code, fault, engine = FAULTS[what]
-    generated = random_program(CONFIG, 7, groups=4)
+    generated = random_program(rig.config, 7, groups=4)
     program = generated.program[:-INSTRUCTION_BYTES] + code + encode(Op.HALT)
     index = len(program) // INSTRUCTION_BYTES - 2
     rig.load(program, generated.before)
@@ -196,7 +196,7 @@ def test_faults_stop_the_machine_and_it_recovers(rig, what):
 def test_bus_errors(rig, region, fault, engine):
     from tests.support import device
 
-    generated = random_program(CONFIG, 0, groups=12)
+    generated = random_program(rig.config, 0, groups=12)
     rig.load(generated.program, generated.before)
     base = device.PROGRAM + 32 * 9 if region is None else device._BASES[region]
     size = 8 if region is None else rig.sizes[region]
@@ -215,7 +215,7 @@ def test_bus_errors(rig, region, fault, engine):
 def test_reset_in_the_middle(rig, seed):
     rig.sim.configure(random=seed + 1, latency=5 + seed)
     rig.sim.reset()
-    generated = random_program(CONFIG, seed, groups=8)
+    generated = random_program(rig.config, seed, groups=8)
     rig.load(generated.program, generated.before)
     rig.write(control=Control.START)
     rig.sim.run(30 + 211 * seed)
@@ -267,7 +267,7 @@ def _tangle(rng, often):
 
 def test_deadlocks_are_the_machine_models(rig):
     """The same end, and of a fault the same code, engine and instruction: the first one that has not retired."""
-    content = {region: np.zeros((200, CONFIG.word_bytes), np.uint8) for region in Region}
+    content = {region: np.zeros((200, rig.config.word_bytes), np.uint8) for region in Region}
     found = Counter()
     for seed in range(90):
         rng = random.Random(seed)
@@ -275,7 +275,7 @@ def test_deadlocks_are_the_machine_models(rig):
         program = b"".join(_tangle(rng, often) for _ in range(size)) + encode(Op.HALT) * (seed % 3 > 0)
         expected = (State.DONE, Fault.NONE)
         try:
-            Machine(CONFIG, {region: words.copy() for region, words in content.items()}).run(program, PROGRAM)
+            Machine(rig.config, {region: words.copy() for region, words in content.items()}).run(program, PROGRAM)
         except MachineFault as fault:
             engine = Engine(fault.engine).name if fault.engine < len(Engine) else "sequencer"
             expected = (State.FAULT, fault.fault, engine, fault.index)

@@ -41,13 +41,20 @@ class Transposed:
         """What is fetched to multiply by it."""
         return _stream(self.start, self.words)
 
-    def store(self, rows: Buffer, first: int) -> Pattern:
-        """Rows of channels, whole tiles of them, that begin at token `first` (the first of a word) -> WORK."""
+    def store(self, rows: Buffer, first: int, tokens: int, *, ends: bool = True) -> Pattern:
+        """Rows of channels, whole tiles of them, of `tokens` tokens from number `first` on -> WORK.
+
+        The tokens begin within a word as they do in memory. The last word is written whole if it `ends` there, whatever
+        it holds beyond the tokens.
+        """
         cols, word = self.config.cols, self.config.word_bytes
         whole = align(self.tokens, word) // word  # words of a channel of all tokens
+        skip, stop = first % word, first + tokens
         return Pattern(
             offset=self.start + first // word * cols, scratch=rows.start, run=(cols, rows.row),
-            first=(rows.row, cols, 1), second=(align(self.channels, cols) // cols, whole * cols, cols * rows.row),
+            first=(-(-stop // word) - first // word, cols, 1),
+            second=(align(self.channels, cols) // cols, whole * cols, cols * rows.row),
+            skip=skip, drop=0 if ends else -stop % word,
         )  # fmt: skip
 
 

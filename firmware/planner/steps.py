@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
+from itertools import product
 from math import lcm
 
 from firmware.planner.allocator import Arena, Buffer
-from firmware.planner.key_values import KeyValues
+from firmware.planner.dependencies import Access
+from firmware.planner.key_values import KeyValues, Transposed
 from firmware.planner.mlp import Activation
 from firmware.planner.scheduler import Task
+from firmware.planner.spread import Part, of_a_slice, spread
 from firmware.planner.tasks import Tasks
 from hw.spec.isa import Kind, Region
 from hw.spec.memory import align
@@ -63,6 +66,42 @@ class Worker:
         """A buffer for int8 or int16 rows of whole words, or for 16 bits in two byte `planes`."""
         return self.arena.allocate(name, tokens, channels * (1 + wide) // self.word, high=high, planes=planes)
 
+    # Tokens and slices
+
+    def each(self, tokens: int) -> int:
+        """Rows of a buffer for `tokens` tokens: a slice has no more of them."""
+        return of_a_slice(tokens, self.config.slices)
+
+    def span(self, tokens: int) -> int:
+        """Words of a row of transposed tokens, the first of which may be anywhere in a word where there are slices."""
+        ends = [part.first % self.word + self.each(tokens) for part in self.spread(tokens)]
+        return align(max(ends), self.word) // self.word
+
+    def spread(self, tokens: int, first: int = 0, stop: int | None = None) -> list[Part]:
+        """Who has which of `tokens` tokens, or of those from number `first` up to `stop` of them."""
+        return spread(tokens, self.config.slices, first, stop)
+
+    def load_tokens(self, node: Node, region: Region, offset: int, buffer: Buffer, parts: Iterable[Part]) -> Steps:
+        """Rows of tokens, which are contiguous in memory from word `offset` on -> rows of `buffer`."""
+        for part in parts:
+            at, rows = offset + part.first * buffer.row, buffer.part(part.row, part.tokens)
+            reads = (Access("work", at, at + part.tokens * buffer.row),) if region is Region.WORK else ()
+            yield self.tasks.load(node, region, at, rows, part.tokens, reads, part.slice)
+
+    def store_tokens(self, node: Node, at: int, buffer: Buffer, tokens: int, stop: int | None = None) -> Steps:
+        """Rows of tokens, or of those before number `stop` of them -> WORK, contiguous from word `at` on."""
+        for part in self.spread(tokens, 0, stop):
+            first, rows = at + part.first * buffer.row, buffer.part(part.row, part.tokens)
+            writes = (Access("work", first, first + part.tokens * buffer.row),)
+            yield self.tasks.store(node, Region.WORK, first, rows, part.tokens, writes, part.slice)
+
+    def store_channels(self, node: Node, to: Transposed, channels: Buffer, first: int, tokens: int) -> Steps:
+        """Transposed tokens from number `first` on, the first of a word -> WORK."""
+        parts = self.spread(tokens)
+        for part in parts:
+            pattern = to.store(channels, first + part.first, part.tokens, ends=part is parts[-1])
+            yield self.tasks.scatter(node, channels, pattern, part.slice)
+
     # I-LayerNorm
 
     def parameters(self, node: Node, *, high: bool = False) -> Generator[Task, None, Buffer]:
@@ -91,27 +130,30 @@ class Worker:
 
         For `values`, the first token must be the first of a word.
         """
-        count, passes = to.key_rows(first, tokens), to.head // self.word
+        shares, passes = self.spread(tokens), to.head // self.word
+        rows = [to.key_rows(first + part.first, part.tokens) for part in shares]
+        count = max(self.each(tokens), *rows)
         for head, heads in parts(to.heads, self.arena.room // (count * passes), self.whole_heads(to.head)):
             keys = self.rows("keys", count, heads * to.head, high=high)
             yield self._project(node, normal, tokens, keys, "k", head, heads, to)
-            for each in range(heads):
-                for pattern in to.store_keys(head + each, keys.column(each * passes), first, tokens):
-                    yield self.tasks.scatter(node, keys, pattern)
+            for each, part in product(range(heads), shares):
+                column = keys.column(each * passes)
+                for pattern in to.store_keys(head + each, column, first + part.first, part.tokens):
+                    yield self.tasks.scatter(node, keys, pattern, part.slice)
             self.arena.free(keys)
 
     def values(
         self, node: Node, normal: Buffer, first: int, tokens: int, to: KeyValues, *, high: bool = False
     ) -> Steps:
         """V of the same, transposed."""
-        span = align(tokens, self.word) // self.word
+        span = self.span(tokens)
         beyond = align(to.head, self.config.cols) - to.head  # rows of the last tile that no channel fills
         for head, heads in parts(to.heads, (self.arena.room // span - beyond) // to.head, self.whole_heads(to.head)):
             values = self.arena.allocate("values", heads * to.head + beyond, span, high=high)
             yield self._project(node, normal, tokens, values, "v", head, heads, to, transpose=span * self.word)
             for each in range(heads):
-                pattern = to.values_of(head + each).store(values.part(each * to.head, to.head + beyond), first)
-                yield self.tasks.scatter(node, values, pattern)
+                channels = values.part(each * to.head, to.head + beyond)
+                yield from self.store_channels(node, to.values_of(head + each), channels, first, tokens)
             self.arena.free(values)
 
     def alternate(
@@ -138,7 +180,15 @@ class Worker:
         transpose: int = 0,
     ) -> Task:  # fmt: skip
         return self.tasks.linear(
-            node, normal, tokens, dest, heads * to.head, Kind.INT8, part=part, first=head * to.head, transpose=transpose
+            node,
+            normal,
+            self.each(tokens),
+            dest,
+            heads * to.head,
+            Kind.INT8,
+            part=part,
+            first=head * to.head,
+            transpose=transpose,
         )
 
     # MLP and residual stream

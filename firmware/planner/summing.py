@@ -42,12 +42,12 @@ def summing_constants(image: ModelImage, tokens: int, config: Config, first: int
 
 def store_transposed(worker: Worker, node: Node, normal: Buffer, first: int, tokens: int, waiting: Transposed) -> Steps:
     """int8 rows of `tokens` tokens from number `first` on, the first of a word, into `waiting`; `normal` is freed."""
-    rows, span = align(waiting.channels, worker.config.cols), align(tokens, worker.word) // worker.word
-    channels = worker.arena.allocate("channels", rows, span)
+    rows = align(waiting.channels, worker.config.cols)
+    channels = worker.arena.allocate("channels", rows, worker.span(tokens))
     for word in range(waiting.channels // worker.word):
         into = channels.part(word * worker.word, worker.word)
-        yield worker.tasks.transpose(node, normal.column(word), tokens, into, _IDENTITY)
-    yield worker.tasks.scatter(node, channels, waiting.store(channels, first))
+        yield worker.tasks.transpose(node, normal.column(word), worker.each(tokens), into, _IDENTITY)
+    yield from worker.store_channels(node, waiting, channels, first, tokens)
     worker.arena.free(normal, channels)
 
 

@@ -62,13 +62,19 @@ def _bank(space: str, bank: int) -> Access:
 
 @dataclass(frozen=True, kw_only=True)
 class Pattern:
-    """Words of a strided transfer: run = (words, scratchpad step), others = (count, memory step, scratchpad step)."""
+    """Words of a strided transfer: run = (words, scratchpad step), others = (count, memory step, scratchpad step).
+
+    Of a STORE, the first `skip` bytes of each word of a group's first run and the last `drop` of its last run are not
+    written.
+    """
 
     offset: int  # first memory word
     scratch: int  # first scratchpad word
     run: tuple[int, int]
     first: tuple[int, int, int] = (1, 0, 0)
     second: tuple[int, int, int] = (1, 0, 0)
+    skip: int = 0
+    drop: int = 0
 
     @property
     def words(self) -> int:
@@ -94,7 +100,10 @@ class Pattern:
 
 
 class Tasks:
-    """Makes tasks for one model on one configuration, with one memory."""
+    """Makes tasks for one model on one configuration, with one memory.
+
+    Where there are slices, a LOAD is for all of them, unless it says which, and a STORE is of the first.
+    """
 
     def __init__(self, model: Model, config: Config, memory: Memory, image: ModelImage) -> None:
         self.config, self.blobs = config, image.blobs
@@ -105,32 +114,38 @@ class Tasks:
     # LOAD and STORE
 
     def load(
-        self, node: Node, region: Region, offset: int, buffer: Buffer, rows: int, reads: tuple[Access, ...]
-    ) -> Task:
+        self, node: Node, region: Region, offset: int, buffer: Buffer, rows: int, reads: tuple[Access, ...],
+        to: int | None = None,
+    ) -> Task:  # fmt: skip
         """Contiguous memory -> the first `rows` rows of `buffer`."""
         words = rows * buffer.row
-        operands = {"region": region, **self._contiguous(offset, buffer, rows).operands()}
+        operands = {"region": region, **self._contiguous(offset, buffer, rows).operands(), **self._into(to)}
         return Task(Op.LOAD, operands, *transfer_cost(words, words, self._memory), node.name, reads, (buffer.access(),))
 
     def store(
-        self, node: Node, region: Region, offset: int, buffer: Buffer, rows: int, writes: tuple[Access, ...]
-    ) -> Task:
+        self, node: Node, region: Region, offset: int, buffer: Buffer, rows: int, writes: tuple[Access, ...],
+        of: int = 0,
+    ) -> Task:  # fmt: skip
         """The first `rows` rows of `buffer` -> contiguous memory."""
         words = rows * buffer.row
-        operands = {"region": region, **self._contiguous(offset, buffer, rows).operands()}
+        operands = {"region": region, **self._contiguous(offset, buffer, rows).operands(), "slice": of}
         return Task(
             Op.STORE, operands, *transfer_cost(words, words, self._memory), node.name, (buffer.access(),), writes
         )
 
-    def gather(self, node: Node, buffer: Buffer, pattern: Pattern) -> Task:
+    def _into(self, to: int | None) -> dict[str, int]:
+        return {"every": int(self.config.slices > 1)} if to is None else {"slice": to}
+
+    def gather(self, node: Node, buffer: Buffer, pattern: Pattern, to: int | None = None) -> Task:
         """WORK -> scratchpad words inside `buffer`."""
-        operands = {"region": Region.WORK, **pattern.operands()}
+        operands = {"region": Region.WORK, **pattern.operands(), **self._into(to)}
         cost = transfer_cost(pattern.words, pattern.run[0], self._memory)
         return Task(Op.LOAD, operands, *cost, node.name, pattern.work(), (buffer.access(),))
 
-    def scatter(self, node: Node, buffer: Buffer, pattern: Pattern) -> Task:
+    def scatter(self, node: Node, buffer: Buffer, pattern: Pattern, of: int = 0) -> Task:
         """Scratchpad words inside `buffer` -> WORK."""
-        operands = {"region": Region.WORK, **pattern.operands()}
+        parts = {"skip": pattern.skip, "drop": pattern.drop}
+        operands = {"region": Region.WORK, **pattern.operands(), **parts, "slice": of}
         cost = transfer_cost(pattern.words, pattern.run[0], self._memory)
         return Task(Op.STORE, operands, *cost, node.name, (buffer.access(),), pattern.work())
 

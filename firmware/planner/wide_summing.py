@@ -48,11 +48,23 @@ class TokenBytes:
         """Words of all of it."""
         return 2 * self.channels * self.row
 
-    def store(self, rows: Buffer, line: int, first: int) -> Pattern:
-        """`rows` of bytes, the first one's number `line`, of tokens from number `first` on, the first of a word."""
+    def store(self, rows: Buffer, line: int, first: int, tokens: int, *, ends: bool = True) -> Pattern:
+        """`rows` of bytes, the first one's number `line`, of `tokens` tokens from number `first` on.
+
+        The tokens begin within a word as they do in memory. The last word is written whole if it `ends` there.
+        """
+        word = self.config.word_bytes
+        skip, stop = first % word, first + tokens
+        drop = 0 if ends else -stop % word
+        words, lines = -(-stop // word) - first // word, rows.words // rows.row
+        offset = self.start + line * self.row + first // word
+        if not skip and not drop:
+            return Pattern(
+                offset=offset, scratch=rows.start, run=(words, 1), first=(lines, self.row, rows.row)
+            )  # fmt: skip
         return Pattern(
-            offset=self.start + line * self.row + first // self.config.word_bytes, scratch=rows.start,
-            run=(rows.row, 1), first=(rows.words // rows.row, self.row, rows.row),
+            offset=offset, scratch=rows.start, run=(1, 1), first=(words, 1, 1), second=(lines, self.row, rows.row),
+            skip=skip, drop=drop,
         )  # fmt: skip
 
     def part(self, first: int, channels: int) -> Access:
@@ -79,13 +91,16 @@ def wide_summing_constants(image: ModelImage, tokens: int, config: Config, first
 
 def store_bytes(worker: Worker, node: Node, tokens: Buffer, count: int, first: int, waiting: TokenBytes) -> Steps:
     """int16 rows of `count` tokens from number `first` on, the first of a word, into `waiting`, as room allows."""
-    span = align(count, worker.word) // worker.word
+    span, shares = worker.span(count), worker.spread(count)
     for word, words in parts(tokens.row, worker.arena.room // (worker.word * span), 1):
         rows = worker.arena.allocate("bytes", words * worker.word, span)
         for each in range(words):
             into = rows.part(each * worker.word, worker.word)
-            yield worker.tasks.transpose(node, tokens.column(word + each), count, into, _SWAPPED)
-        yield worker.tasks.scatter(node, rows, waiting.store(rows, word * worker.word, first))
+            yield worker.tasks.transpose(node, tokens.column(word + each), worker.each(count), into, _SWAPPED)
+        for part in shares:
+            at, ends = first + part.first, part is shares[-1]
+            pattern = waiting.store(rows, word * worker.word, at, part.tokens, ends=ends)
+            yield worker.tasks.scatter(node, rows, pattern, part.slice)
         worker.arena.free(rows)
 
 

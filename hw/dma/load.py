@@ -9,7 +9,7 @@ from hw.dma.burst_generator import REGIONS, BurstGenerator
 from hw.dma.burst_queue import BurstQueue
 from hw.dma.scratch_walker import WALK, ScratchWalker
 from hw.spec import isa
-from hw.units.ports import INDEX_BITS, ScratchWrite, engine_members
+from hw.units.ports import INDEX_BITS, SLICE_BITS, ScratchWrite, engine_members
 
 __all__ = ["LoadEngine"]
 
@@ -22,7 +22,8 @@ class LoadEngine(Component):
     Two halves: one requests bursts, for which a FIFO has room, so read data are always accepted; the other writes words
     in order and retires. The requests of an instruction start while the words of the one before are still arriving.
     An instruction retires in the cycle after the grant of its last write; a burst outside the region faults when the
-    words before it are written. A stall of ``scratch`` fills the FIFO (of two longest bursts) and then ends requests.
+    words before it are written, a slice that is not there when its first word could be. A stall of ``scratch`` fills
+    the FIFO (of two longest bursts) and then ends requests.
 
     ``busy``: a word is written; ``wait_out``: a word waits for the scratchpad; ``wait_in``: none is there.
 
@@ -33,6 +34,7 @@ class LoadEngine(Component):
         Words of the scratchpad, a power of two.
     burst_beats : int
         A power of two.
+    slices : int
 
     Members
     -------
@@ -41,9 +43,12 @@ class LoadEngine(Component):
     bus : Out(AXIRead(word_bits))
         With id 2.
     scratch : Out(ScratchWrite(word_bits))
+    slice, every : Out
+        Whose scratchpad the requested word is for.
     """
 
-    def __init__(self, *, word_bits, scratch_words, burst_beats):
+    def __init__(self, *, word_bits, scratch_words, burst_beats, slices=1):
+        self.slices = slices
         self.word_bits = word_bits
         self.scratch_words = scratch_words
         self.burst_beats = burst_beats
@@ -53,6 +58,8 @@ class LoadEngine(Component):
             "regions": In(REGIONS),
             "bus": Out(AXIRead(word_bits)),
             "scratch": Out(ScratchWrite(word_bits)),
+            "slice": Out(SLICE_BITS),
+            "every": Out(1),
         })
 
     @staticmethod
@@ -71,7 +78,7 @@ class LoadEngine(Component):
         stop, stopped = Signal(), Signal()
         m.d.comb += stop.eq(self.halt | stopped)
 
-        walking = self._begin(m, generator, walker, stop)
+        walking, strange = self._begin(m, generator, walker, stop)
         empty = self._request(m, generator, fifo, stop)
 
         ready = Signal()
@@ -80,7 +87,7 @@ class LoadEngine(Component):
         dead = Signal()
         m.d.sync += dead.eq(dead | generator.outside)
         m.d.comb += [
-            ready.eq(fifo.o.valid & walker.o.valid & ~stop),
+            ready.eq(fifo.o.valid & walker.o.valid & ~strange & ~stop),
             error.eq(ready & fifo.o.p.error),
             outside.eq(ready & walker.o.p.outside),
             self.scratch.request.valid.eq(ready & ~fifo.o.p.error & ~walker.o.p.outside),
@@ -93,7 +100,9 @@ class LoadEngine(Component):
         ]
         m.d.sync += self.retired.eq(written & walker.o.p.final)
         fault = Signal.like(self.fault)
-        with m.If(error):
+        with m.If(strange & walker.o.valid & ~stop):
+            m.d.comb += fault.eq(isa.Fault.ILLEGAL_OPERAND)
+        with m.Elif(error):
             m.d.comb += fault.eq(isa.Fault.BUS_READ)
         with m.Elif(outside):
             m.d.comb += fault.eq(isa.Fault.SCRATCH_ADDRESS)
@@ -110,12 +119,17 @@ class LoadEngine(Component):
         return m
 
     def _begin(self, m, generator, walker, stop):
-        """Hands an instruction to the requesting half, and through a one-entry queue to the writing half."""
+        """Hands an instruction to the requesting half, and through a one-entry queue to the writing half.
+
+        Returns whether there is one, and whether that being written is for a slice that is not there.
+        """
         layout = isa.layout(isa.Op.LOAD)
         operands = layout(self.issue.p.operands[: layout.size])
         queued = Signal()
         walk = Signal(WALK, reset_less=True)
         index = Signal(INDEX_BITS, reset_less=True)
+        target = Signal(data.StructLayout({"slice": SLICE_BITS, "every": 1}), reset_less=True)
+        strange = Signal(reset_less=True)
         m.d.comb += [
             self.issue.ready.eq(generator.i.ready & ~queued & ~stop),
             self.started.eq(self.issue.valid & self.issue.ready),
@@ -128,9 +142,11 @@ class LoadEngine(Component):
         with m.If(self.started):
             m.d.sync += [queued.eq(1), index.eq(self.issue.p.index)]
             m.d.sync += [walk[name].eq(operands[name]) for name, _ in WALK]
+            m.d.sync += [target.slice.eq(operands.slice), target.every.eq(operands.every)]
         with m.If(queued & walker.i.ready):
-            m.d.sync += [queued.eq(0), self.fault_index.eq(index)]
-        return queued | walker.o.valid
+            m.d.sync += [queued.eq(0), self.fault_index.eq(index), strange.eq(target.slice >= self.slices)]
+            m.d.sync += [self.slice.eq(target.slice), self.every.eq(target.every)]
+        return queued | walker.o.valid, strange
 
     def _request(self, m, generator, fifo, stop):
         """Requests bursts there is room for, accepts their data; returns whether all requested words are written."""

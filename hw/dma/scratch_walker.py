@@ -35,6 +35,8 @@ class ScratchWalker(Component):
         Operands of the transfer; counts are stored minus one.
     o : Out(stream)
         ``address``; ``outside`` when it is not below `scratch_words`; ``final`` with the last word of the walk.
+    first, last : Out(1)
+        That word is of the first or last run of a group.
     """
 
     latency = 1
@@ -46,6 +48,8 @@ class ScratchWalker(Component):
             "o": Out(stream.Signature(
                 data.StructLayout({"address": SCRATCH_ADDRESS_BITS, "outside": 1, "final": 1})
             )),
+            "first": Out(1),
+            "last": Out(1),
         })  # fmt: skip
 
     def elaborate(self, _platform):
@@ -58,6 +62,7 @@ class ScratchWalker(Component):
         active = Signal()
         run_ends, group_ends = Signal(reset_less=True), Signal()
         last1 = Signal(reset_less=True)  # left1 == 0, as run_ends is left0 == 0
+        first1 = Signal(reset_less=True)
         following = Signal(SCRATCH_ADDRESS_BITS + 1)
         origin, stride = Signal.like(following), Signal(SCRATCH_ADDRESS_BITS)
         m.d.comb += [
@@ -69,6 +74,8 @@ class ScratchWalker(Component):
             self.o.p.address.eq(word),
             self.o.p.outside.eq(word[self.size_bits :].any()),
             self.o.p.final.eq(group_ends & (left2 == 0)),
+            self.first.eq(first1),
+            self.last.eq(last1),
             self.i.ready.eq(~active),
         ]
         with m.If(self.i.valid & self.i.ready):
@@ -83,6 +90,7 @@ class ScratchWalker(Component):
                 left2.eq(self.i.p.count2),
                 run_ends.eq(self.i.p.run == 0),
                 last1.eq(self.i.p.count1 == 0),
+                first1.eq(1),
             ]
         with m.Elif(active & self.o.ready):
             m.d.sync += [
@@ -93,6 +101,7 @@ class ScratchWalker(Component):
             with m.If(run_ends):
                 m.d.sync += [
                     run.eq(following),
+                    first1.eq(group_ends),
                     left1.eq(Mux(group_ends, walk.count1, left1 - 1)),
                     last1.eq(Mux(group_ends, walk.count1 == 0, left1 == 1)),
                 ]

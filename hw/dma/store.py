@@ -1,6 +1,7 @@
 """STORE: scratchpad to memory."""
 
 from amaranth import *
+from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 
 from hw.axi.signature import AXIWrite
@@ -9,7 +10,7 @@ from hw.dma.burst_queue import BurstQueue
 from hw.dma.credit import credit
 from hw.dma.scratch_walker import ScratchWalker
 from hw.spec import isa
-from hw.units.ports import ScratchRead, engine_members
+from hw.units.ports import SLICE_BITS, ScratchRead, engine_members
 from hw.units.stream_fifo import StreamFIFO
 
 __all__ = ["StoreEngine"]
@@ -36,6 +37,8 @@ class StoreEngine(Component):
         A power of two.
     bursts : int
         Most bursts outstanding.
+    slices : int
+        With more than one, parts of words can be written.
 
     Members
     -------
@@ -43,6 +46,8 @@ class StoreEngine(Component):
     regions : In(REGIONS)
     bus : Out(AXIWrite(word_bits))
     scratch : Out(ScratchRead(word_bits))
+    slice : Out
+        Whose scratchpad is read, stable while words are.
     """
 
     latency = StreamFIFO.latency + 1  # the queue of lengths, and the register of the burst being sent
@@ -53,7 +58,8 @@ class StoreEngine(Component):
         """Words of the FIFO, which may be read and not yet have left."""
         return 2 * burst_beats
 
-    def __init__(self, *, word_bits, scratch_words, burst_beats, bursts=bursts):
+    def __init__(self, *, word_bits, scratch_words, burst_beats, bursts=bursts, slices=1):
+        self.slices = slices
         self.word_bits = word_bits
         self.scratch_words = scratch_words
         self.burst_beats = burst_beats
@@ -64,6 +70,7 @@ class StoreEngine(Component):
             "regions": In(REGIONS),
             "bus": Out(AXIWrite(word_bits)),
             "scratch": Out(ScratchRead(word_bits)),
+            "slice": Out(SLICE_BITS),
         })
 
     def elaborate(self, _platform):
@@ -77,9 +84,10 @@ class StoreEngine(Component):
         pending = Signal(range(self.bursts + 1))
         m.d.comb += stop.eq(self.halt | stopped)
 
-        self._begin(m, generator, walker, stop | (pending != 0))
+        strange = self._begin(m, generator, walker, stop | (pending != 0))
         outside = self._read(m, generator, walker, fifo, stop)
         begin = self._send(m, generator, fifo)
+        m.d.comb += self.bus.w.p.strobe.eq(self._parts(m, walker, fifo) if self.slices > 1 else ~0)
         error = Signal()
         done = Signal()
         m.d.sync += pending.eq(pending + generator.reserve - done)
@@ -95,7 +103,9 @@ class StoreEngine(Component):
             self.wait_in.eq((pending == 0) & ~generator.i.ready & ~self.busy & ~stop),
         ]
         fault = Signal.like(self.fault)
-        with m.If(error):
+        with m.If(strange & ~stopped):
+            m.d.comb += fault.eq(isa.Fault.ILLEGAL_OPERAND)
+        with m.Elif(error):
             m.d.comb += fault.eq(isa.Fault.BUS_WRITE)
         with m.Elif(outside):
             m.d.comb += fault.eq(isa.Fault.SCRATCH_ADDRESS)
@@ -107,7 +117,7 @@ class StoreEngine(Component):
         return m
 
     def _begin(self, m, generator, walker, wait):
-        """Hands an instruction to both halves."""
+        """Hands an instruction to both halves; returns whether the present one is illegal."""
         layout = isa.layout(isa.Op.STORE)
         operands = layout(self.issue.p.operands[: layout.size])
         m.d.comb += [
@@ -119,8 +129,32 @@ class StoreEngine(Component):
             walker.i.valid.eq(self.started),
             *(walker.i.p[name].eq(operands[name]) for name, _ in walker.i.p.shape()),
         ]
+        self._edges = edges = Signal(data.StructLayout({"skip": 5, "drop": 5}), reset_less=True)
+        strange = Signal()
+        most = self.word_bits // 8 if self.slices > 1 else 1
         with m.If(self.started):
-            m.d.sync += self.fault_index.eq(self.issue.p.index)
+            m.d.sync += [
+                self.fault_index.eq(self.issue.p.index),
+                self.slice.eq(operands.slice),
+                edges.skip.eq(operands.skip),
+                edges.drop.eq(operands.drop),
+                strange.eq((operands.slice >= self.slices) | (operands.skip >= most) | (operands.drop >= most)),
+            ]
+        return strange
+
+    def _parts(self, m, walker, fifo):
+        """Which bytes of the next word are written: not all of those of a group's first and last run."""
+        count = self.word_bits // 8
+        every = (1 << count) - 1
+        m.submodules.runs = runs = StreamFIFO(shape=unsigned(2), depth=self.fifo_words)
+        first, last = (Signal(count, name=name, reset_less=True) for name in ("first_bytes", "last_bytes"))
+        m.d.sync += [first.eq((every << self._edges.skip)[:count]), last.eq(every >> self._edges.drop)]
+        m.d.comb += [
+            runs.i.valid.eq(walker.o.valid & walker.o.ready),
+            runs.i.p.eq(Cat(walker.first, walker.last)),
+            runs.o.ready.eq(fifo.o.valid & fifo.o.ready),
+        ]
+        return Mux(runs.o.p[0], first, every) & Mux(runs.o.p[1], last, every)
 
     def _read(self, m, generator, walker, fifo, stop):
         """Reads ahead what the FIFO has room for; returns whether the next word is outside the scratchpad."""
@@ -161,7 +195,6 @@ class StoreEngine(Component):
             generator.o.ready.eq(self.bus.aw.ready),
             self.bus.w.valid.eq(active & fifo.o.valid),
             self.bus.w.p.data.eq(fifo.o.p),
-            self.bus.w.p.strobe.eq(~0),
             self.bus.w.p.last.eq(left == 0),
             fifo.o.ready.eq(active & self.bus.w.ready),
         ]

@@ -3,6 +3,7 @@
 from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from hw.matmul.accumulator import Accumulator
 from hw.matmul.array import Array
@@ -37,6 +38,7 @@ class MatmulEngine(wiring.Component):
     drain_lanes: outputs per cycle
     row_max_banks: row-maximum vectors
     scratch_words, scratch_latency: words of the scratchpad, a power of two; cycles from grant to answer
+    number: of its slice
     sums_memory: "block" or "distributed" RAM for accumulators and completed sums, twice 32 bits x cols x tokens
 
     Members
@@ -50,11 +52,12 @@ class MatmulEngine(wiring.Component):
 
     def __init__(
         self, *, rows, cols, tokens, drain_lanes, row_max_banks, scratch_words, mapping, primitives=False,
-        scratch_latency=2, sums_memory="block",
+        scratch_latency=2, sums_memory="block", number=0,
     ):  # fmt: skip
         if scratch_words & (scratch_words - 1):
             raise ValueError(f"scratch_words must be a power of two, not {scratch_words}")
         self.tokens, self.row_max_banks = tokens, row_max_banks
+        self._byte_bits, self._number = exact_log2(rows), number
         self._array = array = Array(rows=rows, cols=cols, mapping=mapping, primitives=primitives)
         self._feeder = Feeder(rows=rows, cols=cols, slots=self.slots)
         self._streamer = Streamer(
@@ -146,6 +149,8 @@ class MatmulEngine(wiring.Component):
             m.d.comb += unit.i.valid.eq(waiting[name])
             for field, _ in unit.i.payload.shape():
                 m.d.comb += unit.i.p[field].eq(source.index if field == "index" else operands[field])
+            if name == "writer" and self._number:
+                self._move(m, operands, unit.i.p.dest)
             with m.If(unit.i.ready):
                 m.d.sync += waiting[name].eq(0)
             if name in parity:
@@ -157,6 +162,12 @@ class MatmulEngine(wiring.Component):
             m.d.sync += [waiting[name].eq(~illegal) for name in ("feeder", "streamer", "second")]
         self._faults(m, stopped, accept, accept & illegal)
         return first_taken
+
+    def _move(self, m, operands, dest):
+        """Transposed results of this slice's tokens begin where those of the slices before it end, within a word."""
+        moved = operands.dest[: self._byte_bits] + self._number * (operands.rows + 1)
+        with m.If(operands.transpose):
+            m.d.comb += dest[: self._byte_bits].eq(moved[: self._byte_bits])
 
     def _illegal(self, op, operands):
         """Operands that this build cannot execute, or that make no sense together."""

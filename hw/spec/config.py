@@ -13,6 +13,7 @@ from hw.spec.vector_ops import UNITS
 
 __all__ = ["ARRAY_MAPPINGS", "Config", "ConfigError", "override", "parse_settings"]
 
+AHEAD_WORDS = 33  # what one LUT RAM and a register hold
 ARRAY_MAPPINGS = ("dsp48", "ecp5", "portable")
 
 
@@ -29,7 +30,7 @@ class Config:
     """One accelerator. Two equal configs make the same gateware and the same fingerprint.
 
     ``rows`` is three things at once: products summed per array pass, bytes per scratchpad word and
-    bytes per AXI beat; the machine moves one such word per cycle everywhere.
+    bytes per AXI beat; the machine moves one such word per cycle everywhere. All other numbers are those of one slice.
     """
 
     rows: int = 16  # reduction depth of one array pass = bytes of a scratchpad word = AXI beat
@@ -46,6 +47,9 @@ class Config:
     max_row: int = 4096  # longest VECTOR row, elements
     burst_beats: int = 16  # longest AXI burst
     vector: tuple[str, ...] = UNITS  # units of the VECTOR engine; the opcodes of others are illegal
+    slices: int = (
+        1  # copies of array, VECTOR and scratchpad, each with its share of the tokens; they get the same weights
+    )
     array: str = "dsp48"  # multipliers: "dsp48" (two products per DSP48E1), "ecp5" (one per MULT18X18D), "portable"
 
     def __post_init__(self) -> None:
@@ -83,6 +87,8 @@ class Config:
         if strange or not self.vector:
             raise ConfigError(f"vector must list units of {', '.join(known)}, not {', '.join(strange) or 'none'}")
         object.__setattr__(self, "vector", tuple(name for name in known if name in self.vector))
+        if not isinstance(self.slices, int) or not 1 <= self.slices <= 8:
+            raise ConfigError(f"slices must be from 1 to 8, not {self.slices}")
         if self.array not in ARRAY_MAPPINGS:
             raise ConfigError(f"array must be one of {', '.join(ARRAY_MAPPINGS)}, not {self.array!r}")
 
@@ -104,7 +110,17 @@ class Config:
 
     @property
     def macs_per_cycle(self) -> int:
-        return self.rows * self.cols
+        return self.slices * self.rows * self.cols
+
+    @property
+    def part_bytes(self) -> int:
+        """A STORE leaves out fewer bytes of a word: only slices need parts of words."""
+        return self.word_bytes if self.slices > 1 else 1
+
+    @property
+    def ahead_words(self) -> int:
+        """Words of the weight stream that wait before each of several slices."""
+        return AHEAD_WORDS if self.slices > 1 else 0
 
     @property
     def program_burst(self) -> int:

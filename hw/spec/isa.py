@@ -98,6 +98,13 @@ _TRANSFER = (
     Field("count2", 12, "groups of runs", count=True),
     Field("offset2", 20, "memory words from one group to the next"),
     Field("scratch2", 16, "scratchpad words from one group to the next"),
+    Field("slice", 3, "the slice whose scratchpad it is", limit="slices"),
+)
+_LOAD = (*_TRANSFER, Field("every", 1, "write the scratchpads of all slices"))
+_STORE = (
+    *_TRANSFER,
+    Field("skip", 5, "bytes that begin each word of a group's first run and are not written", limit="part_bytes"),
+    Field("drop", 5, "bytes that end each word of a group's last run and are not written", limit="part_bytes"),
 )
 _FETCH = (
     Field("region", 2, "memory region"),
@@ -118,7 +125,12 @@ _MATMUL = (
         "dest_col", 16, "bytes from one output to the next, with transpose (int8 only); from the high plane to the low"
     ),
     Field("kind", 2, "element type of the result: 0 int8, 1 int16, 2 int32 raw, 3 int16 in two byte planes"),
-    Field("transpose", 1, "write each output to dest + token*dest_row + output*dest_col"),
+    Field(
+        "transpose",
+        1,
+        "write each output to dest + token*dest_row + output*dest_col; slice k moves the byte of dest in "
+        "its word on by k*rows, modulo the word",
+    ),
     Field("per_channel", 1, "bias, mult and shift of each output come first in the weight stream"),
     Field("mult", 32, "mantissa m, 0..2^31"),
     Field("shift", 6, "exponent e of m/2^e"),
@@ -130,8 +142,8 @@ for _name, _number, _operands in (
     ("HALT", 1, ()),
     ("SYNC", 2, ()),
     ("FETCH", 4, _FETCH),
-    ("LOAD", 5, _TRANSFER),
-    ("STORE", 6, _TRANSFER),
+    ("LOAD", 5, _LOAD),
+    ("STORE", 6, _STORE),
     ("MATMUL", 8, _MATMUL),
 ):
     add_opcode(_name, _number, _operands)

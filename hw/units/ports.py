@@ -4,12 +4,13 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, Signature
 
-from hw.spec.isa import OPCODE_BITS, OPERAND_BITS
+from hw.spec.isa import OPCODE_BITS, OPERAND_BITS, OPERANDS, Op
 
 __all__ = [
     "INDEX_BITS",
     "ISSUE",
     "SCRATCH_ADDRESS_BITS",
+    "SLICE_BITS",
     "ScratchRead",
     "ScratchWrite",
     "engine_members",
@@ -18,6 +19,7 @@ __all__ = [
 ]  # fmt: skip
 
 SCRATCH_ADDRESS_BITS = 16
+SLICE_BITS = next(field.bits for field in OPERANDS[Op.LOAD] if field.name == "slice")
 INDEX_BITS = 24  # program index of an instruction
 
 ISSUE = data.StructLayout({"op": OPCODE_BITS, "operands": OPERAND_BITS, "index": INDEX_BITS})

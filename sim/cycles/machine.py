@@ -13,7 +13,7 @@ from hw.spec.isa import INSTRUCTION_BYTES, Engine, Instruction, Op, Region, deco
 from hw.spec.vector import row_of
 from sim.cycles.matmul import Matmul
 from sim.cycles.memory import Bus
-from sim.cycles.scratch import vector_share
+from sim.cycles.scratch import together, vector_share
 from sim.cycles.transfers import ACCEPTED, Fetch, Load, Store
 from sim.cycles.vector import VectorTiming
 
@@ -31,7 +31,7 @@ class Vector:
     def start(self, now: int, instruction: Instruction) -> None:
         row, operands = row_of(instruction.op), instruction.operands
         assert row is not None
-        end = now + 1 + self._timing.cycles(row, operands)
+        end = now + 1 + self._timing.cycles(row, operands) + together(self._machine.config)
         self.busy += self._timing.busy(row, operands)
         self.ready = end
         share = vector_share(self._machine.config, row, operands)

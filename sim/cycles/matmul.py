@@ -14,7 +14,7 @@ from hw.matmul.streamer import Streamer
 from hw.spec.isa import Engine, Kind
 from hw.spec.memory import param_words, tiles
 from hw.units.scratchpad import Scratchpad
-from sim.cycles.scratch import Conflicts, matmul_share
+from sim.cycles.scratch import Conflicts, matmul_share, together
 from sim.cycles.surroundings import Surroundings
 
 __all__ = ["Matmul"]
@@ -33,7 +33,7 @@ class Matmul:
         config = machine.config
         self._machine, self._config = machine, config
         self._to_drain = Array.timing(rows=config.rows).latency + Accumulator.latency + 1 + Drain.lead
-        self._to_retire = Drain.latency - Drain.lead + ResultWriter.latency
+        self._to_retire = Drain.latency - Drain.lead + ResultWriter.latency + together(config)
         self._ahead = Streamer.ahead(scratch_latency=Scratchpad.latency)
         self.ready: int | None = 0
         self.beats = 0

@@ -7,10 +7,16 @@ from collections.abc import Iterable, Mapping
 from hw.spec.config import Config
 from hw.spec.memory import param_words
 from hw.spec.vector import Second, VectorOp
+from hw.units.lockstep import Lockstep
 
-__all__ = ["Conflicts", "Share", "matmul_share", "store_share", "vector_share"]
+__all__ = ["Conflicts", "Share", "matmul_share", "store_share", "together", "vector_share"]
 
 Share = tuple[float, ...]  # reads per bank
+
+
+def together(config: Config) -> int:
+    """Cycles from the last slice's retirement of an instruction to that of the instruction."""
+    return Lockstep.latency if config.slices > 1 else 0
 
 
 def _spread(config: Config, parts: Iterable[tuple[int, int, float]]) -> Share:

@@ -11,6 +11,7 @@ from hw.dma.burst_generator import PAGE, BurstGenerator
 from hw.dma.fetch import OUTSTANDING
 from hw.spec.config import Config
 from hw.spec.isa import Engine
+from hw.units.broadcast import Broadcast
 from hw.units.stream_fifo import StreamFIFO
 from sim.cycles.scratch import store_share
 from sim.cycles.surroundings import Surroundings
@@ -45,6 +46,8 @@ class Fetch:
         self._waiting: int | None = None  # the check that waits for room, since this cycle
         self._ends: deque[int] = deque(maxlen=OUTSTANDING)  # last words of the latest bursts
         self._long = max(self._config.burst_beats, self._config.stream_words // 4)
+        self._depth = self._config.stream_words + self._config.ahead_words
+        self._latency = StreamFIFO.latency + (Broadcast.latency if self._config.slices > 1 else 0)
 
     def start(self, now: int, o: Mapping[str, int]) -> None:
         self.ready = None
@@ -63,9 +66,9 @@ class Fetch:
         machine, bus, most = self._machine, self._machine.bus, self._config.burst_beats
         page = bus.page_words(self._address)
         words = min(most if machine.contended(now) else self._long, self._left, page)
-        room = machine.matmul.taken_at(self.requested + words - self._config.stream_words)
+        room = machine.matmul.taken_at(self.requested + words - self._depth)
         if room is None:  # MATMUL waits for others: request what has room for sure
-            words = min(words, machine.matmul.taken + self._config.stream_words - self.requested) // most * most
+            words = min(words, machine.matmul.taken + self._depth - self.requested) // most * most
             if not words:
                 self._waiting = now
                 return
@@ -95,7 +98,7 @@ class Fetch:
         else:
             self.ready = last + 1
             machine.retire(Engine.FETCH, last)
-        machine.matmul.supply(words, first + StreamFIFO.latency)
+        machine.matmul.supply(words, first + self._latency)
 
 
 class Load:

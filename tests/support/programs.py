@@ -1,7 +1,8 @@
 """Random but legal programs: every instruction waits for exactly those before it that it conflicts with.
 
 Some of them do what no compiler would: rows that miss their maximum, statistics of other rows, additions that
-saturate twice, norm parameters of any bits. The machine model says what comes of it.
+saturate twice, norm parameters of any bits. The machine model says what comes of it. Where there are slices, each
+starts with a scratchpad of its own; transfers are to and from any of them, to all, and of parts of words.
 """
 
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ class _Writer:
     def prepare(self, regions):
         self.machine = Instructions(self.config, regions, check=True)
         spaces = {region.name: len(words) for region, words in self.machine.regions.items()}
-        self.sizes = spaces | {"scratch": self.config.scratch_bytes, "row_max": 16, "stats": 16}
+        scratch = self.config.slices * self.config.scratch_bytes
+        self.sizes = spaces | {"scratch": scratch, "row_max": 16, "stats": 16}
 
     def emit(self, op, **operands):
         bare = decode(encode(op, **operands))
@@ -114,7 +116,18 @@ class _Writer:
         self.emit(
             op, region=region, offset=self.number(0, size - 1 - span), scratch=first, run=run, scratch0=step0,
             count1=runs, offset1=offset1, scratch1=step1, count2=groups, offset2=offset2, scratch2=step2,
+            **self.slice(op),
         )  # fmt: skip
+
+    def slice(self, op):
+        """Operands that say whose words a transfer is of, and which parts of them."""
+        slices, word = self.config.slices, self.config.word_bytes
+        if slices == 1:
+            return {}
+        operands = {"slice": self.number(0, slices - 1)}
+        if op is Op.LOAD:
+            return operands | {"every": int(self.chance(0.3))}
+        return operands | {name: self.number(0, word - 1) if self.chance(0.5) else 0 for name in ("skip", "drop")}
 
     def load(self):
         region = (Region.MODEL, Region.WORK, Region.INPUT)[self.number(0, 2)]
@@ -139,6 +152,7 @@ class _Writer:
         lines = outputs if transpose else rows
         pitch = span + self.number(0, 1)
         half = self.area // 4 - 1 if kind is Kind.PLANES else self.area // 2  # two planes share it, and a word between
+        half -= transpose and self.config.slices > 1  # later slices begin within a word
         if lines * pitch > half:
             rows = half // pitch if not transpose else rows
             pitch = span if transpose else pitch
@@ -229,7 +243,7 @@ class _Writer:
         length = self.number(2, self.norm_length)
         self.emit(
             Op.LOAD, region=Region.MODEL, offset=self.norm_offset, scratch=params, run=length * entry, scratch0=1,
-            count1=1, offset1=0, scratch1=0, count2=1, offset2=0, scratch2=0,
+            count1=1, offset1=0, scratch1=0, count2=1, offset2=0, scratch2=0, every=int(self.config.slices > 1),
         )  # fmt: skip
         wide, wide_dest = self.number(0, 1), self.number(0, 1)
         words = -(-length * 2 // self.config.word_bytes)
@@ -299,19 +313,20 @@ class _Writer:
         return np.concatenate(parts)
 
     def copy_scratchpad(self, op, region, offset):
-        """All of it, in the longest runs there are."""
+        """All of it, one slice's after the other, in the longest runs there are."""
         run = min(1024, self.config.scratch_words)
-        for first in range(0, self.config.scratch_words, run):
-            self.emit(
-                op, region=region, offset=offset + first, scratch=first, run=run, scratch0=1, count1=1, offset1=0,
-                scratch1=0, count2=1, offset2=0, scratch2=0,
-            )  # fmt: skip
+        for slice_ in range(self.config.slices):
+            for first in range(0, self.config.scratch_words, run):
+                self.emit(
+                    op, region=region, offset=offset + slice_ * self.config.scratch_words + first, scratch=first,
+                    run=run, scratch0=1, count1=1, offset1=0, scratch1=0, count2=1, offset2=0, scratch2=0, slice=slice_,
+                )  # fmt: skip
 
 
 def random_program(config, seed, groups=12):
     """Fills the scratchpad, does `groups` random things, and stores the scratchpad at the end of WORK."""
     writer = _Writer(config, seed)
-    rng, words = writer.rng, config.scratch_words
+    rng, words = writer.rng, config.slices * config.scratch_words
     shapes = {Region.WORK: 300 + words, Region.INPUT: words, Region.OUTPUT: 200}
     before = {
         region: rng.integers(0, 256, (size, config.word_bytes)).astype(np.uint8) for region, size in shapes.items()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from firmware.families.swin.constants import bias_name
 from firmware.families.swin.grid import Area
 from firmware.families.swin.layout import StageLayout
@@ -35,8 +37,8 @@ class BlockSteps(GridWorker):
         roles, grid = self.roles, self.places.enters(self.index)
         there = self.places.attention(self.index, share.rectangle).key_values
         normal = yield from self.norm(
-            roles.norm1, share.areas, self.dim, lambda piece, rows: self.gather(roles.norm1, grid, [piece], rows),
-            wide=grid.wide, planes=is_wide(roles.norm1_quant),
+            roles.norm1, share.areas, self.dim, self.from_grid(roles.norm1, grid), wide=grid.wide,
+            planes=is_wide(roles.norm1_quant),
         )  # fmt: skip
         yield from self.keys(roles.qkv, normal, share.first, share.tokens, there)
         yield from self.values(roles.qkv, normal, share.first, share.tokens, there)
@@ -44,23 +46,26 @@ class BlockSteps(GridWorker):
         self.arena.free(normal)
 
     def _queries(self, share: Share, normal: Buffer) -> Steps:
-        passes = self.head // self.word
-        most = self.arena.room // (share.tokens * passes)
+        passes, rows = self.head // self.word, self.each(share.tokens)
+        most = self.arena.room // (rows * passes)
         for first, heads in parts(self.heads, most, self.whole_heads(self.head)):
-            query = self.rows("query", share.tokens, heads * self.head)
+            query = self.rows("query", rows, heads * self.head)
             yield self.tasks.linear(
-                self.roles.qkv, normal, share.tokens, query, heads * self.head, Kind.INT8, part="q",
+                self.roles.qkv, normal, rows, query, heads * self.head, Kind.INT8, part="q",
                 first=first * self.head,
             )  # fmt: skip
-            yield self.tasks.scatter(self.roles.qkv, query, self._query_pattern(share, query, first * passes))
+            for number, pattern in self._query_patterns(share, query, first * passes):
+                yield self.tasks.scatter(self.roles.qkv, query, pattern, number)
             self.arena.free(query)
 
-    def _query_pattern(self, share: Share, query: Buffer, column: int) -> Pattern:
+    def _query_patterns(self, share: Share, query: Buffer, column: int) -> Iterator[tuple[int, Pattern]]:
+        """(slice, its tokens' words of Q)."""
         row, start = self.stage.inner // self.word, self.places.attention(self.index, share.rectangle).query
-        return Pattern(
-            offset=start + share.first * row + column, scratch=query.start, run=(query.row, 1),
-            first=(share.tokens, row, query.row),
-        )  # fmt: skip
+        for part in self.spread(share.tokens):
+            yield part.slice, Pattern(
+                offset=start + (share.first + part.first) * row + column, scratch=query.start, run=(query.row, 1),
+                first=(part.tokens, row, query.row),
+            )  # fmt: skip
 
     # Attention
 
@@ -69,7 +74,8 @@ class BlockSteps(GridWorker):
 
         8-bit probabilities take the place of the scores.
         """
-        roles, tokens, rectangle, every = self.roles, share.tokens, share.rectangle, share.rectangle.tokens
+        roles, rectangle, every = self.roles, share.rectangle, share.rectangle.tokens
+        tokens = self.each(share.tokens)
         span = align(every, self.word) // self.word
         there = self.places.attention(self.index, rectangle).key_values
         wide, passes = is_wide(roles.softmax), self.head // self.word
@@ -88,9 +94,11 @@ class BlockSteps(GridWorker):
                 if head:
                     self.arena.free(query)
                 query, first = self.rows("query", tokens, together[head] * self.head), head
-                yield self.tasks.gather(roles.scores, query, self._query_pattern(share, query, head * passes))
-            offset = self.blobs[bias_name(roles, rectangle, head)].offset + share.first * span
-            yield self.tasks.load(roles.bias_add, Region.MODEL, offset, biases[head % len(biases)], tokens, ())
+                for number, pattern in self._query_patterns(share, query, head * passes):
+                    yield self.tasks.gather(roles.scores, query, pattern, number)
+            offset, bias = self.blobs[bias_name(roles, rectangle, head)].offset + share.first * span, head % len(biases)
+            shares = self.spread(share.tokens)
+            yield from self.load_tokens(roles.bias_add, Region.MODEL, offset, biases[bias], shares)
             yield self.tasks.scores(
                 roles.scores, roles.scores_quant, head, query.column((head - first) * passes), tokens, passes, every,
                 both[head % 2], there.keys(head),
@@ -128,10 +136,10 @@ class BlockSteps(GridWorker):
         before = self.places.middle.line(stage.tokens)
         after = self.places.leaves(self.index).line(stage.tokens)
         normal = yield from self.norm(
-            roles.norm2, [area], self.dim, lambda piece, rows: self.gather(roles.norm2, before, [piece], rows),
-            planes=is_wide(roles.norm2_quant),
+            roles.norm2, [area], self.dim, self.from_grid(roles.norm2, before), planes=is_wide(roles.norm2_quant)
         )  # fmt: skip
-        hidden = self.rows("hidden", area.tokens, stage.hidden, wide=roles.act.wide)
-        hidden = yield from self.expand(roles.fc1, roles.act, normal, area.tokens, hidden)
+        rows = self.each(area.tokens)
+        hidden = self.rows("hidden", rows, stage.hidden, wide=roles.act.wide)
+        hidden = yield from self.expand(roles.fc1, roles.act, normal, rows, hidden)
         yield from self.add_to_grid(roles.fc2, hidden, self.dim, roles.add2, before, after, [area])
         self.arena.free(hidden)

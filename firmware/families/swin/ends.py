@@ -27,12 +27,12 @@ class EndSteps(GridWorker):
 
     def embed(self, image: int, area: Area, after: Grid) -> Steps:
         """Patches to the residual stream of the first stage, of which `area` is a part of the only line."""
-        roles, model, tokens = self.roles, self.model, area.tokens
+        roles, model, tokens = self.roles, self.model, self.each(area.tokens)
         stage = roles.stages[0]
         row = align(model.image[0] * model.patch**2, self.word) // self.word
         patches = self.arena.allocate("patches", tokens, row)
         offset = (image * stage.tokens + area.x) * row
-        yield self.tasks.load(roles.embed, Region.INPUT, offset, patches, tokens, ())
+        yield from self.load_tokens(roles.embed, Region.INPUT, offset, patches, self.spread(area.tokens))
         embedded = self.rows("embedded", tokens, stage.dim, high=True)
         yield self.tasks.linear(roles.embed, patches, tokens, embedded, stage.dim, Kind.INT8)
         self.arena.free(patches)
@@ -41,25 +41,24 @@ class EndSteps(GridWorker):
         yield from self.normalise(roles.embed_norm, embedded, tokens, stage.dim, stream, params, wide=0, wide_dest=1)
         self.arena.free(embedded, params)
         yield self.tasks.requantize(roles.enter, stream, stream, tokens, stage.dim, wide=(1, 1))
-        yield self.tasks.scatter(roles.enter, stream, after.pattern(area, stream.start))
+        yield from self.scatter(roles.enter, after, [area], stream)
         self.arena.free(stream)
 
     def merge(self, stage: Stage, before: Grid, after: Grid, area: Area) -> Steps:
         """2 x 2 tokens of `stage` to one of the next stage each; `area` counts those."""
         assert stage.merge is not None
-        roles, outputs = stage.merge, 2 * stage.dim
+        roles, outputs, tokens = stage.merge, 2 * stage.dim, self.each(area.tokens)
 
-        def load(piece: Area, rows: Buffer) -> Steps:
+        def load(piece: Area, rows: Buffer, number: int) -> Steps:
             for pattern in before.merged(piece, rows.start):
-                yield self.tasks.gather(roles.merge, rows, pattern)
+                yield self.tasks.gather(roles.merge, rows, pattern, number)
 
         normal = yield from self.norm(roles.norm, [area], 4 * stage.dim, load, planes=is_wide(roles.norm_quant))
-        most = self.arena.room // area.tokens * self.word
+        most = self.arena.room // tokens * self.word
         for first, count in parts(outputs, most, lcm(self.word, self.config.cols)):
-            reduced = self.rows("reduced", area.tokens, count)
-            yield self.tasks.linear(roles.reduction, normal, area.tokens, reduced, count, Kind.INT8, first=first)
-            pattern = after.pattern(area, reduced.start, first // self.word, reduced.row)
-            yield self.tasks.scatter(roles.reduction, reduced, pattern)
+            reduced = self.rows("reduced", tokens, count)
+            yield self.tasks.linear(roles.reduction, normal, tokens, reduced, count, Kind.INT8, first=first)
+            yield from self.scatter(roles.reduction, after, [area], reduced, first // self.word)
             self.arena.free(reduced)
         self.arena.free(normal)
 

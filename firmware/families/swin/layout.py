@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from firmware.families.swin.grid import Grid
 from firmware.families.swin.pattern import Stage, SwinTransformer
-from firmware.families.swin.pooling import MOST_ADDED
+from firmware.families.swin.pooling import is_added
 from firmware.families.swin.windows import Rectangle, rectangles
 from firmware.planner.key_values import KeyValues, Transposed
 from hw.spec.config import Config
@@ -89,6 +89,7 @@ class Layout:
                 self.stages[-1].append(StageLayout(stage, config, at, first=number == 0))
                 at = self.stages[-1][-1].end
             waiting = Transposed(config=config, start=at, tokens=last.tokens, channels=last.dim)
-            self.pooling.append(waiting if last.tokens > MOST_ADDED else None)
-            at += waiting.words if last.tokens > MOST_ADDED else 0
+            added = is_added(last.tokens, config)
+            self.pooling.append(None if added else waiting)
+            at += 0 if added else waiting.words
         self.words = at

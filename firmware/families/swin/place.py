@@ -57,9 +57,10 @@ def _check(model: Model, roles: SwinTransformer, config: Config) -> None:
         check_row(max(4 * stage.dim if stage.merge else stage.dim, stage.hidden), config)
         for block in stage.blocks:
             check_row(block.side**2, config)
-            if block.side**2 > config.tokens < config.rows:
+            most = config.slices * config.tokens
+            if block.side**2 > most < config.rows:
                 raise CompileError(
                     f"a {block.side} x {block.side} window of {block.partition.name} must be cut at multiples of rows "
-                    f"({config.rows}), but tokens ({config.tokens}) is less"
+                    f"({config.rows}), but tokens ({most}) is less"
                 )
     check_patch(model, config)

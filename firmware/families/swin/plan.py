@@ -142,6 +142,10 @@ class Plan:
     def _ends(self, slot: int) -> EndSteps:
         return EndSteps(self.tasks, self.parts[slot], self.model, self.roles)
 
+    def _tokens(self, most: int) -> int:
+        """Tokens at a time, of which a slice has room for `most`."""
+        return self.config.slices * min(self.config.tokens, most)
+
     def _in(self, stage: int) -> frozenset[int]:
         return self._numbers[self.slots[stage]]
 
@@ -156,7 +160,7 @@ class Plan:
         def embed(area: Area, slot: int) -> Steps:
             return self._ends(slot).embed(image, area, after)
 
-        for first, count in parts(stage.tokens, min(self.config.tokens, most), 1):
+        for first, count in parts(stage.tokens, self._tokens(most), 1):
             key, area = (image, "embed", first), Area(0, first, 1, count)
             writers[first : first + count] = _filled(key, count)
             yield Item(key, (), self._in(0), partial(embed, area))
@@ -173,7 +177,7 @@ class Plan:
 
         whole = Area(0, 0, stage.height // 2, stage.width // 2)
         grid = writers.reshape(whole.height, 2, whole.width, 2)
-        for area in cut(whole, min(self.config.tokens, room // (4 * stage.dim // word))):
+        for area in cut(whole, self._tokens(room // (4 * stage.dim // word))):
             key = (image, number, "merge", area.y, area.x)
             following.reshape(whole.height, whole.width)[area.slices] = _filled(key, area.height, area.width)
             slots = self._numbers[self.merging[number]]
@@ -216,7 +220,7 @@ class Plan:
         """(first token, tokens) of the MLPs: the rows of normalised and hidden channels must fit together."""
         stage = self.roles.stages[number]
         row = (stage.dim + stage.hidden * (1 + any(block.act.wide for block in stage.blocks))) // self.config.word_bytes
-        slots, most = self.slots[number], min(self.config.tokens, self._words[self.slots[number]] // row)
+        slots, most = self.slots[number], self._tokens(self._words[self.slots[number]] // row)
         even = -(-stage.tokens // align(-(-stage.tokens // most), slots))  # every slot has as many
         return parts(stage.tokens, even if even > self.config.cols else most, 1)
 

@@ -1,7 +1,8 @@
 """The mean of all tokens, RNE(sum / n), exact for every n.
 
-Up to 256 tokens their sum fits int16 and is made by additions, halves added to halves. More are summed by the array,
-whose accumulators are int32: a row of ones times the tokens, which wait in WORK as a weight matrix.
+Up to 256 tokens their sum fits int16 and is made by additions, halves added to halves. More, and those of several
+slices, are summed by the array, whose accumulators are int32: a row of ones times the tokens, which wait in WORK as a
+weight matrix.
 
 One dyadic factor divides exactly where n is odd or a power of two. Elsewhere there are ties, which a factor a little
 above 1/n rounds away from zero, and one a little below towards it. Both quotients are the same but for ties, where one
@@ -29,7 +30,7 @@ from hw.spec import arith
 from hw.spec.config import Config
 from hw.spec.model import Node
 
-__all__ = ["MOST_ADDED", "Pooling", "pooling_constants", "quotients"]
+__all__ = ["MOST_ADDED", "Pooling", "is_added", "pooling_constants", "quotients"]
 
 MOST_ADDED = 256
 """Tokens whose sum of int8 numbers fits int16."""
@@ -58,12 +59,17 @@ def quotients(count: int) -> list[Factor]:
     raise CompileError(f"the mean of {count} tokens cannot be taken exactly")
 
 
+def is_added(tokens: int, config: Config) -> bool:
+    """Whether tokens are summed up by additions: few ones, in one scratchpad."""
+    return tokens <= MOST_ADDED and config.slices == 1
+
+
 def pooling_constants(image: ModelImage, tokens: int, config: Config) -> None:
     """What the array needs of MODEL to sum up more tokens than additions can.
 
     Raises CompileError for more than a MATMUL can reduce, and for words of more bytes than it can have rows.
     """
-    if tokens <= MOST_ADDED:
+    if is_added(tokens, config):
         return
     summing_constants(image, tokens, config)
 
@@ -88,12 +94,11 @@ class Pooling(GridWorker):
     def _most(self) -> int:
         """Tokens that there is room for: normalised and being summed, or normalised and not yet."""
         row = self.stage.dim // self.word
-        return min(self.config.tokens, (self.arena.room - self.blobs[self.last_norm.name].words) // (3 * row))
+        most = min(self.config.tokens, (self.arena.room - self.blobs[self.last_norm.name].words) // (3 * row))
+        return self.config.slices * most
 
     def _norm(self, grid: Grid, area: Area) -> Generator[Task, None, Buffer]:
-        return self.norm(
-            self.last_norm, [area], self.stage.dim, lambda part, rows: self.gather(self.last_norm, grid, [part], rows)
-        )
+        return self.norm(self.last_norm, [area], self.stage.dim, self.from_grid(self.last_norm, grid))
 
     # Additions
 

@@ -68,9 +68,10 @@ class Share:
 
 def shares(rectangle: Rectangle, config: Config) -> list[Share]:
     """A rectangle in as few shares as there may be, which begin at whole words of transposed tokens."""
-    if rectangle.tokens <= config.tokens:
+    most = config.slices * config.tokens
+    if rectangle.tokens <= most:
         return [Share(rectangle, 0, rectangle.tokens)]
-    return [Share(rectangle, *part) for part in parts(rectangle.tokens, config.tokens, config.rows)]
+    return [Share(rectangle, *part) for part in parts(rectangle.tokens, most, config.rows)]
 
 
 def _bands(size: int, side: int, shift: int) -> list[tuple[int, int, int, int]]:

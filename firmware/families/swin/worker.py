@@ -14,12 +14,17 @@ from hw.spec.model import Node
 __all__ = ["GridWorker"]
 
 
-def _places(areas: Sequence[Area], buffer: Buffer) -> Iterator[tuple[Area, Buffer]]:
-    """Each area with its rows of `buffer`."""
-    first = 0
+def _tokens(areas: Sequence[Area]) -> int:
+    return sum(area.tokens for area in areas)
+
+
+def _run(areas: Sequence[Area], first: int, count: int) -> Iterator[Area]:
+    """`count` of the tokens of `areas`, one after the other, from number `first` on."""
+    stop, at = first + count, 0
     for area in areas:
-        yield area, buffer.part(first, area.tokens)
-        first += area.tokens
+        begin, end = max(first - at, 0), min(stop - at, area.tokens)
+        yield from area.run(begin, end - begin)
+        at += area.tokens
 
 
 class GridWorker(Worker):
@@ -27,40 +32,73 @@ class GridWorker(Worker):
 
     def gather(self, node: Node, grid: Grid, areas: Sequence[Area], buffer: Buffer, column: int = 0) -> Steps:
         """buffer = words of the tokens of `areas`, one after the other, from each token's word `column` on."""
-        for area, rows in _places(areas, buffer):
-            yield self.tasks.gather(node, rows, grid.pattern(area, rows.start, column, rows.row))
+        for area, rows, number in self._places(areas, buffer):
+            yield self.tasks.gather(node, rows, grid.pattern(area, rows.start, column, rows.row), number)
 
     def scatter(self, node: Node, grid: Grid, areas: Sequence[Area], buffer: Buffer, column: int = 0) -> Steps:
         """The other way round."""
-        for area, rows in _places(areas, buffer):
-            yield self.tasks.scatter(node, rows, grid.pattern(area, rows.start, column, rows.row))
+        for area, rows, number in self._places(areas, buffer):
+            yield self.tasks.scatter(node, rows, grid.pattern(area, rows.start, column, rows.row), number)
+
+    def _places(self, areas: Sequence[Area], buffer: Buffer) -> Iterator[tuple[Area, Buffer, int]]:
+        """Each area, or part of one that a slice has, with its rows of `buffer`, and the slice."""
+        for part in self.spread(_tokens(areas)):
+            row = part.row
+            for area in _run(areas, part.first, part.tokens):
+                yield area, buffer.part(row, area.tokens), part.slice
+                row += area.tokens
+
+    def _pieces(self, areas: Sequence[Area], most: int) -> Iterator[tuple[int, list[tuple[Area, int, int]]]]:
+        """(rows, what they are: (area, its first row, slice) ...) of pieces of at most `most` rows."""
+        if self.config.slices == 1:
+            for piece in (piece for area in areas for piece in cut(area, most)):
+                yield piece.tokens, [(piece, 0, 0)]
+            return
+        tokens = _tokens(areas)
+        for first, rows in parts(self.each(tokens), most, 1):
+            found = []
+            for part in self.spread(tokens):
+                row = 0
+                for area in _run(areas, part.first + first, max(0, min(rows, part.tokens - first))):
+                    found.append((area, row, part.slice))
+                    row += area.tokens
+            yield rows, found
 
     def norm(
-        self, node: Node, areas: Sequence[Area], channels: int, load: Callable[[Area, Buffer], Iterable[Task]], *,
+        self, node: Node, areas: Sequence[Area], channels: int, load: Callable[[Area, Buffer, int], Iterable[Task]], *,
         wide: int = 1, planes: bool = False,
     ) -> Generator[Task, None, Buffer]:  # fmt: skip
-        """The norm of the tokens of `areas`, which `load` brings in as few pieces as there is room for.
+        """The norm of the tokens of `areas`, which `load` brings into slices, in as few pieces as there is room for.
 
         They are int16 if `wide`; their norm is int8, or has 16 bits in two byte `planes`.
         """
-        normal = self.rows("normalised", sum(area.tokens for area in areas), channels, high=True, planes=planes)
+        normal = self.rows("normalised", self.each(_tokens(areas)), channels, high=True, planes=planes)
         params = yield from self.parameters(node)
         done = 0
         most = self.arena.room // (channels * (1 + wide) // self.word)
-        for piece in (piece for area in areas for piece in cut(area, most)):
-            rows, count = self.rows("tokens", piece.tokens, channels, wide=wide), piece.tokens
-            yield from load(piece, rows)
+        for count, found in self._pieces(areas, most):
+            rows = self.rows("tokens", count, channels, wide=wide)
+            for area, row, number in found:
+                yield from load(area, rows.part(row, area.tokens), number)
             yield from self.normalise(node, rows, count, channels, normal.part(done, count), params, wide=wide)
             self.arena.free(rows)
             done += count
         self.arena.free(params)
         return normal
 
+    def from_grid(self, node: Node, grid: Grid) -> Callable[[Area, Buffer, int], Iterable[Task]]:
+        """What brings tokens of `grid` into a slice."""
+
+        def load(area: Area, rows: Buffer, number: int) -> Steps:
+            yield self.tasks.gather(node, rows, grid.pattern(area, rows.start, 0, rows.row), number)
+
+        return load
+
     def add_to_grid(
         self, linear: Node, source: Buffer, channels: int, add: Node, before: Grid, after: Grid, areas: Sequence[Area]
     ) -> Steps:
         """after = linear(source) + before, in as few parts of the channels as there is room for."""
-        tokens = sum(area.tokens for area in areas)
+        tokens = self.each(_tokens(areas))
         share = (2 + 1 + before.wide) * tokens  # words of a word's worth of channels
         most = self.arena.room // share * self.word
         for first, count in parts(channels, most, lcm(self.word, self.config.cols)):

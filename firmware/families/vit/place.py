@@ -83,18 +83,19 @@ def cuts(tokens: int, config: Config) -> list[tuple[int, ...]]:
     where there is no way.
     """
     both = lcm(config.rows, config.cols)
-    unit = both if both <= config.tokens else config.rows
-    choices: dict[tuple[int, ...], None] = {(tokens,): None} if tokens <= config.tokens else {}
-    for size in range(config.tokens // unit * unit, 0, -unit):
+    most = config.slices * config.tokens
+    unit = both if both <= most else config.rows
+    choices: dict[tuple[int, ...], None] = {(tokens,): None} if tokens <= most else {}
+    for size in range(most // unit * unit, 0, -unit):
         count, rest = divmod(tokens, size)
         if not count:
             continue
-        if rest and size + rest <= config.tokens:
+        if rest and size + rest <= most:
             choices[*[size] * (count - 1), size + rest] = None
         choices[*[size] * count, *([rest] if rest else [])] = None
     if not choices:
         raise CompileError(
-            f"{tokens} tokens must be cut at multiples of rows ({config.rows}), but tokens ({config.tokens}) is less"
+            f"{tokens} tokens must be cut at multiples of rows ({config.rows}), but tokens ({most}) is less"
         )
     return list(choices)
 

@@ -39,6 +39,8 @@ class Plan:
         self.starts = [sum(tiles[:s]) for s in range(len(tiles))]
         streams = (roles.add, *(block.add2 for block in roles.blocks))
         self._tokens = [job.rows[node.name] for node in streams]  # that are computed, from the embedding on
+        if not roles.pool:  # the head reads one slice's rows, and the others have as many
+            self._tokens[-1] = min(self._tokens[-1] * job.config.slices, roles.tokens)
         self.tasks = Tasks(job.model, job.config, job.memory, image)
         self.layout = Layout(roles, job.config, job.images)
         ends = [job.config.bank_words * end for end in accumulate(banks)]

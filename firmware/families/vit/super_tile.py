@@ -9,7 +9,6 @@ from math import lcm
 from firmware.families.vit.layout import Layout
 from firmware.families.vit.pattern import Block, VisionTransformer
 from firmware.planner.allocator import Buffer
-from firmware.planner.dependencies import Access
 from firmware.planner.program import CompileError
 from firmware.planner.scheduler import Task
 from firmware.planner.steps import Slot, Steps, Worker, is_wide, parts
@@ -48,6 +47,7 @@ class SuperTile(Worker):
         self.model, self.roles, self.layout, self.ahead = model, roles, layout, ahead
         self.image, self.block, self.start, self.tokens = share.image, share.block, share.start, share.tokens
         self.following = share.following
+        self.height = self.each(share.tokens)  # rows of their buffers
 
     def steps(self) -> Steps:
         """The whole item: this block's attention and MLP, then the next block's Q, K and V, or the head."""
@@ -66,7 +66,7 @@ class SuperTile(Worker):
             waiting_bytes = self.layout.token_bytes(self.image)
             yield from store_bytes(self, self.roles.pool, residual, self.tokens, self.start, waiting_bytes)
         elif self.roles.pool:
-            normal = yield from self._norm(self.roles.norm, self.roles.norm_quant, residual, self.tokens, params)
+            normal = yield from self._norm(self.roles.norm, self.roles.norm_quant, residual, self.height, params)
             waiting = self.layout.pooling(self.image)
             yield from store_transposed(self, self.roles.pool, normal, self.start, self.tokens, waiting)
         elif self.start == 0:
@@ -75,7 +75,7 @@ class SuperTile(Worker):
 
     def _stream(self, name: str) -> Buffer:
         """Rows of the residual stream."""
-        return self.rows(name, self.tokens, self.roles.dim, wide=1, high=True)
+        return self.rows(name, self.height, self.roles.dim, wide=1, high=True)
 
     # Norms
 
@@ -109,28 +109,33 @@ class SuperTile(Worker):
     def _embed(self, residual: Buffer) -> Generator[Task, None, Buffer | None]:
         roles, model = self.roles, self.model
         first = min(max(roles.prefix - self.start, 0), self.tokens)  # those before have no patch
-        patches = self.tokens - first
-        offset = self.blobs[roles.position.name].offset + self.start * residual.row
-        yield self.tasks.load(roles.add, Region.MODEL, offset, residual, self.tokens, ())
+        positions = self.blobs[roles.position.name].offset + self.start * residual.row
+        yield from self.load_tokens(roles.add, Region.MODEL, positions, residual, self.spread(self.tokens))
         params = yield from self._parameters_ahead(self._following_norm())
-        if patches:
+        if first < self.tokens:
+            alone = self.config.slices == 1
+            skipped = first if alone else 0  # rows that nothing is added to; in one of several slices it is taken back
+            height = self.height - skipped
             row = align(model.image[0] * model.patch**2, self.word) // self.word
-            source = self.arena.allocate("patches", patches, row)
-            offset = (self.image * (roles.tokens - roles.prefix) + self.start + first - roles.prefix) * row
-            yield self.tasks.load(roles.embed, Region.INPUT, offset, source, patches, ())
-            branch = self.rows("branch", patches, roles.dim, wide=1, high=True)
-            into = residual.part(first, patches)
-            yield from self.residual(roles.embed, source, branch, roles.add, into, into, patches, roles.dim)
+            source = self.arena.allocate("patches", height, row)
+            offset = (self.image * (roles.tokens - roles.prefix) + self.start - roles.prefix) * row
+            shares = [replace(part, row=part.row - skipped) for part in self.spread(self.tokens, first)]
+            yield from self.load_tokens(roles.embed, Region.INPUT, offset, source, shares)
+            branch = self.rows("branch", height, roles.dim, wide=1, high=True)
+            into = residual.part(skipped, height)
+            yield from self.residual(roles.embed, source, branch, roles.add, into, into, height, roles.dim)
             self.arena.free(source, branch)
+            if not alone:
+                shares = self.spread(self.tokens, 0, first)
+                yield from self.load_tokens(roles.add, Region.MODEL, positions, residual, shares)
         return params
 
     def _attention(self, roles: Block) -> Generator[Task, None, Buffer]:
-        tokens, every, heads = self.tokens, self.roles.tokens, self.roles.heads
+        tokens, every, heads = self.height, self.roles.tokens, self.roles.heads
         there = self.layout.attention(self.image, self.block)
         query = self.rows("query", tokens, self.roles.inner)
         at = self.layout.query(self.image, self.start)
-        reads = (Access("work", at, at + query.words),)
-        yield self.tasks.load(roles.scores, Region.WORK, at, query, tokens, reads)
+        yield from self.load_tokens(roles.scores, Region.WORK, at, query, self.spread(self.tokens))
         context = self.rows("context", tokens, self.roles.inner, planes=is_wide(roles.context_quant))
         span = align(every, self.word) // self.word
         both = [self.arena.allocate("scores", tokens, span, high=True) for _ in range(min(2, heads))]
@@ -160,8 +165,7 @@ class SuperTile(Worker):
 
     def _out(self, roles: Block, context: Buffer, residual: Buffer) -> Generator[Task, None, Buffer | None]:
         at = self.layout.residual(self.image, self.start)
-        reads = (Access("work", at, at + residual.words),)
-        yield self.tasks.load(roles.add1, Region.WORK, at, residual, self.tokens, reads)
+        yield from self.load_tokens(roles.add1, Region.WORK, at, residual, self.spread(self.tokens))
         params = yield from self._parameters_ahead(roles.norm2)
         yield from self._back(roles.proj, context, roles.add1, residual)
         return params
@@ -174,46 +178,45 @@ class SuperTile(Worker):
         Returns the parameters of the `following` norm, if they are loaded ahead.
         """
         params: Buffer | None = None
-        most = self.arena.room // (2 * self.tokens) * self.word
+        most = self.arena.room // (2 * self.height) * self.word
         for first, count in parts(self.roles.dim, most, lcm(self.word, self.config.cols)):
-            branch = self.rows("branch", self.tokens, count, wide=1, high=True)
+            branch = self.rows("branch", self.height, count, wide=1, high=True)
             if not first:
                 params = yield from self._parameters_ahead(following)
             into = residual.column(2 * first // self.word)
-            yield from self.residual(linear, source, branch, add, into, into, self.tokens, count, first=first)
+            yield from self.residual(linear, source, branch, add, into, into, self.height, count, first=first)
             self.arena.free(branch)
         self.arena.free(source)
         return params
 
     def _mlp(self, roles: Block, residual: Buffer, params: Buffer | None) -> Generator[Task, None, Buffer | None]:
         """Leaves the block's output in `residual`. Returns the parameters of the norm that follows, if loaded."""
-        hidden = self.rows("hidden", self.tokens, self.roles.hidden, wide=roles.act.wide)  # no hole is left below
-        normal = yield from self._norm(roles.norm2, roles.norm2_quant, residual, self.tokens, params)
-        hidden = yield from self.expand(roles.fc1, roles.act, normal, self.tokens, hidden)
+        hidden = self.rows("hidden", self.height, self.roles.hidden, wide=roles.act.wide)  # no hole is left below
+        normal = yield from self._norm(roles.norm2, roles.norm2_quant, residual, self.height, params)
+        hidden = yield from self.expand(roles.fc1, roles.act, normal, self.height, hidden)
         return (yield from self._back(roles.fc2, hidden, roles.add2, residual, self._following_norm()))
 
     def _next(self, roles: Block, residual: Buffer, params: Buffer | None) -> Steps:
         """K and V of the next block, which all tokens need, and what those that go on need: into WORK."""
-        normal = yield from self._norm(roles.norm1, roles.norm1_quant, residual, self.tokens, params)
+        normal = yield from self._norm(roles.norm1, roles.norm1_quant, residual, self.height, params)
         if self.following:
             at = self.layout.residual(self.image, self.start)
-            writes = (Access("work", at, at + self.following * residual.row),)
-            yield self.tasks.store(roles.norm1, Region.WORK, at, residual, self.following, writes)
+            yield from self.store_tokens(roles.norm1, at, residual, self.tokens, self.following)
         there = self.layout.attention(self.image, self.block + 1)
         yield from self.keys(roles.qkv, normal, self.start, self.tokens, there, high=True)
         yield from self.values(roles.qkv, normal, self.start, self.tokens, there, high=True)
         if self.following:
-            query = self.rows("query", self.following, self.roles.inner)
-            yield self.tasks.linear(roles.qkv, normal, self.following, query, self.roles.inner, Kind.INT8, part="q")
+            rows = min(self.following, self.height)
+            query = self.rows("query", rows, self.roles.inner)
+            yield self.tasks.linear(roles.qkv, normal, rows, query, self.roles.inner, Kind.INT8, part="q")
             at = self.layout.query(self.image, self.start)
-            writes = (Access("work", at, at + query.words),)
-            yield self.tasks.store(roles.qkv, Region.WORK, at, query, self.following, writes)
+            yield from self.store_tokens(roles.qkv, at, query, self.tokens, self.following)
             self.arena.free(query)
         self.arena.free(normal)
 
     def _head(self, residual: Buffer, params: Buffer | None) -> Steps:
-        if self.roles.read > self.tokens:
-            raise CompileError(f"the head reads {self.roles.read} tokens, but a super-tile has {self.tokens}")
+        if self.roles.read > self.height:
+            raise CompileError(f"the head reads {self.roles.read} tokens, but a super-tile has {self.height}")
         normal = yield from self._norm(self.roles.norm, self.roles.norm_quant, residual, self.roles.read, params)
         yield from self._logits(replace(normal, row=normal.words))
 

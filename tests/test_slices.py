@@ -1,0 +1,129 @@
+"""Token slices: random programs on the compiled gateware equal the machine model, slice by slice."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hw.boards.registry import BOARDS
+from hw.spec.isa import INSTRUCTION_BYTES, Fault, Op, Region, decode, encode
+from hw.spec.regs import Control, State
+from sim.machine import Machine, MachineFault
+from tests.support.device import Rig
+from tests.support.programs import random_program
+from tests.test_core import (
+    MEMORIES,
+    equal,
+    test_counters,
+    test_deadlocks_are_the_machine_models,
+    test_faults_stop_the_machine_and_it_recovers,
+)
+
+SLICES = (2, 3)
+
+
+def config(slices):
+    return replace(BOARDS["tiny"].config, slices=slices)
+
+
+@pytest.fixture(scope="module", params=SLICES, ids=lambda slices: f"{slices} slices")
+def rig(request):
+    return Rig(config(request.param))
+
+
+# These, of one slice, hold for several.
+__all__ = [
+    "test_counters",
+    "test_deadlocks_are_the_machine_models",
+    "test_faults_stop_the_machine_and_it_recovers",
+]
+
+
+@pytest.mark.parametrize("slices", SLICES)
+def test_random_programs_are_legal(slices):
+    """No thresholds are missing, and every way to name slices and parts of words is among them."""
+    found = Counter()
+    for seed in range(30):
+        generated = random_program(config(slices), seed, groups=20)
+        regions = {region: content.copy() for region, content in generated.before.items()}
+        machine = Machine(config(slices), regions, check=True)
+        machine.run(generated.program)
+        assert not machine.hazards
+        assert all((machine.regions[region] == content).all() for region, content in generated.after.items())
+        code = generated.program
+        for at in range(0, len(code), INSTRUCTION_BYTES):
+            instruction = decode(code[at : at + INSTRUCTION_BYTES])
+            o = instruction.operands
+            found[instruction.op, o.get("slice"), o.get("every"), o.get("skip", 0) > 0, o.get("drop", 0) > 0] += 1
+            found[instruction.op, o.get("transpose")] += 1
+    for slice_ in range(slices):
+        assert all(found[Op.LOAD, slice_, every, False, False] for every in (0, 1))
+        assert all(found[Op.STORE, slice_, None, skip, drop] for skip in (False, True) for drop in (False, True))
+    assert found[Op.MATMUL, 1] > 5
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_random_programs(rig, memory):
+    defaults = {"random": 0, "interleave": 0, "latency": 21, "write_latency": 5, "row_miss": 11, "turnaround": 14}
+    rig.sim.configure(**defaults | {"rate": 100, "outstanding": 16} | MEMORIES[memory])
+    rig.sim.reset()
+    for seed in range(12):
+        generated = random_program(rig.config, seed, groups=20)
+        rig.load(generated.program, generated.before)
+        assert rig.start() is State.DONE, (seed, rig.fault())
+        equal(rig, generated)
+
+
+@pytest.fixture(scope="module")
+def calm(rig):
+    """The rig, with an ideal memory."""
+    defaults = {"random": 0, "interleave": 0, "latency": 21, "write_latency": 5, "row_miss": 11, "turnaround": 14}
+    rig.sim.configure(**defaults | {"rate": 100, "outstanding": 16})
+    rig.sim.reset()
+    return rig
+
+
+_TRANSFER = {"region": Region.WORK, "offset": 0, "scratch": 0, "run": 3}
+
+
+@pytest.mark.parametrize(
+    ("op", "operands"),
+    [(Op.LOAD, {"slice": 0}), (Op.LOAD, {"slice": 0, "every": 1}), (Op.STORE, {"slice": 0}), (Op.STORE, {"skip": 8}),
+     (Op.STORE, {"drop": 8})],
+    ids=str,
+)  # fmt: skip
+def test_a_slice_or_part_that_is_not_there(calm, op, operands):
+    """At the first one; one less is there."""
+    most = {**operands, **({"slice": calm.config.slices} if "slice" in operands else {})}
+    first = encode(Op.LOAD, **_TRANSFER)
+    least = {name: value - 1 for name, value in most.items() if name != "every"}
+    content = {region: np.zeros((20, calm.config.word_bytes), np.uint8) for region in Region}
+    for changed, state in ((most, State.FAULT), (least, State.DONE)):
+        program = first + encode(op, **_TRANSFER | changed) + encode(Op.HALT)
+        calm.load(program, content)
+        assert calm.start() is state
+        machine = Machine(calm.config, {region: words.copy() for region, words in content.items()})
+        if state is State.DONE:
+            machine.run(program)
+            continue
+        assert calm.fault() == (Fault.ILLEGAL_OPERAND, op.name, 1)
+        with pytest.raises(MachineFault) as raised:
+            machine.run(program)
+        assert (raised.value.fault, raised.value.index) == (Fault.ILLEGAL_OPERAND, 1)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_reset_in_the_middle(rig, seed):
+    rig.sim.configure(random=seed + 1, latency=5 + seed)
+    rig.sim.reset()
+    generated = random_program(rig.config, seed, groups=8)
+    rig.load(generated.program, generated.before)
+    rig.write(control=Control.START)
+    rig.sim.run(30 + 997 * seed)
+    rig.write(control=Control.RESET)
+    rig.sim.run(400)
+    assert rig.read("status") == State.IDLE
+    rig.load(generated.program, generated.before)
+    assert rig.start() is State.DONE
+    equal(rig, generated)
