@@ -139,6 +139,7 @@ def save(model: Model, path: str) -> None:
     """Writes the model, and says what was written."""
     size = save_model(model, path)
     print(
-        f"wrote {path}: {len(model.nodes)} operators, {model.macs:,} MACs per image, {size:,} bytes",
+        f"wrote {path}: {len(model.nodes)} operators, {model.macs:,} MACs per "
+        f"{'text' if model.text else 'image'}, {size:,} bytes",
         file=sys.stdout if Path(path).is_file() else sys.stderr,
     )

@@ -14,8 +14,9 @@ from firmware.progress import step
 from hw.boards.board import Board
 from hw.boards.registry import find
 from hw.spec.config import parse_settings
+from hw.spec.model import Model
 
-__all__ = ["add_program_arguments", "board_of", "compile_command", "register"]
+__all__ = ["add_program_arguments", "board_of", "compile_command", "model_of", "register"]
 
 _FILES = ("program.bin", "model.bin", "listing.txt")
 
@@ -47,6 +48,7 @@ def add_program_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--whole", action="store_true", help="compute every tensor whole, even what reaches no output, to look at it"
     )
+    command.add_argument("--tokens", type=int, help="of a model of text: tokens of a text (default: 32)")
 
 
 def board_of(arguments: argparse.Namespace) -> Board:
@@ -54,9 +56,15 @@ def board_of(arguments: argparse.Namespace) -> Board:
     return find(arguments.board).override(parse_settings(arguments.set))
 
 
+def model_of(arguments: argparse.Namespace) -> Model:
+    """The model, one of text for texts of ``--tokens``. Raises ModelError."""
+    model = load_model(arguments.model)
+    return model if arguments.tokens is None else model.of_tokens(arguments.tokens)
+
+
 def compile_command(arguments: argparse.Namespace) -> int:
     """Model file -> program files in a directory, and a summary."""
-    model, board = load_model(arguments.model), board_of(arguments)
+    model, board = model_of(arguments), board_of(arguments)
     if arguments.output:
         check_directory(arguments.output, "--output")
         outputs = Outputs(*(Path(arguments.output) / name for name in _FILES))

@@ -8,11 +8,10 @@ from typing import Any
 
 from rich.console import Console
 
-from firmware.cli.compile import add_program_arguments, board_of
+from firmware.cli.compile import add_program_arguments, board_of, model_of
 from firmware.compiler import compile_model
 from firmware.estimate import estimate, print_estimate
 from firmware.files import Outputs
-from firmware.model_file import load_model
 from firmware.progress import step
 from firmware.report import write_json
 
@@ -31,7 +30,7 @@ def register(commands: Any) -> None:
 
 def estimate_command(arguments: argparse.Namespace) -> int:
     """Prints the estimate; a file that cannot be written is told before the work."""
-    model, board = load_model(arguments.model), board_of(arguments)
+    model, board = model_of(arguments), board_of(arguments)
     outputs = Outputs(arguments.json)
     with step(f"compiling {model.name} for {board.name}"):
         program = compile_model(model, board, batch=arguments.batch, whole=arguments.whole)

@@ -102,21 +102,27 @@ def inspect_command(arguments: argparse.Namespace) -> int:
         attributes = " ".join(f"{key}={value}" for key, value in node.attributes.items())
         table.add_row(node.name, node.op, " ".join(node.inputs), attributes, "\n".join(tensors))
     show(table, console)
-    mean, std = (" ".join(f"{value:g}" for value in values) for values in (model.mean, model.std))
-    console.print(f"pixels: crop {model.crop:g}, mean {mean}, deviation {std}, input scale {model.input_scale:.6g}")
+    if model.text:
+        words, most = (len(model.tensor(model.nodes[0], table)) for table in ("word", "position"))
+        console.print(f"texts of 1 to {most} tokens, {words:,} words, input scale {model.input_scale:.6g}")
+    else:
+        mean, std = (" ".join(f"{value:g}" for value in values) for values in (model.mean, model.std))
+        console.print(f"pixels: crop {model.crop:g}, mean {mean}, deviation {std}, input scale {model.input_scale:.6g}")
     bits = {node.attributes["bits"] for node in model.nodes if issubclass(OPERATORS[node.op], Shiftmax)}
     console.print(f"attention probabilities of {' and '.join(map(str, sorted(bits)))} bits")
     parameters = sum(array.size for array in model.tensors.values())
     gives = "features" if model.features else "classes"
     read = {"pool": "the mean of tokens", "mean": "the mean of tokens", "class_token": "the class token"}
     of = next((text for op, text in read.items() if any(node.op == op for node in model.nodes)), "the graph's end")
-    console.print(f"{model.classes} {gives} of {of}, {parameters:,} constants, {model.macs:,} MACs per image")
+    each = "text" if model.text else "image"
+    console.print(f"{model.classes} {gives} of {of}, {parameters:,} constants, {model.macs:,} MACs per {each}")
     return 0
 
 
 def _stages(model: Model) -> Table:
     """What the blocks of each stage have in common; a ViT has one stage."""
-    table = Table(title=f"{model.name}: image {list(model.image)}, patch {model.patch}", box=box.SIMPLE, padding=0)
+    what = f"texts of {model.image[1]} tokens" if model.text else f"image {list(model.image)}, patch {model.patch}"
+    table = Table(title=f"{model.name}: {what}", box=box.SIMPLE, padding=0)
     for heading in ("stage", "blocks", "tokens", "width", "heads", "hidden", "window", "shifted", "MACs"):
         table.add_column(heading, justify="right")
     for number, stage in enumerate(family_of_model(model).stages(model)):

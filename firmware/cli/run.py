@@ -92,6 +92,8 @@ def run_command(arguments: argparse.Namespace) -> int:
     if arguments.block and not arguments.timeline:
         raise UserError(f"--block {arguments.block} is what --timeline draws, which is not given")
     model = load_model(arguments.model)
+    if model.text:
+        raise UserError(f"model {model.name} reads text: python -m firmware embed runs it")
     dataset = open_dataset(arguments.images, arguments.labels, arguments.count)
     with step(f"reading {len(dataset)} images", at_once=False) if len(dataset) > _MANY else nullcontext():
         images = to_int8(dataset.read(model), model)

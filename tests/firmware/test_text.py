@@ -212,3 +212,16 @@ def test_options_of_images_are_refused(checkpoint, calibration, tmp_path, capsys
     command = ["quantize", str(checkpoint / "model.safetensors"), "--calibrate", calibration, "-o", output]
     assert main([*command, "--crop", "0.9"]) == 2
     assert "reads text: --crop is for networks of images" in capsys.readouterr().err
+
+
+def test_other_commands(file, capsys):
+    assert main(["inspect", file]) == 0
+    said = capsys.readouterr().out
+    assert "texts of 16 tokens" in said
+    assert "texts of 1 to 300 tokens, 50 words" in said
+    assert "64 features of the mean of tokens" in said
+    assert main(["estimate", file, "--tokens", "9", "--batch", "3"]) == 0
+    assert main(["compile", file, "--tokens", "301"]) == 2
+    assert "reads texts of 1 to 300 tokens, not of 301" in capsys.readouterr().err
+    assert main(["run", file, "--images", "x.png"]) == 2
+    assert "reads text: python -m firmware embed runs it" in capsys.readouterr().err

@@ -130,9 +130,10 @@ COVERED = {
     "python -m bench text --docs docs/text.md": "tests/test_bench_text.py::test_everything_on_a_small_network",
     "python -m firmware quantize FOLDER/model.safetensors --calibrate examples/text/calibration.txt "
     "-o minilm.safetensors": "tests/firmware/test_text.py::test_quantize",
-    "python -m firmware embed minilm.safetensors --text lines.txt -o features.npy --device sim:arty_a7 --check":
+    "python -m firmware embed minilm.safetensors --text examples/text/calibration.txt -o features.npy "
+    "--device sim:arty_a7 --check":
         "tests/test_end_to_end_text.py::test_the_command",
-    "python -m firmware search minilm.safetensors \"how to cook pasta\" --text lines.txt":
+    "python -m firmware search minilm.safetensors \"how to cook pasta\" --text examples/text/calibration.txt":
         "tests/firmware/test_text.py::test_embed_and_search",
     "python -m bench ablation --docs docs/ablation.md --plot docs/ablation.svg":
         "tests/test_bench_ablation.py::test_page_and_report",
