@@ -10,14 +10,14 @@ from hw.vector.row_unit import RowUnit
 __all__ = ["IntGelu"]
 
 B_BITS, C_BITS = 15, 31
-ERF_BITS = 19  # of y + s: |y| and s are 2^17 at most
+ERF_BITS = 20  # of y + s: |y| and |s| are 2^17 at most, and reach it
 RESULT_BITS = 35
 
 
 class IntGelu(RowUnit):
     """Computes :func:`rivals.int_gelu`, `lanes` elements per cycle, of int16 or int8.
 
-    Two products per lane, of 15 x 15 and 19 x 16 bits. Results leave ``latency`` cycles after their elements enter; a
+    Two products per lane, of 15 x 15 and 20 x 16 bits. Results leave ``latency`` cycles after their elements enter; a
     stalled output stalls the whole pipe.
 
     Members
