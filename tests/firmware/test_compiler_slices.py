@@ -37,12 +37,12 @@ def test_uneven_super_tiles(side, slices):
 
 
 def test_no_slice_waits_for_another():
-    """Every MATMUL and VECTOR instruction is on the rows of the largest share, or on one row or the classes' few."""
+    """Every MATMUL and VECTOR instruction is on the rows of the largest share, on one row, or on the head's tokens."""
     model = random_model(seed=1, image=(3, 72, 72), depth=2)
     program = compile_model(model, Config(tokens=32, slices=3))
     rows = {-(-tokens // 3) for tokens in program.tiles}
     found = {i.operands["rows"] for i in program.disassemble() if "rows" in i.operands}
-    assert rows <= found <= rows | {1}
+    assert rows <= found <= rows | {1, 3}  # queries of the last block are of one token in each slice
     every = [i.operands["every"] for i in program.disassemble() if i.op is Op.LOAD]
     assert 0 < sum(every) < len(every)
 

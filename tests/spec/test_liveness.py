@@ -9,18 +9,24 @@ from hw.spec.liveness import live, live_macs
 from hw.spec.model import values
 from hw.spec.operators import OPERATORS, evaluate, operation
 from sim import golden
+from tests.support.bert import random_bert
 from tests.support.models import quantized_digits, random_model
+from tests.support.rivals import ALONE, BERT, recipe_of
 from tests.support.swin import random_swin
 
 TOKEN = {
     "vit": random_model(seed=1),
     "8 bits": random_model(seed=2, bits=8),
     "table": quantized_digits(RECIPES["minmax"]),
+    "I-BERT": quantized_digits(recipe_of("official", BERT), 8, blocks=2),
+    "L1": quantized_digits(recipe_of("official", ALONE["l1_layer_norm"]), 8, blocks=2),
+    "powers of two": quantized_digits(recipe_of("official", ALONE["log_int_softmax"]), 8, blocks=2),
 }
 ALL = {
     "pool": quantized_digits(RECIPES["mse"], pool="avg"),
     "norm of mean": quantized_digits(RECIPES["mse"], norm_of_mean=True),
     "swin": random_swin(image=(3, 64, 64)),
+    "text": random_bert(),
 }
 MODELS = TOKEN | ALL
 

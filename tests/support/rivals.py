@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from firmware.quantizer import RECIPES
 
-__all__ = ["ALONE", "MIXTURES", "recipe_of", "units_of"]
+__all__ = ["ALONE", "BERT", "MIXTURES", "recipe_of", "units_of"]
 
 ALONE = {
     "int_softmax": {"softmax": "int_softmax"},

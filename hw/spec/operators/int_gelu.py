@@ -16,6 +16,7 @@ class IntGelu(Operator):
     """
 
     name = "int_gelu"
+    local = 0
     attributes = (
         Attribute("b", range(1 << 15), "floor(1.769 * sqrt 2 / scale of the input)"),
         Attribute("c", range(1 << 31), "floor(2 / (0.2888 * scale^2))"),
