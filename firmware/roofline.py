@@ -78,7 +78,6 @@ def roofline(program: Program, layers: Sequence[LayerProfile] = (), *, runs: int
 def _point(program: Program, name: str, macs: int, instructions: Sequence[Instruction], cycles: int) -> Point:
     config = program.config
     words = elements = beats = 0
-    vector = 0.0
     for instruction in instructions:
         op, use = instruction.op, instruction.operands
         if op is Op.FETCH:
@@ -87,11 +86,10 @@ def _point(program: Program, name: str, macs: int, instructions: Sequence[Instru
             words += use["run"] * use["count1"] * use["count2"]
         elif op is Op.MATMUL:
             beats += tiles(use["outputs"], config) * use["passes"] * (1 + use["two_planes"]) * use["rows"]
-        elif (row := row_of(op)) is not None:
-            size = use["rows"] * use["length"]
-            elements += size
-            vector += size / row.elements(config.lanes)
+        elif row_of(op) is not None:
+            elements += use["rows"] * use["length"]
     memory = words * program.memory.word_cycles(config.word_bytes)
+    vector = elements / config.lanes
     return Point(
         name, macs, words * config.word_bytes, elements, macs / config.macs_per_cycle, beats, memory, vector, cycles,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from firmware.planner.allocator import Buffer
 from firmware.planner.dependencies import Access
 from firmware.planner.scheduler import Stream
-from firmware.planner.tasks import Pattern
+from firmware.planner.transfer import Pattern
 from hw.spec.config import Config
 from hw.spec.isa import Region
 from hw.spec.memory import align, stream_words

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from firmware.planner.dependencies import Access
 from firmware.planner.image import ModelImage
 from firmware.planner.program import CompileError, UnitError
 from firmware.planner.scheduler import Stream, Task
+from firmware.planner.transfer import Pattern
 from hw.boards.memory import Memory
 from hw.spec.config import Config
 from hw.spec.isa import Kind, Op, Region
@@ -21,7 +21,7 @@ from hw.spec.model import Model, Node
 from hw.spec.vector import row_of
 from hw.spec.vector_ops import ADDEND_BITS
 
-__all__ = ["Pattern", "Tasks"]
+__all__ = ["Tasks"]
 
 # int8 times less than 2^18, int16 times less than 2^10, rounded, do not saturate an addition's operand
 _MOST_GAIN = tuple(1 << ADDEND_BITS - 1 - bits for bits in (8, 16))
@@ -58,45 +58,6 @@ def _tokens(source: Buffer, rows: int) -> dict[str, int]:
 
 def _bank(space: str, bank: int) -> Access:
     return Access(space, bank, bank + 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pattern:
-    """Words of a strided transfer: run = (words, scratchpad step), others = (count, memory step, scratchpad step).
-
-    Of a STORE, the first `skip` bytes of each word of a group's first run and the last `drop` of its last run are not
-    written.
-    """
-
-    offset: int  # first memory word
-    scratch: int  # first scratchpad word
-    run: tuple[int, int]
-    first: tuple[int, int, int] = (1, 0, 0)
-    second: tuple[int, int, int] = (1, 0, 0)
-    skip: int = 0
-    drop: int = 0
-
-    @property
-    def words(self) -> int:
-        return self.run[0] * self.first[0] * self.second[0]
-
-    def operands(self) -> dict[str, int]:
-        return {
-            "offset": self.offset, "scratch": self.scratch, "run": self.run[0], "scratch0": self.run[1],
-            "count1": self.first[0], "offset1": self.first[1], "scratch1": self.first[2],
-            "count2": self.second[0], "offset2": self.second[1], "scratch2": self.second[2],
-        }  # fmt: skip
-
-    def work(self) -> tuple[Access, ...]:
-        """What it touches in WORK: each group of runs from its first word to its last, adjacent ones as one."""
-        span = self.run[0] + (self.first[0] - 1) * self.first[1]
-        ranges: list[Access] = []
-        for group in range(self.second[0]):
-            start = self.offset + group * self.second[1]
-            if ranges and ranges[-1].stop == start:
-                start = ranges.pop().start
-            ranges.append(Access("work", start, self.offset + group * self.second[1] + span))
-        return tuple(ranges)
 
 
 class Tasks:

@@ -18,7 +18,7 @@ from firmware.planner.image import ModelImage
 from firmware.planner.limits import check_summed
 from firmware.planner.scheduler import Stream
 from firmware.planner.steps import Steps, Worker, parts
-from firmware.planner.tasks import Pattern
+from firmware.planner.transfer import Pattern
 from hw.spec.config import Config
 from hw.spec.isa import Region
 from hw.spec.memory import align, pack_stream

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from hw.spec.opcodes import OPERANDS, Field, Op, add_opcode, remove_opcode
 
 __all__ = [
-    "DEST", "PLANES", "SHAPE", "SOURCE", "Given", "Outcome", "Second", "VectorOp", "built", "opcodes", "register",
-    "registered", "result_bits", "result_bytes", "row_of", "rows", "unit_names",
+    "DEST", "PAIR_LANES", "PLANES", "SHAPE", "SOURCE", "Given", "Outcome", "Second", "VectorOp", "built", "opcodes",
+    "register", "registered", "result_bits", "result_bytes", "row_of", "rows", "unit_names",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -41,6 +41,9 @@ PLANES = (
     Field("planes", 1, "1: 16-bit results in two byte planes, signed high bytes at dest, whatever else says of them"),
     Field("dest_plane", 16, "words from the high byte plane to the unsigned low one, with planes"),
 )
+
+PAIR_LANES = 4
+"""From so many lanes on, a lane rounds both operands of an addition at once."""
 
 _SECOND = {"identity": ("identity", "identity_row"), "parameters": ("params",), "table": ("params",)}
 _STATISTICS = ("mean", "factor")
@@ -94,11 +97,10 @@ class VectorOp:
     doc: str  # what it computes, a sentence for the manual
     operands: tuple[Field, ...]
     law: Callable[[Given], Outcome] = field(repr=False)  # of every legal instruction, exactly
-    single: bool = False  # one element a cycle instead of `lanes`
     second: Second = Second.NOTHING
     grouped: bool = False  # for every word of a row: for every row; otherwise row after row
     reads: tuple[str, ...] = ()  # statistics, of "mean" and "factor", of the bank `stats`
-    writes: tuple[str, ...] = ()  # likewise; with results, "mean" is the largest of a row's, which are single and int8
+    writes: tuple[str, ...] = ()  # likewise; with results, "mean" is the largest of a row's, which are int8
     requantized: bool = False  # the unit's results are scaled: by the parameters where it reads them, by mult and shift
     adds: bool = False  # no unit: source and identity, both requantized, are added
     padded: bool = False  # the rest of a row's last word is written with zeros, otherwise not at all
@@ -123,10 +125,10 @@ class VectorOp:
             raise ValueError(f"{self.name} needs results (an operand dest) or statistics that it writes")
         if self.second is Second.PARAMETERS and not (self.grouped and self.requantized and self.results):
             raise ValueError(f"{self.name} reads parameters, so it goes group by group and requantizes its results")
-        if self.adds and not (self.single and self.requantized and self.second is Second.IDENTITY):
-            raise ValueError(f"{self.name} adds, so it takes single elements and an identity and requantizes them")
-        if self.results and self.writes and not (self.single and self.requantized and self.writes == ("mean",)):
-            raise ValueError(f"{self.name} keeps the largest of its results as mean: one a cycle, requantized to int8")
+        if self.adds and not (self.requantized and self.second is Second.IDENTITY):
+            raise ValueError(f"{self.name} adds, so it takes an identity and requantizes both")
+        if self.results and self.writes and not (self.requantized and self.writes == ("mean",)):
+            raise ValueError(f"{self.name} keeps the largest of its results as mean, requantized to int8")
 
     @property
     def op(self) -> Op:
@@ -149,13 +151,13 @@ class VectorOp:
         """The operand of that name, if it has it."""
         return next((operand for operand in self.operands if operand.name == name), None)
 
-    def elements(self, lanes: int) -> int:
-        """Elements of a beat."""
-        return 1 if self.single else lanes
+    def passes(self, lanes: int) -> int:
+        """Cycles of a beat: an addition's two operands pass one after the other where lanes are few, to save LUTs."""
+        return 2 if self.adds and lanes < PAIR_LANES else 1
 
     def beats(self, length: int, lanes: int) -> int:
         """Cycles in which a row's elements enter."""
-        return -(-length // self.elements(lanes))
+        return -(-length // lanes) * self.passes(lanes)
 
 
 def result_bits(operands: Mapping[str, int]) -> int:

@@ -40,15 +40,13 @@ _WIDE_IDENTITY = (Field("wide_identity", 1, "1: int16 elements; 0: int8", slot="
 _WIDE_DEST = (Field("wide_dest", 1, "1: int16 results; 0: int8"),)
 
 
-def _exp(g: Given, terms: int) -> Array:
-    """ShiftExp of (x - row_max) << fraction.
+def _exp(g: Given, m: Array, terms: int) -> Array:
+    """ShiftExp of -m << fraction, m = row_max - x.
 
-    With m = row_max - x, -p is (t << f) >> 4, t = 23*m + 8*(m & 1), or 23*m where f > 0: the same as
-    `arith.shift_exp_parts` has, as the remainders of its floors are those of the sum. t is taken modulo 2^13, which for
-    x beyond the maximum is its meaning.
+    -p is (t << f) >> 4, t = 23*m + 8*(m & 1), or 23*m where f > 0: the same as `arith.shift_exp_parts` has, as the
+    remainders of its floors are those of the sum. t is modulo 2^13, which for x beyond the maximum is its meaning.
     """
-    assert g.row_max is not None
-    m, i0, fraction = g.row_max - g.x, g.operands["i0"], g.operands.get("fraction", 0)
+    i0, fraction = g.operands["i0"], g.operands.get("fraction", 0)
     t = 23 * m + (0 if fraction else 8 * (m & 1)) & ((1 << _SUM_BITS) - 1)
     n = (t << fraction) >> 4
     q = np.minimum(n // i0, terms)
@@ -58,15 +56,18 @@ def _exp(g: Given, terms: int) -> Array:
 
 def _shiftmax_sum(g: Given) -> Outcome:
     """The factor saturates. A row with an element at its maximum has S >= I0 * 2^15, so F < 2^16 without that."""
-    total = np.minimum(_exp(g, arith.SOFTMAX_TERMS).sum(axis=1) + g.operands["start"], arith.INT32_MAX)
+    assert g.row_max is not None
+    exp = _exp(g, g.row_max - g.x, arith.SOFTMAX_TERMS)
+    total = np.minimum(exp.sum(axis=1) + g.operands["start"], arith.INT32_MAX)
     return Outcome(factor=np.minimum(arith.reciprocal(total), (1 << FACTOR_BITS) - 1))
 
 
 def _shiftmax(g: Given) -> Outcome:
     """The machine writes P modulo 2^8 or 2^16; with the row's own factor P fits."""
     assert g.factor is not None
+    assert g.row_max is not None
     factor = g.factor & ((1 << FACTOR_BITS) - 1)
-    return Outcome(results=(_exp(g, arith.SOFTMAX_TERMS) * factor) >> 32 - result_bits(g.operands))
+    return Outcome(results=(_exp(g, g.row_max - g.x, arith.SOFTMAX_TERMS) * factor) >> 32 - result_bits(g.operands))
 
 
 def _moments(g: Given) -> Outcome:
@@ -84,8 +85,9 @@ def _layer_norm(g: Given) -> Outcome:
 
 
 def _shift_gelu(g: Given) -> Outcome:
+    """x beyond the maximum is as far from it modulo 2^8."""
     assert g.row_max is not None
-    exp, o = _exp(g, arith.GELU_TERMS), g.operands
+    exp, o = _exp(g, g.row_max - g.x & 255, arith.GELU_TERMS), g.operands
     total = np.minimum(exp + arith.gelu_max_exp(g.row_max, o["i0"]), arith.INT32_MAX)
     sigma = (exp * arith.reciprocal(total)) >> 24
     return Outcome(results=arith.requantize(g.x * sigma, o["mult"], o["shift"], result_bits(o)))
@@ -146,20 +148,20 @@ register(VectorOp(
         "shift the low 6 bits of byte 10; nothing else is looked at.",
 ))  # fmt: skip
 register(VectorOp(
-    number=20, name="SHIFT_GELU", unit="shift_gelu", law=_shift_gelu, single=True, requantized=True, row_cycles=37,
-    overhead=93, operands=(*SOURCE, *DEST, *SHAPE, *PLANES, *_I0, *_ROW_MAX, *_DYADIC),
+    number=20, name="SHIFT_GELU", unit="shift_gelu", law=_shift_gelu, requantized=True, row_cycles=256,
+    overhead=380, operands=(*SOURCE, *DEST, *SHAPE, *PLANES, *_I0, *_ROW_MAX, *_DYADIC),
     doc="Results clamp(RNE(x * sigma * mult / 2^shift)), sigma of ShiftGELU with n = 23, -p as in SHIFTMAX_SUM "
-        "without fraction bits.",
+        "without fraction bits, but of row_max - x modulo 2^8.",
 ))  # fmt: skip
 register(VectorOp(
-    number=21, name="ADD", unit="add", law=_add, single=True, second=Second.IDENTITY, requantized=True, adds=True,
+    number=21, name="ADD", unit="add", law=_add, second=Second.IDENTITY, requantized=True, adds=True,
     overhead=29,
     operands=(*SOURCE, *DEST, *SHAPE, *_DYADIC, *_IDENTITY, *_WIDE_SOURCE, *_WIDE_IDENTITY, *_WIDE_DEST),
     doc="Results clamp(a + b), a = RNE(x * mult / 2^shift) and b, of the identity operand, saturated to 27 bits. "
         "Its operands leave no bits for planes.",
 ))  # fmt: skip
 register(VectorOp(  # operands where ADD has them: fewer gates
-    number=22, name="ADD_MAX", unit="add", law=_add_max, single=True, second=Second.IDENTITY, requantized=True,
+    number=22, name="ADD_MAX", unit="add", law=_add_max, second=Second.IDENTITY, requantized=True,
     adds=True, writes=("mean",), overhead=29, operands=(*SOURCE, *DEST, *SHAPE, *_DYADIC, *_IDENTITY, *_STATS),
     doc="As ADD, int8 throughout; mean of each row becomes its largest result.",
 ))  # fmt: skip

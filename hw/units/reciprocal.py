@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.spec.timing import Timing
+from hw.units.carry_chain import plus
 from hw.units.pipe import Pipe
 
 __all__ = ["QUOTIENT_BITS", "Reciprocal"]
@@ -83,6 +84,6 @@ class Reciprocal(wiring.Component):
         operand = Cat((bit ^ positive) & active for bit in divisor[1 : width - 1])
         operand = Cat(operand, positive & active)
         carry = active & (positive | divisor[0])
-        upper = Signal(width, name=f"upper{i}")
-        m.d.comb += upper.eq(Cat(carry, rest[: width - 1]) + Cat(carry, operand))
-        return Cat(~(divisor[0] & active), upper[1:])
+        upper = Signal(width - 1, name=f"upper{i}")
+        m.d.comb += upper.eq(plus(rest[: width - 1], operand, carry))
+        return Cat(~(divisor[0] & active), upper)

@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.spec.timing import Timing
+from hw.units.carry_chain import plus
 
 __all__ = ["FACTOR_BITS", "SquareRoot"]
 
@@ -79,9 +80,9 @@ class SquareRoot(wiring.Component):
             shifted = Cat(low[-1 - bit], rest_next)[: len(rest)]
             positive = ~rest_next[-1]
             operand = Cat(Cat(b ^ positive for b in root), positive)
-            total = Signal(len(rest) + 1, name=f"total{bit}")
-            m.d.comb += total.eq(Cat(positive, shifted) + Cat(positive, operand))
-            rest_next = total[1:]
+            total = Signal(len(rest), name=f"total{bit}")
+            m.d.comb += total.eq(plus(shifted, operand, positive))
+            rest_next = total
             digits.insert(0, ~rest_next[-1])
 
         m.d.comb += final.eq(rounds == ROUNDS - 1)

@@ -12,7 +12,6 @@ from hw.spec.vector_ops import UNITS
 __all__ = ["FLAGS", "VectorCommand", "command_layout", "flag"]
 
 FLAGS = {
-    "single": lambda row: row.single,
     "grouped": lambda row: row.grouped,
     "identity": lambda row: row.second is Second.IDENTITY,
     "parameters": lambda row: row.second in (Second.PARAMETERS, Second.TABLE),

@@ -33,7 +33,7 @@ class VectorEngine(wiring.Component):
 
     Opcodes are the rows of `hw.spec.vector`; those of units that are not built never come. Nothing stalls between
     the unpackers and the queue of results, which has room for every beat that enters.
-    Rate: `lanes` elements per cycle (``single`` opcodes: one), without gaps from row to row; scratchpad and row
+    Rate: `lanes` elements per cycle, without gaps from row to row; scratchpad and row
     units may stall it, and with lanes = rows/2 the writer does, which needs 3 cycles for a word of two planes. An
     instruction retires in the cycle after its last effect; the next one starts 1 cycle after that. The row-maximum RAM
     answers one cycle after ``row_max_address`` (bank*tokens + row).
@@ -102,7 +102,8 @@ class VectorEngine(wiring.Component):
             tokens=self.tokens, row_max_banks=self.row_max_banks, stat_banks=self.stat_banks
         )
         m.submodules.results = self.results = CreditQueue(
-            shape=result_layout(lanes=lanes), depth=CreditQueue.depth_behind(longest(table, max_row=self.max_row))
+            shape=result_layout(lanes=lanes),
+            depth=CreditQueue.depth_behind(longest(table, lanes=lanes, max_row=self.max_row)),
         )
         m.submodules.packer = self.packer = Packer(rows=rows, lanes=lanes)
         m.submodules.writer = self.writer = RowWriter(rows=rows, scratch_words=self.scratch_words)
@@ -190,7 +191,6 @@ class VectorEngine(wiring.Component):
             packer.wide.eq(wide),
             packer.pad.eq(command.padded),
             packer.halves.eq(command.grouped & command.wide_source & ~wide),
-            packer.single.eq(command.single),
             packer.rows_m1.eq(command.rows),
             packer.groups_m1.eq(self.source.groups_m1),
             writer.start.eq(self.start),

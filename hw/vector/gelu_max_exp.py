@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["GeluMaxExp"]
+__all__ = ["TERMS", "GeluMaxExp"]
 
 TERMS = 23
 SHIFT_MAX = (
@@ -17,8 +17,8 @@ class GeluMaxExp(wiring.Component):
 
     With d = -row_max, n = -(d + (d >> 1) - (d >> 4)) is brought into 0..i0-1 by subtracting or, for negative maxima,
     adding i0, once per cycle, while the shift 23 - q counts down or up from 23; then 2*i0 - n is shifted, once per
-    cycle. The result is offered at most ``latency`` cycles after its row was taken, and the next row is taken in
-    the cycle after the result left.
+    cycle. The result is offered ``latency`` cycles after its row was taken, whatever the maximum, and the next row is
+    taken in the cycle after the result left.
 
     Members
     -------
@@ -26,15 +26,18 @@ class GeluMaxExp(wiring.Component):
     o : {"row_max", "i0", "exp"}
     """
 
-    latency = 4 + SHIFT_MAX - TERMS + SHIFT_MAX
-    positive = 4 + TERMS  # cycles of a maximum that is not negative: subtractions and shifts are one for each term
+    latency = 4 + SHIFT_MAX - TERMS + SHIFT_MAX  # what a very negative maximum takes
 
     def __init__(self):
-        row = {"row_max": signed(8), "i0": 10}
         super().__init__({
-            "i": In(stream.Signature(data.StructLayout(row))),
-            "o": Out(stream.Signature(data.StructLayout({**row, "exp": 31}))),
+            "i": In(stream.Signature(data.StructLayout({"row_max": signed(8), "i0": 10}))),
+            "o": Out(stream.Signature(self.row_layout())),
         })
+
+    @staticmethod
+    def row_layout():
+        """A row and its EM."""
+        return data.StructLayout({"row_max": signed(8), "i0": 10, "exp": 31})
 
     def elaborate(self, _platform):
         m = Module()
@@ -44,6 +47,7 @@ class GeluMaxExp(wiring.Component):
         shift = Signal(range(SHIFT_MAX + 1), reset_less=True)
         power = Signal(32, reset_less=True)
         over = Signal(reset_less=True)
+        left = Signal(range(self.latency))  # cycles until the result is due
         down = Signal()  # n holds i0 once more
         up = Signal()
         rest = Signal(signed(12))
@@ -58,10 +62,11 @@ class GeluMaxExp(wiring.Component):
             self.o.p.i0.eq(row.i0),
             self.o.p.exp.eq(power[1:] | over.replicate(31)),
         ]
+        m.d.sync += left.eq(left - 1)
         with m.FSM():
             with m.State("Wait"):
                 m.d.comb += self.i.ready.eq(1)
-                m.d.sync += row.eq(self.i.p)
+                m.d.sync += [row.eq(self.i.p), left.eq(self.latency - 2)]
                 with m.If(self.i.valid):
                     m.next = "Begin"
             with m.State("Begin"):
@@ -76,7 +81,7 @@ class GeluMaxExp(wiring.Component):
             with m.State("Shift"):
                 with m.If(shift != 0):
                     m.d.sync += [power.eq(power << 1), over.eq(over | power[-1]), shift.eq(shift - 1)]
-                with m.Else():
+                with m.If(left == 0):
                     m.next = "Deliver"
             with m.State("Deliver"):
                 m.d.comb += self.o.valid.eq(1)

@@ -21,7 +21,7 @@ class Moments(RowUnit):
     Mean and V = sum (x - mean)**2 do not mind an offset of x, so everything is computed on u = x + 2**15 >= 0. With
     S = sum u = C*m + r for the rounded mean m, V = sum u**2 - 2*m*S + C*m**2 = sum u**2 - m*(S + r), modulo a power
     of two above V < C * 2**30 (a variance of 16 bits). A row streams while the one before has its mean divided and
-    V formed, and the one before that its root; rows shorter than ``row_cycles`` wait for it. Mean and factor are
+    V formed, and those before that their roots; rows shorter than ``row_cycles`` wait for them. Mean and factor are
     offered ``latency`` cycles after the row's last elements entered, when no other row is in the way.
 
     Parameters
@@ -47,16 +47,23 @@ class Moments(RowUnit):
         super().__init__(
             lanes=lanes,
             x=signed(X_BITS),
-            timing=self.timing(max_row=max_row, bits_per_cycle=bits_per_cycle),
+            timing=self.timing(lanes=lanes, max_row=max_row, bits_per_cycle=bits_per_cycle),
             rows={"length": 13},
             statistics={"mean": signed(16), "factor": FACTOR_BITS},
         )
         row_bits = ceil_log2(max_row)
         self._sum_bits = X_BITS + row_bits
         self._value_bits = self._square_bits(max_row)
-        self._root = SquareRoot(value_bits=self._value_bits, bits_per_cycle=bits_per_cycle)
+        self._roots = [
+            SquareRoot(value_bits=self._value_bits, bits_per_cycle=bits_per_cycle) for _ in range(self.roots(lanes))
+        ]
         self._divider = Divider(dividend_bits=self._sum_bits, divisor_bits=row_bits + 1, quotient_bits=X_BITS)
         self._join = RowJoin(row=self.rows.p.shape(), element=self.i.p.shape())
+
+    @staticmethod
+    def roots(lanes):
+        """How many roots work by turns, a power of two: with few lanes rows are long enough for one."""
+        return 1 if lanes < 4 else 2
 
     @staticmethod
     def _square_bits(max_row):
@@ -65,17 +72,20 @@ class Moments(RowUnit):
         return max(34, 30 + row_bits + row_bits % 2)
 
     @staticmethod
-    def timing(*, max_row=4096, bits_per_cycle=2):
-        """Sums, mean, remainder and V of a row, then its root, which the next row's waits for."""
+    def timing(*, lanes, max_row=4096, bits_per_cycle=2):
+        """Sums, mean, remainder and V of a row, then its root; rows begin theirs at even distances."""
         root = SquareRoot.timing(value_bits=Moments._square_bits(max_row), bits_per_cycle=bits_per_cycle)
         mean = Divider.timing(quotient_bits=X_BITS)
-        return Timing(latency=4 + mean.latency + 3 + X_BITS + root.latency, interval=root.interval)
+        return Timing(
+            latency=4 + mean.latency + 3 + X_BITS + root.latency, interval=-(-root.interval // Moments.roots(lanes))
+        )
 
     def elaborate(self, _platform):
         m = Module()
         m.submodules.join = self._join
         m.submodules.divider = self._divider
-        m.submodules.root = self._root
+        for number, root in enumerate(self._roots):
+            m.submodules[f"root{number}"] = root
         self._accumulate(m)
         self._combine(m)
         return m
@@ -129,11 +139,14 @@ class Moments(RowUnit):
                 ]
 
     def _combine(self, m):
-        """Mean, remainder and V of a row, then its root."""
-        divider, root = self._divider, self._root
+        """Mean, remainder and V of a row, then its root by the one whose turn it is."""
+        divider, roots = self._divider, self._roots
         length = Signal.like(self.length, reset_less=True)
         mean = Signal(X_BITS, reset_less=True)
-        mean_out = Signal(X_BITS, reset_less=True)
+        means = Array(Signal(X_BITS, name=f"mean{k}", reset_less=True) for k in range(len(roots)))  # of the roots' rows
+        beginning, ending = Signal(range(len(roots))), Signal(range(len(roots)))  # whose turn it is
+        pause = Signal(range(self.row_cycles))  # until the next root may begin
+        root_ready = Signal()
         remainder = Signal(signed(len(length) + 1), reset_less=True)
         value = Signal(self._value_bits, reset_less=True)
         multiple = Signal(self._value_bits, reset_less=True)  # (S + r) << bit
@@ -145,12 +158,17 @@ class Moments(RowUnit):
         m.d.comb += [
             divider.i.p.dividend.eq(self.sum),
             divider.i.p.divisor.eq(self.length),
-            root.i.p.eq(value),
-            self.o.valid.eq(root.o.valid),
-            root.o.ready.eq(self.o.ready),
-            self.o.p.mean.eq(mean_out ^ (1 << X_BITS - 1)),
-            self.o.p.factor.eq(root.o.p.factor),
+            root_ready.eq(Array(root.i.ready for root in roots)[beginning] & (pause == 0)),
+            self.o.valid.eq(Array(root.o.valid for root in roots)[ending]),
+            self.o.p.mean.eq(means[ending] ^ (1 << X_BITS - 1)),
+            self.o.p.factor.eq(Array(root.o.p.factor for root in roots)[ending]),
         ]
+        for number, root in enumerate(roots):
+            m.d.comb += [root.i.p.eq(value), root.o.ready.eq(self.o.ready & (ending == number))]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += ending.eq(ending + 1)
+        with m.If(pause != 0):
+            m.d.sync += pause.eq(pause - 1)
         idle = Signal(init=1)  # in state Wait; so is the divider then
         m.d.comb += [self.take.eq(idle), divider.i.valid.eq(self.done & idle)]
         with m.FSM():
@@ -183,7 +201,13 @@ class Moments(RowUnit):
                 with m.If(left == 0):
                     m.next = "Deliver"
             with m.State("Deliver"):
-                m.d.comb += root.i.valid.eq(1)
-                with m.If(root.i.ready):
-                    m.d.sync += [mean_out.eq(mean), idle.eq(1)]
+                for number, root in enumerate(roots):
+                    m.d.comb += root.i.valid.eq((beginning == number) & (pause == 0))
+                with m.If(root_ready):
+                    m.d.sync += [
+                        means[beginning].eq(mean),
+                        beginning.eq(beginning + 1),
+                        pause.eq(self.row_cycles - 1),
+                        idle.eq(1),
+                    ]
                     m.next = "Wait"

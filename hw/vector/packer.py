@@ -47,8 +47,8 @@ class Packer(wiring.Component):
     -------
     start : In(1)
         Begins a tensor.
-    planes, wide, pad, halves, single, rows_m1, groups_m1 : In
-        See above; with ``single`` only lane 0 has results. Stable from ``start`` on.
+    planes, wide, pad, halves, rows_m1, groups_m1 : In
+        See above. Stable from ``start`` on.
     i : In(stream of result_layout), o : Out(stream of packed_layout)
     """
 
@@ -58,7 +58,7 @@ class Packer(wiring.Component):
         self.rows = rows
         self.lanes = lanes
         super().__init__({
-            **{name: In(1) for name in ("start", "planes", "wide", "pad", "halves", "single")},
+            **{name: In(1) for name in ("start", "planes", "wide", "pad", "halves")},
             "rows_m1": In(8),
             "groups_m1": In(12),
             "i": In(stream.Signature(result_layout(lanes=lanes))),
@@ -73,11 +73,10 @@ class Packer(wiring.Component):
         accept = Signal()
         word_end, last, group_last = Signal(), Signal(), Signal()
         next_element = Signal(len(element) + 1)
-        step = Signal(range(lanes + 1), reset_less=True)
         m.d.comb += [
             self.i.ready.eq(~self.o.valid | self.o.ready),
             accept.eq(self.i.valid & self.i.ready),
-            next_element.eq(element + step),
+            next_element.eq(element + lanes),
             last.eq(self.i.payload.last),
             word_end.eq(last | Mux(self.wide, next_element[-2], next_element[-1])),
         ]
@@ -109,7 +108,7 @@ class Packer(wiring.Component):
         with m.Elif(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(self.start):
-            m.d.sync += [Cat(element, row, group, half).eq(0), first.eq(1), step.eq(Mux(self.single, 1, lanes))]
+            m.d.sync += [Cat(element, row, group, half).eq(0), first.eq(1)]
 
         written = Signal(rows, reset_less=True)
         self._bytes(m, accept, first, element, out, written)
@@ -120,15 +119,9 @@ class Packer(wiring.Component):
         """Each byte of a word takes its result when the beat has one for it, and is cleared by the first beat."""
         rows, lanes = self.rows, self.lanes
         lane_bits = exact_log2(lanes)
-        here = Signal(lanes)  # lanes of the word's elements that are written
+        here, values = self.i.payload.mask, self.i.payload.x
         beat = Signal(rows // lanes)  # one-hot position of the beat
-        values = [Signal(16, name=f"value{lane}") for lane in range(lanes)]
-        m.d.comb += [
-            here.eq(Cat(Mux(self.single, element[:lane_bits] == k, self.i.payload.mask[k]) for k in range(lanes))),
-            beat.eq(1 << element[lane_bits:]),
-        ]
-        for lane, value in enumerate(values):
-            m.d.comb += value.eq(Mux(self.single, self.i.payload.x[0], self.i.payload.x[lane]))
+        m.d.comb += beat.eq(1 << element[lane_bits:])
 
         classes = []  # what a byte of the word can take, by its position modulo 2*lanes
         for k in range(2 * lanes):

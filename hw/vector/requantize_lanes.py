@@ -1,18 +1,22 @@
 """Several requantizers in lockstep, the residual addition and the clamp behind them."""
 
-from amaranth.hdl import Module, signed, unsigned
+from amaranth.hdl import Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.spec.vector import PAIR_LANES
 from hw.spec.vector_ops import ADDEND_BITS
+from hw.units.pair_multiplier import PairMultiplier
+from hw.units.pipe import Pipe
 from hw.units.ports import lanes_of
-from hw.units.requantizer import Requantizer
+from hw.units.round_saturate import RoundSaturate
 from hw.vector.packer import result_layout
 from hw.vector.result_clamp import ResultClamp
 
 __all__ = ["RequantizeLanes"]
 
 VALUE_BITS, MULT_BITS, SHIFT_BITS = 35, 33, 6  # of I-LayerNorm, the widest user
+OPERAND_BITS = 16  # of an addition
 
 # A requantized value saturates here: its clamp to int16 is right, and so is the clamp of the sum of two, provided that
 # not both saturate; x * m/2^e of an int16 x does not while m/2^e < 2^11.
@@ -20,80 +24,125 @@ RESULT_BITS = ADDEND_BITS
 
 
 class RequantizeLanes(wiring.Component):
-    """clamp(RNE(value * mult / 2^shift)) per lane; with ``add``, lane 0 is clamp(RNE(lane 0) + RNE(lane 1)).
+    """clamp(RNE(value * mult / 2^shift)) per lane; ``add`` adds RNE(other * mult_other / 2^shift_other) before it.
 
-    Rate: one beat per cycle. Latency: ``latency`` cycles. A stall holds the pipeline.
+    A lane has four multipliers (`PairMultiplier`): for one wide product, or for both narrow ones of an addition, whose
+    values are int16 and whose factors have mantissas of at most 2^31.
+    Rate: one beat per cycle. Of fewer than `PAIR_LANES` lanes each rounds one product per cycle, so that a beat of an
+    addition takes two, and is taken in the second. Latency: ``latency`` cycles from there. A stall holds the pipeline.
 
     Parameters
     ----------
     lanes : int
         Results of a beat.
     adds : bool
-        There are at least two values, for ``add``.
+        Whether there is ``add``; without, it is 0.
 
     Members
     -------
-    wide, add : In(1)
-        int16 results; stable while beats are in the pipeline.
-    i : In(stream of {"value", "mult", "shift", "mask", "last"}), the first three per lane
+    wide, add : In(1), mult_other : In(32), shift_other : In(6)
+        int16 results; an addition and its second factor; stable while beats are in the pipeline.
+    i : In(stream of {"value", "mult", "shift", "mask", "last", "other" if adds}), per lane but mask and last
     o : Out(stream of result_layout)
     """
 
-    latency = Requantizer.latency + ResultClamp.latency
+    rounded = PairMultiplier.latency + RoundSaturate.latency
+    latency = rounded + ResultClamp.latency
 
     def __init__(self, *, lanes, adds=True):
-        self.lanes = lanes
-        values = max(2, lanes) if adds else lanes
-        self._ends = data.StructLayout({"mask": lanes, "last": 1})
-        self._units = [
-            Requantizer(
-                value_bits=VALUE_BITS,
-                mult_bits=MULT_BITS,
-                shift_bits=SHIFT_BITS,
-                out_bits=RESULT_BITS,
-                mult_signed=True,
-                tag=self._ends if lane == 0 else None,
-            )
-            for lane in range(values)
-        ]
-        beat = data.StructLayout({
-            "value": lanes_of(values, signed(VALUE_BITS)),
-            "mult": lanes_of(values, signed(MULT_BITS)),
-            "shift": lanes_of(values, unsigned(SHIFT_BITS)),
+        self.lanes, self.adds = lanes, adds
+        self.pairs = adds and lanes >= PAIR_LANES
+        beat = {
+            "value": lanes_of(lanes, signed(VALUE_BITS)),
+            "mult": lanes_of(lanes, signed(MULT_BITS)),
+            "shift": lanes_of(lanes, unsigned(SHIFT_BITS)),
             "mask": lanes,
             "last": 1,
-        })
+        }
+        if adds:
+            beat["other"] = lanes_of(lanes, signed(OPERAND_BITS))
         super().__init__({
             "wide": In(1),
             "add": In(1),
-            "i": In(stream.Signature(beat)),
+            "mult_other": In(MULT_BITS - 1),
+            "shift_other": In(SHIFT_BITS),
+            "i": In(stream.Signature(data.StructLayout(beat))),
             "o": Out(stream.Signature(result_layout(lanes=lanes))),
         })
 
     def elaborate(self, _platform):
         m = Module()
-        beat = self.i.payload
-        m.submodules.clamp = clamp = ResultClamp(bits=RESULT_BITS, lanes=self.lanes, values=len(self._units))
-        for lane, unit in enumerate(self._units):
-            m.submodules[f"unit{lane}"] = unit
+        m.submodules.clamp = clamp = ResultClamp(bits=RESULT_BITS, lanes=self.lanes)
+        pipe, first = self._passes(m, clamp)
+        # An operand less than 2^15 in size times a mantissa up to 2^31 is at most half of 2^47
+        nothing = self.shift_other >= OPERAND_BITS - 1 + 32
+        shift_other = Signal(SHIFT_BITS)
+        m.d.comb += [clamp.wide.eq(self.wide), shift_other.eq(self.shift_other + PairMultiplier.limb)]
+        beat, result = self.i.p, clamp.i.p
+        second = self.add & ~first  # of a beat's passes; of pairs there is one
+        for lane in range(self.lanes):
+            m.submodules[f"product{lane}"] = product = PairMultiplier(value_bits=VALUE_BITS, mult_bits=MULT_BITS)
             m.d.comb += [
-                unit.i.valid.eq(self.i.valid),
-                unit.i.payload.value.eq(beat.value[lane]),
-                unit.i.payload.mult.eq(beat.mult[lane]),
-                unit.i.payload.shift.eq(beat.shift[lane]),
-                clamp.i.payload.value[lane].eq(unit.o.payload.value),
-                unit.o.ready.eq(clamp.i.ready),
+                product.step.eq(pipe.step),
+                product.value.eq(beat.value[lane]),
+                product.mult.eq(beat.mult[lane]),
             ]
-        lead = self._units[0]
-        m.d.comb += [
-            self.i.ready.eq(lead.i.ready),
-            lead.i.payload.tag.mask.eq(beat.mask),
-            lead.i.payload.tag.last.eq(beat.last),
-            clamp.i.valid.eq(lead.o.valid),
-            clamp.i.payload.mask.eq(lead.o.payload.tag.mask),
-            clamp.i.payload.last.eq(lead.o.payload.tag.last),
-            clamp.wide.eq(self.wide),
-            clamp.add.eq(self.add),
-        ]
+            shift = beat.shift[lane]
+            if self.adds and not self.pairs:
+                held = Signal(signed(RESULT_BITS), name=f"held{lane}", reset_less=True)
+                with m.If(second):
+                    m.d.comb += [product.value.eq(beat.other[lane]), product.mult.eq(self.mult_other)]
+                shift = Mux(second, self.shift_other, shift)
+                with m.If(pipe.step):
+                    m.d.sync += held.eq(result.value[lane])
+                m.d.comb += result.other[lane].eq(Mux(self.add, held, 0))
+            if self.pairs:
+                m.d.comb += [
+                    product.apart.eq(self.add),
+                    product.other.eq(Mux(nothing, 0, beat.other[lane])),
+                    product.other_mult.eq(self.mult_other),
+                ]
+                self._round(m, f"own{lane}", pipe, product.own, shift, result.other[lane])
+                shift = Mux(self.add, shift_other, shift)
+            self._round(m, f"rounded{lane}", pipe, product.product, shift, result.value[lane])
         wiring.connect(m, clamp.o, wiring.flipped(self.o))
         return m
+
+    def _passes(self, m, clamp):
+        """The pipe, and whether what enters it is the first of two passes."""
+        first = Signal(init=1)
+        if not self.adds or self.pairs:
+            pipe = Pipe(m, self.i, clamp.i, self.rounded)
+            for name in ("mask", "last"):
+                pipe.carry(name)
+            return pipe, Const(1)
+        ends = stream.Signature(data.StructLayout({"mask": self.lanes, "last": 1, "first": 1}))
+        into, out = ends.flip().create(), ends.create()
+        pipe = Pipe(m, into, out, self.rounded)
+        m.d.comb += [
+            into.valid.eq(self.i.valid),
+            into.p.mask.eq(self.i.p.mask),
+            into.p.last.eq(self.i.p.last),
+            into.p.first.eq(self.add & first),
+            self.i.ready.eq(into.ready & ~into.p.first),
+            clamp.i.valid.eq(out.valid & ~out.p.first),
+            out.ready.eq(clamp.i.ready),
+            clamp.i.p.mask.eq(out.p.mask),
+            clamp.i.p.last.eq(out.p.last),
+        ]
+        for name in ("mask", "last", "first"):
+            pipe.carry(name)
+        with m.If(into.valid & into.ready):
+            m.d.sync += first.eq(~into.p.first)
+        return pipe, first
+
+    def _round(self, m, name, pipe, value, shift, result):
+        m.submodules[name] = rounding = RoundSaturate(
+            value_bits=len(value), shift_bits=SHIFT_BITS, out_bits=RESULT_BITS
+        )
+        m.d.comb += [
+            rounding.step.eq(pipe.step),
+            rounding.i.eq(value),
+            rounding.shift.eq(pipe.hold(shift, f"{name}_shift", steps=PairMultiplier.latency)),
+            result.eq(rounding.o),
+        ]

@@ -12,7 +12,7 @@ __all__ = ["ResultClamp"]
 
 
 class ResultClamp(wiring.Component):
-    """Clamps each value to int8, or int16 with ``wide``; with ``add``, lane 0 is the sum of lanes 0 and 1.
+    """Clamps each sum of a value and another one to int8, or to int16 with ``wide``.
 
     Rate: one beat per cycle. Latency: 2 cycles. A stall holds both stages.
 
@@ -20,26 +20,25 @@ class ResultClamp(wiring.Component):
     ----------
     bits : int
         Bits of a value, signed; more than 16.
-    lanes, values : int
-        Results of a beat, and values that they come from: with ``add`` at least two.
+    lanes : int
+        Results of a beat.
 
     Members
     -------
-    wide, add : In(1)
+    wide : In(1)
         Stable while beats are in the pipeline.
-    i : In(stream of {value, mask, last}), o : Out(stream of result_layout)
+    i : In(stream of {"value", "other", "mask", "last"}), o : Out(stream of result_layout)
     """
 
     latency = 2
 
-    def __init__(self, *, bits, lanes, values):
+    def __init__(self, *, bits, lanes):
         self.bits = bits
         self.lanes = lanes
-        self.values = values
-        beat = data.StructLayout({"value": lanes_of(values, signed(bits)), "mask": lanes, "last": 1})
+        values = lanes_of(lanes, signed(bits))
+        beat = data.StructLayout({"value": values, "other": values, "mask": lanes, "last": 1})
         super().__init__({
             "wide": In(1),
-            "add": In(1),
             "i": In(stream.Signature(beat)),
             "o": Out(stream.Signature(result_layout(lanes=lanes))),
         })
@@ -59,10 +58,11 @@ class ResultClamp(wiring.Component):
                 out.mask.eq(ends.mask),
                 out.last.eq(ends.last),
             ]
-            value = self.i.payload.value
             for lane, total in enumerate(sums):
-                other = Mux(self.add, value[1], 0) if lane == 0 and self.values > 1 else 0
-                m.d.sync += [total.eq(value[lane] + other), out.x[lane].eq(self._clamp(m, lane, total))]
+                m.d.sync += [
+                    total.eq(self.i.p.value[lane] + self.i.p.other[lane]),
+                    out.x[lane].eq(self._clamp(m, lane, total)),
+                ]
         return m
 
     def _clamp(self, m, lane, total):

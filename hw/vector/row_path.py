@@ -95,10 +95,10 @@ class RowPath:
         scaled = [row for row in ops if row.requantized]
         if scaled:
             m.submodules.requantize = self.requantize = RequantizeLanes(
-                lanes=max(row.elements(lanes) for row in scaled), adds=any(row.adds for row in scaled)
+                lanes=lanes, adds=any(row.adds for row in scaled)
             )
         if any(row.results and row.writes for row in ops):
-            m.submodules.result_max = self.result_max = ResultMax()
+            m.submodules.result_max = self.result_max = ResultMax(lanes=lanes)
 
     def _tables(self, m):
         """The words of the norm table, or of a unit's own, to whom the instruction makes take them."""
@@ -141,14 +141,18 @@ class RowPath:
         command, beats, identity, table = self.command, self.beats, self.identity, self.norm_table
         beat = beats.payload
         parity = beat.index[-1]
-        self.pair = Signal()  # both operands of an addition are there, and taken
+        self.offered, self.pair = Signal(), Signal()  # both operands of an addition are there; and taken
         taken, passed = [(Second.IDENTITY, self.pair)], []
-        m.d.comb += self.pair.eq(beats.valid & identity.valid & command.adds & self.room)
+        ready = Const(1) if self.requantize is None else self.requantize.i.ready
+        m.d.comb += [
+            self.offered.eq(beats.valid & identity.valid & command.adds & self.room),
+            self.pair.eq(self.offered & ready),
+        ]
         for row, unit in self.units:
             into = unit.i.payload
             values = {
-                "mask": beat.mask, "last": beat.last, "mean": self.found.mean,
-                "factor": self.found.factor, "identity": identity.payload.x[0],
+                "x": beat.x, "mask": beat.mask, "last": beat.last, "mean": self.found.mean,
+                "factor": self.found.factor, "identity": identity.payload.x,
             }  # fmt: skip
             there = beats.valid & command[flag(row)]
             if row.results:
@@ -160,8 +164,8 @@ class RowPath:
                 values["bias"] = table.bias
             m.d.comb += unit.i.valid.eq(there)
             for name in into.shape().members:
-                if name == "x":
-                    m.d.comb += [into.x[lane].eq(beat.x[lane]) for lane in range(unit.lanes)]
+                if name in ("x", "identity"):
+                    m.d.comb += [mine.eq(x) for mine, x in zip(into[name], values[name], strict=True)]
                 elif name == "tag":
                     m.d.comb += [into.tag.index.eq(beat.index), into.tag.group_last.eq(beat.group_last)]
                 else:
@@ -188,33 +192,38 @@ class RowPath:
         scaled = [(row, unit) for row, unit in self.units if row.requantized]
         m.d.comb += [
             requantize.wide.eq(command.wide_dest | command.planes),
-            requantize.add.eq(command.adds),
-            requantize.i.valid.eq(self.pair | _any(command[flag(row)] & unit.o.valid for row, unit in scaled)),
+            requantize.i.valid.eq(self.offered | _any(command[flag(row)] & unit.o.valid for row, unit in scaled)),
         ]
-        ends, lanes = [], [[] for _ in beat.value]  # options: (condition, statements), of every lane's values
+        options = []  # (condition, statements)
+        if any(row.adds for row in self.ops):
+            source, other = self.beats.payload, self.identity.payload
+            m.d.comb += [
+                requantize.add.eq(command.adds),
+                requantize.mult_other.eq(command.mult_other),
+                requantize.shift_other.eq(command.shift_other),
+                *(mine.eq(x) for mine, x in zip(beat.other, other.x, strict=True)),
+            ]
+            options.append((command.adds, self._scaled(source)))
         for row, unit in scaled:
             mine, out = command[flag(row)], unit.o.payload
-            ends.append((mine, [beat.mask.eq(out.mask), beat.last.eq(out.last)]))
-            for lane in range(unit.lanes):
-                mult, shift = command.mult, command.shift
-                if row.second is Second.PARAMETERS:
-                    mult, shift = table.factors[lane].mult, table.factors[lane].shift
-                lanes[lane].append((mine, _scaled(beat, lane, out.x[lane], mult, shift)))
+            options.append((mine, self._scaled(out, table.factors if row.second is Second.PARAMETERS else None)))
             if row.second is Second.PARAMETERS:
                 release, index = unit.o.valid & out.tag.group_last, out.tag.index
                 m.d.comb += [
                     table.factor_index.eq(index),
                     table.release.eq(Cat(release & ~index[-1], release & index[-1])),
                 ]
-        if any(row.adds for row in self.ops):
-            source, other = self.beats.payload, self.identity.payload
-            ends.insert(0, (command.adds, [beat.mask.eq(1), beat.last.eq(source.last)]))
-            pair = _scaled(beat, 0, source.x[0], command.mult, command.shift)
-            lanes[0].insert(0, (command.adds, pair))
-            other_pair = _scaled(beat, 1, other.x[0], command.mult_other, command.shift_other)
-            lanes[1].insert(0, (command.adds, other_pair))
-        for options in (ends, *lanes):
-            _choose(m, options)
+        _choose(m, options)
+
+    def _scaled(self, results, factors=None):
+        """A beat of results, or of elements, with channels' factors or the instruction's."""
+        beat, statements = self.requantize.i.payload, []
+        for lane, x in enumerate(results.x):
+            mine = self.command if factors is None else factors[lane]
+            statements += [
+                beat.value[lane].eq(x), beat.mult[lane].eq(mine.mult), beat.shift[lane].eq(mine.shift)
+            ]  # fmt: skip
+        return [*statements, beat.mask.eq(results.mask), beat.last.eq(results.last)]
 
     def _results(self, m):
         """What is offered: the results of units, or requantized ones."""
@@ -229,13 +238,12 @@ class RowPath:
         _choose(m, options)
 
     def _arrive(self, results):
-        """Lanes that a beat of results lacks stay empty."""
         out, mine = results.payload, self.results
         return [
             mine.valid.eq(results.valid),
             mine.payload.mask.eq(out.mask),
             mine.payload.last.eq(out.last),
-            *(mine.payload.x[lane].eq(out.x[lane]) for lane in range(out.shape()["x"].shape.length)),
+            *(mine.eq(x) for mine, x in zip(mine.payload.x, out.x, strict=True)),
         ]
 
     def _find(self, m):
@@ -246,7 +254,8 @@ class RowPath:
             maxima, into, clamped = self.result_max.o, self.result_max.i, self.requantize.o
             m.d.comb += [
                 into.valid.eq(clamped.valid & self._is(lambda row: row.results and row.writes)),
-                into.x.eq(clamped.payload.x[0][:8]),
+                *(mine.eq(x[:8]) for mine, x in zip(into.x, clamped.payload.x, strict=True)),
+                into.mask.eq(clamped.payload.mask),
                 into.last.eq(clamped.payload.last),
             ]
             found += [
@@ -275,7 +284,3 @@ def _choose(m, options):
             continue
         with m.Else() if last else m.Elif(condition) if number else m.If(condition):
             m.d.comb += statements
-
-
-def _scaled(beat, lane, value, mult, shift):
-    return [beat.value[lane].eq(value), beat.mult[lane].eq(mult), beat.shift[lane].eq(shift)]

@@ -11,8 +11,8 @@ __all__ = ["RowUnit"]
 class RowUnit(wiring.Component):
     """Elements in, results or statistics of rows out. A subclass says which; the engine joins ports by their names.
 
-    A subclass has a static method ``timing(*, max_row)`` that gives its `Timing`, and a constructor that takes
-    ``lanes`` (elements of a beat: 1 for opcodes that are ``single``), ``max_row``, for ``grouped`` opcodes ``tag``, for
+    A subclass has a static method ``timing(*, lanes, max_row)`` that gives its `Timing`, and a constructor that takes
+    ``lanes`` (elements of a beat), ``max_row``, for ``grouped`` opcodes ``tag``, for
     those that read a table ``word_bits``. It may stall ``i`` and ``rows`` as it likes; at ``o`` the engine never stalls
     it.
 
@@ -30,7 +30,7 @@ class RowUnit(wiring.Component):
     words : int or None
         Bits of a scratchpad word, of a unit that takes a table's words.
     beat : dict from name to shape, or None
-        More of a beat: "identity" (the other operand's element, signed 16), "mean" (signed 17) and "factor" of the
+        More of a beat: "identity" (the other operand's elements, signed 16), "mean" (signed 17) and "factor" of the
         beat's row, unless there are `rows`, "bias" of its channels, from the norm table.
     results : shape, or None
         Of a result; None for a unit that finds statistics.

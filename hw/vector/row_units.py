@@ -61,19 +61,19 @@ def make_unit(row, *, lanes, max_row, tag, word_bits):
     """The unit of a row of the table, which does not add; `tag` is for grouped ones, `word_bits` for tables."""
     more = {"tag": tag} if row.grouped else {}
     more |= {"word_bits": word_bits} if row.second is Second.TABLE else {}
-    return _unit(row)(lanes=row.elements(lanes), max_row=max_row, **more)
+    return _unit(row)(lanes=lanes, max_row=max_row, **more)
 
 
-def unit_timing(row, *, max_row):
+def unit_timing(row, *, lanes, max_row):
     """`Timing` of a row's unit; an addition has none and takes no time before it is requantized."""
-    return Timing(latency=0) if row.adds else _unit(row).timing(max_row=max_row)
+    return Timing(latency=0) if row.adds else _unit(row).timing(lanes=lanes, max_row=max_row)
 
 
-def longest(table, *, max_row):
+def longest(table, *, lanes, max_row):
     """Cycles that a result of those rows may be under way, from its elements to the queue of results."""
     return max(
         (
-            unit_timing(row, max_row=max_row).latency + (RequantizeLanes.latency if row.requantized else 0)
+            unit_timing(row, lanes=lanes, max_row=max_row).latency + (RequantizeLanes.latency if row.requantized else 0)
             for row in table
             if row.results
         ),

@@ -21,7 +21,7 @@ QUEUE_SLACK = 6  # words a read queue holds beyond those under way
 class VectorSource(wiring.Component):
     """Reads and unpacks the source and the identity operand, of opcodes that have one; reads the table of others.
 
-    Rate: `lanes` elements per cycle of the source, one where the opcode says so. The first beat comes
+    Rate: `lanes` elements per cycle, of the identity, too, but a word read per cycle. The first beat comes
     ``scratch_latency`` + 5 cycles after ``start`` when every read is granted at once.
 
     Parameters
@@ -59,7 +59,7 @@ class VectorSource(wiring.Component):
             "start": In(1),
             "command": In(command_layout(table)),
             "o": Out(stream.Signature(beat_layout(rows=rows, lanes=lanes))),
-            "identity": Out(stream.Signature(beat_layout(rows=rows, lanes=1))),
+            "identity": Out(stream.Signature(beat_layout(rows=rows, lanes=lanes))),
             "table": Out(stream.Signature(8 * rows)),
             "row": Out(8),
             "advance": Out(1),
@@ -92,7 +92,6 @@ class VectorSource(wiring.Component):
             reader.walk.groups_m1.eq(self.groups_m1),
             queues.halt.eq(self.halt),
             self.outside.eq(queues.outside),
-            unpacker.single.eq(command.single),
             unpacker.grouped.eq(command.grouped),
             self.row.eq(unpacker.row),
             self.advance.eq(unpacker.advance),
@@ -115,7 +114,7 @@ class VectorSource(wiring.Component):
         ]
 
     def _second(self, m, queues):
-        """The second operand: rows of elements, one per beat, or a table's words."""
+        """The second operand: rows of elements or a table's words."""
         command = self.command
         m.submodules.other_reader = reader = RowReader()
         identity_words_m1 = self._words(m, "identity_words_m1", command.wide_other)
@@ -132,10 +131,9 @@ class VectorSource(wiring.Component):
         wiring.connect(m, reader.o, queues.other_addresses)
         identity_ready = 0
         if self.identities:
-            m.submodules.identity_unpacker = unpacker = Unpacker(rows=self.rows, lanes=1)
+            m.submodules.identity_unpacker = unpacker = Unpacker(rows=self.rows, lanes=self.lanes)
             self._shape(m, unpacker, command.wide_other)
             m.d.comb += [
-                unpacker.single.eq(1),
                 unpacker.i.payload.eq(other.payload),
                 unpacker.i.valid.eq(other.valid & command.identity),
             ]

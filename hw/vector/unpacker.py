@@ -26,7 +26,7 @@ def beat_layout(*, rows, lanes):
 
 
 class Unpacker(wiring.Component):
-    """Cuts words of int8 or int16 elements into beats of `lanes`, or of one with ``single``.
+    """Cuts words of int8 or int16 elements into beats of `lanes`.
 
     Words arrive in the order of RowReader: without ``grouped``, rows of ``length`` elements, each beginning with a
     new word; with ``grouped``, one word of each row, then the next word of each row. Rate: one beat per cycle,
@@ -43,8 +43,8 @@ class Unpacker(wiring.Component):
     -------
     start : In(1)
         Begins a tensor; everything of the previous one must have been taken.
-    wide, single, grouped, length_m1, rows_m1 : In
-        int16 elements; one element per beat, in lane 0; order; counts minus one. Stable from ``start`` on.
+    wide, grouped, length_m1, rows_m1 : In
+        int16 elements; order; counts minus one. Stable from ``start`` on.
     i : In(stream of words), o : Out(stream of beats)
     row, advance : Out
         While ``advance`` is high, ``row`` is the row of the beat that ``o`` has in the next cycle.
@@ -60,7 +60,6 @@ class Unpacker(wiring.Component):
         super().__init__({
             "start": In(1),
             "wide": In(1),
-            "single": In(1),
             "grouped": In(1),
             "length_m1": In(12),
             "rows_m1": In(8),
@@ -86,13 +85,12 @@ class Unpacker(wiring.Component):
             self.row.eq(row),
         ]
 
-        step = Signal(range(lanes + 1), reset_less=True)
         next_element = Signal(len(element) + 1)
         word_end, tail, last, group_last = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            next_element.eq(element + step),
+            next_element.eq(element + lanes),
             word_end.eq(Mux(self.wide, next_element[-2], next_element[-1])),
-            tail.eq(Mux(self.single, left == 0, left[lane_bits:] == 0)),
+            tail.eq(left[lane_bits:] == 0),
             last.eq(tail | (self.grouped & word_end)),
             group_last.eq(last & (row == self.rows_m1)),
             self.i.ready.eq(advance & (word_end | last)),
@@ -103,7 +101,7 @@ class Unpacker(wiring.Component):
         with m.If(advance):
             m.d.sync += [
                 element.eq(Mux(word_end | last, 0, next_element)),
-                left.eq(Mux(last, Mux(self.grouped, next_group, self.length_m1), left - step)),
+                left.eq(Mux(last, Mux(self.grouped, next_group, self.length_m1), left - lanes)),
                 group_left.eq(next_group),
                 parity.eq(parity ^ group_last),
             ]
@@ -112,7 +110,6 @@ class Unpacker(wiring.Component):
         with m.If(self.start):
             m.d.sync += [
                 Cat(element, row, parity).eq(0),
-                step.eq(Mux(self.single, 1, lanes)),
                 left.eq(self.length_m1),
                 group_left.eq(self.length_m1),
             ]
@@ -131,8 +128,6 @@ class Unpacker(wiring.Component):
                 beat.group_last.eq(group_last),
                 beat.index.eq(Cat((element >> lane_bits)[: len(beat.index) - 1], parity)),
             ]
-            with m.If(self.single):
-                m.d.sync += beat.mask.eq(1)
         return m
 
     def _elements(self, m, element):
@@ -145,17 +140,11 @@ class Unpacker(wiring.Component):
             byte.eq(Mux(self.wide, element << 1, element)),
             chunk.eq(self.i.payload.word_select(byte[chunk_bits:], 16 * lanes)),
         ]
-        first = Signal(8)
-        m.d.comb += first.eq(chunk.word_select(byte[:chunk_bits], 8))
+        half = chunk.word_select(byte[chunk_bits - 1], 8 * lanes)
         values = []
         for lane in range(lanes):
-            if lane == 0:
-                low = first
-                high = chunk.word_select(byte[1:chunk_bits], 16)[8:] if lanes > 1 else chunk[8:]
-            else:
-                half = chunk.word_select(byte[chunk_bits - 1], 8 * lanes)
-                low = Mux(self.wide, chunk[16 * lane : 16 * lane + 8], half[8 * lane : 8 * lane + 8])
-                high = chunk[16 * lane + 8 : 16 * lane + 16]
+            low = Mux(self.wide, chunk[16 * lane : 16 * lane + 8], half[8 * lane : 8 * lane + 8])
+            high = chunk[16 * lane + 8 : 16 * lane + 16]
             low_byte = Signal(8, name=f"low{lane}")
             m.d.comb += low_byte.eq(low)
             values.append(Cat(low_byte, Mux(self.wide, high, low_byte[7].replicate(8))).as_signed())

@@ -29,8 +29,10 @@ class VectorTiming:
     def __init__(self, config: Config) -> None:
         self._config = config
         rows = built(config.vector)
-        self._units: dict[str, Timing] = {row.name: unit_timing(row, max_row=config.max_row) for row in rows}
-        self._room = CreditQueue.depth_behind(longest(rows, max_row=config.max_row))
+        self._units: dict[str, Timing] = {
+            row.name: unit_timing(row, lanes=config.lanes, max_row=config.max_row) for row in rows
+        }
+        self._room = CreditQueue.depth_behind(longest(rows, lanes=config.lanes, max_row=config.max_row))
 
     def cycles(self, row: VectorOp, o: Mapping[str, int]) -> int:
         """From ``started`` to ``retired``."""
@@ -40,8 +42,11 @@ class VectorTiming:
             return _FILL + unit.lead + self._rows(o["rows"], beats, unit.interval) + unit.latency
         stream = self._rows(o["rows"], beats + self._late(row, o), unit.interval) - self._first_late(row, o)
         if row.second is Second.IDENTITY:  # its words are read first, until its queue is full
-            words = -(-(o["length"] << o.get("wide_identity", 0)) // self._config.rows) * o["rows"]
-            stream += min(_QUEUE, words)
+            words, source = (
+                -(-(o["length"] << o.get(name, 0)) // self._config.rows) * o["rows"]
+                for name in ("wide_identity", "wide_source")
+            )
+            stream = max(stream + min(_QUEUE, words), words + source)  # one word read per cycle
         elif row.second is Second.PARAMETERS:
             stream = self._behind_parameters(o, stream)
         return _FILL + unit.lead + stream + self._depth(row) + _OUT + o.get("planes", 0)
@@ -84,11 +89,26 @@ class VectorTiming:
 
     def busy(self, row: VectorOp, o: Mapping[str, int]) -> int:
         """Cycles of them in which an element entered a unit or a result left the last one."""
-        beats = o["rows"] * row.beats(o["length"], self._config.lanes)
+        passes = row.passes(self._config.lanes)
+        each = row.beats(o["length"], self._config.lanes) // passes
+        beats = o["rows"] * each
         if not row.results:
             return beats
-        depth = self._depth(row)
-        return beats + min(beats, depth + CreditQueue.latency) + self._backlog(row, o, depth)
+        depth, interval = self._depth(row), self._units[row.name].interval
+        if interval > each:
+            return self._apart(o["rows"], each, interval, depth + CreditQueue.latency)
+        # Of two passes, elements enter in every other cycle, and results, an even number later, leave in the same ones
+        return beats + min(beats, (depth + CreditQueue.latency) // passes) + self._backlog(row, o, depth)
+
+    @staticmethod
+    def _apart(rows: int, each: int, interval: int, depth: int) -> int:
+        """Those of rows of `each` beats with gaps between them, whose results come `depth` cycles later."""
+        busy = end = 0
+        entries = range(0, rows * interval, interval)
+        for start in sorted([*entries, *(entry + depth for entry in entries)]):
+            busy += max(0, start + each - max(start, end))
+            end = start + each
+        return busy
 
     def _backlog(self, row: VectorOp, o: Mapping[str, int], latency: int) -> int:
         """Cycles in which elements enter while results wait: all until the queue is full, then one for each row."""

@@ -95,16 +95,13 @@ def test_add_widths(wide):
 
 
 BUILT = {"rows": 16, "lanes": 2, "tokens": 64, "row_max_banks": 8, "stat_banks": 4, "max_row": 4096}
-RATES = {  # least elements per cycle, from the start of an instruction to its retirement
-    Op.SHIFTMAX_SUM: 1.9, Op.SHIFTMAX: 1.9, Op.MOMENTS: 1.9, Op.LAYER_NORM: 1.9, Op.SHIFT_GELU: 0.95, Op.ADD: 0.95,
-    Op.ADD_MAX: 0.95, Op.TABLE: 1.9,
-}  # fmt: skip
+RATES = {Op.ADD: 0.95, Op.ADD_MAX: 0.95}  # least elements per cycle, from start to retirement; of others 1.9
 LONG = [
     ("softmax", {"shape": (24, 200), "planes": 1}),
     ("norm", {"shape": (20, 768), "wide_source": 1, "wide_dest": 0, "planes": 0}),
     ("norm", {"shape": (20, 768), "wide_source": 1, "wide_dest": 0, "planes": 1}),
-    ("gelu", {"shape": (4, 768), "planes": 0}),
-    ("gelu", {"shape": (4, 768), "planes": 1}),
+    ("gelu", {"shape": (24, 768), "planes": 0}),
+    ("gelu", {"shape": (24, 768), "planes": 1}),
     ("add", {"shape": (16, 192), "wide": (1, 1, 1)}),
     ("norm", {"shape": (20, 768), "wide_source": 0, "wide_dest": 1, "planes": 0}),
     ("softmax", {"shape": (24, 200), "planes": 0}),
@@ -139,7 +136,7 @@ def test_elements_per_cycle(tmp_path):
     for (op, operands, _), start, end in zip(program.instructions, report["started"], report["retired"], strict=True):
         cycles = end - start + 1
         elements = operands["rows"] * operands["length"]
-        assert elements / cycles >= RATES[op], f"{op.name}: {elements} elements in {cycles} cycles"
+        assert elements / cycles >= RATES.get(op, 1.9), f"{op.name}: {elements} elements in {cycles} cycles"
 
 
 def test_real_sizes_under_stalls(tmp_path):

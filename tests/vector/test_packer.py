@@ -6,9 +6,8 @@ from hw.vector.packer import Packer
 from tests.support.started import Started
 from tests.support.streams import PRESSURES, run_streams
 
-MODES = [  # planes, wide, pad, halves, single
-    (0, 0, 0, 0, 0), (0, 1, 0, 0, 0), (1, 0, 1, 0, 0), (0, 0, 1, 0, 0), (0, 0, 0, 1, 0), (0, 0, 0, 0, 1),
-    (0, 1, 0, 0, 1), (1, 0, 0, 0, 0), (1, 0, 0, 1, 0), (1, 0, 0, 0, 1),
+MODES = [  # planes, wide, pad, halves
+    (0, 0, 0, 0), (0, 1, 0, 0), (1, 0, 1, 0), (0, 0, 1, 0), (0, 0, 0, 1), (1, 0, 0, 0), (1, 0, 0, 1),
 ]  # fmt: skip
 
 
@@ -31,17 +30,16 @@ def segments_of(rng, *, mode, rows, count):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("rows", "lanes"), [(8, 2), (8, 4), (16, 1)])
 def test_packs_beats_into_words(rows, lanes, mode, pressure):
-    planes, wide, pad, halves, single = mode
+    planes, wide, pad, halves = mode
     rng = random.Random(str((rows, lanes, mode)))
     count = rng.randrange(1, 4)
     beats, expected = [], []
     for first, length, group_last, column, final in segments_of(rng, mode=mode, rows=rows, count=count):
         values = [rng.randrange(1 << 16) for _ in range(length)]
-        step = 1 if single else lanes
-        for at in range(0, length, step):
-            part = values[at : at + step]
+        for at in range(0, length, lanes):
+            part = values[at : at + lanes]
             x = part + [rng.randrange(1 << 16) for _ in range(lanes - len(part))]
-            beats.append({"x": x, "mask": (1 << len(part)) - 1, "last": int(at + step >= length)})
+            beats.append({"x": x, "mask": (1 << len(part)) - 1, "last": int(at + lanes >= length)})
         size = 2 if wide else 1
         body = b"".join(v.to_bytes(2, "little")[:size] if not planes else bytes([v >> 8]) for v in values)
         low = bytes(v & 255 for v in values)
@@ -53,7 +51,7 @@ def test_packs_beats_into_words(rows, lanes, mode, pressure):
             word = int.from_bytes(padded[at : at + rows], "little")
             expected.append((word, int.from_bytes(padded_low[at : at + rows], "little"),
                              (1 << rows) - 1 if pad else mask, *flags))  # fmt: skip
-    constants = dict(zip(("planes", "wide", "pad", "halves", "single"), mode, strict=True))
+    constants = dict(zip(("planes", "wide", "pad", "halves"), mode, strict=True))
     constants |= {"rows_m1": count - 1, "groups_m1": 2 if halves else 0}
     dut = Started(Packer(rows=rows, lanes=lanes), "i")
     results, cycles = run_streams(dut, {"i": beats}, {"o": len(expected)}, pressure=pressure, constants=constants)

@@ -5,59 +5,60 @@ import pytest
 
 from hw.spec import arith
 from hw.spec.isa import Op
-from hw.spec.vector import Given, row_of
+from hw.spec.vector import PAIR_LANES, Given, row_of
 from hw.vector.requantize_lanes import RequantizeLanes
 from tests.support.streams import PRESSURES, run_stream
 
 
 @pytest.mark.parametrize("pressure", PRESSURES)
-@pytest.mark.parametrize(("lanes", "add", "wide"), [(1, 1, 0), (1, 0, 1), (2, 1, 1), (2, 0, 0), (4, 0, 1)])
+@pytest.mark.parametrize(("lanes", "add", "wide"), [(1, 1, 0), (1, 0, 1), (2, 1, 1), (2, 0, 0), (4, 0, 1), (4, 1, 1)])
 def test_requantizes_like_the_law(lanes, add, wide, pressure):
     rng = random.Random(lanes + add)
-    values = max(2, lanes)
     bits = 16 if wide else 8
+    other = {"mult_other": rng.randrange(1 << 30, (1 << 31) + 1), "shift_other": rng.randrange(25, 40)}
     items = [
         {
-            "value": [rng.randrange(-(1 << 15), 1 << 15) << (0 if add else rng.randrange(19)) for _ in range(values)],
-            "mult": [rng.randrange(0 if add else -(1 << 31), (1 << 31) + 1) for _ in range(values)],
-            "shift": [rng.randrange(21, 64) for _ in range(values)],
+            "value": [rng.randrange(-(1 << 15), 1 << 15) << (0 if add else rng.randrange(19)) for _ in range(lanes)],
+            "mult": [rng.randrange(0 if add else -(1 << 31), (1 << 31) + 1) for _ in range(lanes)],
+            "shift": [rng.randrange(21, 64) for _ in range(lanes)],
+            "other": [rng.randrange(-(1 << 15), 1 << 15) for _ in range(lanes)],
             "mask": rng.randrange(1 << lanes),
             "last": rng.randrange(2),
         }
         for _ in range(100)
     ]
     dut = RequantizeLanes(lanes=lanes)
-    results, cycles = run_stream(dut, items, pressure=pressure, constants={"wide": wide, "add": add})
+    results, cycles = run_stream(dut, items, pressure=pressure, constants={"wide": wide, "add": add, **other})
     for item, result in zip(items, results, strict=True):
-        triples = list(zip(item["value"], item["mult"], item["shift"], strict=True))[:lanes]
-        expected = [arith.requantize(*triple, bits) for triple in triples]
-        if add:
-            names = ("mult_identity", "shift_identity")
-            identity = dict(zip(names, (item["mult"][1], item["shift"][1]), strict=True))
-            expected[0] = arith.requantize(
-                item["value"][0], item["mult"][0], item["shift"][0], bits, identity=item["value"][1], **identity
-            )
+        expected = []
+        for value, mult, shift, x in zip(item["value"], item["mult"], item["shift"], item["other"], strict=True):
+            identity = {"identity": x, "mult_identity": other["mult_other"], "shift_identity": other["shift_other"]}
+            expected.append(arith.requantize(value, mult, shift, bits, **(identity if add else {})))
         assert result["x"] == [int(value) & 0xFFFF for value in expected]
         assert (result["mask"], result["last"]) == (item["mask"], item["last"])
     if not pressure:
-        assert cycles == list(range(dut.latency, dut.latency + len(items)))
+        each = 2 if add and lanes < PAIR_LANES else 1
+        assert cycles == [dut.latency + each * number for number in range(len(items))]
 
 
+@pytest.mark.parametrize("lanes", [1, 4])
 @pytest.mark.parametrize("wide", [0, 1])
-def test_addends_saturate_as_the_table_says(wide):
-    """Both of them, to the same side and to opposite ones, whose sum is -1."""
+@pytest.mark.parametrize("mult_other", [1 << 31, 1 << 30, 12345, 0])
+@pytest.mark.parametrize("shift_other", [0, 5, 20, 30, 45, 46, 47, 48, 63])
+def test_addends_saturate_as_the_table_says(mult_other, shift_other, wide, lanes):
+    """Both of them, to the same side and to opposite ones, whose sum is -1; ties of large shifts."""
     rng, law = random.Random(3), row_of(Op.ADD).law
     items, expected = [], []
-    for _ in range(100):
-        value = [rng.choice([-(1 << 15), (1 << 15) - 1, rng.randrange(-300, 300)]) for _ in range(2)]
-        mult, shift = (
-            [rng.choice([1 << 31, 1 << 30, 12345]) for _ in range(2)],
-            [rng.choice([0, 5, 20, 30]) for _ in range(2)],
-        )
-        items.append({"value": value, "mult": mult, "shift": shift, "mask": 1, "last": 1})
-        operands = {"mult": mult[0], "shift": shift[0], "mult_identity": mult[1], "shift_identity": shift[1]}
-        given = Given(x=np.array([value[0]]), identity=np.array([value[1]]), operands=operands | {"wide_dest": wide})
+    for _ in range(60):
+        value, other = (rng.choice([-(1 << 15), (1 << 15) - 1, 1 << 14, rng.randrange(-300, 300)]) for _ in range(2))
+        mult, shift = rng.choice([1 << 31, 1 << 30, 12345]), rng.choice([0, 5, 20, 30, 46, 47])
+        item = {"value": value, "mult": mult, "shift": shift, "other": other}
+        items.append({name: [number] * lanes for name, number in item.items()} | {"mask": 1, "last": 1})
+        operands = {"mult": mult, "shift": shift, "mult_identity": mult_other, "shift_identity": shift_other}
+        given = Given(x=np.array([value]), identity=np.array([other]), operands=operands | {"wide_dest": wide})
         expected.append(int(law(given).results[0]))
-    results, _ = run_stream(RequantizeLanes(lanes=1), items, constants={"wide": wide, "add": 1})
-    assert [item["x"][0] for item in results] == [value & 0xFFFF for value in expected]
-    assert -1 in expected
+    factor = {"mult_other": mult_other, "shift_other": shift_other}
+    results, _ = run_stream(RequantizeLanes(lanes=lanes), items, constants={"wide": wide, "add": 1, **factor})
+    assert [item["x"][-1] for item in results] == [value & 0xFFFF for value in expected]
+    if shift_other == 0 and mult_other > 12345:
+        assert -1 in expected

@@ -9,6 +9,7 @@ from hw.spec.isa import Field, Op, encode
 from hw.spec.timing import Timing
 from hw.spec.vector import Outcome, Second, VectorOp, registered, row_of
 from hw.units.pipe import Pipe
+from hw.units.ports import lanes_of
 from hw.vector.row_unit import RowUnit
 from hw.vector.row_units import make_unit, with_units
 from sim.machine import Machine
@@ -63,7 +64,7 @@ def gate(given):
 
 
 GATE = VectorOp(  # two operands, something known of each row, requantized
-    number=25, name="GATE", unit="gate", doc="", law=gate, single=True, second=Second.IDENTITY, requantized=True,
+    number=25, name="GATE", unit="gate", doc="", law=gate, second=Second.IDENTITY, requantized=True,
     operands=(
         *SHAPE, Field("row_max", 4, "bank", limit="row_max_banks"), Field("mult", 32, "mantissa"),
         Field("shift", 6, "exponent"), Field("identity", 16, "gate", slot="other"),
@@ -78,7 +79,7 @@ class Gate(RowUnit):
     def __init__(self, *, lanes, max_row):
         super().__init__(
             lanes=lanes, x=signed(8), timing=self.timing(max_row=max_row), rows={"row_max": signed(8)},
-            beat={"identity": signed(8)}, results=signed(17),
+            beat={"identity": lanes_of(lanes, signed(8))}, results=signed(17),
         )  # fmt: skip
 
     @staticmethod
@@ -87,17 +88,17 @@ class Gate(RowUnit):
 
     def elaborate(self, _platform):
         m = Module()
-        positive = Mux(self.i.p.identity < 0, 0, self.i.p.identity)
         m.d.comb += [
             self.i.ready.eq(self.rows.valid),
             self.rows.ready.eq(self.i.valid & self.i.p.last),
         ]
         m.d.sync += [
             self.o.valid.eq(self.i.valid & self.i.ready),
-            self.o.p.x[0].eq(self.i.p.x[0] * positive + self.rows.p.row_max),
-            self.o.p.mask.eq(1),
+            self.o.p.mask.eq(self.i.p.mask),
             self.o.p.last.eq(self.i.p.last),
         ]
+        for x, y, result in zip(self.i.p.x, self.i.p.identity, self.o.p.x, strict=True):
+            m.d.sync += result.eq(x * Mux(y < 0, 0, y) + self.rows.p.row_max)
         return m
 
 

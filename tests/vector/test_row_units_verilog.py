@@ -17,7 +17,7 @@ from tests.support.cocotb import run_bench
 
 UNITS = {
     "shiftmax": lambda: Shiftmax(lanes=2),
-    "shift_gelu": ShiftGelu,
+    "shift_gelu": lambda: ShiftGelu(lanes=2),
     "moments": lambda: Moments(lanes=2),
     "table": lambda: Table(lanes=2, word_bits=128),
     "row_mean": lambda: RowMean(lanes=2),

@@ -10,17 +10,21 @@ from hw.spec import arith
 from hw.spec.isa import Op
 from hw.spec.vector import Given, row_of
 from hw.vector.shift_gelu import ShiftGelu
+from tests.support.rows import beats
 from tests.support.streams import PRESSURES, run_streams
 
 GOLDEN = sorted((Path(__file__).parents[1] / "data" / "units").glob("gelu_*.npz"))
 
 
-def run(dut, rows, factors, **kwargs):
-    heads = [{"row_max": int(max(row)), "i0": int(i0)} for row, i0 in zip(rows, factors, strict=True)]
-    items = [{"x": [int(x)], "mask": 1, "last": int(k == len(row) - 1)} for row in rows for k, x in enumerate(row)]
+def run(rows, factors, *, lanes=1, tops=None, **kwargs):
+    """(results of each row, cycles of its beats); `tops` are the rows' maxima, if they shall not be theirs."""
+    tops = [max(row) for row in rows] if tops is None else tops
+    heads = [{"row_max": int(top), "i0": int(i0)} for top, i0 in zip(tops, factors, strict=True)]
+    items = beats(rows, lanes)
+    dut = ShiftGelu(lanes=lanes)
     got, cycles = run_streams(dut, {"rows": heads, "i": items}, {"o": len(items)}, **kwargs)
-    assert [(y["mask"], y["last"]) for y in got["o"]] == [(1, x["last"]) for x in items]
-    found = iter(y["x"][0] for y in got["o"])
+    assert [(y["mask"], y["last"]) for y in got["o"]] == [(x["mask"], x["last"]) for x in items]
+    found = iter(x for y in got["o"] for x in y["x"][: y["mask"].bit_count()])
     return [[next(found) for _ in row] for row in rows], cycles["o"]
 
 
@@ -32,17 +36,18 @@ def law(rows, factors):
 def test_equals_law_for_every_element_of_some_maxima(i0):
     """Rows -128..M: every x there is below M, with maxima around zero, powers of two and the ends."""
     rows = [np.arange(-128, top + 1) for top in (-128, -127, -90, -16, -1, 0, 1, 15, 64, 127)]
-    got, _ = run(ShiftGelu(), rows, [i0] * len(rows))
+    got, _ = run(rows, [i0] * len(rows), lanes=8)
     assert got == law(rows, [i0] * len(rows))
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 4])
 @pytest.mark.parametrize("pressure", PRESSURES)
-def test_equals_law_at_random(pressure):
+def test_equals_law_at_random(lanes, pressure):
     """Every row has its own factor; rows of one element follow each other, and long ones."""
     rng, pick = np.random.default_rng(5), random.Random(5)
     rows = [rng.integers(-128, pick.choice([-100, -20, 0, 30, 128]), size) for size in (1, 1, 2, 90, 1, 64, 3, 120, 1)]
     factors = [pick.randint(1, 1 << pick.randint(1, 10)) & 1023 or 1 for _ in rows]
-    got, _ = run(ShiftGelu(), rows, factors, pressure=pressure)
+    got, _ = run(rows, factors, lanes=lanes, pressure=pressure)
     assert got == law(rows, factors)
 
 
@@ -50,13 +55,11 @@ def test_any_maximum():
     """Elements above it too: what the table's law says of x * sigma, not yet requantized."""
     rng, law = np.random.default_rng(6), row_of(Op.SHIFT_GELU).law
     rows = [rng.integers(-128, 128, 30) for _ in range(20)]
-    heads = [{"row_max": int(rng.integers(-128, 128)), "i0": int(rng.choice([1, 5, 16, 255, 1023]))} for _ in rows]
-    items = [{"x": [int(x)], "mask": 1, "last": int(k == 29)} for row in rows for k, x in enumerate(row)]
-    got, _ = run_streams(ShiftGelu(), {"rows": heads, "i": items}, {"o": len(items)})
-    y = np.array([item["x"][0] for item in got["o"]]).reshape(20, 30)
-    for row, head, found in zip(rows, heads, y, strict=True):
-        operands = {"i0": head["i0"], "mult": 1 << 30, "shift": 40}
-        expected = law(Given(x=row[None], row_max=np.array([[head["row_max"]]]), operands=operands)).results
+    tops, factors = rng.integers(-128, 128, 20), rng.choice([1, 5, 16, 255, 1023], 20)
+    got, _ = run(rows, factors, lanes=2, tops=tops)
+    for row, top, i0, found in zip(rows, tops, factors, got, strict=True):
+        operands = {"i0": int(i0), "mult": 1 << 30, "shift": 40}
+        expected = law(Given(x=row[None], row_max=np.array([[top]]), operands=operands)).results
         assert np.array_equal(arith.requantize(found, 1 << 30, 40, 8), expected[0])
 
 
@@ -68,17 +71,22 @@ def test_equals_the_official_modules(path):
     expected = out.reshape(-1, x.shape[-1])[:5, :256]
     tops = x.reshape(-1, x.shape[-1])[:5].max(axis=1)
     rows[:, -1] = np.where(rows.max(axis=1) < tops, tops, rows[:, -1])  # a row cut short keeps its maximum
-    got, _ = run(ShiftGelu(), rows, [i0] * len(rows))
+    got, _ = run(rows, [i0] * len(rows), lanes=2)
     kept = rows == x.reshape(-1, x.shape[-1])[:5, :256]
     assert kept.mean() > 0.98
     assert np.array_equal(np.array(got)[kept], expected[kept])
 
 
-def test_latency():
-    """Once the first row's exponential is there, rows as long as its computation follow without a gap."""
-    dut = ShiftGelu()
-    rows = [np.arange(80) - 30] * 3
-    _, cycles = run(dut, rows, [20] * 3)
-    start = cycles[0] - dut.latency
-    assert 0 < start <= dut.row_cycles
-    assert cycles == [cycles[0] + k for k in range(240)]
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+def test_time_depends_on_lengths_only(lanes):
+    """Rows as long as a table takes follow without a gap, others at its distance, whatever is in them."""
+    interval, rng = ShiftGelu.timing().interval, np.random.default_rng(lanes)
+    for length, distance in ((512 * lanes, 512), (20 * lanes, interval)):
+        seen = set()
+        for low, high in ((-128, -100), (-50, 128)):
+            rows = [rng.integers(low, high, length) for _ in range(4)]
+            seen.add(tuple(run(rows, [20, 1, 300, 7], lanes=lanes)[1]))
+        (cycles,) = seen
+        beats_ = length // lanes
+        assert [cycles[k * beats_] - cycles[0] for k in range(4)] == [k * distance for k in range(4)]
+        assert cycles[beats_ - 1] - cycles[0] == beats_ - 1

@@ -18,7 +18,8 @@ from firmware.planner.dependencies import Access
 from firmware.planner.image import ModelImage
 from firmware.planner.scheduler import Task
 from firmware.planner.steps import Slot, Steps, Worker, is_wide, parts
-from firmware.planner.tasks import Pattern, Tasks
+from firmware.planner.tasks import Tasks
+from firmware.planner.transfer import Pattern
 from firmware.planner.wide_summing import store_bytes, sum_up
 from hw.spec.isa import Kind, Region
 from hw.spec.memory import align

@@ -13,7 +13,8 @@ from firmware.families.swin.worker import GridWorker
 from firmware.planner.allocator import Buffer
 from firmware.planner.scheduler import Task
 from firmware.planner.steps import Slot, Steps, is_wide, parts
-from firmware.planner.tasks import Pattern, Tasks
+from firmware.planner.tasks import Tasks
+from firmware.planner.transfer import Pattern
 from hw.spec.isa import Kind, Region
 from hw.spec.memory import align
 

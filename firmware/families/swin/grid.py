@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firmware.planner.tasks import Pattern
+from firmware.planner.transfer import Pattern
 
 __all__ = ["Area", "Grid", "cut"]
 
