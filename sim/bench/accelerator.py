@@ -12,6 +12,7 @@ from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam, AxiResp
 
 from hw.spec.isa import Fault, Region
 from hw.spec.regs import MAGIC, REGS, Access, Control, State, address
+from sim.bench.limit import END
 
 PROGRAM = 0x8_0020
 BASES = {region: 0x1_0000 + 0x1_0000 * region for region in Region}
@@ -74,7 +75,7 @@ def generated():
         return arrays["program"].tobytes(), before, {region: arrays[f"after_{region.name}"] for region in Region}
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def registers(dut):
     bench = Bench(dut)
     await bench.reset()
@@ -99,21 +100,21 @@ async def run_once(bench):
         assert bench.ram.read(BASES[region], content.size) == content.tobytes(), region.name
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def random_program(dut):
     bench = Bench(dut)
     await bench.reset()
     await run_once(bench)
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def random_program_under_pressure(dut):
     bench = Bench(dut)
     await bench.reset(pressure=0.4)
     await run_once(bench)
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def illegal_opcode_and_recovery(dut):
     bench = Bench(dut)
     await bench.reset()
@@ -129,7 +130,7 @@ async def illegal_opcode_and_recovery(dut):
     await run_once(bench)
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def reset_in_the_middle(dut):
     bench = Bench(dut)
     await bench.reset(pressure=0.2)

@@ -7,6 +7,8 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ReadOnly, RisingEdge
 
+from sim.bench.limit import END
+
 ROWS = int(os.environ["ROWS"])
 COLS = int(os.environ["COLS"])
 LATENCY = int(os.environ["LATENCY"])
@@ -25,7 +27,7 @@ def unpacked(word, bits, count):
     return [field - ((field >> (bits - 1)) << bits) for field in fields]
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def equals_matrix_product(dut):
     """Tiles of `COLS` tokens or a few more: each is loaded while the former one works, from its swap on."""
     rng = np.random.default_rng(int(os.environ["TILES"]))

@@ -15,6 +15,7 @@ from cocotbext.axi import AxiBus, AxiSlave
 
 from hw.spec import isa
 from hw.spec.isa import Fault, Op, Region
+from sim.bench.limit import END
 
 WORD_BITS = int(os.environ["WORD_BITS"])
 SCRATCH_WORDS = int(os.environ["SCRATCH_WORDS"])
@@ -243,7 +244,7 @@ def random_transfer(rng, region, scratch_range):
             return t
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def random_transfers(dut):
     """All engines at once; memory, scratchpad and stream end as the model's."""
     for_load, for_store = range(SCRATCH_WORDS // 2), range(SCRATCH_WORDS // 2, SCRATCH_WORDS)
@@ -329,26 +330,26 @@ async def _expect_fault(dut, name, fault, operands, broken=range(0), pressure=0.
 LIMIT = REGION_BYTES // WORD_BYTES
 
 
-@cocotb.test()
+@cocotb.test(**END)
 @cocotb.parametrize(name=list(ENGINES), offset=[LIMIT - 39, LIMIT, (1 << 28) - 1])
 async def region_fault(dut, name, offset):
     await _expect_fault(dut, name, Fault.REGION_ADDRESS, _plain(name, offset=offset))
 
 
-@cocotb.test()
+@cocotb.test(**END)
 @cocotb.parametrize(name=["load", "store"], far=["offset1", "offset2"])
 async def region_fault_by_stride(dut, name, far):
     await _expect_fault(dut, name, Fault.REGION_ADDRESS, _plain(name, **{far: (1 << 20) - 1, "count2": 2}))
 
 
-@cocotb.test()
+@cocotb.test(**END)
 @cocotb.parametrize(name=["load", "store"], far=["scratch", "scratch0", "scratch1", "scratch2"])
 async def scratch_fault(dut, name, far):
     distance = {"scratch": SCRATCH_WORDS - 89, "scratch0": 4095, "scratch1": 65535, "scratch2": SCRATCH_WORDS - 89}[far]
     await _expect_fault(dut, name, Fault.SCRATCH_ADDRESS, _plain(name, **{far: distance, "count2": 2}))
 
 
-@cocotb.test()
+@cocotb.test(**END)
 @cocotb.parametrize(name=list(ENGINES), word=[0, 37])
 async def bus_fault(dut, name, word):
     fault = Fault.BUS_WRITE if name == "store" else Fault.BUS_READ
@@ -356,7 +357,7 @@ async def bus_fault(dut, name, word):
     await _expect_fault(dut, name, fault, _plain(name), broken=range(base, base + 1))
 
 
-@cocotb.test()
+@cocotb.test(**END)
 @cocotb.parametrize(wait=[3, 9, 14, 20, 31, 60])
 async def halt_finishes_bursts(dut, wait):
     """Halted at any moment, all engines end their bursts as AXI asks and then stay quiet; a reset revives them."""

@@ -15,6 +15,7 @@ from scapy.layers.l2 import ARP, Ether
 from firmware.link.client import Identity, Link
 from hw.shell.shell import IP_ADDRESS
 from hw.spec.link import HEADER_BYTES, HELLO_KEY, RECEIVE_BYTES, UDP_PORT, Op, Status, frame, unpack_response
+from sim.bench.limit import END
 from sim.bench.network import BOARD_MAC, BYTE_NS, HOST_IP, HOST_MAC, HOST_PORT, Host, Tap, arrived, datagram
 from sim.board.bench import COUNT, FINGERPRINT, MEMORY, SUM
 
@@ -41,7 +42,7 @@ async def start(dut, *, direct):
     return host
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def arp_is_answered(dut):
     host = await start(dut, direct=True)
     for target in (ELSEWHERE, IP_ADDRESS, HOST_IP, IP_ADDRESS):
@@ -56,7 +57,7 @@ async def arp_is_answered(dut):
         assert (arp.hwsrc, arp.psrc, arp.hwdst, arp.pdst) == (BOARD_MAC, IP_ADDRESS, HOST_MAC, HOST_IP)
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def ping_is_answered(dut):
     """Up to 128 bytes, which is what LiteEth keeps."""
     host = await start(dut, direct=True)
@@ -73,7 +74,7 @@ async def ping_is_answered(dut):
         assert sent == ICMP(bytes(icmp)).chksum
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def datagrams_arrive(dut):
     """One by one, and back to back: bytes, length, ends, and who sent them."""
     host = await start(dut, direct=True)
@@ -88,7 +89,7 @@ async def datagrams_arrive(dut):
     assert await tap.take(host) == [arrived(payload) for payload in shuffled]
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def datagrams_are_sent(dut):
     """The first one after an ARP request; then back to back."""
     host = await start(dut, direct=True)
@@ -107,7 +108,7 @@ async def send_all(tap, payloads):
         await tap.send(payload)
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def what_is_not_for_us_is_dropped(dut):
     """And the datagram behind it arrives."""
     host = await start(dut, direct=True)
@@ -131,7 +132,7 @@ async def what_is_not_for_us_is_dropped(dut):
             assert await tap.take(host) == [arrived(good)], bytes(other)
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def what_is_broken_hides_nothing(dut):
     """LiteEth passes on a datagram whose check sequence is wrong; the frames in it have a CRC-32 of their own.
 
@@ -189,7 +190,7 @@ class Wire:
         pass
 
 
-@cocotb.test()
+@cocotb.test(**END)
 @cocotb.parametrize(pause=[0, 100])
 async def the_driver_reads_and_writes(dut, pause):
     """The whole way; nothing has to be sent twice, and nine tenths of the line are payload (92.2 % is the most).
@@ -221,7 +222,7 @@ async def the_driver_reads_and_writes(dut, pause):
     assert host.arp_requests == 1
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def many_writes_after_a_silence(dut):
     """After a second (here 5 ms) without traffic LiteEth asks for the host's hardware address again.
 
@@ -242,7 +243,7 @@ async def many_writes_after_a_silence(dut):
     assert memory.read(0, len(data)) == data
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def damage_on_the_way_changes_nothing(dut):
     """Requests with a wrong bit, in frames with a wrong check sequence: their own checks find it."""
     host = await start(dut, direct=False)

@@ -14,6 +14,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from hw.spec.isa import OPCODE_BITS, Op
+from sim.bench.limit import END
 
 PRESSURE, LATENCY = float(os.environ["PRESSURE"]), int(os.environ["LATENCY"])
 PATIENCE = 3000
@@ -85,7 +86,7 @@ class Bench:
         self.cycle += 1
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def program(dut):
     bench = Bench(dut)
     await bench.start()

@@ -8,6 +8,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ReadOnly, RisingEdge
 
 from hw.spec import arith
+from sim.bench.limit import END
 
 VALUE_BITS = int(os.environ["VALUE_BITS"])
 MULT_BITS = int(os.environ["MULT_BITS"])
@@ -30,7 +31,7 @@ def law(value, mult, shift):
     return int(arith.saturate(arith.rounded(value, mult, shift), OUT_BITS))
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def equals_law(dut):
     items = [operands() for _ in range(int(os.environ["ITEMS"]))]
     dut.rst.value = 1

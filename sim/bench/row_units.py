@@ -13,6 +13,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ReadOnly, RisingEdge
 
 from hw.spec import arith, rivals
+from sim.bench.limit import END
 
 LANES = 2
 PRESSURE = float(os.environ["PRESSURE"])
@@ -103,7 +104,7 @@ def beats(rows, bits):
     return words
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def shiftmax(dut):
     rows = random_rows(1, -128, 127, [197, 1, 2, 49, 17, 64])
     factors = [20, 1023, 1, 17, 45, 333]
@@ -124,7 +125,7 @@ async def shiftmax(dut):
     assert got == expected
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def shift_gelu(dut):
     rows = random_rows(2, -128, 127, [256, 1, 3, 90, 64])
     rows.append([-128, -90, -77])
@@ -138,7 +139,7 @@ async def shift_gelu(dut):
     assert got == [y for row, i0 in zip(rows, factors, strict=True) for y in arith.shift_gelu(row, i0).tolist()]
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def table(dut):
     entries = np.random.default_rng(4).integers(-32768, 32768, 256)
     rows = random_rows(4, -128, 127, [256, 1, 2, 49, 17])
@@ -152,7 +153,7 @@ async def table(dut):
     assert got == [y for row in rows for y in arith.table(row, entries).tolist()]
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def moments(dut):
     rows = random_rows(3, -32768, 32767, [192, 1, 2, 97, 64, 33])
     rows += [[0] * 5, [32767, -32768] * 20]

@@ -15,6 +15,8 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
+from sim.bench.limit import END
+
 PATIENCE = 5000  # cycles without a retirement pulse or a granted access
 
 
@@ -98,7 +100,7 @@ class Bench:
         return bool(reads or writes or dut.started.value or dut.retired.value)
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def runs_the_program(dut):
     with open(os.environ["PROGRAM"], encoding="ascii") as file:
         program = json.load(file)

@@ -4,7 +4,6 @@ import random
 
 import pytest
 from amaranth.hdl import Signal
-from amaranth.sim import Simulator
 
 from hw.vector.row_statistics import RowStatistics
 from tests.support.streams import simulate
@@ -82,11 +81,7 @@ def test_keeps_and_walks(stall):
             found = ctx.get(dut.found)
             assert {"mean": found.mean, "factor": found.factor} == value
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_process(row_max_ram)
-    simulator.add_testbench(testbench)
-    simulator.run()
+    simulate(dut, testbench, background=[row_max_ram])
 
 
 def value_of(row):
