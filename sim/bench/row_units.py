@@ -181,7 +181,7 @@ def of_rows(rows, words, *widths):
     return got
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def row_mean(dut):
     rows = [*random_rows(5, -32768, 32767, [192, 1, 2, 97, 64, 33]), [1, 0], [3, 0], [-1, 0], [-3, 0]]
     heads = [pack((len(row), 13)) for row in rows]
@@ -200,18 +200,18 @@ async def deviation(dut, law):
     assert await Bench(dut).run({"i": words}, len(rows)) == expected
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def l1_deviation(dut):
     await deviation(dut, rivals.l1_factor)
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def int_deviation(dut):
     dut.operands.value = 3
     await deviation(dut, lambda y: rivals.int_deviation_factor(y, 3))
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def int_softmax_sum(dut):
     rows = random_rows(7, -128, 127, [197, 1, 2, 49, 17, 64])
     dut.operands.value = pack(*zip(EXPONENT.values(), (8, 10, 18, 31, 5), strict=True))
@@ -223,7 +223,7 @@ async def int_softmax_sum(dut):
     assert await Bench(dut).run({"rows": heads, "i": beats(rows, 8)}, len(rows)) == expected
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def int_softmax(dut):
     rows = random_rows(8, -128, 127, [197, 1, 2, 49, 17, 64])
     dut.operands.value = pack(*zip(EXPONENT.values(), (8, 10, 18, 31, 5), strict=True), (1, 1), (0, 1))
@@ -247,7 +247,7 @@ def log_factors(rows):
     ]
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def log_softmax_sum(dut):
     rows = random_rows(10, -128, 127, [197, 1, 2, 49, 17, 64])
     dut.operands.value = pack(*zip(POLYNOMIAL.values(), (8, 10, 18), strict=True))
@@ -255,7 +255,7 @@ async def log_softmax_sum(dut):
     assert await Bench(dut).run({"rows": heads, "i": beats(rows, 8)}, len(rows)) == log_factors(rows)
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def log_softmax(dut):
     rows = random_rows(11, -128, 127, [197, 1, 2, 49, 17, 64])
     dut.operands.value = pack(*zip(POLYNOMIAL.values(), (8, 10, 18), strict=True), (0, 4), (1, 1))
@@ -266,7 +266,7 @@ async def log_softmax(dut):
     assert of_rows(rows, await Bench(dut).run({"rows": heads, "i": words}, len(words)), -16, -16) == expected
 
 
-@cocotb.test()
+@cocotb.test(**END)
 async def int_gelu(dut):
     rows = random_rows(9, -32768, 32767, [192, 1, 2, 97, 64, 33])
     dut.operands.value = pack((6423, 15), (45642524, 31))

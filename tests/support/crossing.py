@@ -31,12 +31,15 @@ class TwoClocks:
         if stoppable:
             self.simulator.add_testbench(self._clock, background=True)
 
-    def run(self, main, *others):
-        """Until `main` returns; `others` go on for as long."""
+    def run(self, main, *others, limit=4_000_000):
+        """Until `main` returns; `others` go on for as long. Fails after `limit` steps: an edge is one or two."""
         self.simulator.add_testbench(main)
         for other in others:
             self.simulator.add_testbench(other, background=True)
-        self.simulator.run()
+        steps = 0
+        while self.simulator.advance():
+            steps += 1
+            assert steps < limit, f"no end in {limit} steps"
 
     async def _clock(self, ctx):
         while True:

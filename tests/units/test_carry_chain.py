@@ -1,9 +1,9 @@
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.sim import Simulator
 
 from hw.units.carry_chain import plus
+from tests.support.streams import simulate
 
 BITS = 4
 
@@ -32,8 +32,6 @@ def test_every_sum():
             await ctx.delay(1e-9)
             got.append(ctx.get(dut.o))
 
-    simulator = Simulator(m)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(m, bench)
     mask = (1 << BITS) - 1
     assert got == [(v + (v >> BITS) + (v >> 2 * BITS)) & mask for v in range(1 << len(all_))]
