@@ -16,7 +16,8 @@ class PairMultiplier(wiring.Component):
     Each limb of the value is multiplied by both of the factor's on two DSP48E1 slices, whose sum moves down by a limb
     by itself (P >> 17 into the next slice). One adder joins both. With ``apart`` it adds nothing, and the upper pair
     takes operands of its own: then ``product`` is (other * other_mult) << limb_bits and ``own`` is value * mult of a
-    value that one slice takes. Otherwise ``own`` is zero. Steps are cycles with ``step`` high.
+    value that one slice takes. Otherwise ``own`` is zero. It takes as long as `LimbMultiplier`. Steps are cycles
+    with ``step`` high.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ class PairMultiplier(wiring.Component):
     product, own: Out(signed)
     """
 
-    latency = 5
+    latency = 6
     limb = 17
 
     def __init__(self, *, value_bits, mult_bits, limb_bits=limb):
@@ -67,7 +68,10 @@ class PairMultiplier(wiring.Component):
                 rest.eq(Mux(self.apart, 0, low)),
                 own.eq(Mux(self.apart, Cat(low, high), 0)),
             ]
-        m.d.comb += [self.product.eq(Cat(rest, total)), self.own.eq(own)]
+        m.d.comb += [
+            self.product.eq(delay(m, Cat(rest, total), 1, "product", step=self.step)),
+            self.own.eq(delay(m, own, 1, "own", step=self.step)),
+        ]
         return m
 
     def _pair(self, m, name, value, mult):

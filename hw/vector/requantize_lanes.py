@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.spec.vector import PAIR_LANES
 from hw.spec.vector_ops import ADDEND_BITS
+from hw.units.limb_multiplier import LimbMultiplier
 from hw.units.pair_multiplier import PairMultiplier
 from hw.units.pipe import Pipe
 from hw.units.ports import lanes_of
@@ -26,10 +27,10 @@ RESULT_BITS = ADDEND_BITS
 class RequantizeLanes(wiring.Component):
     """clamp(RNE(value * mult / 2^shift)) per lane; ``add`` adds RNE(other * mult_other / 2^shift_other) before it.
 
-    A lane has four multipliers (`PairMultiplier`): for one wide product, or for both narrow ones of an addition, whose
-    values are int16 and whose factors have mantissas of at most 2^31.
-    Rate: one beat per cycle. Of fewer than `PAIR_LANES` lanes each rounds one product per cycle, so that a beat of an
-    addition takes two, and is taken in the second. Latency: ``latency`` cycles from there. A stall holds the pipeline.
+    A lane has four multipliers, for one wide product or, from `PAIR_LANES` lanes on, for both narrow ones of an
+    addition, whose values are int16 and whose factors have mantissas of at most 2^31.
+    Rate: one beat per cycle. Of fewer lanes each rounds one product per cycle, so that a beat of an addition takes two
+    cycles, and is taken in the second. Latency: ``latency`` cycles from there. A stall holds the pipeline.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ class RequantizeLanes(wiring.Component):
     o : Out(stream of result_layout)
     """
 
-    rounded = PairMultiplier.latency + RoundSaturate.latency
+    rounded = LimbMultiplier.latency + RoundSaturate.latency
     latency = rounded + ResultClamp.latency
 
     def __init__(self, *, lanes, adds=True):
@@ -81,7 +82,7 @@ class RequantizeLanes(wiring.Component):
         beat, result = self.i.p, clamp.i.p
         second = self.add & ~first  # of a beat's passes; of pairs there is one
         for lane in range(self.lanes):
-            m.submodules[f"product{lane}"] = product = PairMultiplier(value_bits=VALUE_BITS, mult_bits=MULT_BITS)
+            m.submodules[f"product{lane}"] = product = self._multiplier()
             m.d.comb += [
                 product.step.eq(pipe.step),
                 product.value.eq(beat.value[lane]),
@@ -94,8 +95,8 @@ class RequantizeLanes(wiring.Component):
                     m.d.comb += [product.value.eq(beat.other[lane]), product.mult.eq(self.mult_other)]
                 shift = Mux(second, self.shift_other, shift)
                 with m.If(pipe.step):
-                    m.d.sync += held.eq(result.value[lane])
-                m.d.comb += result.other[lane].eq(Mux(self.add, held, 0))
+                    m.d.sync += held.eq(Mux(self.add, result.value[lane], 0))
+                m.d.comb += result.other[lane].eq(held)
             if self.pairs:
                 m.d.comb += [
                     product.apart.eq(self.add),
@@ -107,6 +108,11 @@ class RequantizeLanes(wiring.Component):
             self._round(m, f"rounded{lane}", pipe, product.product, shift, result.value[lane])
         wiring.connect(m, clamp.o, wiring.flipped(self.o))
         return m
+
+    def _multiplier(self):
+        if self.pairs:
+            return PairMultiplier(value_bits=VALUE_BITS, mult_bits=MULT_BITS)
+        return LimbMultiplier(value_bits=VALUE_BITS, mult_bits=MULT_BITS, mult_signed=True)
 
     def _passes(self, m, clamp):
         """The pipe, and whether what enters it is the first of two passes."""
@@ -143,6 +149,6 @@ class RequantizeLanes(wiring.Component):
         m.d.comb += [
             rounding.step.eq(pipe.step),
             rounding.i.eq(value),
-            rounding.shift.eq(pipe.hold(shift, f"{name}_shift", steps=PairMultiplier.latency)),
+            rounding.shift.eq(pipe.hold(shift, f"{name}_shift", steps=LimbMultiplier.latency)),
             result.eq(rounding.o),
         ]

@@ -97,8 +97,10 @@ class VectorTiming:
         depth, interval = self._depth(row), self._units[row.name].interval
         if interval > each:
             return self._apart(o["rows"], each, interval, depth + CreditQueue.latency)
-        # Of two passes, elements enter in every other cycle, and results, an even number later, leave in the same ones
-        return beats + min(beats, (depth + CreditQueue.latency) // passes) + self._backlog(row, o, depth)
+        later = depth + CreditQueue.latency
+        if passes == 2 and later % 2:  # elements enter in every other cycle, results leave in those between
+            return 2 * beats
+        return beats + min(beats, later // passes) + self._backlog(row, o, depth)
 
     @staticmethod
     def _apart(rows: int, each: int, interval: int, depth: int) -> int:
