@@ -19,6 +19,7 @@ from hw.spec.operators import OPERATORS
 from sim import golden
 from tests.firmware.test_compiler import TINY, execute, images_for
 from tests.sim.test_golden import imported
+from tests.support.bert import random_bert
 from tests.support.models import quantized_digits, random_model
 from tests.support.swin import random_swin
 
@@ -30,6 +31,7 @@ CASES = {
     "small_vit_t": (lambda: imported("small_vit_t", attention_bits=8), TINY),
     "small_swin_a": (lambda: imported("small_swin_a"), Config()),
     "vit": (lambda: random_model(seed=3, image=(3, 16, 24), dim=16, heads=2, hidden=32, depth=1, classes=7), TINY),
+    "bert": (lambda: random_bert(dim=16, heads=2, hidden=32, depth=1, longest=20).of_tokens(5), TINY),
     "swin": (lambda: random_swin(seed=3, dim=16, heads=(2, 2), attention_bits=16, classes=9), TINY),
 }
 SENTENCE = re.compile(r"[^\n]{10,400}[^.\n]")
