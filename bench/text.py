@@ -48,7 +48,7 @@ _OPTIONS = {"8-bit": (), "budget-1.15": ("--budget", "1.15"), "budget-1.35": ("-
 _SHIFT = {"shift": "minmax", "shift-mse": "mse", "shift-official": "official"}
 """Recipes that are tried with Shiftmax and ShiftGELU throughout, by case."""
 
-_LENGTHS = ((1, 1), (2, 1), (7, 8), (16, 4), (31, 2), (32, 4), (64, 1), (128, 1), (256, 1))
+_LENGTHS = ((1, 1), (2, 1), (7, 8), (16, 2), (31, 1), (32, 2), (64, 1), (128, 1), (256, 1))
 """Tokens of a text, and texts together."""
 
 CASES = (*_OPTIONS, *_SHIFT, "lengths")
@@ -170,7 +170,7 @@ def measure(cases: Sequence[str], path: str | None = None, *, quick: bool = Fals
         if "lengths" in cases:
             runs = [("8-bit", *length) for length in (_LENGTHS[:3] if quick else _LENGTHS)]
             if "budget-1.35" in wanted and not quick:
-                runs += [("budget-1.35", 7, 8), ("budget-1.35", _TOKENS, _TOGETHER)]
+                runs.append(("budget-1.35", 32, 2))
             lengths = [all_of.kept(Length, "-".join(map(str, run)), partial(all_of.length, *run)) for run in runs]
         return Results(
             len(all_of.texts), len(all_of.pairs), len(all_of.calibration), all_of.apart(), found, lengths, quick=quick

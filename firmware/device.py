@@ -210,7 +210,7 @@ class Accelerator:
             )
 
     def _compiled(self, model: Model, batch: int, tokens: int | None) -> Program:
-        if not model.text:
+        if not model.text and tokens is None:
             return compile_model(model, self.target, batch=batch)
         model = model.of_tokens(tokens or model.image[1])
         if self._programs and next(iter(self._programs.values())).model.tensors is not model.tensors:

@@ -311,13 +311,13 @@ class Calibration(RivalBuilder):
         self.weights.update(zip(keys, (gamma, np.where(moved, f32(0), beta), weight, bias), strict=True))
 
     def _still(self, name: str) -> None:
-        """Gives channels of LayerNorm `name` that no 16 bits see move a gain that has a factor: a fourth of a step."""
+        """Gives channels of LayerNorm `name` that are 0 in 16 bits a gain that has a factor: a fourth of a step."""
         gamma, beta = self._float(f"{name}.weight"), self._float(f"{name}.bias")
         if gamma.shape != beta.shape or not gamma.size:
             return  # refused where they are used
         reach = np.abs(gamma) * np.sqrt(f32(len(gamma)))
         step = (reach + np.abs(beta)).max() / (1 << 15)
-        still = reach < step / 8
+        still = (reach < step / 8) & (np.abs(beta) < step / 8)
         self.weights[f"{name}.weight"] = np.where(still, step / 4 / np.sqrt(f32(len(gamma))), gamma).astype(f32)
 
     def _normalised(self, name: str, reader: str, source: str) -> tuple[Array, Array, Array, Array] | None:

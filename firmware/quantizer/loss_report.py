@@ -47,7 +47,7 @@ class LossReport:
     def show(self, console: Console) -> None:
         """A table of the parts, and one of the quantizers that cost most."""
         images = len(chosen(self.measure, SPLIT_IMAGES))
-        table = Table(title=f"outputs against float if only one part is there, {images} images")
+        table = Table(title=f"outputs against float if only one part is there, {images} {self.measure.called}")
         table.add_column("part", no_wrap=True)
         for heading in ("SQNR dB", "cosine"):
             table.add_column(heading, justify="right")

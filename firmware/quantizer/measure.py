@@ -96,6 +96,11 @@ class Measurement:
         assert self._record is not None
         return self._record
 
+    @property
+    def called(self) -> str:
+        """What people call the inputs of the network."""
+        return "texts" if self.record.family.text else "images"
+
     def quantizer(self, real: Array, scale: Array, bits: int, centre: float | Array) -> None:
         """The next node quantizes `real`, the true values of its integer inputs; `centre` is the value of code 0."""
         self._pending = (real, Code(scale=scale, bits=bits, centre=centre))
@@ -163,7 +168,7 @@ class Measurement:
         show(table, console)
         end = self.end
         console.print(
-            f"{end['images']} calibration images: "
+            f"{end['images']} calibration {self.called}: "
             + (f"same class as in float {end['same_class']:.1%}, logits'" if "same_class" in end else "features'")
             + f" SQNR {end['logit_sqnr']:.1f} dB, cosine {end['logit_cosine']:.4f}"
         )

@@ -58,8 +58,10 @@ def try_recipes(
 def show_trials(trials: list[Trial], console: Console) -> None:
     """A line per recipe, the one that is kept first."""
     used, judged = (end["images"] for end in (trials[0].measure.end, trials[0].end))
-    where = f"{judged} images that were held back" if trials[0].end is not trials[0].measure.end else "the same"
-    table = Table(title=f"recipes, calibrated on {used} images, by their outputs against the float network on {where}")
+    called = trials[0].measure.called
+    where = f"{judged} {called} that were held back" if trials[0].end is not trials[0].measure.end else "the same"
+    title = f"recipes, calibrated on {used} {called}, by their outputs against the float network on {where}"
+    table = Table(title=title)
     table.add_column("recipe", no_wrap=True)
     for heading in ("SQNR dB", "cosine", "same class"):
         table.add_column(heading, justify="right")

@@ -19,6 +19,7 @@ from hw.spec.operators import OPERATORS
 from sim import golden
 from tests.firmware.test_compiler import TINY, execute, images_for
 from tests.sim.test_golden import imported
+from tests.support.bert import random_bert
 from tests.support.models import quantized_digits, random_model
 from tests.support.rivals import MIXTURES, recipe_of, units_of
 from tests.support.swin import random_swin
@@ -39,6 +40,7 @@ CASES = {
         for name, mixture in MIXTURES.items()
         if name in {"I-BERT", "I-BERT, L1", "log_int_softmax"}
     },
+    "bert": (lambda: random_bert(dim=16, heads=2, hidden=32, depth=1, longest=20).of_tokens(5), TINY),
     "swin": (lambda: random_swin(seed=3, dim=16, heads=(2, 2), attention_bits=16, classes=9), TINY),
 }
 SENTENCE = re.compile(r"[^\n]{10,400}[^.\n]")

@@ -51,4 +51,4 @@ class Layout:
 
     def _bytes(self, start: int) -> TokenBytes:
         roles = self._roles
-        return TokenBytes(config=self._config, start=start, tokens=len(roles.summed), channels=roles.dim)
+        return TokenBytes(config=self._config, start=start, tokens=roles.summed, channels=roles.dim)

@@ -89,7 +89,7 @@ class Encoder:
     norm: Node
     norm_quant: Node
     pool: Node
-    summed: range  # tokens that the feature is the sum of
+    summed: int  # tokens that the feature is the sum of, from the first on
 
 
 def recognise(model: Model) -> Encoder:
@@ -103,7 +103,7 @@ def recognise(model: Model) -> Encoder:
         behind = nodes.take(_MLP, activated=act.output, stream2_quant=found["stream2_quant"])
         blocks.append(Block(**found, act=act, **behind))
         x = blocks[-1].add2
-    back = nodes.take((*_STREAM, role("pool", "pool", "norm_quant", first=READ, count=READ)), x=x)
+    back = nodes.take((*_STREAM, role("pool", "pool", "norm_quant", first=0, count=READ)), x=x)
     nodes.end()
     sizes = {
         (b.scores.attributes["heads"], len(model.tensor(b.qkv, "weight")) // 3, len(model.tensor(b.fc1, "weight")))
@@ -116,5 +116,5 @@ def recognise(model: Model) -> Encoder:
     tokens = model.image[1]
     return Encoder(
         tokens, model.image[2] // 2, *sizes.pop(), embedded, tuple(blocks), back["norm"], back["norm_quant"],
-        back["pool"], pool.summed(tokens),
+        back["pool"], len(pool.summed(tokens)),
     )  # fmt: skip

@@ -237,7 +237,7 @@ class SuperTile(Worker):
         share = self.share
         yield from self.tasks.moments(self.roles.norm, rows, self.count, self.roles.dim, self.stats)
         yield from self._normalise_stream(self.roles.norm, rows)
-        tokens = min(share.tokens, len(self.roles.summed) - share.start)
+        tokens = min(share.tokens, self.roles.summed - share.start)
         for each in range(share.count) if tokens > 0 else ():
             waiting, part = self.layout.token_bytes(share.first + each), rows.part(each * share.tokens, share.tokens)
             yield from store_bytes(self, self.roles.pool, part, tokens, share.start, waiting)
