@@ -189,8 +189,8 @@ def _unit_results(folder: Path) -> list[UnitFigures]:
     return found
 
 
-def _outcomes(folder: Path, cases: Sequence[str]) -> list[Outcome]:
-    """Of every mixture in the networks `cases`; a network is read when the first figure of it is wanted."""
+def _outcomes(folder: Path, cases: Sequence[str], *, kept: bool = False) -> list[Outcome]:
+    """Of every mixture in the networks `cases`, or those that are `kept`; a network is read when it is wanted first."""
     found = []
     for network in cases:
         reading = cache(partial(NETWORKS[network], folder))
@@ -201,7 +201,8 @@ def _outcomes(folder: Path, cases: Sequence[str]) -> list[Outcome]:
 
         for mixture in MIXTURES:
             file = folder / f"{network} {mixture}.json".replace(" ", "-")
-            found.append(Outcome(**_kept(file, partial(made, mixture))))
+            if file.is_file() or not kept:
+                found.append(Outcome(**_kept(file, partial(made, mixture))))
     return found
 
 
@@ -310,6 +311,7 @@ def register(commands: Any) -> None:
         "--folder", default="build/ablation", help="keeps every finished figure, so that the command goes on where it "
         "stopped; to be deleted when the sources change (default build/ablation)",
     )  # fmt: skip
+    command.add_argument("--kept", action="store_true", help="only networks' figures that the folder has")
     command.add_argument("--plot", metavar="FILE", help="draw losses against area and cycles, .svg or .png")
 
 
@@ -317,7 +319,7 @@ def _command(arguments: argparse.Namespace) -> int:
     drawn = plot_kind(arguments.plot, "--plot") if arguments.plot else ""
     folder = Path(arguments.folder)
     units = _unit_results(folder)
-    outcomes = _outcomes(folder, arguments.only or list(NETWORKS))
+    outcomes = _outcomes(folder, arguments.only or list(NETWORKS), kept=arguments.kept)
     by_name = {unit.opcode: unit for unit in units}
     content = {"units": [asdict(unit) for unit in units], "outcomes": [asdict(each) for each in outcomes]}
     if arguments.plot:

@@ -84,3 +84,6 @@ def test_page_and_report(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(ablation, "measure", None)  # everything is there
     assert main(["ablation", *options]) == 0
     assert page.read_text() == text
+    (tmp_path / "kept" / "digits-IntGELU-(I-BERT).json").unlink()
+    assert main(["ablation", *options, "--kept"]) == 0
+    assert "IntGELU (I-BERT)" not in page.read_text()
