@@ -89,7 +89,7 @@ def _point(program: Program, name: str, macs: int, instructions: Sequence[Instru
             beats += tiles(use["outputs"], config) * use["passes"] * (1 + use["two_planes"]) * use["rows"]
         elif (row := row_of(op)) is not None:
             size = use["rows"] * use["length"]
-            elements += size
+            elements += config.slices * size
             vector += size / row.elements(config.lanes)
     memory = words * program.memory.word_cycles(config.word_bytes)
     return Point(
