@@ -87,9 +87,9 @@ def _point(program: Program, name: str, macs: int, instructions: Sequence[Instru
         elif op is Op.MATMUL:
             beats += tiles(use["outputs"], config) * use["passes"] * (1 + use["two_planes"]) * use["rows"]
         elif row_of(op) is not None:
-            elements += use["rows"] * use["length"]
+            elements += config.slices * use["rows"] * use["length"]
     memory = words * program.memory.word_cycles(config.word_bytes)
-    vector = elements / config.lanes
+    vector = elements / (config.slices * config.lanes)
     return Point(
         name, macs, words * config.word_bytes, elements, macs / config.macs_per_cycle, beats, memory, vector, cycles,
     )  # fmt: skip

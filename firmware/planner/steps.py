@@ -95,12 +95,14 @@ class Worker:
             writes = (Access("work", first, first + part.tokens * buffer.row),)
             yield self.tasks.store(node, Region.WORK, first, rows, part.tokens, writes, part.slice)
 
-    def store_channels(self, node: Node, to: Transposed, channels: Buffer, first: int, tokens: int) -> Steps:
-        """Transposed tokens from number `first` on, the first of a word -> WORK."""
+    def store_channels(
+        self, node: Node, to: Transposed, buffer: Buffer, channels: Buffer, first: int, tokens: int
+    ) -> Steps:
+        """Transposed tokens from number `first` on, the first of a word, rows `channels` of `buffer` -> WORK."""
         parts = self.spread(tokens)
         for part in parts:
             pattern = to.store(channels, first + part.first, part.tokens, ends=part is parts[-1])
-            yield self.tasks.scatter(node, channels, pattern, part.slice)
+            yield self.tasks.scatter(node, buffer, pattern, part.slice)
 
     # I-LayerNorm
 
@@ -153,7 +155,7 @@ class Worker:
             yield self._project(node, normal, tokens, values, "v", head, heads, to, transpose=span * self.word)
             for each in range(heads):
                 channels = values.part(each * to.head, to.head + beyond)
-                yield from self.store_channels(node, to.values_of(head + each), channels, first, tokens)
+                yield from self.store_channels(node, to.values_of(head + each), values, channels, first, tokens)
             self.arena.free(values)
 
     def alternate(

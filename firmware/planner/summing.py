@@ -47,7 +47,7 @@ def store_transposed(worker: Worker, node: Node, normal: Buffer, first: int, tok
     for word in range(waiting.channels // worker.word):
         into = channels.part(word * worker.word, worker.word)
         yield worker.tasks.transpose(node, normal.column(word), worker.each(tokens), into, _IDENTITY)
-    yield from worker.store_channels(node, waiting, channels, first, tokens)
+    yield from worker.store_channels(node, waiting, channels, channels, first, tokens)
     worker.arena.free(normal, channels)
 
 

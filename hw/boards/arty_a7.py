@@ -45,7 +45,7 @@ ARTY_A7_100 = Board(
     name="arty_a7_100",
     title="Digilent Arty A7-100T",
     part="xc7a100ticsg324-1L",
-    config=Config(cols=24, tokens=128, drain_lanes=4, lanes=4, banks=8),
+    config=Config(cols=10, slices=2),  # three slices of 16 x 8 would take 267 of its DSPs
     capacity={"lut": 63_400, "ff": 126_800, "dsp": 240, "bram36": 135},  # Xilinx DS180
     platform=lambda: _platform("ArtyA7_100Platform"),
     link="both",

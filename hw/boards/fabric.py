@@ -38,7 +38,7 @@ class Fabric(Family):
         if self.products[config.array]:
             least["dsp"] = config.macs_per_cycle / self.products[config.array]
         if self.memory:
-            least[self.memory[0]] = 8 * config.scratch_bytes / self.memory[1]
+            least[self.memory[0]] = 8 * config.slices * config.scratch_bytes / self.memory[1]
         return least
 
 

@@ -28,7 +28,7 @@ GENESYS2 = Board(
     title="Digilent Genesys 2",
     part="xc7k325tffg900-2",
     clock_hz=100_000_000,
-    config=Config(rows=32, cols=32, tokens=128, drain_lanes=8, lanes=8, banks=8),
+    config=Config(rows=32, drain_lanes=4, lanes=4, slices=4),
     fabric=SERIES7,
     capacity={"lut": 203_800, "ff": 407_600, "dsp": 840, "bram36": 445},  # Xilinx DS180
     platform=_platform,

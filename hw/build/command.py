@@ -42,7 +42,7 @@ from hw.spec.link import BAUD
 __all__ = ["BuildError", "is_unit", "main", "parser"]
 
 _STOP = "yosys"  # the toolchain that ends before place and route
-_DIVIDED = ("matmul", "vector")  # engines large enough to be shown by their parts
+_DIVIDED = ("matmul", "vector")  # engines large enough to be shown by their parts, of several slices the first one's
 
 
 class BuildError(ValueError):
@@ -52,7 +52,7 @@ class BuildError(ValueError):
 def is_unit(module: str) -> bool:
     """Is this a module that the report shows by itself?"""
     parts = module.split(".")[1:]
-    return len(parts) <= 2 or (len(parts) == 3 and parts[1] in _DIVIDED)
+    return len(parts) <= 2 or (len(parts) == 3 and parts[1].removesuffix("_0") in _DIVIDED)
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m hw.build") -> int:
@@ -138,7 +138,7 @@ def _list() -> Table:
         config = board.config
         table.add_row(
             board.name, board.title, board.part, f"{board.clock_hz / 1e6:g}",
-            f"{config.rows} x {config.cols}", f"{config.scratch_bytes // 1024}",
+            config.array_text, f"{config.slices * config.scratch_bytes // 1024}",
         )  # fmt: skip
     return table
 
@@ -209,8 +209,8 @@ def _output(options: argparse.Namespace, board: Board) -> Path:
 
 def _summary(board: Board, config: Config) -> str:
     return (
-        f"{board.title}{f' ({board.part})' if board.part else ''}: {config.rows} x {config.cols} int8 array, "
-        f"{config.scratch_bytes // 1024} KiB scratchpad, {board.clock_hz / 1e6:g} MHz"
+        f"{board.title}{f' ({board.part})' if board.part else ''}: {config.array_text} int8 array, "
+        f"{config.slices * config.scratch_bytes // 1024} KiB scratchpad, {board.clock_hz / 1e6:g} MHz"
         f"{f' (memory controller and link {board.system_hz / 1e6:g} MHz)' if board.crossed else ''}, "
         f"fingerprint {config.fingerprint:#010x}"
     )

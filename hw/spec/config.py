@@ -113,6 +113,11 @@ class Config:
         return self.slices * self.rows * self.cols
 
     @property
+    def array_text(self) -> str:
+        """``16 x 8``; of several slices ``3 x 16 x 8``."""
+        return f"{f'{self.slices} x ' if self.slices > 1 else ''}{self.rows} x {self.cols}"
+
+    @property
     def part_bytes(self) -> int:
         """A STORE leaves out fewer bytes of a word: only slices need parts of words."""
         return self.word_bytes if self.slices > 1 else 1

@@ -21,7 +21,7 @@ DIGITS = Path(__file__).parents[2] / "examples/digits/digits.safetensors"
 NUMBERS = {
     "rows": (8, 32), "cols": (2, 64), "tokens": (16, 256), "drain_lanes": (1, 8), "lanes": (1, 8), "banks": (2, 8),
     "bank_words": (64, 16384), "stream_words": (64, 8192), "queue_depth": (4, 64), "row_max_banks": (2, 16),
-    "stat_banks": (2, 16), "max_row": (64, 4096), "burst_beats": (4, 256),
+    "stat_banks": (2, 16), "max_row": (64, 4096), "burst_beats": (4, 256), "slices": (1, 8),
 }  # fmt: skip
 
 
@@ -76,7 +76,9 @@ def test_what_is_accepted_can_be_used(tmp_path, capsys):
             assert said.err.count("\n") == 1, arguments
             continue
         board = BOARDS[name].override(parse_settings(chosen))
-        Core(board.config, primitives=board.fabric.primitives)._engines()
+        core = Core(board.config, primitives=board.fabric.primitives)
+        core._engines()
+        core._slice(board.config.slices - 1)
         counts["digits"] += compiled(load_model(DIGITS), board)
         counts["smallest"] += compiled(smallest(board.config.rows), board)
     gc.collect()  # the units made, while Amaranth may say that they were never used

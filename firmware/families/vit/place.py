@@ -78,13 +78,12 @@ def _few_blocks(roles: VisionTransformer) -> VisionTransformer:
 def cuts(tokens: int, config: Config) -> list[tuple[int, ...]]:
     """Ways to cut `tokens` into super-tiles that start at whole words, largest tiles first.
 
-    They start at whole tiles of keys, too, where a super-tile can hold a number of tokens that is both. Tiles are equal
-    but for the last, which takes the remainder, if that fits the accumulators, or is the remainder. Raises CompileError
-    where there is no way.
+    Of a single slice they start at whole tiles of keys, too, where a super-tile can hold a number of tokens that is
+    both. Tiles are equal but for the last, which takes the remainder, if that fits the accumulators, or is the
+    remainder. Raises CompileError where there is no way.
     """
-    both = lcm(config.rows, config.cols)
-    most = config.slices * config.tokens
-    unit = both if both <= most else config.rows
+    most, both = config.slices * config.tokens, lcm(config.rows, config.cols)
+    unit = both if both <= most and config.slices == 1 else config.rows
     choices: dict[tuple[int, ...], None] = {(tokens,): None} if tokens <= most else {}
     for size in range(most // unit * unit, 0, -unit):
         count, rest = divmod(tokens, size)
