@@ -12,7 +12,7 @@ from amaranth.sim import Simulator
 __all__ = ["PRESSURES", "plain", "run_stream", "run_streams", "simulate"]
 
 PRESSURES = (0.0, 0.5)  # full speed, and stalls at random on every side
-_RESETS = ((1, 5), (5, 20), (20, 200))  # cycles, from the one to below the other, after which a unit under pressure is reset
+_RESETS = ((1, 5), (5, 20), (20, 200))  # a unit under pressure is reset after so many cycles: from, below
 
 
 def plain(value):
