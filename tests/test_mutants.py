@@ -167,8 +167,10 @@ def test_the_table_counts_each_once(monkeypatch):
     monkeypatch.setattr(command, "equivalents", lambda: {found[4].change: "because"})
     ends = ["killed", "timeout", "survived", "invalid", "survived"]
     results = [(mutant, Verdict(end, "unit", "")) for mutant, end in zip(found, ends, strict=True)]
-    text = command.summary(results, {"hw/units/toy.py": 9})
-    assert "| hw/units/toy.py | 9 | 5 | 1 | 1 | 1 | 1 | 1 | 33.3% |" in text
+    text = command.summary(results, {"hw/units/toy.py": 9}, {"hw/units/toy.py": 5})
+    assert "| hw/units/toy.py | 9 | 5 | 0 | 1 | 1 | 1 | 1 | 1 | 33.3% |" in text
+    text = command.summary(results, {"hw/units/toy.py": 9}, {"hw/units/toy.py": 7})
+    assert "| all | 9 | 5 | 2 | 1 | 1 | 1 | 1 | 1 |  |" in text, "no share of a part"
 
 
 def test_equivalents_are_mutants_that_there_are():

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
@@ -38,6 +38,7 @@ def register(commands: Any) -> None:
     command.add_argument(
         "--ring", choices=("unit", "engine", "core"), default="unit", help="the last tests that survivors get"
     )
+    command.add_argument("--known", action="store_true", help="run nothing: only what is known already")
     command.add_argument("--workers", type=int, default=2, metavar="N", help="processes (default 2)")
     command.add_argument(
         "--results", type=Path, default=Path("build/mutants.jsonl"), metavar="FILE", help="verdicts; it goes on there"
@@ -47,7 +48,7 @@ def register(commands: Any) -> None:
 def _command(arguments: argparse.Namespace) -> int:
     chosen = _chosen(arguments)
     store = Store(arguments.results, _ROOT, arguments.ring)
-    left = [mutant for mutant in chosen if store.verdict(mutant) is None]
+    left = [] if arguments.known else [mutant for mutant in chosen if store.verdict(mutant) is None]
     for number, (mutant, verdict) in enumerate(_judged(left, arguments.ring, arguments.workers), 1):
         store.add(mutant, verdict)
         print(f"{number}/{len(left)} {verdict.outcome} {mutant.name} {verdict.test}", flush=True)
@@ -57,7 +58,7 @@ def _command(arguments: argparse.Namespace) -> int:
         if verdict.outcome in {"survived", "timeout"} and mutant.change not in known:
             print(f"{verdict.outcome} {mutant.name} in: {mutant.text}")
     sizes = {unit: len(mutants(unit, (_ROOT / unit).read_bytes())) for unit in {mutant.unit for mutant in chosen}}
-    text = f"Seed {arguments.seed}.\n\n{summary(results, sizes)}"
+    text = f"Seed {arguments.seed}.\n\n{summary(results, sizes, Counter(mutant.unit for mutant in chosen))}"
     page.publish(arguments, text, {"mutants": [
         {"mutant": mutant.name, "line": mutant.text, **asdict(verdict), "why": known.get(mutant.change, "")}
         for mutant, verdict in results
@@ -98,21 +99,27 @@ def _judge(mutant: Mutant, ring: str) -> Verdict:
     return _COPIES[0].judge(mutant, ring)
 
 
-def summary(results: Sequence[tuple[Mutant, Verdict]], sizes: dict[str, int]) -> str:
-    """The table: of each file, what came of its mutants; invalid ones make no hardware, and count for nothing."""
+def summary(results: Sequence[tuple[Mutant, Verdict]], sizes: Mapping[str, int], wanted: Mapping[str, int]) -> str:
+    """The table: of each file, how many mutants there are and were to be tried, and what came of those that were.
+
+    Invalid ones make no hardware, and count for nothing. A share is told only where none is left to be tried.
+    """
     known = equivalents()
-    counts: dict[str, Counter[str]] = {}
+    counts: dict[str, Counter[str]] = {name: Counter() for name in (*sorted(wanted), "all")}
     for mutant, verdict in results:
         same = mutant.change in known and verdict.outcome != "killed"
         for name in (mutant.unit, "all"):
-            counts.setdefault(name, Counter())["equivalent" if same else verdict.outcome] += 1
+            counts[name]["equivalent" if same else verdict.outcome] += 1
+    sizes, wanted = {**sizes, "all": sum(sizes.values())}, {**wanted, "all": sum(wanted.values())}
     body = []
-    for name, count in sorted(counts.items(), key=lambda item: (item[0] == "all", item[0])):
+    for name, count in counts.items():
         judged = count.total() - count["invalid"] - count["equivalent"]
-        share = f"{count['killed'] / judged:.1%}" if judged else ""
+        whole = judged and count.total() == wanted[name]
         ends = [str(count[end]) for end in ("killed", "timeout", "survived", "equivalent", "invalid")]
-        body.append([name, str(sizes.get(name, sum(sizes.values()))), str(count.total()), *ends, share])
+        share = f"{count['killed'] / judged:.1%}" if whole else ""
+        body.append([name, str(sizes[name]), str(count.total()), str(wanted[name] - count.total()), *ends, share])
     head = (
-        "file", "mutants", "tried", "killed", "timed out", "survived", "equivalent", "invalid", "killed of valid"
+        "file", "mutants", "tried", "to be tried", "killed", "timed out", "survived", "equivalent", "invalid",
+        "killed of valid",
     )  # fmt: skip
     return page.table(head, body)

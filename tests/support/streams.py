@@ -12,7 +12,7 @@ from amaranth.sim import Simulator
 __all__ = ["PRESSURES", "plain", "run_stream", "run_streams", "simulate"]
 
 PRESSURES = (0.0, 0.5)  # full speed, and stalls at random on every side
-_RESETS = ((1, 20), (20, 200))  # cycles, from the one to below the other, after which a unit under pressure is reset
+_RESETS = ((1, 5), (5, 20), (20, 200))  # a unit under pressure is reset after so many cycles: from, below
 
 
 def plain(value):
@@ -75,7 +75,7 @@ def run_streams(dut, inputs, outputs, *, pressure=0.0, seed=0, constants=None, p
     the start. Fails when nothing moves for `patience` cycles, when a waiting output is withdrawn or changes, or when
     more comes out than was expected. Returns ({name: results}, {name: cycles since the first item was accepted}).
 
-    Under pressure the unit is first reset twice in mid-operation, for one cycle, and must have forgotten everything.
+    Under pressure the unit is first reset thrice in mid-operation, for one cycle, and must have forgotten everything.
     """
     rng, reset = random.Random(seed), Signal()
     sources = [_Source(attrgetter(name)(dut), items) for name, items in inputs.items()]
