@@ -75,8 +75,8 @@ def align_strobes(training: Training, report: Report | None = None) -> list[Writ
     for module, edge in enumerate(edges):
         if edge is None:
             raise DeviceError(f"the strobe of {_pins(module)} meets the memory's clock at no delay")
-        strobes.append(edge)
-        _delay(training, 1 << module, ("dqs", "dq"), edge)
+        strobes.append(max(0, edge))
+        _delay(training, 1 << module, ("dqs", "dq"), strobes[module])
     slips = _latencies(training, report)
     return [Written(module, clock, strobes[module], slips[module], strobes[module]) for module in range(modules)]
 
@@ -126,7 +126,7 @@ def _delay(training: Training, modules: int, lines: Sequence[str], taps: int) ->
 
 
 def _edges(training: Training, usable: int, quarter: int, samples: int) -> list[int | None]:
-    """Per module the tap from which on its strobe sees the clock high, None if there is none among `usable` ones."""
+    """Per module the tap at which its strobe sees the clock rise, None if that is nowhere near `usable` ones."""
     c = training.controller
     seen: list[list[bool]] = [[] for _ in range(c.modules)]
     _delay(training, training.all, ("dqs", "dq"), 0)
@@ -142,12 +142,17 @@ def _edges(training: Training, usable: int, quarter: int, samples: int) -> list[
         for module, count in enumerate(high):
             seen[module].append(2 * count > samples)
         training.adjust(training.all, "wdly_dqs_inc", "wdly_dq_inc")
-    edges: list[int | None] = []
-    for row in seen:
-        run = longest_run(row)
-        # from tap 0 on it may have begun before, but not if it is longer than what a strobe is late already
-        edges.append(None if run is None or (run[0] == 0 and run[1] + 1 <= quarter) else run[0])
-    return edges
+    return [_edge(row, quarter) for row in seen]
+
+
+def _edge(row: Sequence[bool], quarter: int) -> int | None:
+    """The tap at which the clock rises; before tap 0, by at most a quarter of its period, if only its fall is seen."""
+    runs = _runs(row)
+    rises = [(first, last) for first, last in runs if first and (last == len(row) - 1 or last - first >= quarter)]
+    if rises:
+        return max(rises, key=_length)[0]
+    before = runs[0][1] + 1 - 2 * quarter if runs and runs[0][0] == 0 else None
+    return before if before is not None and before > -quarter else None
 
 
 def _latencies(training: Training, report: Report | None) -> list[int]:
@@ -171,6 +176,14 @@ def _latencies(training: Training, report: Report | None) -> list[int]:
 
 def longest_run(row: Sequence[bool]) -> tuple[int, int] | None:
     """First and last place of the longest run of true ones."""
+    return max(_runs(row), key=_length, default=None)
+
+
+def _length(run: tuple[int, int]) -> int:
+    return run[1] - run[0]
+
+
+def _runs(row: Sequence[bool]) -> list[tuple[int, int]]:
     runs, first = [], None
     for place, good in enumerate([*row, False]):
         if good and first is None:
@@ -178,4 +191,4 @@ def longest_run(row: Sequence[bool]) -> tuple[int, int] | None:
         elif not good and first is not None:
             runs.append((first, place - 1))
             first = None
-    return max(runs, key=lambda run: run[1] - run[0], default=None)
+    return runs

@@ -216,7 +216,8 @@ class WritingBoard(Board):
 
 
 @pytest.mark.parametrize(
-    ("flights", "slips", "skews"), [((24, 20), (0, 2), (0, 3)), ((8, 14), (4, 4), (-3, 1)), ((30, 3), (2, 6), (2, -2))]
+    ("flights", "slips", "skews"),
+    [((24, 20), (0, 2), (0, 3)), ((8, 14), (4, 4), (-3, 1)), ((30, 3), (2, 6), (2, -2)), ((10, 19), (0, 2), (-2, 3))],
 )
 def test_writes_are_aligned(tmp_path, flights, slips, skews):
     """Strobes at the clock's edge, the right latency, data in the middle; then reads are as without."""
