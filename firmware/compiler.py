@@ -12,9 +12,6 @@ from hw.spec.model import Model
 __all__ = ["Checkpoint", "CompileError", "Layer", "Program", "compile_model"]
 
 
-_TEXTS = 1 << 20  # bytes: for 512 tokens, MiniLM's 6 blocks have 28,000 instructions of 32 bytes
-
-
 def compile_model(model: Model, target: Board | Config, *, batch: int = 1, whole: bool = False) -> Program:
     """The device program that runs `batch` images of `model` on `target` per start.
 
@@ -43,7 +40,7 @@ def compile_model(model: Model, target: Board | Config, *, batch: int = 1, whole
         estimated_cycles=scheduler.makespan,
         tiles=placed.tiles,
         slots=placed.slots,
-        code_room=_TEXTS if model.text else 0,
+        text=model.text,
         scratch_words=scheduler.scratch_words,
         checkpoints=placed.checkpoints,
     )

@@ -17,6 +17,8 @@ from hw.spec.operators.patch_embed import patches
 
 __all__ = ["Checkpoint", "CompileError", "Layer", "Program", "UnitError"]
 
+_TEXTS = 1 << 20  # bytes: for 512 tokens, MiniLM's 6 blocks have 28,000 instructions of 32 bytes
+
 
 class CompileError(ValueError):
     """A model that cannot run on a configuration; the message names what, the size wanted and the size there."""
@@ -66,7 +68,7 @@ class Program:
     estimated_cycles: int
     tiles: tuple[int, ...]  # tokens of each super-tile; the sizes of those of a Swin that an MLP takes at a time
     slots: int  # super-tiles in flight
-    code_room: int = 0  # bytes that the code's place has at least: another program's constants stay where they are
+    text: bool = False  # an image is a text, a row of bytes for each token
     scratch_words: int = 0  # of the scratchpad that any instruction uses
     memory: Memory = field(default_factory=Memory)  # that it was planned for
     checkpoints: tuple[Checkpoint, ...] = ()  # only with one image per run
@@ -76,14 +78,21 @@ class Program:
         return len(self.code) // isa.INSTRUCTION_BYTES
 
     @property
+    def code_room(self) -> int:
+        """Bytes that the code's place has at least: constants stay where they are while texts of other lengths run."""
+        return _TEXTS if self.text else 0
+
+    @property
     def patch_bytes(self) -> int:
         """Bytes of one patch row, C*P*P, or of one token's row of a text, padded to whole words."""
-        return align(self.model.input_rows[1], self.config.word_bytes)
+        channels, _, width = self.model.image
+        return align(width if self.text else channels * self.model.patch**2, self.config.word_bytes)
 
     @property
     def patches(self) -> int:
         """Patches of one image, or tokens of a text."""
-        return self.model.input_rows[0]
+        _, height, width = self.model.image
+        return height if self.text else (height // self.model.patch) * (width // self.model.patch)
 
     @property
     def input_bytes(self) -> int:
@@ -110,7 +119,7 @@ class Program:
             raise ValueError(
                 f"images must be int8 [n, {channels}, {height}, {width}], not {images.dtype} {images.shape}"
             )
-        rows = images[:, 0] if self.model.text else patches(images, self.model.patch)
+        rows = images[:, 0] if self.text else patches(images, self.model.patch)
         padded = np.zeros((*rows.shape[:2], self.patch_bytes), np.int8)
         padded[..., : rows.shape[2]] = rows
         return padded.reshape(-1).view(np.uint8)

@@ -64,14 +64,6 @@ class Model:
         """Whether it reads text: images are rows of embeddings that the host looks up."""
         return bool(self.nodes) and self.nodes[0].op == Embedded.name
 
-    @property
-    def input_rows(self) -> tuple[int, int]:
-        """Rows that an image enters the accelerator in, and bytes of one: patches, or tokens of a text."""
-        channels, height, width = self.image
-        if self.text:
-            return height, width
-        return (height // self.patch) * (width // self.patch), channels * self.patch**2
-
     def of_tokens(self, tokens: int) -> Model:
         """The same model for texts of `tokens` tokens. Raises ModelError for one of images, and for too many tokens."""
         if not self.text:
