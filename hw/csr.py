@@ -104,20 +104,24 @@ class Csr(wiring.Component):
         bus = self.bus
         index = Signal(AXIL_ADDRESS_BITS - 2, reset_less=True)
         pending = Signal()
+        cell, counter = Signal(ceil_log2(len(COUNTERS)), reset_less=True), Signal(reset_less=True)  # index is one's
+        beyond = Signal(reset_less=True)
         known, ready, value = Signal(), Signal(), Signal(32)
+        asked = bus.araddr[2:]
         m.d.comb += [
             bus.arready.eq(~pending & ~bus.rvalid),
             copy.addr.eq(index),
             ready.eq(1),
         ]
-        with m.If(index >= _FIRST_COUNTER):
+        with m.If(counter):
             # The sweep passes cells that no register has, too: they read zero and are not known.
-            m.d.comb += [known.eq(index < len(REGS)), ready.eq(~known | (self.slot == index - _FIRST_COUNTER))]
+            m.d.comb += [known.eq(~beyond), ready.eq(beyond | (self.slot == cell))]
             m.d.comb += value.eq(self.value)
         with m.Else():
             self._select(m, index, copy.data, known, value)
         with m.If(bus.arvalid & bus.arready):
-            m.d.sync += [index.eq(bus.araddr[2:]), pending.eq(1)]
+            m.d.sync += [index.eq(asked), pending.eq(1), counter.eq(asked >= _FIRST_COUNTER)]
+            m.d.sync += [cell.eq(asked - _FIRST_COUNTER), beyond.eq(asked >= len(REGS))]
         with m.If(pending & ready):
             m.d.sync += [
                 pending.eq(0),

@@ -77,15 +77,17 @@ SERIES7 = Fabric(
     # synth_xilinx with ABC in place of ABC9, which in the WebAssembly build takes ten times as long to the same
     # number of LUTs within 3 % (measured on the accelerator: 607 s and 55 s). A LUT of any size costs one and MUXF7 and
     # MUXF8 are left out: synth_xilinx's own costs, which make small ones cheap, took 5 % more LUTs and longer chains of
-    # them, and a placer puts wide multiplexers far from what they join. It refuses a tristate without pads, such as a
-    # shell's to the Ethernet PHY, so those become logic first, and the assertions that come with it go again
+    # them, and a placer puts wide multiplexers far from what they join. The logic is balanced (if -g) before it is
+    # mapped, because ABC gives all of it the depth of what is deepest: five LUTs where it had six. synth_xilinx refuses
+    # a tristate without pads, such as a shell's to the Ethernet PHY, so those become logic first, and the assertions
+    # that come with it go again
     commands="""\
 proc
 tribuf -formal
 chformal -remove
 synth_xilinx -family xc7 -top {top} -flatten -noiopad -noclkbuf -run begin:map_luts
 opt_expr -mux_undef -noclkinv
-abc -lut 6
+abc -lut 6 -script +strash;ifraig;scorr;dc2;dch,-f;if,-g;strash;dch,-f;if;mfs2
 clean
 xilinx_srl -fixed -minlen 3
 techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6

@@ -266,7 +266,7 @@ _OPENXC7_YOSYS = """\
 read_verilog shiftwork.v shell.v top.v
 synth_xilinx -family xc7 -flatten -top top -nosrl -nowidelut -run begin:map_luts
 opt_expr -mux_undef -noclkinv
-abc -lut 6
+abc -lut 6 -script +strash;ifraig;scorr;dc2;dch,-f;if,-g;strash;dch,-f;if;mfs2
 clean
 techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6
 xilinx_dffopt

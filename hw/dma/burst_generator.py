@@ -104,8 +104,9 @@ class BurstGenerator(Component):
         if self.levels:
             run, group = (Signal(sum_bits, name=name, reset_less=True) for name in ("run", "group"))
             left1, left2 = (Signal(12, name=name, reset_less=True) for name in ("left1", "left2"))
-            group_ends = left1 == 0
-            m.d.comb += transfer_ends.eq(run_ends & group_ends & (left2 == 0))
+            group_ends, last_group = Signal(reset_less=True), Signal(reset_less=True)  # left1 == 0, left2 == 0
+            next_group = Signal(reset_less=True)  # with `turn`: to the next group, not run; later than `group_ends`
+            m.d.comb += transfer_ends.eq(run_ends & group_ends & last_group)
 
         # One bit each for states Idle, Base, Limit and Turn: their decoding is not in series with the adder.
         idle, at_base, at_limit, turn = Signal(init=1), Signal(), Signal(), Signal()
@@ -118,8 +119,8 @@ class BurstGenerator(Component):
         if self.levels:
             with m.Elif(turn):
                 m.d.comb += [
-                    a.eq(Mux(group_ends, group, run)),
-                    b.eq(Mux(group_ends, transfer.offset2, transfer.offset1)),
+                    a.eq(Mux(next_group, group, run)),
+                    b.eq(Mux(next_group, transfer.offset2, transfer.offset1)),
                 ]
         with m.Else():
             m.d.comb += [a.eq(word), b.eq(last), carry.eq(1)]
@@ -128,7 +129,8 @@ class BurstGenerator(Component):
             with m.State("Idle"):
                 m.d.sync += [transfer.eq(self.i.p), word.eq(self.i.p.offset), left.eq(self.i.p.run)]
                 if self.levels:
-                    m.d.sync += [left1.eq(self.i.p.count1), left2.eq(self.i.p.count2)]
+                    m.d.sync += [left1.eq(self.i.p.count1), group_ends.eq(self.i.p.count1 == 0)]
+                    m.d.sync += [left2.eq(self.i.p.count2), last_group.eq(self.i.p.count2 == 0)]
                 with m.If(self.i.valid):
                     m.d.sync += idle.eq(0)
                     m.next = "Base"
@@ -165,7 +167,7 @@ class BurstGenerator(Component):
                         m.next = "Idle"
                     if self.levels:
                         with m.Elif(run_ends):
-                            m.d.sync += turn.eq(1)
+                            m.d.sync += [turn.eq(1), next_group.eq(group_ends)]
                             m.next = "Turn"
             if self.levels:
                 with m.State("Turn"):
@@ -174,7 +176,9 @@ class BurstGenerator(Component):
                 pass
         if self.levels:
             with m.If(turn):
-                m.d.sync += [word.eq(total), run.eq(total), left.eq(transfer.run), left1.eq(left1 - 1)]
+                m.d.sync += [word.eq(total), run.eq(total), left.eq(transfer.run)]
+                m.d.sync += [left1.eq(left1 - 1), group_ends.eq(left1 == 1)]
                 with m.If(group_ends):
-                    m.d.sync += [group.eq(total), left1.eq(transfer.count1), left2.eq(left2 - 1)]
+                    m.d.sync += [left1.eq(transfer.count1), group_ends.eq(transfer.count1 == 0)]
+                    m.d.sync += [group.eq(total), left2.eq(left2 - 1), last_group.eq(left2 == 1)]
         return m

@@ -64,6 +64,7 @@ class ScratchWalker(Component):
         last1 = Signal(reset_less=True)  # left1 == 0, as run_ends is left0 == 0
         first1 = Signal(reset_less=True)
         following = Signal(SCRATCH_ADDRESS_BITS + 1)
+        outside = Signal(reset_less=True)  # of `word`
         origin, stride = Signal.like(following), Signal(SCRATCH_ADDRESS_BITS)
         m.d.comb += [
             group_ends.eq(run_ends & last1),
@@ -72,7 +73,7 @@ class ScratchWalker(Component):
             following.eq(origin + stride),
             self.o.valid.eq(active),
             self.o.p.address.eq(word),
-            self.o.p.outside.eq(word[self.size_bits :].any()),
+            self.o.p.outside.eq(outside),
             self.o.p.final.eq(group_ends & (left2 == 0)),
             self.first.eq(first1),
             self.last.eq(last1),
@@ -83,6 +84,7 @@ class ScratchWalker(Component):
                 active.eq(1),
                 walk.eq(self.i.p),
                 word.eq(self.i.p.scratch),
+                outside.eq(self.i.p.scratch[self.size_bits :].any()),
                 run.eq(self.i.p.scratch),
                 group.eq(self.i.p.scratch),
                 left0.eq(self.i.p.run),
@@ -95,6 +97,7 @@ class ScratchWalker(Component):
         with m.Elif(active & self.o.ready):
             m.d.sync += [
                 word.eq(following),
+                outside.eq(following[self.size_bits :].any()),
                 left0.eq(Mux(run_ends, walk.run, left0 - 1)),
                 run_ends.eq(Mux(run_ends, walk.run == 0, left0 == 1)),
             ]

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.utils import ceil_log2
 
 from hw.matmul.dsp48 import DSP48
+from hw.matmul.skew import Skew
 from hw.matmul.stationary_array import StationaryArray
 
 __all__ = ["FIELD_BITS", "ArrayDSP48", "carry_bits", "high_field", "low_field", "multiply_accumulate"]
@@ -67,7 +68,10 @@ class ArrayDSP48(StationaryArray):
     def elaborate(self, _platform):
         m = Module()
         tokens, weights, swaps, enables = self.waves(m)
-        packed = self._slices(m, tokens, weights, swaps, enables)
+        # The cascades fill columns of the die from end to end: half of them have the weights' registers for themselves.
+        m.submodules.other_weights = other = Skew(lanes=self.rows, shape=signed(8), init=-1)
+        m.d.comb += other.i.eq(self.load.data)
+        packed = self._slices(m, tokens, (weights, other.o), swaps, enables)
         sides = self._side_chains(m, tokens, weights, swaps[1:], enables[1:])
         for pair in range(self.cols // 2):
             low, high = self._leave(m, pair, packed[pair], sides[pair])
@@ -78,13 +82,14 @@ class ArrayDSP48(StationaryArray):
         """The cascades; returns the packed sum of each pair of columns."""
         packed = []
         for pair in range(self.cols // 2):
+            mine = weights[4 * pair // self.cols]
             above = Const(0, 48)
             for row in range(self.rows):
                 cell = DSP48(first=row == 0, primitive=self.primitives)
                 m.submodules[f"slice{row}_{pair}"] = cell
                 m.d.comb += [
-                    cell.a.eq(weights[row] << FIELD_BITS),
-                    cell.d.eq(weights[row]),
+                    cell.a.eq(mine[row] << FIELD_BITS),
+                    cell.d.eq(mine[row]),
                     cell.b.eq(tokens[row]),
                     cell.load_a.eq(enables[row][2 * pair + 1]),
                     cell.load_d.eq(enables[row][2 * pair]),

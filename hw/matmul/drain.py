@@ -116,8 +116,11 @@ class Drain(wiring.Component):
         free = Signal(range(self.tokens + 1), init=self.tokens)
         first, last = Signal(range(self.tokens)), Signal(range(self.tokens))
         held, fetch = Signal(), Signal()
-        m.d.comb += [fetch.eq((waiting != 0) & (~held | done)), self.room.eq(free != 0)]
+        some, room = Signal(), Signal(init=1)  # waiting != 0, free != 0
+        m.d.comb += [fetch.eq(some & (~held | done)), self.room.eq(room)]
         m.d.sync += [
+            some.eq(self.sums.valid | waiting[1:].any() | (waiting[0] & ~fetch)),
+            room.eq(fetch | free[1:].any() | (free[0] & ~self.reserve)),
             waiting.eq(waiting + self.sums.valid - fetch),
             free.eq(free - self.reserve + fetch),
             held.eq(fetch | (held & ~done)),
@@ -148,6 +151,7 @@ class Drain(wiring.Component):
         active, begin = Signal(), Signal()
         operands = Signal(self.i.payload.shape(), reset_less=True)
         token = Signal(range(self.tokens))
+        last_token = Signal(reset_less=True)
         remaining = Signal(13, reset_less=True)
         tile_end, finish, take, last_tile = Signal(), Signal(), Signal(), Signal(reset_less=True)
         shift = ceil_log2(self.lanes)
@@ -166,7 +170,7 @@ class Drain(wiring.Component):
 
         m.d.comb += [
             token_end.eq(group == last_group),
-            tile_end.eq(token_end & (token == operands.rows)),
+            tile_end.eq(token_end & last_token),
             finish.eq(fire & tile_end & last_tile),
             self.i.ready.eq(~active | finish),
             take.eq(self.i.valid & self.i.ready),
@@ -175,7 +179,8 @@ class Drain(wiring.Component):
         with m.If(fire):
             m.d.sync += group.eq(Mux(token_end, 0, group + 1))
             with m.If(token_end):
-                m.d.sync += token.eq(Mux(tile_end, 0, token + 1))
+                following = Mux(last_token, 0, token + 1)
+                m.d.sync += [token.eq(following), last_token.eq(following == operands.rows)]
             with m.If(tile_end):
                 m.d.sync += [
                     begin.eq(0),
@@ -186,6 +191,7 @@ class Drain(wiring.Component):
             m.d.sync += active.eq(0)
         with m.If(take):
             m.d.sync += [active.eq(1), begin.eq(1), operands.eq(self.i.payload), *tile(self.i.p.outputs)]
+            m.d.sync += last_token.eq(self.i.p.rows == 0)
 
         layout = data.StructLayout({
             "keep": self.lanes, "token_end": 1, "tile_end": 1, "end": 1, "narrow": 1, "start": 1, "begin": 1,

@@ -24,7 +24,8 @@ class Feeder(wiring.Component):
     One stream word per cycle. Weights stop while the array still holds an unused tile, everything stops while the
     ring has no free slot; a tile may be loaded from the very cycle in which the former one is swapped in. Without
     ``per_channel`` the slot gets bias 0 and the immediate ``mult`` and ``shift``, while the first weights pass.
-    Instructions follow each other without a gap. A word is at ``load`` ``latency`` cycles after it was taken.
+    Instructions follow each other without a gap. A word is at ``load`` or ``params`` ``latency`` cycles after it was
+    taken.
 
     Parameters
     ----------
@@ -61,6 +62,7 @@ class Feeder(wiring.Component):
         col = Signal(range(self.cols))
         passes = Signal(9, reset_less=True)
         remaining = Signal(13, reset_less=True)
+        last_col, last_pass, last_tile = Signal(), Signal(reset_less=True), Signal(reset_less=True)
         operands = Signal(self.i.payload.shape(), reset_less=True)
         split = self.rows < _ENTRY_BYTES  # an entry takes two words
 
@@ -75,9 +77,9 @@ class Feeder(wiring.Component):
             accept.eq(active & wanted & self.words.valid),
             entry_end.eq(weights | second if split else 1),
             column_end.eq(accept & entry_end),
-            phase_end.eq(column_end & (col == self.cols - 1)),
-            tile_end.eq(phase_end & weights & (passes == 0)),
-            finish.eq(tile_end & (remaining < self.cols)),
+            phase_end.eq(column_end & last_col),
+            tile_end.eq(phase_end & weights & last_pass),
+            finish.eq(tile_end & last_tile),
             take.eq(self.i.valid & self.i.ready),
             self.i.ready.eq(~active | finish),
         ]
@@ -85,15 +87,17 @@ class Feeder(wiring.Component):
         with m.If(accept):
             m.d.sync += second.eq(~entry_end)
         with m.If(column_end):
-            m.d.sync += col.eq(Mux(phase_end, 0, col + 1))
+            m.d.sync += [col.eq(Mux(last_col, 0, col + 1)), last_col.eq(col == self.cols - 2)]
         with m.If(phase_end):
             m.d.sync += weights.eq(1)
             with m.If(weights):
-                m.d.sync += [passes.eq(passes - 1), first.eq(0)]
+                m.d.sync += [passes.eq(passes - 1), last_pass.eq(passes == 1), first.eq(0)]
         with m.If(tile_end):
             m.d.sync += [
                 passes.eq(operands.passes),
+                last_pass.eq(operands.passes == 0),
                 remaining.eq(remaining - self.cols),
+                last_tile.eq(remaining < 2 * self.cols),
                 weights.eq(~operands.per_channel),
                 first.eq(1),
             ]
@@ -106,7 +110,9 @@ class Feeder(wiring.Component):
                 weights.eq(~self.i.p.per_channel),
                 operands.eq(self.i.payload),
                 passes.eq(self.i.p.passes),
+                last_pass.eq(self.i.p.passes == 0),
                 remaining.eq(self.i.p.outputs),
+                last_tile.eq(self.i.p.outputs < self.cols),
             ]
 
         load_col = Signal.like(col, reset_less=True)
@@ -118,25 +124,25 @@ class Feeder(wiring.Component):
         with m.Elif(self.swap):
             m.d.sync += self.loaded.eq(0)
 
-        self._parameters(m, operands, split, accept, column_end & (~weights | immediate), col, weights)
         slot = Signal(range(self.slots))
-        m.d.comb += self.params.slot.eq(slot)
+        self._parameters(m, operands, split, accept, column_end & (~weights | immediate), slot, col, weights)
         slot_done = phase_end & (~weights | immediate)
         m.d.sync += used.eq(used + slot_done - self.release)
         with m.If(slot_done):
             m.d.sync += slot.eq(Mux(slot == self.slots - 1, 0, slot + 1))
         return m
 
-    def _parameters(self, m, operands, split, accept, valid, col, weights):
-        """The entry in the stream, which is whole with its last word, or the immediate one."""
+    def _parameters(self, m, operands, split, accept, valid, slot, col, weights):
+        """The entry in the stream, which is whole with its last word, or the immediate one; registered for the ring."""
         word = self.words.payload
         if split:
             former = Signal(8 * self.rows, reset_less=True)
             with m.If(accept):
                 m.d.sync += former.eq(word)
             word = Cat(former, word)
-        m.d.comb += [
+        m.d.sync += [
             self.params.valid.eq(valid),
+            self.params.slot.eq(slot),
             self.params.col.eq(col),
             self.params.bias.eq(Mux(weights, 0, word[:32])),
             self.params.mult.eq(Mux(weights, operands.mult, word[32:64])),

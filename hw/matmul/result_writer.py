@@ -64,27 +64,26 @@ class ResultWriter(wiring.Component):
         active, held, full, more = Signal(), Signal(), Signal(), Signal()
         item = Signal(self.items.payload.shape(), reset_less=True)
         step, done, granted, aligned, take = Signal(), Signal(), Signal(), Signal(), Signal()
-        planes, high, low = Signal(), Signal(), Signal()  # the next step is one of high bytes, one of low ones
+        high, low = Signal(), Signal()  # the next step is one of high bytes, one of low ones
         outside, end = Signal(reset_less=True), Signal(reset_less=True)  # of the word being written
+        asks = Signal()  # full & ~outside
         m.d.comb += [
-            self.write.request.valid.eq(full & ~outside & ~self.halt),
+            self.write.request.valid.eq(asks & ~self.halt),
             granted.eq(self.write.request.valid & self.write.request.ready),
             self.fault.eq(full & outside),
             self.index.eq(operands.index),
             step.eq(held & active & (~full | (granted & ~end))),
-            planes.eq(operands.kind == Kind.PLANES),
-            low.eq(planes & ~high),
             done.eq(step & ~high & (aligned | (item.keep[1:] == 0))),
             self.items.ready.eq(~held | done),
             self.i.ready.eq(~active),
             take.eq(self.i.valid & ~active),
         ]
         with m.If(take):
-            m.d.sync += [active.eq(1), operands.eq(self.i.payload), high.eq(self.i.p.kind == Kind.PLANES)]
+            m.d.sync += [active.eq(1), operands.eq(self.i.payload), high.eq(self.i.p.kind == Kind.PLANES), low.eq(0)]
         with m.Elif(granted & end):
             m.d.sync += active.eq(0)
         with m.Elif(step):
-            m.d.sync += high.eq(low)
+            m.d.sync += [high.eq(low), low.eq(high)]
         m.d.sync += [self.retired.eq(granted & end), held.eq(self.items.valid | (held & ~done))]
         with m.If(self.items.ready):
             m.d.sync += item.eq(self.items.payload)
@@ -94,13 +93,13 @@ class ResultWriter(wiring.Component):
 
         address, flush = self._address(m, operands, item, take, step, done, aligned, high, low)
         self._word(m, operands.kind, item, aligned, address, step, more, high)
-        m.d.sync += full.eq((step & flush) | (full & ~granted))
+        beyond = address[ceil_log2(self.words * self.rows) :].any()
+        m.d.sync += [
+            full.eq((step & flush) | (full & ~granted)),
+            asks.eq((step & flush & ~beyond) | (asks & ~granted)),
+        ]
         with m.If(step):
-            m.d.sync += [
-                more.eq(~flush),
-                end.eq(item.end & done),
-                outside.eq(address[ceil_log2(self.words * self.rows) :].any()),
-            ]
+            m.d.sync += [more.eq(~flush), end.eq(item.end & done), outside.eq(beyond)]
         return m
 
     def _address(self, m, operands, item, take, step, done, aligned, high, low):
@@ -111,21 +110,18 @@ class ResultWriter(wiring.Component):
         )  # `upper`: of the high byte, when the low one's turn has come
         beyond, next_row = Signal(bits + 1), Signal(bits + 1)
         fits = Signal(reset_less=True)  # items are aligned: those of a token all are, or none is
+        never = Signal(reset_less=True)  # of the instruction's tokens none fits
         opening = Signal()  # the first token of a tile, whose end is where the next tile begins
-        stride = Signal(_STEP_BITS, reset_less=True)  # bytes to the next output or item
+        stride = Signal(_STEP_BITS)  # bytes to the next output or item
+        steps = [Mux(fits, self.lanes << k, 1 << k) for k in range(_SIZES)]
         full = beyond[: ceil_log2(self.rows)] == 0
         flush = operands.transpose | high | low | (done & item.token_end) | full
         m.d.comb += [
             aligned.eq(fits),
+            stride.eq(Mux(operands.transpose, operands.dest_col, self._by_size(operands.kind, steps))),
             beyond.eq(advance(Mux(low, upper, address), Mux(high, operands.dest_col, stride))),
             next_row.eq(advance(row, operands.dest_row)),
         ]
-
-        def fit(operands, address):
-            aligned = self._fits(operands, address)
-            steps = [Mux(aligned, self.lanes << k, 1 << k) for k in range(_SIZES)]
-            m.d.sync += fits.eq(aligned)
-            m.d.sync += stride.eq(Mux(operands.transpose, operands.dest_col, self._by_size(operands.kind, steps)))
 
         following = Mux(item.tile_end, Mux(opening, beyond, tile), next_row)
         with m.If(step):
@@ -134,7 +130,7 @@ class ResultWriter(wiring.Component):
             m.d.sync += upper.eq(address)
         with m.If(done & item.token_end):
             m.d.sync += [address.eq(following), row.eq(following), opening.eq(item.tile_end)]
-            fit(operands, following)
+            m.d.sync += fits.eq(~never & self._aligned(operands.kind, following))
             with m.If(opening):
                 m.d.sync += tile.eq(beyond)
         with m.If(take):
@@ -142,16 +138,19 @@ class ResultWriter(wiring.Component):
                 address.eq(extend(self.i.p.dest, bits)),
                 row.eq(extend(self.i.p.dest, bits)),
                 opening.eq(1),
+                fits.eq(~self._never(self.i.p) & self._aligned(self.i.p.kind, self.i.p.dest)),
+                never.eq(self._never(self.i.p)),
             ]
-            fit(self.i.p, self.i.p.dest)
         return address, flush
 
-    def _fits(self, operands, address):
+    def _aligned(self, kind, address):
         """Whether the items from this address on are aligned to their size, and no larger than a word."""
         sizes = [self.lanes << k for k in range(_SIZES)]
-        fits = [(address[: ceil_log2(size)] == 0) & (size <= self.rows) for size in sizes]
-        other = (operands.kind == Kind.PLANES) & operands.dest_col[: ceil_log2(self.lanes)].any()
-        return ~operands.transpose & ~other & self._by_size(operands.kind, fits)
+        return self._by_size(kind, [(address[: ceil_log2(size)] == 0) & (size <= self.rows) for size in sizes])
+
+    def _never(self, operands):
+        """Whether outputs go one by one, or the low plane's are not aligned."""
+        return operands.transpose | ((operands.kind == Kind.PLANES) & operands.dest_col[: ceil_log2(self.lanes)].any())
 
     def _word(self, m, kind, item, aligned, address, step, more, high):
         """The word being put together: every byte takes the output that belongs there, if it is its turn."""

@@ -12,12 +12,14 @@ __all__ = ["Skew"]
 class Skew(wiring.Component):
     """Lane k of ``o`` is lane k of ``i``, k cycles later. Nothing stalls and nothing is reset.
 
-    Lanes without reset become shift-register LUTs on FPGAs that have them.
+    Lanes without reset become shift-register LUTs on FPGAs that have them. Of two with one input and two `init` each
+    has the last registers of its lanes for itself, so that each drives half of the loads from nearby.
 
     Parameters
     ----------
     lanes: elements of a word
     shape: shape of an element
+    init: what a lane's last register powers up as
 
     Members
     -------
@@ -25,14 +27,15 @@ class Skew(wiring.Component):
     o: Out(ArrayLayout(shape, lanes))
     """
 
-    def __init__(self, *, lanes, shape):
+    def __init__(self, *, lanes, shape, init=0):
         self.lanes = lanes
         self.shape = shape
+        self.init = init
         layout = data.ArrayLayout(shape, lanes)
         super().__init__({"i": In(layout), "o": Out(layout)})
 
     def elaborate(self, _platform):
         m = Module()
         for lane in range(self.lanes):
-            m.d.comb += self.o[lane].eq(delay(m, self.i[lane], lane, f"lane{lane}"))
+            m.d.comb += self.o[lane].eq(delay(m, self.i[lane], lane, f"lane{lane}", init=self.init))
         return m

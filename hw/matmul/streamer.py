@@ -90,6 +90,7 @@ class Streamer(wiring.Component):
         pop, active, granted = Signal(), Signal(), Signal()
         free = Signal(range(self.depth + 1), init=self.depth)
         waiting = Signal(range(self.depth + 1))
+        some_free, some_wait = Signal(init=1), Signal()  # free != 0, waiting != 0
         asked, answered, popped = (Signal(ceil_log2(self.depth), name=name) for name in ("asked", "answered", "popped"))
 
         store_word, store_tag = words.write_port(), tags.write_port()
@@ -113,13 +114,15 @@ class Streamer(wiring.Component):
             popped.eq(popped + pop),
             free.eq(free - granted + pop),
             waiting.eq(waiting + self.read.valid - pop),
+            some_free.eq(pop | free[1:].any() | (free[0] & ~granted)),
+            some_wait.eq(self.read.valid | waiting[1:].any() | (waiting[0] & ~pop)),
             following.eq(following + load),
             known.eq(load | (known & ~pop)),
         ]
         with m.If(load):
             m.d.sync += tag.eq(next_tag.data)
-        self._read(m, active, granted, free != 0, store_tag.data)
-        self._send(m, pop, waiting != 0, head_word.data, tag)
+        self._read(m, active, granted, some_free, store_tag.data)
+        self._send(m, pop, some_wait, head_word.data, tag)
         m.d.comb += self.quiet.eq(asked == answered)
         m.d.comb += self.working.eq(active | (free != self.depth) | self.token.valid)
         return m
@@ -134,14 +137,17 @@ class Streamer(wiring.Component):
         remaining = Signal(13, reset_less=True)
         few, last_tile = Signal(reset_less=True), Signal(reset_less=True)
         begin = Signal(reset_less=True)  # pass 0: sums are overwritten
-        row_end, plane_end, pass_end, tile_end, finish, take = (Signal(name=name) for name in (
-            "row_end", "plane_end", "pass_end", "tile_end", "finish", "take"))  # fmt: skip
+        # Where the word is in its row and tile is known with it, not found out while the grant waits.
+        row_begin, row_end, last_pass = (
+            Signal(name=name, reset_less=True) for name in ("row_begin", "row_end", "last_pass")
+        )
+        plane_end, pass_end, tile_end, finish, take = (Signal(name=name) for name in (
+            "plane_end", "pass_end", "tile_end", "finish", "take"))  # fmt: skip
         inside = ~address[exact_log2(self.words) :].any()
         m.d.comb += [
-            row_end.eq(token == operands.rows),
             plane_end.eq(row_end & operands.two_planes & ~low),
             pass_end.eq(row_end & ~plane_end),
-            tile_end.eq(pass_end & (passes == 0)),
+            tile_end.eq(pass_end & last_pass),
             finish.eq(granted & tile_end & last_tile),
             self.i.ready.eq(~active | finish),
             take.eq(self.i.valid & self.i.ready),
@@ -151,19 +157,21 @@ class Streamer(wiring.Component):
             self.fault.eq(active & ~inside),
             self.index.eq(operands.index),
             tag.eq(Cat(token, begin & (low == 0), operands.two_planes & ~low,
-                       (passes == 0) & (low | ~operands.two_planes), (token == 0) & ~low, (token == 0) & few, low)),
+                       last_pass & (low | ~operands.two_planes), row_begin & ~low, row_begin & few, low)),
         ]  # fmt: skip
         source = extend(Mux(last_tile | ~active, self.i.p.source, operands.source), SCRATCH_ADDRESS_BITS)
         onward = Signal(SCRATCH_ADDRESS_BITS + 1)  # where the next plane or pass begins
         m.d.comb += onward.eq(advance(base, Mux(plane_end, operands.source_plane, 1)))
         with m.If(granted):
             m.d.sync += [token.eq(Mux(row_end, 0, token + 1)), low.eq(low ^ (row_end & operands.two_planes))]
+            m.d.sync += [row_begin.eq(row_end), row_end.eq(Mux(row_end, 0, token + 1) == operands.rows)]
             m.d.sync += address.eq(Mux(row_end, onward, advance(address, operands.source_row)))
             with m.If(pass_end):
-                m.d.sync += [base.eq(onward), passes.eq(passes - 1), begin.eq(0)]
+                m.d.sync += [base.eq(onward), passes.eq(passes - 1), last_pass.eq(passes == 1), begin.eq(0)]
             with m.If(tile_end):
                 m.d.sync += [
                     passes.eq(operands.passes),
+                    last_pass.eq(operands.passes == 0),
                     remaining.eq(remaining - self.cols),
                     last_tile.eq(remaining < 2 * self.cols),
                 ]
@@ -175,7 +183,10 @@ class Streamer(wiring.Component):
             m.d.sync += [
                 active.eq(1),
                 operands.eq(self.i.payload),
+                row_begin.eq(1),
+                row_end.eq(self.i.p.rows == 0),
                 passes.eq(self.i.p.passes),
+                last_pass.eq(self.i.p.passes == 0),
                 remaining.eq(self.i.p.outputs),
                 last_tile.eq(self.i.p.outputs < self.cols),
                 few.eq(self.i.p.rows < self.distance - 1),
@@ -184,9 +195,10 @@ class Streamer(wiring.Component):
     def _send(self, m, pop, waiting, word, tag):
         """Gives the array the oldest word as soon as nothing speaks against it."""
         recent = Signal(self.distance - 1)  # beats of the cycles before
+        busy = Signal()  # any of them
         ready = Signal()
         m.d.comb += [
-            ready.eq(waiting & (~tag.swap | self.loaded) & ~(tag.wait & recent.any())),
+            ready.eq(waiting & (~tag.swap | self.loaded) & ~(tag.wait & busy)),
             pop.eq(ready & (~tag.beat.last | self.room)),
             self.swap.eq(pop & tag.swap),
             self.reserve.eq(pop & tag.beat.last),
@@ -200,7 +212,8 @@ class Streamer(wiring.Component):
             self.token.data.eq(data),
             self.beat.eq(beat),
         ]
-        m.d.sync += [recent.eq(Cat(pop, recent)), valid.eq(pop), swap.eq(self.swap), beat.eq(tag.beat)]
+        m.d.sync += [recent.eq(Cat(pop, recent)), busy.eq(pop | recent[:-1].any())]
+        m.d.sync += [valid.eq(pop), swap.eq(self.swap), beat.eq(tag.beat)]
         m.d.sync += self.blocked.eq(ready & ~pop)
         for k in range(self.word_bits // 8):
             byte = word.word_select(k, 8)

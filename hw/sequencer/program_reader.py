@@ -95,7 +95,7 @@ class ProgramReader(wiring.Component):
             to_boundary.eq(self.burst - at[:burst_bits]),
         ]
         with m.If(self.go & ~self.stopped & ~arrived & ~self.start):
-            with m.If(left == 0):
+            with m.If(self.length == self.index):  # not `left`, which is a sum
                 m.d.sync += [self.stopped.eq(1), self.at_halt.eq(0), self.at_sync.eq(0)]
                 m.d.sync += self.fault.eq(isa.Fault.PROGRAM_END)
             with m.Elif(self.room):

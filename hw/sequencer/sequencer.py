@@ -133,7 +133,6 @@ class Sequencer(wiring.Component):
                 engine.issue.p.op.eq(word.op),
                 engine.issue.p.operands.eq(word.operands),
                 engine.issue.p.index.eq(head.payload.index),
-                engine.halt.eq(self.halt),
                 fire.eq(engine.issue.valid & engine.issue.ready),
                 head.ready.eq(fire),
                 self.blocked[number].eq(head.valid & ~met),
@@ -240,9 +239,11 @@ class Sequencer(wiring.Component):
         wait = Signal(range(_QUIET_CYCLES))
         capture, forget = Signal(), Signal()
         faulted, code, who = self._faults(m, capture, forget)
-        halting, clearing = Signal(), Signal()  # halt and clear reach far, so they are registers beside the state
-        m.d.comb += halting.eq(self.halt)
-        m.d.sync += [self.halt.eq(halting), self.clear.eq(clearing)]
+        halting, going, clearing = Signal(), Signal(), Signal()
+        # halt and clear reach far, so they are registers beside the state. Each engine's halt holds itself, as what
+        # depends on nothing but itself is not merged with its like.
+        m.d.sync += [halt.eq(halting | (halt & ~going)) for halt in (self.halt, *(e.halt for e in self.engines))]
+        m.d.sync += self.clear.eq(clearing)
 
         def clear():
             m.d.comb += clearing.eq(1)
@@ -303,7 +304,7 @@ class Sequencer(wiring.Component):
                 with m.If(~self._quiet):
                     m.d.sync += wait.eq(0)
                 with m.Elif(wait == _QUIET_CYCLES - 1):
-                    m.d.comb += halting.eq(0)
+                    m.d.comb += going.eq(1)
                     clear()
                 with m.If(self.reset):
                     m.d.sync += outcome.eq(State.IDLE)

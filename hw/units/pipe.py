@@ -7,15 +7,17 @@ __all__ = ["Pipe", "delay"]
 _CHAIN = 32  # registers of one shift-register LUT; longer chains do not place everywhere
 
 
-def delay(m, value, steps, name, *, step=None):
+def delay(m, value, steps, name, *, step=None, init=0):
     """`value`, of its own shape, `steps` steps later, in registers ``{name}_0``... without reset.
 
     A step is a cycle in which `step` is high, or every cycle. Without an enable or with one, such registers become
-    shift-register LUTs on FPGAs that have them.
+    shift-register LUTs on FPGAs that have them. The last one powers up as `init`: synthesis merges equal registers, but
+    not those that begin differently.
     """
     value = Value.cast(value)
     for number in range(steps):
-        register = Signal(value.shape(), name=f"{name}_{number}", reset_less=True)
+        last = number == steps - 1
+        register = Signal(value.shape(), name=f"{name}_{number}", init=init if last else 0, reset_less=True)
         if step is None:
             m.d.sync += register.eq(value)
         else:

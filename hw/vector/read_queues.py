@@ -1,9 +1,10 @@
 """Two prefetching word queues on one scratchpad read port."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import fifo, stream, wiring
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 from hw.units.ports import ScratchRead
 from hw.vector.row_reader import WALK_ADDRESS_BITS
@@ -99,18 +100,30 @@ class ReadQueues(wiring.Component):
         """One queue; returns whether it has room for one more word than was asked for."""
         if number == 0:
             self._owner = Signal()
-        m.submodules[f"queue{number}"] = queue = fifo.SyncFIFO(width=self.word_bits, depth=self.depth)
+        index_bits = ceil_log2(self.depth)
+        m.submodules[f"queue{number}"] = queue = Memory(shape=self.word_bits, depth=1 << index_bits, init=[])
+        write, read = queue.write_port(), queue.read_port(domain="comb")
         room = Signal(range(self.depth + 1), init=self.depth, name=f"room{number}")
-        ask = Signal(name=f"ask{number}")
-        taken = words.valid & words.ready
-        asked = addresses.valid & addresses.ready
-        m.d.sync += room.eq(room + taken - asked)
+        stored = Signal(range(self.depth + 1), name=f"stored{number}")
+        some = Signal(name=f"some{number}")  # stored != 0
+        first, last = Signal(index_bits, name=f"first{number}"), Signal(index_bits, name=f"last{number}")
+        ask, arrives, taken = (Signal(name=f"{name}{number}") for name in ("ask", "arrives", "taken"))
         m.d.comb += [
             ask.eq(room != 0),
-            queue.w_en.eq(self.port.valid & (self._owner == number)),
-            queue.w_data.eq(self.port.data),
-            words.valid.eq(queue.r_rdy),
-            words.payload.eq(queue.r_data),
-            queue.r_en.eq(words.ready),
+            arrives.eq(self.port.valid & (self._owner == number)),
+            taken.eq(some & words.ready),
+            write.addr.eq(last),
+            write.data.eq(self.port.data),
+            write.en.eq(arrives),
+            read.addr.eq(first),
+            words.valid.eq(some),
+            words.payload.eq(read.data),
+        ]
+        m.d.sync += [
+            room.eq(room + taken - (addresses.valid & addresses.ready)),
+            stored.eq(stored + arrives - taken),
+            some.eq(arrives | stored[1:].any() | (stored[0] & ~taken)),
+            first.eq(first + taken),
+            last.eq(last + arrives),
         ]
         return ask

@@ -49,6 +49,8 @@ class RowPath:
     ----------
     walk : Signal
         The unit asks for ``known``.
+    takes : Signal
+        A unit that has results takes a beat, if there is one.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class RowPath:
         self.known, self.found, self.write = known, found, write
         self.room, self.begin, self.results = room, begin, results
         self.walk = Signal()
+        self.takes = Signal()
         self._instances(m)
         self._rows(m)
         self._elements(m)
@@ -142,19 +145,18 @@ class RowPath:
         beat = beats.payload
         parity = beat.index[-1]
         self.offered, self.pair = Signal(), Signal()  # both operands of an addition are there; and taken
-        taken, passed = [(Second.IDENTITY, self.pair)], []
+        # What takes a beat does not ask whether one is there: `ready` reaches the read queues, and is late.
+        both = identity.valid & command.adds & self.room
         ready = Const(1) if self.requantize is None else self.requantize.i.ready
-        m.d.comb += [
-            self.offered.eq(beats.valid & identity.valid & command.adds & self.room),
-            self.pair.eq(self.offered & ready),
-        ]
+        takes, passed = [(Second.IDENTITY, both & ready)], []
+        m.d.comb += [self.offered.eq(beats.valid & both), self.pair.eq(self.offered & ready)]
         for row, unit in self.units:
             into = unit.i.payload
             values = {
                 "x": beat.x, "mask": beat.mask, "last": beat.last, "mean": self.found.mean,
                 "factor": self.found.factor, "identity": identity.payload.x,
             }  # fmt: skip
-            there = beats.valid & command[flag(row)]
+            there = command[flag(row)]
             if row.results:
                 there &= self.room
             if row.second is Second.IDENTITY:
@@ -162,7 +164,7 @@ class RowPath:
             if row.second is Second.PARAMETERS:
                 there &= table.filled.bit_select(parity, 1)
                 values["bias"] = table.bias
-            m.d.comb += unit.i.valid.eq(there)
+            m.d.comb += unit.i.valid.eq(beats.valid & there)
             for name in into.shape().members:
                 if name in ("x", "identity"):
                     m.d.comb += [mine.eq(x) for mine, x in zip(into[name], values[name], strict=True)]
@@ -171,16 +173,17 @@ class RowPath:
                 else:
                     m.d.comb += into[name].eq(values[name])
             if row.results:
-                taken.append((row.second, unit.i.valid & unit.i.ready))
+                takes.append((row.second, there & unit.i.ready))
             else:
                 passed.append(command[flag(row)] & unit.i.ready)
         m.d.comb += [
-            self.begin.eq(_any(each for _, each in taken)),
-            beats.ready.eq(self.begin | _any(passed)),
-            identity.ready.eq(_any(each for second, each in taken if second is Second.IDENTITY)),
+            self.takes.eq(_any(each for _, each in takes)),
+            self.begin.eq(beats.valid & self.takes),
+            beats.ready.eq(self.takes | _any(passed)),
+            identity.ready.eq(beats.valid & _any(each for second, each in takes if second is Second.IDENTITY)),
         ]
         if table is not None:
-            used = _any(each for second, each in taken if second is Second.PARAMETERS) & beat.group_last
+            used = beats.valid & _any(each for second, each in takes if second is Second.PARAMETERS) & beat.group_last
             m.d.comb += [table.bias_index.eq(beat.index), table.used.eq(Cat(used & ~parity, used & parity))]
 
     def _requantize(self, m):

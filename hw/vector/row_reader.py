@@ -1,6 +1,6 @@
 """Addresses of the words that an instruction reads from the scratchpad."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -41,12 +41,12 @@ class RowReader(wiring.Component):
         group_base = Signal(WALK_ADDRESS_BITS, reset_less=True)
         row_base = Signal.like(group_base)
         address = Signal.like(group_base)
-        word = Signal.like(walk.words_m1, reset_less=True)
-        row = Signal.like(walk.rows_m1, reset_less=True)
-        group = Signal.like(walk.groups_m1, reset_less=True)
+        words = Signal.like(walk.words_m1, reset_less=True)  # left of the row, minus one
+        rows = Signal.like(walk.rows_m1, reset_less=True)
+        groups = Signal.like(walk.groups_m1, reset_less=True)
+        row_end, last_row = Signal(reset_less=True), Signal(reset_less=True)  # none is left: not in series with the sum
         active = Signal()
         advance = Signal()
-        row_end = Signal()
         group_end = Signal()
 
         next_row = Signal(WALK_ADDRESS_BITS)
@@ -54,23 +54,25 @@ class RowReader(wiring.Component):
             self.o.valid.eq(active),
             self.o.payload.eq(address),
             advance.eq(active & self.o.ready),
-            row_end.eq(word == walk.words_m1),
-            group_end.eq(row_end & (row == walk.rows_m1)),
+            group_end.eq(row_end & last_row),
             next_row.eq(Mux(group_end, group_base, row_base) + Mux(group_end, 1, walk.stride)),
         ]
         with m.If(advance):
-            m.d.sync += [word.eq(word + 1), address.eq(address + 1)]
+            m.d.sync += [words.eq(words - 1), row_end.eq(words == 1), address.eq(address + 1)]
             with m.If(row_end):
-                m.d.sync += [word.eq(0), row.eq(row + 1), address.eq(next_row), row_base.eq(next_row)]
+                m.d.sync += [rows.eq(rows - 1), last_row.eq(rows == 1), address.eq(next_row), row_base.eq(next_row)]
             with m.If(group_end):
-                m.d.sync += [row.eq(0), group.eq(group + 1), group_base.eq(next_row)]
-                m.d.sync += active.eq(group != walk.groups_m1)
+                m.d.sync += [groups.eq(groups - 1), group_base.eq(next_row), active.eq(groups != 0)]
+        with m.If(self.start):
+            m.d.sync += [groups.eq(walk.groups_m1), active.eq(1)]
+        with m.If(self.start | (advance & row_end)):
+            m.d.sync += [words.eq(walk.words_m1), row_end.eq(walk.words_m1 == 0)]
+        with m.If(self.start | (advance & group_end)):
+            m.d.sync += [rows.eq(walk.rows_m1), last_row.eq(walk.rows_m1 == 0)]
         with m.If(self.start):
             m.d.sync += [
-                Cat(word, row, group).eq(0),
                 group_base.eq(walk.base),
                 row_base.eq(walk.base),
                 address.eq(walk.base),
-                active.eq(1),
             ]
         return m

@@ -73,10 +73,11 @@ class RowWriter(wiring.Component):
         low = Signal.like(word, reset_less=True)
         mask = Signal(self.rows, reset_less=True)
         next_address = Signal(ADDRESS_BITS)
-        beyond = Signal(reset_less=True)  # `address` is
+        over = Signal()
+        asks, beyond = Signal(), Signal(reset_less=True)  # `address` is inside, and its word waits; it is not
         granted, accept = Signal(), Signal()
         m.d.comb += [
-            request.valid.eq(pending & ~beyond & ~self.halt),
+            request.valid.eq(asks & ~self.halt),
             request.payload.address.eq(address),
             request.payload.data.eq(word),
             request.payload.mask.eq(mask),
@@ -85,14 +86,16 @@ class RowWriter(wiring.Component):
             self.done.eq(granted & ~second & final),
             self.i.ready.eq(~pending),  # not when granted: grants are late, and stalls reach far
             accept.eq(self.i.valid & self.i.ready),
+            over.eq(next_address[exact_log2(self.scratch_words) :].any()),
             next_address.eq(Mux(pending, address, row_base) + Mux(pending, self.dest_plane, column)),
         ]
         with m.If(accept | granted):
-            m.d.sync += [address.eq(next_address), beyond.eq(next_address[exact_log2(self.scratch_words) :].any())]
+            m.d.sync += [address.eq(next_address), beyond.eq(over)]
 
         with m.If(accept):
             m.d.sync += [
                 pending.eq(1),
+                asks.eq(~over),
                 second.eq(self.planes),
                 final.eq(packed.final),
                 word.eq(packed.word),
@@ -100,7 +103,7 @@ class RowWriter(wiring.Component):
                 mask.eq(packed.mask),
             ]
         with m.Elif(granted):
-            m.d.sync += [pending.eq(second), second.eq(0), word.eq(low)]
+            m.d.sync += [pending.eq(second), asks.eq(second & ~over), second.eq(0), word.eq(low)]
 
         next_group = Signal(ADDRESS_BITS)
         m.d.comb += next_group.eq(column + packed.column)

@@ -39,7 +39,7 @@ class VectorSource(wiring.Component):
         The command is stable from ``start`` on.
     o, identity : Out(stream of beats)
     table : Out(stream of words)
-    row, advance : Out
+    row, coming : Out
         See Unpacker, of ``o``.
     groups_m1 : Out(12)
         Groups that the tensor is processed in, minus one: with ``grouped`` the words of a row.
@@ -62,7 +62,7 @@ class VectorSource(wiring.Component):
             "identity": Out(stream.Signature(beat_layout(rows=rows, lanes=lanes))),
             "table": Out(stream.Signature(8 * rows)),
             "row": Out(8),
-            "advance": Out(1),
+            "coming": Out(1),
             "groups_m1": Out(12),
             "port": Out(ScratchRead(8 * rows)),
             "halt": In(1),
@@ -94,7 +94,7 @@ class VectorSource(wiring.Component):
             self.outside.eq(queues.outside),
             unpacker.grouped.eq(command.grouped),
             self.row.eq(unpacker.row),
-            self.advance.eq(unpacker.advance),
+            self.coming.eq(unpacker.coming),
         ]
         self._shape(m, unpacker, command.wide_source)
         wiring.connect(m, reader.o, queues.addresses)

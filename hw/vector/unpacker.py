@@ -30,7 +30,8 @@ class Unpacker(wiring.Component):
 
     Words arrive in the order of RowReader: without ``grouped``, rows of ``length`` elements, each beginning with a
     new word; with ``grouped``, one word of each row, then the next word of each row. Rate: one beat per cycle,
-    without a gap between words or rows. Latency: 1 cycle. A stall holds the beat and the word.
+    without a gap between words or rows. Latency: 1 cycle. A stall holds the beat and, once one more waits behind it,
+    the word: what stalls does not reach the words in the same cycle.
 
     Parameters
     ----------
@@ -46,8 +47,8 @@ class Unpacker(wiring.Component):
     wide, grouped, length_m1, rows_m1 : In
         int16 elements; order; counts minus one. Stable from ``start`` on.
     i : In(stream of words), o : Out(stream of beats)
-    row, advance : Out
-        While ``advance`` is high, ``row`` is the row of the beat that ``o`` has in the next cycle.
+    row, coming : Out
+        While ``coming`` is high, ``row`` is the row of the beat that ``o`` gets as soon as it is free.
     """
 
     latency = 1
@@ -66,7 +67,7 @@ class Unpacker(wiring.Component):
             "i": In(stream.Signature(8 * rows)),
             "o": Out(stream.Signature(beat_layout(rows=rows, lanes=lanes))),
             "row": Out(8),
-            "advance": Out(1),
+            "coming": Out(1),
         })
 
     def elaborate(self, _platform):
@@ -78,11 +79,14 @@ class Unpacker(wiring.Component):
         left = Signal(12)  # elements of the segment, or of the row from here on if that ends it, minus one
         group_left = Signal(12)
         parity = Signal()
-        advance = Signal()
+        advance = Signal()  # a beat is made, which goes to `o` or, while that is taken, waits in `spare`
+        free, waits = Signal(), Signal()
+        spare_row = Signal.like(row, reset_less=True)
         m.d.comb += [
-            advance.eq(self.i.valid & (~self.o.valid | self.o.ready)),
-            self.advance.eq(advance),
-            self.row.eq(row),
+            advance.eq(self.i.valid & ~waits),
+            free.eq(~self.o.valid | self.o.ready),
+            self.coming.eq(self.i.valid | waits),
+            self.row.eq(Mux(waits, spare_row, row)),
         ]
 
         next_element = Signal(len(element) + 1)
@@ -114,20 +118,22 @@ class Unpacker(wiring.Component):
                 group_left.eq(self.length_m1),
             ]
 
-        with m.If(advance):
-            m.d.sync += self.o.valid.eq(1)
-        with m.Elif(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
-        beat = Signal.like(self.o.payload, reset_less=True)
-        m.d.comb += self.o.payload.eq(beat)
-        with m.If(advance):
-            m.d.sync += [beat.x[lane].eq(value) for lane, value in enumerate(self._elements(m, element))]
-            m.d.sync += [
-                beat.mask.eq(Cat(~tail | (left[:lane_bits] >= lane) for lane in range(lanes))),
-                beat.last.eq(last),
-                beat.group_last.eq(group_last),
-                beat.index.eq(Cat((element >> lane_bits)[: len(beat.index) - 1], parity)),
-            ]
+        made = Signal.like(self.o.payload)
+        spare, beat = Signal.like(made, reset_less=True), Signal.like(made, reset_less=True)
+        every = Cat(~tail | (left[:lane_bits] >= lane) for lane in range(lanes))
+        m.d.comb += [
+            *(made.x[lane].eq(value) for lane, value in enumerate(self._elements(m, element))),
+            made.mask.eq(every),
+            made.last.eq(last),
+            made.group_last.eq(group_last),
+            made.index.eq(Cat((element >> lane_bits)[: len(made.index) - 1], parity)),
+            self.o.payload.eq(beat),
+        ]
+        m.d.sync += waits.eq(~free & (self.i.valid | waits))
+        with m.If(~waits):
+            m.d.sync += [spare.eq(made), spare_row.eq(row)]
+        with m.If(free):
+            m.d.sync += [self.o.valid.eq(self.i.valid | waits), beat.eq(Mux(waits, spare, made))]
         return m
 
     def _elements(self, m, element):

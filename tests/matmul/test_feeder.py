@@ -81,6 +81,9 @@ def test_everything_in_its_place(rows, pressure):
                 data = sum((load.data[r] & 255) << 8 * r for r in range(rows))
                 assert load.col not in shadow
                 shadow[load.col] = data
+            if params.valid:
+                assert (params.slot, params.col) not in ring
+                ring[params.slot, params.col] = (params.bias, params.mult, params.shift)
             if swap:
                 assert loaded
                 assert [shadow.pop(c) for c in range(config.cols)] == swaps[swapped]
@@ -90,9 +93,6 @@ def test_everything_in_its_place(rows, pressure):
                     slot = shown % slots
                     assert [ring.pop((slot, c)) for c in range(config.cols)] == tiles[shown][0]
                     shown, passes = shown + 1, 0
-            if params.valid:
-                assert (params.slot, params.col) not in ring
-                ring[params.slot, params.col] = (params.bias, params.mult, params.shift)
             released += done
             if offered and accept:
                 taken, offered = taken + 1, False
