@@ -202,3 +202,10 @@ def test_what_does_not_fit_is_refused():
         compile_model(random_bert(dim=192, hidden=768), replace(ARTY, bank_words=64))
     with pytest.raises(CompileError, match="dim must be a multiple of rows"):
         compile_model(random_bert(dim=72), ARTY)
+
+
+def test_the_longest_text():
+    model = random_bert(depth=1, longest=512).of_tokens(512)
+    images = rows_of(model, random_ids(1, 512))
+    program = compile_model(model, ARTY)
+    np.testing.assert_array_equal(execute(program, images), golden.run(model, images))
