@@ -112,14 +112,15 @@ class ResultWriter(wiring.Component):
         fits = Signal(reset_less=True)  # items are aligned: those of a token all are, or none is
         never = Signal(reset_less=True)  # of the instruction's tokens none fits
         opening = Signal()  # the first token of a tile, whose end is where the next tile begins
-        stride = Signal(_STEP_BITS)  # bytes to the next output or item
-        steps = [Mux(fits, self.lanes << k, 1 << k) for k in range(_SIZES)]
+        stride, item_stride = (  # bytes to the next output, to the next item
+            Signal(_STEP_BITS, name=name, reset_less=True) for name in ("stride", "item_stride")
+        )
+        sizes = [1 << k for k in range(_SIZES)]
         full = beyond[: ceil_log2(self.rows)] == 0
         flush = operands.transpose | high | low | (done & item.token_end) | full
         m.d.comb += [
             aligned.eq(fits),
-            stride.eq(Mux(operands.transpose, operands.dest_col, self._by_size(operands.kind, steps))),
-            beyond.eq(advance(Mux(low, upper, address), Mux(high, operands.dest_col, stride))),
+            beyond.eq(advance(Mux(low, upper, address), Mux(high, operands.dest_col, Mux(fits, item_stride, stride)))),
             next_row.eq(advance(row, operands.dest_row)),
         ]
 
@@ -140,6 +141,8 @@ class ResultWriter(wiring.Component):
                 opening.eq(1),
                 fits.eq(~self._never(self.i.p) & self._aligned(self.i.p.kind, self.i.p.dest)),
                 never.eq(self._never(self.i.p)),
+                stride.eq(Mux(self.i.p.transpose, self.i.p.dest_col, self._by_size(self.i.p.kind, sizes))),
+                item_stride.eq(self._by_size(self.i.p.kind, [self.lanes * size for size in sizes])),
             ]
         return address, flush
 
