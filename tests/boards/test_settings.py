@@ -55,6 +55,13 @@ def compiled(model, board):
     return True
 
 
+def make_engines(board):
+    """Those that are there once, and those of a slice."""
+    core = Core(board.config, primitives=board.fabric.primitives)
+    core._engines()
+    core._slice(board.config.slices - 1)
+
+
 def test_every_setting_is_known():
     assert {field.name for field in fields(Config)} == {*NUMBERS, "array", "vector"}
     assert Config().vector == tuple(unit_names())
@@ -76,9 +83,7 @@ def test_what_is_accepted_can_be_used(tmp_path, capsys):
             assert said.err.count("\n") == 1, arguments
             continue
         board = BOARDS[name].override(parse_settings(chosen))
-        core = Core(board.config, primitives=board.fabric.primitives)
-        core._engines()
-        core._slice(board.config.slices - 1)
+        make_engines(board)
         counts["digits"] += compiled(load_model(DIGITS), board)
         counts["smallest"] += compiled(smallest(board.config.rows), board)
     gc.collect()  # the units made, while Amaranth may say that they were never used
