@@ -45,7 +45,7 @@ ARTY_A7_100 = Board(
     name="arty_a7_100",
     title="Digilent Arty A7-100T",
     part="xc7a100ticsg324-1L",
-    config=Config(cols=10, slices=2),  # three slices of 16 x 8 would take 267 of its DSPs
+    config=Config(slices=3, lanes=1, drain_lanes=1),  # three with two lanes each would take 267 of its DSPs
     capacity={"lut": 63_400, "ff": 126_800, "dsp": 240, "bram36": 135},  # Xilinx DS180
     platform=lambda: _platform("ArtyA7_100Platform"),
     link="both",
