@@ -124,6 +124,8 @@ COVERED = {
     "PDK_ROOT=/path/to/pdks python -m hw.build --board verilog --pdk sky130A": _BUILT + "test_liberty",
     "python -m bench deit --docs docs/performance.md": "tests/test_bench.py::test_command_line_reports_and_documents",
     "python -m bench swin --docs docs/performance.md": "tests/test_bench.py::test_swin_command_line",
+    "python -m bench scale --simulate deit-t:arty_a7 deit-t:arty_a7_100 --docs docs/performance.md":
+        "tests/test_bench_scale.py::test_page_and_results",
     "OMP_WAIT_POLICY=passive python -m bench golden --docs docs/performance.md":
         "tests/test_bench.py::test_golden_compares_with_the_float_network",
     "python -m bench real --docs docs/accuracy.md": "tests/test_bench_real.py::test_everything_on_a_small_dinov2",
