@@ -23,7 +23,7 @@ from firmware.architectures import architecture
 from firmware.compiler import compile_model
 from firmware.dataset import open_dataset
 from firmware.families import official_tensors
-from firmware.files import write
+from firmware.files import write, writing
 from firmware.identify import identify
 from firmware.make_model import float_weights, images
 from firmware.plots import COLOURS, figure, plot_kind, save_figure
@@ -323,7 +323,7 @@ def _command(arguments: argparse.Namespace) -> int:
     by_name = {unit.opcode: unit for unit in units}
     content = {"units": [asdict(unit) for unit in units], "outcomes": [asdict(each) for each in outcomes]}
     if arguments.plot:
-        with open(arguments.plot, "wb") as file:
+        with writing(arguments.plot) as file:
             save_figure(_plot(by_name, outcomes), drawn, file)
     page.publish(arguments, _markdown(units, outcomes, _TITLES), content)
     return 0

@@ -23,6 +23,7 @@ from firmware.make_model import make_model
 from firmware.planner.program import CompileError, Program
 from firmware.preprocess import to_int8
 from firmware.progress import running
+from firmware.transport import DeviceError
 from hw.boards.registry import BOARDS
 from hw.spec.model import Model
 from sim import golden
@@ -137,7 +138,8 @@ def _figure(network: str, board: str, batch: int, results: _Results, *, simulate
     target = BOARDS[board]
     try:
         program = compile_model(_model(network), target, batch=batch)
-    except CompileError as error:
+        predicted = estimate(program, target)
+    except (CompileError, DeviceError) as error:
         networks.say(f"{network} on {board}: {error}")
         return None
     gateware = "".join(path.read_text() for path in sorted(_HW.rglob("*.py"))) if simulate else ""
@@ -145,7 +147,6 @@ def _figure(network: str, board: str, batch: int, results: _Results, *, simulate
     kept = results.find(key)
     if kept is not None:
         return Figure(**kept)
-    predicted = estimate(program, target)
     simulated = _simulated(program, board, batch) if simulate else (None, None)
     figure = Figure(
         network, board, batch, predicted.cycles, program.macs, target.config.macs_per_cycle, target.clock_hz, *simulated
