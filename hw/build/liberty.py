@@ -104,7 +104,7 @@ def family(library: Library, is_macro: Callable[[str], bool], *, period: float) 
     given = "".join(f" -liberty {name}" for name in library.texts)
     mapping = " -script +strash;dc2;&get,-n;&nf;&put"
     if library.timed:
-        mapping += ";buffer,-c,-p,-N,16;topo;upsize,{{D}};dnsize,{{D}}"
+        mapping += ";buffer,-N,16;topo;upsize,{{D}};dnsize,{{D}}"
         mapping += f" -constr {CONSTRAINTS} -D {round(1000 * period)}"
     return Family(
         columns={"area": "area", "cell": "cells", "macro": "SRAM macros"},
