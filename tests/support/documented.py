@@ -121,6 +121,8 @@ COVERED = {
     "python -m hw.build --board verilog [--set KEY=VALUE ...] [--out DIR]": _BUILT + "test_real_core",
     "python -m hw.build --board verilog --sram macro": "tests/build/test_sram.py::",
     "python -m hw.build --board verilog --liberty your.lib your_sram.lib.gz": _BUILT + "test_liberty",
+    "python -m hw.build --board verilog --liberty sg13g2_typ_1p20V_25C.lib.gz RM_IHPSG13_2P_*.lib.gz":
+        _BUILT + "test_liberty",
     "PDK_ROOT=/path/to/pdks python -m hw.build --board verilog --pdk sky130A": _BUILT + "test_liberty",
     "python -m bench deit --docs docs/performance.md": "tests/test_bench.py::test_command_line_reports_and_documents",
     "python -m bench swin --docs docs/performance.md": "tests/test_bench.py::test_swin_command_line",
