@@ -71,14 +71,14 @@ def unit_figures(row: VectorOp, config: Config, folder: Path) -> UnitFigures:
     Results that are kept in `folder` are taken where Verilog, commands and yosys are the same.
     """
     name, used = row.name.lower(), {}
-    timing = unit_timing(row, max_row=config.max_row)
+    timing = unit_timing(row, lanes=config.lanes, max_row=config.max_row)
     for family, fabric in FAMILIES.items():
         place = folder / family
         place.mkdir(parents=True, exist_ok=True)
         text = rtlil.convert(_unit(row, config), name=name, emit_src=False)
         (place / f"{name}.il").write_text(text)
         used[family] = synthesise([f"{name}.il"], name, fabric, place)[0].used
-    return UnitFigures(row.name, row.elements(config.lanes), timing.latency, timing.interval, used)
+    return UnitFigures(row.name, config.lanes, timing.latency, timing.interval, used)
 
 
 def _unit(row: VectorOp, config: Config) -> Any:

@@ -30,7 +30,7 @@ def test_a_unit_alone(tmp_path):
     """Of both families; what is there is not made again."""
     row, config = row_of(Op.ROW_MEAN), BOARDS["arty_a7"].config
     found = unit_figures(row, config, tmp_path)
-    assert (found.elements, found.interval) == (2, unit_timing(row, max_row=4096).interval)
+    assert (found.elements, found.interval) == (2, unit_timing(row, lanes=2, max_row=4096).interval)
     assert 50 < found.used["series7"]["lut"] < 400
     assert found.used["series7"]["dsp"] == found.used["ecp5"]["dsp"] == 0
     logs = {log: log.stat().st_mtime_ns for log in tmp_path.rglob("*.log")}

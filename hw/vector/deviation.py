@@ -134,7 +134,7 @@ class IntDeviation(_Deviation):
         super().__init__(lanes=lanes, max_row=max_row, operands={"norm_shift": SHIFT_BITS})
 
     @staticmethod
-    def timing(*, max_row=4096):
+    def timing(*, max_row=4096, **_sizes):
         """Difference, shift, square, their sum, the row's, the root, which the next row's waits for, the division."""
         root = FloorRoot.timing(value_bits=IntDeviation._total_bits(max_row))
         division = Divider.timing(quotient_bits=FACTOR_BITS)

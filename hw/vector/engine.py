@@ -173,9 +173,9 @@ class VectorEngine(wiring.Component):
             self.row_max_address.eq(statistics.row_max_address),
             statistics.row_max_data.eq(self.row_max_data),
             statistics.own_max.eq(command.own_max),
-            # for units that look up the row of each beat: of the one that leaves the unpacker in the next cycle. Those
-            # that find statistics look up nothing, and their stalls are late
-            statistics.lookup.eq(source.coming & (~source.o.valid | path.takes)),
+            # for units that look up the row of each beat: of the one that leaves the unpacker in the next cycle. The
+            # stalls of those that look up nothing are late
+            statistics.lookup.eq(source.coming & (~source.o.valid | path.looks)),
             statistics.row.eq(source.row),
         ]
         wiring.connect(m, source.port, wiring.flipped(self.scratch_read))

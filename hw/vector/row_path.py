@@ -49,8 +49,8 @@ class RowPath:
     ----------
     walk : Signal
         The unit asks for ``known``.
-    takes : Signal
-        A unit that has results takes a beat, if there is one.
+    looks : Signal
+        A unit that has results, or looks up its rows, takes a beat, if there is one.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class RowPath:
         self.known, self.found, self.write = known, found, write
         self.room, self.begin, self.results = room, begin, results
         self.walk = Signal()
-        self.takes = Signal()
+        self.looks = Signal()
         self._instances(m)
         self._rows(m)
         self._elements(m)
@@ -148,7 +148,7 @@ class RowPath:
         # What takes a beat does not ask whether one is there: `ready` reaches the read queues, and is late.
         both = identity.valid & command.adds & self.room
         ready = Const(1) if self.requantize is None else self.requantize.i.ready
-        takes, passed = [(Second.IDENTITY, both & ready)], []
+        takes, passed, looking = [(Second.IDENTITY, both & ready)], [], []
         m.d.comb += [self.offered.eq(beats.valid & both), self.pair.eq(self.offered & ready)]
         for row, unit in self.units:
             into = unit.i.payload
@@ -176,10 +176,14 @@ class RowPath:
                 takes.append((row.second, there & unit.i.ready))
             else:
                 passed.append(command[flag(row)] & unit.i.ready)
+                if {"mean", "factor"} & {*into.shape().members}:
+                    looking.append(passed[-1])
+        taken = Signal()
         m.d.comb += [
-            self.takes.eq(_any(each for _, each in takes)),
-            self.begin.eq(beats.valid & self.takes),
-            beats.ready.eq(self.takes | _any(passed)),
+            taken.eq(_any(each for _, each in takes)),
+            self.looks.eq(taken | _any(looking)),
+            self.begin.eq(beats.valid & taken),
+            beats.ready.eq(taken | _any(passed)),
             identity.ready.eq(beats.valid & _any(each for second, each in takes if second is Second.IDENTITY)),
         ]
         if table is not None:

@@ -15,6 +15,7 @@ from hw.build import command
 from hw.core import Core
 from hw.spec.config import ARRAY_MAPPINGS, Config, parse_settings
 from hw.spec.vector import unit_names
+from hw.spec.vector_ops import UNITS
 from tests.support.models import random_model
 
 DIGITS = Path(__file__).parents[2] / "examples/digits/digits.safetensors"
@@ -64,7 +65,8 @@ def make_engines(board):
 
 def test_every_setting_is_known():
     assert {field.name for field in fields(Config)} == {*NUMBERS, "array", "vector"}
-    assert Config().vector == tuple(unit_names())
+    assert Config().vector == UNITS
+    assert {*UNITS} < {*unit_names()}
 
 
 @pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")

@@ -127,7 +127,7 @@ def test_openxc7_of_a_kintex():
 
 def test_openxc7_maps_to_what_its_router_can_take(tmp_path):
     """A long delay, a table for wide multiplexers, memories of a bit: each becomes what the flow's notes allow."""
-    files = openxc7_files("xc7a35ticsg324-1L", 100_000_000, "")
+    files = openxc7_files(BOARDS["arty_a7"], "")
     (tmp_path / "openxc7_map.v").write_text(files["openxc7_map.v"])
     (tmp_path / "shell.v").write_text("")
     (tmp_path / "shiftwork.v").write_text("""\

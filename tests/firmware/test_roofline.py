@@ -61,9 +61,9 @@ def test_vector_work_follows_from_the_shapes(roles, points):
     assert found["blocks.0.attn.int_softmax"].elements == 2 * n * n * heads  # sum, then probabilities
     assert found["blocks.0.attn.int_softmax"].vector == n * n * heads * 2 / CONFIG.lanes
     for block, rows in ((0, n), (1, 1)):  # of the last one the class token's
-        assert found[f"blocks.{block}.mlp.act"].vector == rows * hidden
+        assert found[f"blocks.{block}.mlp.act"].vector == rows * hidden / CONFIG.lanes
         assert found[f"blocks.{block}.norm2"].vector == 2 * rows * dim / CONFIG.lanes
-        assert found[f"blocks.{block}.qact4"].vector == rows * dim
+        assert found[f"blocks.{block}.qact4"].vector == rows * dim / CONFIG.lanes
 
 
 def test_weights_are_fetched_once_per_super_tile(roles, program, points):

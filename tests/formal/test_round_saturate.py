@@ -7,7 +7,7 @@ from amaranth.hdl import Assert, Cat, Cover, Module, Mux, Signal, signed
 from hw.units.round_saturate import RoundSaturate
 from tests.support.formal import Proof, proved
 
-ROUNDINGS = ((66, 16), (68, 27))  # bits of the product and of the result, of the boards' cores
+ROUNDINGS = ((51, 27), (66, 16), (68, 27))  # bits of the product and of the result, of the boards' cores
 
 
 def rounding(value_bits, out_bits):
