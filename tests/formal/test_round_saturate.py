@@ -16,7 +16,8 @@ def rounding(value_bits, out_bits):
         m.submodules.dut = dut = unit(value_bits=value_bits, shift_bits=6, out_bits=out_bits)
         value, shift = AnyConst(signed(value_bits)), AnyConst(6)
         floor = Signal(signed(value_bits))
-        remainder, half = Signal(value_bits), Signal(value_bits)
+        widest = max(value_bits, 1 << len(shift))  # what a shift may leave of a narrow product has more bits than it
+        remainder, half = Signal(widest), Signal(widest)
         rounded = Signal(signed(value_bits + 1))
         limit = 1 << (out_bits - 1)
         tie = (shift != 0) & (remainder == half)
