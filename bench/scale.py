@@ -138,15 +138,14 @@ def _figure(network: str, board: str, batch: int, results: _Results, *, simulate
     target = BOARDS[board]
     try:
         program = compile_model(_model(network), target, batch=batch)
+        gateware = "".join(path.read_text() for path in sorted(_HW.rglob("*.py"))) if simulate else ""
+        key = digest(program.code.hex(), str(target.config), str(target.clock_hz), gateware)
+        if kept := results.find(key):
+            return Figure(**kept)
         predicted = estimate(program, target)
     except (CompileError, DeviceError) as error:
         networks.say(f"{network} on {board}: {error}")
         return None
-    gateware = "".join(path.read_text() for path in sorted(_HW.rglob("*.py"))) if simulate else ""
-    key = digest(program.code.hex(), str(target.config), str(target.clock_hz), gateware)
-    kept = results.find(key)
-    if kept is not None:
-        return Figure(**kept)
     simulated = _simulated(program, board, batch) if simulate else (None, None)
     figure = Figure(
         network, board, batch, predicted.cycles, program.macs, target.config.macs_per_cycle, target.clock_hz, *simulated

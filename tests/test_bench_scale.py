@@ -42,6 +42,7 @@ def test_page_and_results(tmp_path, monkeypatch, capsys):
         raise AssertionError("found already")
 
     monkeypatch.setattr(scale, "_simulated", again)
+    monkeypatch.setattr(scale, "estimate", again)
     assert main([*line, "--simulate", "deit-t:tiny"]) == 0
     assert page.read_text() == text
     entries = [json.loads(entry) for entry in kept.read_text().splitlines()]
