@@ -59,6 +59,7 @@ _TESTS: dict[str, tuple[str, ...]] = {
         ),
         ("tests/vector/test_rivals.py",),
     ),
+    "hw/vector/exponentials.py": ("tests/vector/test_shiftmax.py", "tests/vector/test_rivals.py"),
     "hw/vector/gelu_products.py": ("tests/vector/test_shift_gelu.py",),
     "hw/vector/row_units.py": ("tests/vector/test_row_units_verilog.py",),
     "hw/vector/source.py": ("tests/vector/test_engine.py",),

@@ -1,11 +1,12 @@
 """Second pass of I-BERT's softmax: probabilities."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 
 from hw.spec.rivals import FACTOR_MOST
 from hw.spec.timing import Timing
 from hw.units.pipe import Pipe
+from hw.vector.exponentials import feed
 from hw.vector.int_exp import CONSTANTS, FRACTION_BITS, IntExp
 from hw.vector.row_join import RowJoin
 from hw.vector.row_unit import RowUnit
@@ -55,15 +56,12 @@ class IntSoftmax(RowUnit):
 
     def elaborate(self, _platform):
         m = Module()
-        m.submodules.join = join = self._join
-        wiring.connect(m, wiring.flipped(self.rows), join.rows)
-        wiring.connect(m, wiring.flipped(self.i), join.i)
+        row, element = feed(m, self, self._join, self._exps)
         lead = self._exps[0]
         m.d.comb += [
-            join.o.ready.eq(lead.i.ready),
-            lead.i.p.tag.factor.eq(join.o.p.row.factor),
-            lead.i.p.tag.mask.eq(join.o.p.element.mask),
-            lead.i.p.tag.last.eq(join.o.p.element.last),
+            lead.i.p.tag.factor.eq(row.factor),
+            lead.i.p.tag.mask.eq(element.mask),
+            lead.i.p.tag.last.eq(element.last),
         ]
         pipe = Pipe(m, lead.o, self.o, 4)
         mask = pipe.hold(lead.o.p.tag.mask, "mask", steps=3)
@@ -72,14 +70,6 @@ class IntSoftmax(RowUnit):
             self.o.p.last.eq(pipe.hold(lead.o.p.tag.last, "last", steps=4)),
         ]
         for lane, exp in enumerate(self._exps):
-            m.submodules[f"exp{lane}"] = exp
-            constants = {name: self.operands[name] for name in CONSTANTS}
-            m.d.comb += [exp.constants[name].eq(value) for name, value in constants.items()]
-            m.d.comb += [
-                exp.i.valid.eq(join.o.valid),
-                exp.i.p.d.eq(join.o.p.element.x[lane] - join.o.p.row.row_max),
-                exp.i.p.fraction.eq(join.o.p.row.fraction),
-            ]
             if lane:  # that of lane 0 is the pipe's
                 m.d.comb += exp.o.ready.eq(pipe.step)
             product = pipe.hold(exp.o.p.exp * lead.o.p.tag.factor, f"product{lane}", steps=2)

@@ -1,12 +1,13 @@
 """First pass of I-BERT's softmax: the factor of each row."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.utils import ceil_log2
 
 from hw.spec.rivals import EXP_BITS, FACTOR_LEAST, FACTOR_MOST
 from hw.spec.timing import Timing
 from hw.units.divider import Divider
+from hw.vector.exponentials import feed
 from hw.vector.int_exp import CONSTANTS, FRACTION_BITS, IntExp
 from hw.vector.row_join import RowJoin
 from hw.vector.row_unit import RowUnit
@@ -65,11 +66,7 @@ class IntSoftmaxSum(RowUnit):
     def elaborate(self, _platform):
         m = Module()
         m.submodules.divider = divider = self._divider
-        m.submodules.join = join = self._join
-        for lane, exp in enumerate(self._exps):
-            m.submodules[f"exp{lane}"] = exp
-        wiring.connect(m, wiring.flipped(self.rows), join.rows)
-        wiring.connect(m, wiring.flipped(self.i), join.i)
+        _, element = feed(m, self, self._join, self._exps)
 
         step = Signal()  # of everything behind the exponentials
         lead = self._exps[0].o
@@ -80,19 +77,11 @@ class IntSoftmaxSum(RowUnit):
         total = Signal(len(divider.i.p.divisor), reset_less=True)
         begin = Signal(init=1)  # the next beat is the first of its row
         m.d.comb += [
-            join.o.ready.eq(self._exps[0].i.ready),
-            self._exps[0].i.p.tag.last.eq(join.o.p.element.last),
+            self._exps[0].i.p.tag.last.eq(element.last),
             step.eq(~valid[2] | divider.i.ready),
         ]
         for lane, exp in enumerate(self._exps):
-            m.d.comb += [
-                exp.constants.eq(self.operands),
-                exp.i.valid.eq(join.o.valid),
-                exp.i.p.d.eq(join.o.p.element.x[lane] - join.o.p.row.row_max),
-                exp.i.p.fraction.eq(join.o.p.row.fraction),
-                exp.i.p.tag.mask.eq(join.o.p.element.mask[lane]),
-                exp.o.ready.eq(step),
-            ]
+            m.d.comb += [exp.i.p.tag.mask.eq(element.mask[lane]), exp.o.ready.eq(step)]
         with m.If(step):
             m.d.sync += [
                 valid.eq(Cat(lead.valid, valid[0], valid[1] & last[1])),

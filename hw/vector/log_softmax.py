@@ -1,11 +1,12 @@
 """Second pass of FQ-ViT's Log-Int-Softmax: powers of two."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 
 from hw.spec.rivals import CODES, TOTAL_BITS, TOTAL_LOW
 from hw.spec.timing import Timing
 from hw.units.pipe import Pipe
+from hw.vector.exponentials import feed
 from hw.vector.int_exp import FRACTION_BITS, POLYNOMIAL, Q_BITS, IntPolynomial
 from hw.vector.row_join import RowJoin
 from hw.vector.row_unit import RowUnit
@@ -61,15 +62,12 @@ class LogSoftmax(RowUnit):
 
     def elaborate(self, _platform):
         m = Module()
-        m.submodules.join = join = self._join
-        wiring.connect(m, wiring.flipped(self.rows), join.rows)
-        wiring.connect(m, wiring.flipped(self.i), join.i)
+        row, element = feed(m, self, self._join, self._exps)
         lead = self._exps[0]
         m.d.comb += [
-            join.o.ready.eq(lead.i.ready),
-            lead.i.p.tag.factor.eq(join.o.p.row.factor),
-            lead.i.p.tag.mask.eq(join.o.p.element.mask),
-            lead.i.p.tag.last.eq(join.o.p.element.last),
+            lead.i.p.tag.factor.eq(row.factor),
+            lead.i.p.tag.mask.eq(element.mask),
+            lead.i.p.tag.last.eq(element.last),
         ]
         self._pipe = pipe = Pipe(m, lead.o, self.o, self.stages)
         mask = pipe.hold(lead.o.p.tag.mask, "mask", steps=self.stages - 1)
@@ -79,13 +77,6 @@ class LogSoftmax(RowUnit):
         ]
         total, more = lead.o.p.tag.factor[:TOTAL_BITS], lead.o.p.tag.factor[TOTAL_BITS:]
         for lane, exp in enumerate(self._exps):
-            m.submodules[f"exp{lane}"] = exp
-            m.d.comb += [exp.constants[name].eq(self.operands[name]) for name in POLYNOMIAL]
-            m.d.comb += [
-                exp.i.valid.eq(join.o.valid),
-                exp.i.p.d.eq(join.o.p.element.x[lane] - join.o.p.row.row_max),
-                exp.i.p.fraction.eq(join.o.p.row.fraction),
-            ]
             if lane:  # that of lane 0 is the pipe's
                 m.d.comb += exp.o.ready.eq(pipe.step)
             code = self._code(m, exp.o.p.z, exp.o.p.q, total, more, lane)

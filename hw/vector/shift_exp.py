@@ -9,49 +9,45 @@ from hw.units.pipe import Pipe
 
 __all__ = ["ShiftExp"]
 
-P_BITS = 9  # -p is at most 367, for d = -255
+T_BITS = 13  # 23 * 255 + 8
 I0_BITS = 10
 FRACTION_BITS = 3  # d << f, f up to 7
-SHIFTED_BITS = 14  # -p of that; what does not fit exceeds terms * i0, at most 15345, and is made to
+MOST_TERMS = 15
+SHIFTED_BITS = 14  # of n; what does not fit exceeds terms * i0, at most 15345, and is made to
 
 
 class ShiftExp(wiring.Component):
-    """Computes :func:`arith.shift_exp_parts` once per cycle: the exponential is (mantissa << (terms - q)) >> 1.
+    """Computes :func:`arith.shift_exp_parts` of d << fraction once per cycle: E is (mantissa << (terms - q)) >> 1.
 
-    With n = -(d + (d >> 1) - (d >> 4)), quotient q = min(n // i0, terms) and mantissa = 2*i0 - n + q*i0, or 2*i0
-    where q = terms. The quotient takes one restoring subtraction per bit; all of them succeed when it does not fit,
-    so that saturation is a comparison of the quotient. A result leaves ``latency`` cycles after its operands enter;
-    a stalled output stalls the whole pipe.
-
-    With `fraction`, of d << fraction: n = (t << fraction) >> 4, t = -23*d, 8 more where d is odd and fraction is 0 (see
-    `hw.spec.vector_ops`), so that the shift is behind the sum and saves its carry chain 7 bits. A remainder that i0's
-    bits do not hold is noted instead: its quotient is beyond terms.
+    n = (t << fraction) >> 4, t = -23*d, 8 more where d is odd and fraction is 0 (see `hw.spec.vector_ops`), so that the
+    shift is behind the sum and saves its carry chain 7 bits. Quotient q = min(n // i0, terms), mantissa = 2*i0 - n +
+    q*i0, or 2*i0 where q = terms. The quotient takes one restoring subtraction per bit; all of them succeed when it
+    does not fit, so that saturation is a comparison of the quotient. A remainder that i0's bits do not hold is noted
+    instead: its quotient is beyond terms. A result leaves ``latency`` cycles after its operands enter; a stalled output
+    stalls the whole pipe.
 
     Parameters
     ----------
     terms : int
-        Largest quotient: 15 (Shiftmax) or 23 (ShiftGELU).
-    fraction : bool
-        Whether there are fraction bits; terms is 15 at most then.
+        Largest quotient, 15 at most.
     tag : shape-like or None
         Side data that leaves with the result.
 
     Members
     -------
-    i : {"d" in -255..0, "i0" in 1..1023, "fraction" in 0..7 if any, "tag" if any}
+    i : {"d" in -255..0, "i0" in 1..1023, "fraction" in 0..7, "tag" if any}
     o : {"mantissa", "q", "tag" if any}
     """
 
-    def __init__(self, *, terms, fraction=False, tag=None):
-        most = 15 if fraction else 31
-        if not 1 <= terms <= most:
-            raise ValueError(f"terms must be 1..{most}, not {terms}")
-        self.terms, self.fraction = terms, fraction
+    def __init__(self, *, terms, tag=None):
+        if not 1 <= terms <= MOST_TERMS:
+            raise ValueError(f"terms must be 1..{MOST_TERMS}, not {terms}")
+        self.terms = terms
         self.latency = self.timing(terms=terms).latency
         tags = {} if tag is None else {"tag": tag}
-        fractions = {"fraction": FRACTION_BITS} if fraction else {}
+        operands = {"d": signed(10), "i0": I0_BITS, "fraction": FRACTION_BITS}
         super().__init__({
-            "i": In(stream.Signature(data.StructLayout({"d": signed(10), "i0": I0_BITS, **fractions, **tags}))),
+            "i": In(stream.Signature(data.StructLayout({**operands, **tags}))),
             "o": Out(stream.Signature(data.StructLayout({"mantissa": 11, "q": 5, **tags}))),
         })
 
@@ -65,7 +61,7 @@ class ShiftExp(wiring.Component):
 
         pipe = Pipe(m, self.i, self.o, self.latency)
         pipe.carry("tag")
-        n = self._shifted(m, pipe) if self.fraction else pipe.hold(self._unshifted(), "n")
+        n = self._shifted(m, pipe)
         i0 = pipe.hold(self.i.p.i0, "i0")
         q = Const(0, 0)
         beyond = Const(0)
@@ -94,15 +90,11 @@ class ShiftExp(wiring.Component):
 
         return m
 
-    def _unshifted(self):
-        d = self.i.p.d
-        return (-d - (d >> 1) + (d >> 4))[:P_BITS]
-
     def _shifted(self, m, pipe):
         """n of d << fraction; all ones above i0's bits where 14 do not hold it."""
         magnitude = -self.i.p.d
         odd = magnitude[0] & (self.i.p.fraction == 0)
-        t = pipe.hold((Cat(Const(0, 3), odd, magnitude[:9]) + (magnitude << 3) - magnitude)[: P_BITS + 4], "t")
+        t = pipe.hold((Cat(Const(0, 3), odd, magnitude[:9]) + (magnitude << 3) - magnitude)[:T_BITS], "t")
         fraction = pipe.hold(self.i.p.fraction, "fraction")
         shifted = Signal(SHIFTED_BITS + 2)
         m.d.comb += shifted.eq((t << fraction) >> 4)

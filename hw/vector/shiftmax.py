@@ -1,11 +1,12 @@
 """Second pass of Shiftmax: probabilities."""
 
 from amaranth import *
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 
 from hw.spec.timing import Timing
 from hw.spec.vector_ops import FACTOR_BITS
 from hw.units.pipe import Pipe
+from hw.vector.exponentials import feed
 from hw.vector.row_join import RowJoin
 from hw.vector.row_unit import RowUnit
 from hw.vector.shift_exp import FRACTION_BITS, ShiftExp
@@ -44,9 +45,7 @@ class Shiftmax(RowUnit):
             results=16,
         )
         self._side = data.StructLayout({"factor": FACTOR_BITS, "planes": 1, "mask": lanes, "last": 1})
-        self._exps = [
-            ShiftExp(terms=TERMS, fraction=True, tag=self._side if lane == 0 else None) for lane in range(lanes)
-        ]
+        self._exps = [ShiftExp(terms=TERMS, tag=self._side if lane == 0 else None) for lane in range(lanes)]
         self._join = RowJoin(row=self.rows.p.shape(), element=self.i.p.shape())
 
     @staticmethod
@@ -56,12 +55,14 @@ class Shiftmax(RowUnit):
 
     def elaborate(self, _platform):
         m = Module()
-        m.submodules.join = self._join
-        for lane, exp in enumerate(self._exps):
-            m.submodules[f"exp{lane}"] = exp
-        self._feed(m)
-
-        lead = self._exps[0].o
+        row, element = feed(m, self, self._join, self._exps)
+        tag, lead = self._exps[0].i.p.tag, self._exps[0].o
+        m.d.comb += [
+            tag.factor.eq(row.factor),
+            tag.planes.eq(row.planes),
+            tag.mask.eq(element.mask),
+            tag.last.eq(element.last),
+        ]
         pipe = Pipe(m, lead, self.o, 5)
         sides = [Signal(self._side, name=f"side{k}", reset_less=True) for k in range(5)]
         with m.If(pipe.step):
@@ -90,23 +91,3 @@ class Shiftmax(RowUnit):
                 m.d.comb += exp.o.ready.eq(pipe.step)
 
         return m
-
-    def _feed(self, m):
-        """Elements less their row's maximum into the exponentials, which go in lockstep."""
-        join, tag = self._join, self._exps[0].i.p.tag
-        wiring.connect(m, wiring.flipped(self.rows), join.rows)
-        wiring.connect(m, wiring.flipped(self.i), join.i)
-        m.d.comb += [
-            join.o.ready.eq(self._exps[0].i.ready),
-            tag.factor.eq(join.o.p.row.factor),
-            tag.planes.eq(join.o.p.row.planes),
-            tag.mask.eq(join.o.p.element.mask),
-            tag.last.eq(join.o.p.element.last),
-        ]
-        for lane, exp in enumerate(self._exps):
-            m.d.comb += [
-                exp.i.valid.eq(join.o.valid),
-                exp.i.p.d.eq(join.o.p.element.x[lane] - join.o.p.row.row_max),
-                exp.i.p.i0.eq(join.o.p.row.i0),
-                exp.i.p.fraction.eq(join.o.p.row.fraction),
-            ]

@@ -1,11 +1,12 @@
 """First pass of Shiftmax: the factor of each row."""
 
 from amaranth import *
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 
 from hw.spec.timing import Timing
 from hw.spec.vector_ops import FACTOR_BITS
 from hw.units.divider import Divider
+from hw.vector.exponentials import feed
 from hw.vector.row_join import RowJoin
 from hw.vector.row_unit import RowUnit
 from hw.vector.shift_exp import FRACTION_BITS, ShiftExp
@@ -52,7 +53,7 @@ class ShiftmaxSum(RowUnit):
             statistics={"factor": FACTOR_BITS},
         )
         tags = [data.StructLayout({"mask": 1, "last": 1})] + [data.StructLayout({"mask": 1})] * (lanes - 1)
-        self._exps = [ShiftExp(terms=TERMS, fraction=True, tag=tag) for tag in tags]
+        self._exps = [ShiftExp(terms=TERMS, tag=tag) for tag in tags]
         self._divider = Divider(dividend_bits=TOTAL_BITS, divisor_bits=TOTAL_BITS, quotient_bits=FACTOR_BITS)
         self._join = RowJoin(row=self.rows.p.shape(), element=self.i.p.shape())
 
@@ -66,12 +67,11 @@ class ShiftmaxSum(RowUnit):
     def elaborate(self, _platform):
         m = Module()
         m.submodules.divider = divider = self._divider
-        m.submodules.join = self._join
-        for lane, exp in enumerate(self._exps):
-            m.submodules[f"exp{lane}"] = exp
-
+        _, element = feed(m, self, self._join, self._exps)
         step = Signal()  # of everything behind the exponentials
-        self._feed(m, step)
+        m.d.comb += self._exps[0].i.p.tag.last.eq(element.last)
+        for lane, exp in enumerate(self._exps):
+            m.d.comb += [exp.i.p.tag.mask.eq(element.mask[lane]), exp.o.ready.eq(step)]
 
         lead = self._exps[0].o
         valid = Signal(3)
@@ -111,22 +111,3 @@ class ShiftmaxSum(RowUnit):
         ]
 
         return m
-
-    def _feed(self, m, step):
-        """Elements less their row's maximum into the exponentials, which go in lockstep."""
-        join = self._join
-        wiring.connect(m, wiring.flipped(self.rows), join.rows)
-        wiring.connect(m, wiring.flipped(self.i), join.i)
-        m.d.comb += [
-            join.o.ready.eq(self._exps[0].i.ready),
-            self._exps[0].i.p.tag.last.eq(join.o.p.element.last),
-        ]
-        for lane, exp in enumerate(self._exps):
-            m.d.comb += [
-                exp.i.valid.eq(join.o.valid),
-                exp.i.p.d.eq(join.o.p.element.x[lane] - join.o.p.row.row_max),
-                exp.i.p.i0.eq(join.o.p.row.i0),
-                exp.i.p.fraction.eq(join.o.p.row.fraction),
-                exp.i.p.tag.mask.eq(join.o.p.element.mask[lane]),
-                exp.o.ready.eq(step),
-            ]

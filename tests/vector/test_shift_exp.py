@@ -15,14 +15,14 @@ FACTORS = [1, 2, 3, 7, 16, 23, 24, 25, 45, 183, 184, 367, 368, 511, 512, 1022, 1
 
 
 def law(items, terms):
-    shifted = [x["d"] << x.get("fraction", 0) for x in items]
+    shifted = [x["d"] << x["fraction"] for x in items]
     mantissa, q = arith.shift_exp_parts(shifted, [x["i0"] for x in items], terms)
     return [{"mantissa": int(a), "q": int(b)} for a, b in zip(mantissa, q, strict=True)]
 
 
-@pytest.mark.parametrize("terms", [15, 23])
+@pytest.mark.parametrize("terms", [7, 15])
 def test_equals_law_for_every_difference(terms):
-    items = [{"d": d, "i0": i0} for i0 in FACTORS for d in range(-255, 1)]
+    items = [{"d": d, "i0": i0, "fraction": 0} for i0 in FACTORS for d in range(-255, 1)]
     got, _ = run_stream(ShiftExp(terms=terms), items)
     assert got == law(items, terms)
 
@@ -33,7 +33,7 @@ def test_equals_law_for_every_difference_and_fraction(fraction):
     ends = {5873 << fraction >> 4 + shift for shift in range(5)}  # a sixteenth of them, an eighth ...
     factors = sorted({1, 1022, 1023, *(min(max(end, 1), 1023) for end in ends)})
     items = [{"d": d, "i0": i0, "fraction": fraction} for i0 in factors for d in range(-255, 1)]
-    got, _ = run_stream(ShiftExp(terms=15, fraction=True), items)
+    got, _ = run_stream(ShiftExp(terms=15), items)
     assert got == law(items, 15)
 
 
@@ -64,30 +64,31 @@ def test_equals_law_at_random_with_fractions(pressure):
         for k in range(600)
     ]  # fmt: skip
     tagged = [{**x, "tag": k} for k, x in enumerate(items)]
-    got, _ = run_stream(ShiftExp(terms=15, fraction=True, tag=unsigned(10)), tagged, pressure=pressure)
+    got, _ = run_stream(ShiftExp(terms=15, tag=unsigned(10)), tagged, pressure=pressure)
     assert got == [{**x, "tag": k} for k, x in enumerate(law(items, 15))]
 
 
 @pytest.mark.parametrize("pressure", PRESSURES)
-@pytest.mark.parametrize("terms", [1, 15, 23, 31])
+@pytest.mark.parametrize("terms", [1, 7, 15])
 def test_equals_law_at_random(terms, pressure):
     """The factor changes with every element, and the tag stays with it."""
     rng = random.Random(terms)
-    items = [{"d": -rng.randrange(256), "i0": rng.randint(1, 1 << rng.randint(1, 10)) & 1023 or 1} for _ in range(300)]
+    items = [
+        {"d": -rng.randrange(256), "i0": rng.randint(1, 1 << rng.randint(1, 10)) & 1023 or 1, "fraction": 0}
+        for _ in range(300)
+    ]  # fmt: skip
     tagged = [{**x, "tag": k} for k, x in enumerate(items)]
     got, _ = run_stream(ShiftExp(terms=terms, tag=unsigned(9)), tagged, pressure=pressure)
     assert got == [{**x, "tag": k} for k, x in enumerate(law(items, terms))]
 
 
-@pytest.mark.parametrize("terms", [15, 23])
+@pytest.mark.parametrize("terms", [7, 15])
 def test_latency(terms):
     dut = ShiftExp(terms=terms)
-    _, cycles = run_stream(dut, [{"d": -5, "i0": 20}] * 2)
+    _, cycles = run_stream(dut, [{"d": -5, "i0": 20, "fraction": 0}] * 2)
     assert cycles == [dut.latency, dut.latency + 1]
 
 
 def test_refuses_terms_beyond_the_quotient():
-    with pytest.raises(ValueError, match=r"terms must be 1\.\.31, not 32"):
-        ShiftExp(terms=32)
     with pytest.raises(ValueError, match=r"terms must be 1\.\.15, not 23"):
-        ShiftExp(terms=23, fraction=True)
+        ShiftExp(terms=23)
