@@ -16,19 +16,18 @@ from firmware.families.bert.names import EMBEDDING, is_text, official_names, twi
 from firmware.families.bert.pattern import recognise
 from firmware.families.bert.place import place
 from firmware.families.bert.texts import lengths
+from firmware.families.encoder import depth_of, heads_said, one_stage
 from firmware.families.family import POOLS, Family, Stage, Wanted
 from firmware.families.tensors import READERS, shape_of
 from firmware.families.weights import Weights
 from firmware.graph.builder import Builder
 from firmware.planner.placed import Job, Placed
-from firmware.planner.program import CompileError
 from hw.spec.model import Model, ModelError
 from hw.spec.operators import Embedded
 
 __all__ = ["Bert", "BertShape"]
 
 Array = NDArray[Any]
-_BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +43,6 @@ class BertShape(Architecture):
 
     def check(self) -> None:
         self.check_stages(1)
-
-
-def _depth(names: Collection[str]) -> int:
-    return len({match[1] for match in map(_BLOCK.match, names) if match})
 
 
 class Bert(Family):
@@ -70,15 +65,7 @@ class Bert(Family):
         return place(job)
 
     def stages(self, model: Model) -> Sequence[Stage]:
-        try:
-            roles = recognise(model)
-        except CompileError:
-            return ()
-        macs = sum(model.layer_macs[node.name] for block in roles.blocks for node in block.nodes())
-        return [
-            Stage(blocks=len(roles.blocks), tokens=roles.tokens, width=roles.dim, heads=roles.heads,
-                  hidden=roles.hidden, macs=macs)
-        ]  # fmt: skip
+        return one_stage(model, recognise)
 
     def has_tensors(self, names: Collection[str]) -> bool:
         return is_text(names)
@@ -90,7 +77,7 @@ class Bert(Family):
         hidden, _ = shape_of(state, "blocks.0.mlp.fc1.weight", 2)
         heads = dim // (32 if dim == 384 else 64)  # those of MiniLM, and of every other published one
         return BertShape(
-            name="", dim=dim, depths=(_depth(state),), heads=(max(1, heads),), hidden=hidden, vocabulary=vocabulary,
+            name="", dim=dim, depths=(depth_of(state),), heads=(max(1, heads),), hidden=hidden, vocabulary=vocabulary,
             longest=longest, classes=dim,
         )  # fmt: skip
 
@@ -100,10 +87,9 @@ class Bert(Family):
 
     def remarks(self, state: Mapping[str, Array], shape: Architecture, told: Collection[str] = ()) -> Sequence[str]:
         del state
-        heads = shape.heads[0]
         feature = "the first token" if "token" in told else "the mean of the tokens"
         return [
-            f"{'' if 'heads' in told else 'assumed: '}{heads} heads of {shape.dim // heads} channels",
+            heads_said(shape, told),
             f"{'' if {*POOLS} & {*told} else 'assumed: '}the feature is {feature} behind the last norm",
             "assumed: exact GELU, positions counted from the first token",
         ]
@@ -115,7 +101,7 @@ class Bert(Family):
         if wanted.heads is None:
             raise ModelError("the tensors of a BERT do not say how many heads there are: heads must be given")
         bits = wanted.attention_bits or 16
-        return bert(build, wanted.image[1], wanted.heads, _depth(wanted.names), bits, average=wanted.pool != "token")
+        return bert(build, wanted.image[1], wanted.heads, depth_of(wanted.names), bits, average=wanted.pool != "token")
 
     def stored(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
         return *image[:2], image[2] * Embedded.image_bits // 8

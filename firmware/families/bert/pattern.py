@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firmware.planner.mlp import Activation, Members, activation
+from firmware.planner.encoder import EncoderBlock, sizes
+from firmware.planner.mlp import Activation, activation
 from firmware.planner.pattern import READ, Nodes, role
-from firmware.planner.program import CompileError
 from hw.spec.model import Model, Node
 from hw.spec.operators import Pool, operation
 
@@ -46,7 +46,7 @@ _MLP = (
 
 
 @dataclass(frozen=True)
-class Block(Members):
+class Block(EncoderBlock):
     """One block's nodes, in execution order: `stream1` and `stream2` give the stream, the norms what linears read."""
 
     norm1: Node
@@ -105,16 +105,10 @@ def recognise(model: Model) -> Encoder:
         x = blocks[-1].add2
     back = nodes.take((*_STREAM, role("pool", "pool", "norm_quant", first=0, count=READ)), x=x)
     nodes.end()
-    sizes = {
-        (b.scores.attributes["heads"], len(model.tensor(b.qkv, "weight")) // 3, len(model.tensor(b.fc1, "weight")))
-        for b in blocks
-    }
-    if len(sizes) != 1:
-        raise CompileError(f"all blocks must have the same heads, their channels and hidden size, not {sorted(sizes)}")
     pool = operation(back["pool"], model.tensors)
     assert isinstance(pool, Pool)
     tokens = model.image[1]
     return Encoder(
-        tokens, model.image[2] // 2, *sizes.pop(), embedded, tuple(blocks), back["norm"], back["norm_quant"],
+        tokens, model.image[2] // 2, *sizes(model, blocks), embedded, tuple(blocks), back["norm"], back["norm_quant"],
         back["pool"], len(pool.summed(tokens)),
     )  # fmt: skip

@@ -6,7 +6,7 @@ each text's feature. Between items everything waits in the WORK region (`layout`
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate, pairwise
 
@@ -14,11 +14,12 @@ from firmware.families.bert.layout import Layout
 from firmware.families.bert.pattern import Encoder
 from firmware.families.bert.super_tile import Share, SuperTile
 from firmware.planner.allocator import Arena
+from firmware.planner.encoder import fitting, kinds
 from firmware.planner.image import ModelImage
 from firmware.planner.placed import Job
-from firmware.planner.program import Checkpoint, CompileError
+from firmware.planner.program import Checkpoint
 from firmware.planner.scheduler import Item
-from firmware.planner.steps import Slot, Steps, is_wide
+from firmware.planner.steps import Slot, Steps
 from firmware.planner.tasks import Tasks
 
 __all__ = ["Plan"]
@@ -89,33 +90,13 @@ class Plan:
     def _feature(self, share: Share, text: int, slot: int) -> Steps:
         return self._tile(share, slot).feature(text)
 
-    def _kinds(self) -> Iterable[int]:
-        """Blocks that others are planned like: the first of those with the same wide inputs here and behind."""
-        wide = [
-            tuple(map(is_wide, (block.norm1_quant, block.context_quant, block.norm2_quant, block.act.output)))
-            for block in self.roles.blocks
-        ]
-        kinds: dict[object, int] = {}
-        for block, kind in enumerate(pairwise([None, *wide, None]), start=-1):
-            kinds.setdefault(kind, block)
-        return kinds.values()
-
     def _fitting(self, share: Share) -> frozenset[int]:
-        """Slots whose arenas hold a super-tile like `share`; tried by walking through one of each kind of item."""
-        slots = set()
-        refused: CompileError | None = None
-        for slot in range(len(self.slots)):
-            try:
-                for block in self._kinds():
-                    for _ in self._steps(block, share, slot):
-                        pass
-                for _ in self._feature(share, share.first, slot):
-                    pass
-            except CompileError as error:
-                refused = refused or error
-                self.slots[slot].arena.clear()
-            else:
-                slots.add(slot)
-        if refused and not slots:
-            raise refused
-        return frozenset(slots)
+        """Slots whose arenas hold a super-tile like `share`."""
+        blocks = kinds(self.roles.blocks)
+
+        def walk(slot: int) -> Steps:
+            for block in blocks:
+                yield from self._steps(block, share, slot)
+            yield from self._feature(share, share.first, slot)
+
+        return frozenset(fitting(self.slots, ((slot,) for slot in range(len(self.slots))), walk))

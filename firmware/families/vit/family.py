@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from firmware.errors import UserError
 from firmware.families.architecture import HALF, Architecture
+from firmware.families.encoder import depth_of, heads_said, one_stage
 from firmware.families.family import POOLS, Family, Stage, Wanted
 from firmware.families.tensors import BLOCK, LINEAR, NORM, READERS, examine_ends, has_head, is_official, shape_of
 from firmware.families.vit.graph import vit
@@ -23,7 +24,6 @@ from firmware.families.vit.variants import plain
 from firmware.families.weights import Weights
 from firmware.graph.builder import Builder
 from firmware.planner.placed import Job, Placed
-from firmware.planner.program import CompileError
 from hw.spec.model import Model, ModelError
 from hw.spec.operators import ConcatCls
 
@@ -31,7 +31,6 @@ __all__ = ["Vit", "VitShape"]
 
 Array = NDArray[Any]
 _HEAD_SIZE = 64  # of every published ViT and DeiT; their tensors do not say it
-_BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +59,6 @@ def _shape(name: str, dim: int, depth: int, **others: Any) -> VitShape:
 def _patch(weights: Mapping[str, Array]) -> int | None:
     weight = weights.get("patch_embed.proj.weight")
     return None if weight is None or weight.ndim != 4 else weight.shape[2]
-
-
-def _depth(names: Collection[str]) -> int:
-    return len({match[1] for match in map(_BLOCK.match, names) if match})
 
 
 class Vit(Family):
@@ -97,18 +92,10 @@ class Vit(Family):
         return place(job)
 
     def stages(self, model: Model) -> Sequence[Stage]:
-        try:
-            roles = recognise(model)
-        except CompileError:
-            return ()
-        macs = sum(model.layer_macs[node.name] for block in roles.blocks for node in block.nodes())
-        return [
-            Stage(blocks=roles.depth, tokens=roles.tokens, width=roles.dim, heads=roles.heads, hidden=roles.hidden,
-                  macs=macs)
-        ]  # fmt: skip
+        return one_stage(model, recognise)
 
     def has_tensors(self, names: Collection[str]) -> bool:
-        return _depth(names) > 0
+        return depth_of(names) > 0
 
     def examine(self, state: Mapping[str, Array], size: tuple[int, int] | None = None) -> VitShape:
         ends = examine_ends(state)
@@ -127,7 +114,7 @@ class Vit(Family):
             )
         ends |= {"prefix": prefix, "img_size": pixels[0], "img_width": None if len({*pixels}) == 1 else pixels[1]}
         heads = max(ends["dim"] // _HEAD_SIZE, 1)
-        shape = VitShape(depths=(_depth(state),), heads=(heads,), **ends)
+        shape = VitShape(depths=(depth_of(state),), heads=(heads,), **ends)
         if size:
             shape.check()
         return shape
@@ -137,7 +124,6 @@ class Vit(Family):
         return ("heads",)
 
     def remarks(self, state: Mapping[str, Array], shape: Architecture, told: Collection[str] = ()) -> Sequence[str]:
-        heads = shape.heads[0]
         taken = "the mean of the patches" if "avg" in told else "the class token"
         if "heads.weight" in state:
             taken = "the class token and the distillation token, by two heads whose logits are averaged"
@@ -146,7 +132,7 @@ class Vit(Family):
         else:
             pooled = f"the feature is {taken} behind the last norm" if shape.features else f"the head reads {taken}"
         said = [
-            f"{'' if 'heads' in told else 'assumed: '}{heads} heads of {shape.dim // heads} channels",
+            heads_said(shape, told),
             pooled
             if {*POOLS} & {*told} or "heads.weight" in state
             else f"assumed: {pooled} (of the mean, --pool avg says so)",
@@ -173,7 +159,7 @@ class Vit(Family):
     def build(self, build: Builder, wanted: Wanted) -> Array:
         if wanted.heads is None:
             raise ModelError("the tensors of a ViT do not say how many heads there are: heads must be given")
-        depth, bits = _depth(wanted.names), wanted.attention_bits or 16
+        depth, bits = depth_of(wanted.names), wanted.attention_bits or 16
         behind = any(name.startswith("fc_norm.") for name in wanted.names)
         if behind and (wanted.pool != "avg" or "norm.weight" in wanted.names):
             raise ModelError(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firmware.planner.mlp import Activation, Members, mlp
+from firmware.planner.encoder import EncoderBlock, sizes
+from firmware.planner.mlp import Activation, mlp
 from firmware.planner.pattern import NORMS, READ, SOFTMAXES, Nodes, role
-from firmware.planner.program import CompileError
-from firmware.planner.steps import is_wide
 from hw.spec.model import Model, Node
 
 __all__ = ["Block", "VisionTransformer", "recognise"]
@@ -63,7 +62,7 @@ _BACK_NORM_OF_MEAN = (
 
 
 @dataclass(frozen=True)
-class Block(Members):
+class Block(EncoderBlock):
     """One encoder block's nodes, in execution order."""
 
     norm1: Node
@@ -86,11 +85,6 @@ class Block(Members):
     fc2: Node
     fc2_quant: Node
     add2: Node
-
-    @property
-    def wide(self) -> tuple[bool, ...]:
-        """Which inputs of its linears have 16 bits; blocks alike in this are planned alike."""
-        return tuple(map(is_wide, (self.norm1_quant, self.context_quant, self.norm2_quant, self.act.output)))
 
 
 @dataclass(frozen=True)
@@ -139,13 +133,7 @@ def recognise(model: Model) -> VisionTransformer:
     back = nodes.take(_BACK_NORM_OF_MEAN if nodes.peek() == "pool" else behind, x=x)
     nodes.end()
     tokens, dim = model.tensor(front["position"], "value").shape
-    sizes = {
-        (b.scores.attributes["heads"], len(model.tensor(b.qkv, "weight")) // 3, len(model.tensor(b.fc1, "weight")))
-        for b in blocks
-    }
-    if len(sizes) != 1:
-        raise CompileError(f"all blocks must have the same heads, their channels and hidden size, not {sorted(sizes)}")
-    heads, inner, hidden = sizes.pop()
+    heads, inner, hidden = sizes(model, blocks)
     prefix = len(model.tensor(front["cls"], "cls"))
     return VisionTransformer(
         tokens, prefix, dim, heads, inner, hidden, front["embed"], front["embed_quant"], front["cls"],

@@ -7,7 +7,7 @@ Where it reads the first tokens, the last block is computed for those only: K an
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate, pairwise, product
 
@@ -15,9 +15,10 @@ from firmware.families.vit.layout import Layout
 from firmware.families.vit.pattern import VisionTransformer
 from firmware.families.vit.super_tile import Share, SuperTile
 from firmware.planner.allocator import Arena
+from firmware.planner.encoder import fitting, kinds
 from firmware.planner.image import ModelImage
 from firmware.planner.placed import Job
-from firmware.planner.program import Checkpoint, CompileError
+from firmware.planner.program import Checkpoint
 from firmware.planner.scheduler import Item
 from firmware.planner.steps import Slot, Steps
 from firmware.planner.tasks import Tasks
@@ -117,33 +118,14 @@ class Plan:
                 pass
         return frozenset(range(len(self.slots)))
 
-    def _kinds(self, tile: int) -> Iterable[int]:
-        """Blocks with rows of `tile` that others are planned like: the first of those with the same wide inputs here
-        and behind."""
-        wide = [block.wide for block in self.roles.blocks]
-        here = [None, *wide]
-        behind = [*wide, None]
-        kinds: dict[object, int] = {}
-        for block, kind in enumerate(zip(here, behind, strict=True), start=-1):
-            if self._rows(block, tile):
-                kinds.setdefault(kind, block)
-        return kinds.values()
-
     def _fitting(self, tile: int) -> frozenset[int]:
-        """Slots whose arenas hold a super-tile like `tile`; tried by walking through one of each kind of item."""
-        slots = set()
-        refused: CompileError | None = None
-        for slot, ahead in product(range(len(self.slots)), (False, True)):
-            try:
-                for block in self._kinds(tile):
-                    for _ in self._walk(0, block, tile, slot, ahead=ahead):
-                        pass
-            except CompileError as error:
-                refused = refused or error
-                self.slots[slot].arena.clear()
-            else:
-                slots.add(slot)
-                self._ahead[slot, self.tiles[tile]] = ahead
-        if refused and not slots:
-            raise refused
-        return frozenset(slots)
+        """Slots whose arenas hold a super-tile like `tile`."""
+        blocks = kinds(self.roles.blocks, lambda block: self._rows(block, tile))
+
+        def walk(slot: int, ahead: int) -> Steps:
+            for block in blocks:
+                yield from self._walk(0, block, tile, slot, ahead=bool(ahead))
+
+        found = fitting(self.slots, product(range(len(self.slots)), (False, True)), walk)
+        self._ahead |= {(slot, self.tiles[tile]): bool(ahead) for slot, ahead in found.values()}
+        return frozenset(found)
