@@ -214,12 +214,17 @@ def test_bus_errors(rig, region, fault, engine):
 
 @pytest.mark.parametrize("seed", range(40))
 def test_reset_in_the_middle(rig, seed):
+    reset_after(rig, seed, 30 + 211 * seed)
+
+
+def reset_after(rig, seed, cycles):
+    """Of a random program, under stalls; the next run of it is as if there had been none."""
     rig.sim.configure(random=seed + 1, latency=5 + seed)
     rig.sim.reset()
     generated = random_program(rig.config, seed, groups=8)
     rig.load(generated.program, generated.before)
     rig.write(control=Control.START)
-    rig.sim.run(30 + 211 * seed)
+    rig.sim.run(cycles)
     rig.write(control=Control.RESET)
     rig.sim.run(400)
     assert rig.read("status") == State.IDLE

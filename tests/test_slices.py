@@ -12,13 +12,14 @@ import pytest
 
 from hw.boards.registry import BOARDS
 from hw.spec.isa import INSTRUCTION_BYTES, Fault, Op, Region, decode, encode
-from hw.spec.regs import Control, State
+from hw.spec.regs import State
 from sim.machine import Machine, MachineFault
 from tests.support.device import Rig
 from tests.support.programs import random_program
 from tests.test_core import (
     MEMORIES,
     equal,
+    reset_after,
     test_counters,
     test_deadlocks_are_the_machine_models,
     test_faults_stop_the_machine_and_it_recovers,
@@ -121,15 +122,4 @@ def test_a_slice_or_part_that_is_not_there(calm, op, operands):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_reset_in_the_middle(rig, seed):
-    rig.sim.configure(random=seed + 1, latency=5 + seed)
-    rig.sim.reset()
-    generated = random_program(rig.config, seed, groups=8)
-    rig.load(generated.program, generated.before)
-    rig.write(control=Control.START)
-    rig.sim.run(30 + 997 * seed)
-    rig.write(control=Control.RESET)
-    rig.sim.run(400)
-    assert rig.read("status") == State.IDLE
-    rig.load(generated.program, generated.before)
-    assert rig.start() is State.DONE
-    equal(rig, generated)
+    reset_after(rig, seed, 30 + 997 * seed)
