@@ -60,6 +60,9 @@ Softmax and norms are replaced beside an exact GELU, whose errors do not hide th
 """
 
 
+_OWN = {"softmax": "shiftmax", "gelu": "shift", "norm": "layer_norm"}  # where a mixture does not say
+
+
 @dataclass(frozen=True)
 class Network:
     """A float network with images that calibrate it and others that judge it."""
@@ -153,19 +156,22 @@ def measure(network: str, mixture: str, read: Network) -> Outcome:
     )  # fmt: skip
 
 
+def _laws(mixture: str) -> dict[str, str]:
+    """By kind, what a recipe calls the operator that the mixture has."""
+    return {**_OWN, **MIXTURES[mixture]}
+
+
 def _operators(mixture: str) -> list[Operator]:
     """Of softmax, GELU and norm the one that the mixture has."""
-    laws = {"softmax": "shiftmax", "norm": "layer_norm", **MIXTURES[mixture]}
-    own = {"softmax": "shiftmax", "gelu": "shift", "norm": "layer_norm"}
     return [
-        next(each for each in OPERATORS if each.kind == kind and each.recipe.get(kind, own[kind]) == laws[kind])
-        for kind in own
+        next(each for each in OPERATORS if each.kind == kind and each.recipe.get(kind, _OWN[kind]) == law)
+        for kind, law in _laws(mixture).items()
     ]
 
 
 def _units(mixture: str) -> tuple[str, ...]:
     """Of Config.vector."""
-    laws = {"softmax": "shiftmax", "norm": "layer_norm", **MIXTURES[mixture]}
+    laws = _laws(mixture)
     gelu = {"shift": "shift_gelu"}.get(laws["gelu"], laws["gelu"])
     return (laws["softmax"], laws["norm"], gelu, "add")
 
