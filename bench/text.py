@@ -107,8 +107,7 @@ class _Sentences:
 
     def _judged(self, case: str, options: str, recipe: str, model: Model, seconds: float) -> Quality:
         with Golden() as device:
-            device.load(model)
-            found = sums(device, self.ids) * model.logit_scale.astype(np.float64)
+            found = sums(device, model, self.ids) * model.logit_scale.astype(np.float64)
         near, ranked = quality(self.expected, found, self.pairs)
         worst = self.texts[int(near.argmin())]
         return Quality(

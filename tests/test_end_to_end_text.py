@@ -29,11 +29,9 @@ def test_every_length(how):
     model = random_bert(**how)
     ids = [random_ids(1, tokens, seed=number)[0] for number, tokens in enumerate(LENGTHS)]
     with firmware.open("golden") as device:
-        device.load(model)
-        expected = sums(device, ids)
+        expected = sums(device, model, ids)
     with firmware.open("sim:arty_a7") as device:
-        device.load(model)
-        found = sums(device, ids)
+        found = sums(device, model, ids)
     np.testing.assert_array_equal(found, expected)
 
 

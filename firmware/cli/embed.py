@@ -86,6 +86,5 @@ def search_command(arguments: argparse.Namespace) -> int:
 
 
 def _run(device: Device, model: Model, ids: list[NDArray[np.int64]]) -> NDArray[np.int32]:
-    device.load(model)
     with running(len(ids), "texts") as advance:
-        return sums(device, ids, progress=advance)
+        return sums(device, model, ids, progress=advance)

@@ -89,8 +89,7 @@ class Texts:
 
     def outputs(self, model: Model) -> Array:
         with Golden() as device:
-            device.load(model)
-            found = sums(device, self.ids)
+            found = sums(device, model, self.ids)
         scales = np.stack([model.of_tokens(len(ids)).logit_scale for ids in self.ids])
         real: Array = found * scales.astype(np.float64)
         return real

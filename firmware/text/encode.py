@@ -31,7 +31,7 @@ def encode(device: Device, texts: Sequence[str], *, progress: Progress = lambda 
     if not texts:
         return np.zeros((0, model.classes), np.float32)
     ids = tokens_of(model, texts)
-    return normalised(model, sums(device, ids, progress=progress))
+    return normalised(model, sums(device, model, ids, progress=progress))
 
 
 def embedded(model: Model) -> Embedded:
@@ -54,10 +54,13 @@ def at_once(device: Device, tokens: int) -> int:
     return max(1, device.config.tokens // tokens) if isinstance(device, Accelerator) else 1
 
 
-def sums(device: Device, ids: Sequence[NDArray[np.int64]], *, progress: Progress = lambda _: None) -> NDArray[np.int32]:
-    """What the model's pooling gives, int32 [n, width], of texts by their token numbers, in their order."""
-    model = device.model
-    assert model is not None
+def sums(
+    device: Device, model: Model, ids: Sequence[NDArray[np.int64]], *, progress: Progress = lambda _: None
+) -> NDArray[np.int32]:
+    """What the pooling of `model` gives, int32 [n, width], of texts by their token numbers, in their order.
+
+    The model is loaded for each length of them.
+    """
     tables = embedded(model)
     found = np.zeros((len(ids), model.classes), np.int32)
     done = 0

@@ -72,7 +72,7 @@ def test_embed_and_search(file, lines, tmp_path, capsys, monkeypatch):
     with firmware.open("golden") as device:
         device.load(load_model(file))
         np.testing.assert_array_equal(np.load(output), encode(device, TEXTS))
-        np.testing.assert_array_equal(np.load(integers), sums(device, tokens_of(device.model, TEXTS)))
+        np.testing.assert_array_equal(np.load(integers), sums(device, device.model, tokens_of(device.model, TEXTS)))
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"w1 w2 w3\nw9"), encoding="utf-8"))
     assert main(["embed", file, "--text", "-", "-o", output]) == 0
     assert len(np.load(output)) == 2
