@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
 import shutil
+import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, wait
 from pathlib import Path
 
 from firmware.caches import cache_directory, digest, kept
@@ -25,13 +28,14 @@ def run(command: Sequence[str], directory: Path, what: str, environment: dict[st
     """The command's standard output. Raises BuildError with its last lines if it fails."""
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        command, cwd=directory, env={**os.environ, **(environment or {})}, stdout=pipe, stderr=pipe, text=True
-    ) as process:
+        command, cwd=directory, env={**os.environ, **(environment or {})}, stdout=pipe, stderr=pipe, text=True,
+        process_group=0,
+    ) as process:  # fmt: skip
         _running.add(process)
         try:
             output, errors = process.communicate()
         except BaseException:
-            process.kill()
+            _kill(process)
             raise
         finally:
             _running.discard(process)
@@ -41,10 +45,20 @@ def run(command: Sequence[str], directory: Path, what: str, environment: dict[st
     return output
 
 
-def stop() -> None:
-    """Ends every command that other threads are running: for who has been interrupted."""
-    for process in tuple(_running):
-        process.kill()
+def stop(threads: Iterable[Future[str]]) -> None:
+    """Ends every command that these threads are running, and those that wait for a thread: for who was interrupted."""
+    left = {thread for thread in threads if not thread.cancel()}
+    while left:  # again and again: a thread may be about to start its command
+        for process in tuple(_running):
+            _kill(process)
+        left = wait(left, timeout=0.02).not_done
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """With its children: g++ is only the driver of compilers, which hold its pipes open while they live."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):  # ended meanwhile, and its own thread saw it first
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def library(

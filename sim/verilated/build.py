@@ -108,14 +108,16 @@ def _compile(directory: Path, waves: bool) -> Path:
 
     biggest_first = sorted(sources, key=lambda path: -path.stat().st_size)
     with ThreadPoolExecutor(os.cpu_count()) as pool, shown("compiling the simulation", "KB of C++") as update:
-        objects, done, total = [], 0, sum(source.stat().st_size for source in sources)
+        done, total = 0, sum(source.stat().st_size for source in sources)
+        threads = [pool.submit(one, source) for source in biggest_first]
         try:
-            for source, compiled in zip(biggest_first, pool.map(one, biggest_first), strict=True):
-                objects.append(compiled)
+            objects = []
+            for source, thread in zip(biggest_first, threads, strict=True):
+                objects.append(thread.result())
                 done += source.stat().st_size
                 update(done / 1e3, total / 1e3)
         except BaseException:
-            stop()
+            stop(threads)
             raise
     run(["g++", "-shared", *objects, "-pthread", "-o", "top.so"], directory, "the linker")
     return directory / "top.so"
