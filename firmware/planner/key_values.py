@@ -97,34 +97,50 @@ class KeyValues:
         begun = min(-first % self.config.cols, tokens)
         return begun + align(tokens - begun, self.config.cols)
 
-    def store_keys(self, head: int, rows: Buffer, first: int, tokens: int) -> list[Pattern]:
-        """K of `tokens` tokens from number `first` on -> WORK: whole tiles, and parts of the tiles before and behind.
+    def store_keys(self, head: int, heads: int, rows: Buffer, first: int, tokens: int) -> list[Pattern]:
+        """K of `tokens` tokens from number `first` on, of `heads` heads -> WORK, in as few transfers as there may be.
 
-        The last tile of all is written whole, whatever its rows beyond the tokens hold. `rows` begin with the head's
-        words; they may be longer than the head.
+        The last tile of all is written whole, whatever its rows beyond the tokens hold. `rows` begin with the words of
+        the first head; they may be longer than all of them.
         """
         cols = self.config.cols
+        count = self.key_rows(first, tokens)
+        if self._passes == 1:  # one key behind the other
+            return [self._store_keys(head, rows, first, 0, count, 1, heads)]
         begun = min(-first % cols, tokens)
-        whole, rest = divmod(self.key_rows(first, tokens) - begun, cols)
-        cuts = ((0, begun, 1), (begun, cols, whole), (begun + whole * cols, rest, 1))
-        return [self._store_keys(head, rows, first, *cut) for cut in cuts if cut[1] and cut[2]]
+        whole, rest = divmod(count - begun, cols)
+        middle = [(begun, cols, whole)] if whole > heads else [(begun + k * cols, cols, 1) for k in range(whole)]
+        cuts = [cut for cut in ((0, begun, 1), *middle, (begun + whole * cols, rest, 1)) if cut[1] and cut[2]]
+        found = []
+        for row, run, tiles in cuts:
+            for k in range(heads if tiles > 1 else 1):
+                each = rows.column(k * self._passes)
+                found.append(self._store_keys(head + k, each, first, row, run, tiles, 1 if tiles > 1 else heads))
+        return found
 
-    def _store_keys(self, head: int, rows: Buffer, first: int, row: int, run: int, count: int) -> Pattern:
-        """`run` keys of each of `count` tiles, from `row` on, which holds token `first` + `row`."""
-        cols, passes = self.config.cols, self.head // self.config.word_bytes
+    @property
+    def _passes(self) -> int:
+        """Words of a key."""
+        return self.head // self.config.word_bytes
+
+    def _store_keys(self, head: int, rows: Buffer, first: int, row: int, run: int, count: int, heads: int) -> Pattern:
+        """`run` keys of each of `count` tiles of a head, or of a tile of each of `heads`, from `row` on, which holds
+        token `first` + `row`."""
+        cols, passes = self.config.cols, self._passes
         tile, key = divmod(first + row, cols)
+        groups = (count, cols * passes, cols * rows.row) if count > 1 else (heads, self.keys_words, passes)
         return Pattern(
             offset=self._keys_at(head) + tile * cols * passes + key, scratch=rows.at(row), run=(run, rows.row),
-            first=(passes, cols, 1), second=(count, cols * passes, cols * rows.row),
+            first=(passes, cols, 1), second=groups,
         )  # fmt: skip
 
     def _keys_at(self, head: int) -> int:
         return self.start + head * self.keys_words
 
-    def values_of(self, head: int) -> Transposed:
-        """V of a head."""
+    def values_of(self, head: int, heads: int = 1) -> Transposed:
+        """V of a head, or of several whose channels fill whole tiles."""
         start = self.start + self.heads * self.keys_words + head * self._values.words
-        return Transposed(config=self.config, start=start, tokens=self.tokens, channels=self.head)
+        return Transposed(config=self.config, start=start, tokens=self.tokens, channels=heads * self.head)
 
     @property
     def _values(self) -> Transposed:

@@ -6,9 +6,8 @@ once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 from math import lcm
 
 from firmware.planner.allocator import Arena, Buffer
@@ -22,7 +21,7 @@ from hw.spec.isa import Kind, Region
 from hw.spec.memory import align
 from hw.spec.model import Node
 
-__all__ = ["Slot", "Steps", "Worker", "is_wide", "parts"]
+__all__ = ["Rows", "Slot", "Steps", "Worker", "is_wide", "parts"]
 
 Steps = Generator[Task, None, None]
 
@@ -50,6 +49,16 @@ class Slot:
     def row_max(self) -> int:
         """The first bank of row maxima; the next is the slot's, too."""
         return 2 * self.bank
+
+
+@dataclass(frozen=True)
+class Rows:
+    """`tokens` tokens from number `first` on, in rows of every slice from `row` on; their K and V go `to` WORK."""
+
+    row: int
+    first: int
+    tokens: int
+    to: KeyValues
 
 
 class Worker:
@@ -127,36 +136,57 @@ class Worker:
 
     # Attention
 
-    def keys(self, node: Node, normal: Buffer, first: int, tokens: int, to: KeyValues, *, high: bool = False) -> Steps:
-        """K of `tokens` tokens from number `first` on, by as many heads at a time as there is room for.
+    def keys(self, node: Node, normal: Buffer, stack: Sequence[Rows], *, high: bool = False) -> Steps:
+        """K of the tokens of a `stack`, by as many heads at a time as there is room for.
 
-        For `values`, the first token must be the first of a word.
+        For `values`, the first token of each must be the first of a word.
         """
-        shares, passes = self.spread(tokens), to.head // self.word
-        rows = [to.key_rows(first + part.first, part.tokens) for part in shares]
-        count = max(self.each(tokens), *rows)
+        to, passes = stack[0].to, stack[0].to.head // self.word
+        rows = self.stacked(stack)
+        beyond = [each.row + each.to.key_rows(each.first + p.first, p.tokens) for each, p in self._shares(stack)]
+        count = max(rows, *beyond)
         for head, heads in parts(to.heads, self.arena.room // (count * passes), self.whole_heads(to.head)):
             keys = self.rows("keys", count, heads * to.head, high=high)
-            yield self._project(node, normal, tokens, keys, "k", head, heads, to)
-            for each, part in product(range(heads), shares):
-                column = keys.column(each * passes)
-                for pattern in to.store_keys(head + each, column, first + part.first, part.tokens):
-                    yield self.tasks.scatter(node, keys, pattern, part.slice)
+            yield self._project(node, normal, rows, keys, "k", head, heads, to)
+            for each, part in self._shares(stack):
+                mine = keys.part(each.row, count - each.row)
+                for first, together in self._together(heads):
+                    column = mine.column(first * passes)
+                    for pattern in each.to.store_keys(
+                        head + first, together, column, each.first + part.first, part.tokens
+                    ):
+                        yield self.tasks.scatter(node, keys, pattern, part.slice)
             self.arena.free(keys)
 
-    def values(
-        self, node: Node, normal: Buffer, first: int, tokens: int, to: KeyValues, *, high: bool = False
-    ) -> Steps:
+    def values(self, node: Node, normal: Buffer, stack: Sequence[Rows], *, high: bool = False) -> Steps:
         """V of the same, transposed."""
-        span = self.span(tokens)
+        for each in stack:
+            rows = normal.part(each.row, self.each(each.tokens)) if len(stack) > 1 else normal
+            yield from self._values(node, rows, each, high=high)
+
+    def _values(self, node: Node, normal: Buffer, rows: Rows, *, high: bool) -> Steps:
+        to, span = rows.to, self.span(rows.tokens)
         beyond = align(to.head, self.config.cols) - to.head  # rows of the last tile that no channel fills
         for head, heads in parts(to.heads, (self.arena.room // span - beyond) // to.head, self.whole_heads(to.head)):
             values = self.arena.allocate("values", heads * to.head + beyond, span, high=high)
-            yield self._project(node, normal, tokens, values, "v", head, heads, to, transpose=span * self.word)
-            for each in range(heads):
-                channels = values.part(each * to.head, to.head + beyond)
-                yield from self.store_channels(node, to.values_of(head + each), values, channels, first, tokens)
+            each = self.each(rows.tokens)
+            yield self._project(node, normal, each, values, "v", head, heads, to, transpose=span * self.word)
+            for first, together in ((k, 1) for k in range(heads)) if beyond else self._together(heads):
+                channels = values.part(first * to.head, together * to.head + beyond)
+                there = to.values_of(head + first, together)
+                yield from self.store_channels(node, there, values, channels, rows.first, rows.tokens)
             self.arena.free(values)
+
+    def stacked(self, stack: Sequence[Rows]) -> int:
+        """Rows of a buffer for the tokens of all of them, one behind the other."""
+        return sum(self.each(each.tokens) for each in stack)
+
+    def _shares(self, stack: Sequence[Rows]) -> Iterator[tuple[Rows, Part]]:
+        return ((each, part) for each in stack for part in self.spread(each.tokens))
+
+    def _together(self, heads: int) -> list[tuple[int, int]]:
+        """(first, how many) of the heads that one STORE takes: all where slices have made them many and short."""
+        return [(0, heads)] if self.config.slices > 1 else [(head, 1) for head in range(heads)]
 
     def alternate(
         self, heads: Iterable[int], scores: Callable[[int], Steps], probabilities: Callable[[int], Steps],
@@ -178,13 +208,13 @@ class Worker:
         return lcm(self.config.cols, channels) // channels
 
     def _project(
-        self, node: Node, normal: Buffer, tokens: int, dest: Buffer, part: str, head: int, heads: int, to: KeyValues, *,
+        self, node: Node, normal: Buffer, rows: int, dest: Buffer, part: str, head: int, heads: int, to: KeyValues, *,
         transpose: int = 0,
     ) -> Task:  # fmt: skip
         return self.tasks.linear(
             node,
             normal,
-            self.each(tokens),
+            rows,
             dest,
             heads * to.head,
             Kind.INT8,

@@ -1,6 +1,7 @@
 """Programs for arrays of every width: tiles of keys, channels and weights that end nowhere near a word or a head."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -55,29 +56,30 @@ def test_odd_columns_on_the_gateware(name):
 
 @pytest.mark.parametrize("tokens", [5, 17, 26, 197])
 @pytest.mark.parametrize("cols", [2, 6, 10, 16, 22, 64])
-def test_keys_are_stored_where_they_are_streamed(tokens, cols):
+@pytest.mark.parametrize(("heads", "words"), [(1, 3), (2, 3), (3, 1)])
+def test_keys_are_stored_where_they_are_streamed(tokens, cols, heads, words):
     """However the tokens are cut at words, each word of K is written once, to where the array wants it."""
     config = Config(cols=cols, tokens=64)
-    there = KeyValues(config=config, start=1000, tokens=tokens, heads=2, head=48)
+    there = KeyValues(config=config, start=1000, tokens=tokens, heads=1 + heads, head=16 * words)
+    width = heads * words + 2
     for tiles in cuts(tokens, config):
         found = {}
         for number, count in enumerate(tiles):
             first = sum(tiles[:number])
-            rows = Buffer("keys", 0, there.key_rows(first, count) * 6, 6)
-            for pattern in there.store_keys(1, rows.column(3), first, count):
+            rows = Buffer("keys", 0, there.key_rows(first, count) * width, width)
+            for pattern in there.store_keys(1, heads, rows.column(2), first, count):
                 o = pattern.operands()
                 for c, b, a in np.ndindex(o["count2"], o["count1"], o["run"]):
                     at = o["offset"] + c * o["offset2"] + b * o["offset1"] + a
-                    row, word = divmod(o["scratch"] + c * o["scratch2"] + b * o["scratch1"] + a * o["scratch0"], 6)
+                    row, word = divmod(o["scratch"] + c * o["scratch2"] + b * o["scratch1"] + a * o["scratch0"], width)
                     assert at not in found
-                    found[at] = first + row, word - 3
-        stream = there.keys(1)
-        assert min(found) >= stream.offset
-        assert max(found) < stream.offset + stream.words
+                    found[at] = first + row, word - 2
+        assert min(found) >= there.keys(1).offset
         for at, (key, word) in found.items():
-            tile, rest = divmod(at - stream.offset, cols * 3)
-            assert (tile * cols + rest % cols, rest // cols) == (key, word)
-        assert {key for key, _ in found.values()} >= set(range(tokens))
+            head, rest = divmod(at - there.keys(1).offset, there.keys_words)
+            tile, rest = divmod(rest, cols * words)
+            assert (tile * cols + rest % cols, head * words + rest // cols) == (key, word)
+        assert {(key, word) for key, word in found.values()} >= {*product(range(tokens), range(heads * words))}
 
 
 def test_more_bytes_in_a_word_than_tokens():

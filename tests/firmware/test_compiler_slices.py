@@ -5,8 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from firmware.compiler import compile_model
+from firmware.compiler import Layer, compile_model
+from firmware.families.swin.constants import constants
+from firmware.families.swin.pattern import recognise
+from firmware.families.swin.plan import Plan
+from firmware.planner.placed import Job
 from firmware.planner.spread import spread
+from hw.boards.memory import Memory
 from hw.spec.config import Config
 from hw.spec.isa import Op
 from sim import golden
@@ -97,3 +102,26 @@ def test_means(side, behind, slices):
     for config in (ARTY, replace(TINY, tokens=16)):
         program = compile_model(model, replace(config, slices=slices), batch=2)
         np.testing.assert_array_equal(execute(program, x), golden.run(model, x))
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3, 5])
+@pytest.mark.parametrize("rows", [1, 8, 16, 64])
+@pytest.mark.parametrize("config", [Config(), Config(rows=32, cols=6)], ids=["words of 16", "words of 32"])
+def test_rectangles_are_projected_together(config, rows, slices):
+    """Of every size and 16-bit norms among them, as many as have so many rows of a slice."""
+    config = replace(config, slices=slices)
+    model = random_swin(seed=rows, image=(3, 64, 64), dim=64, depths=(2, 1), heads=(2, 4), attention_bits=8)
+    roles = recognise(model)
+    image = constants(model, roles, config)
+    plan = Plan(
+        Job(model=model, config=config, memory=Memory(), images=1), roles, image, (3, 2), (2,), stacks=(rows, rows)
+    )
+    projections = [item for item in plan.items() if "project" in item.key]
+    assert (len(projections) == sum(map(len, plan.layout.stages[0][0].rectangles)) + 4) == (rows == 1)
+    scheduler = plan.scheduler({node.name: Layer(node.name, node.op, 0) for node in model.nodes})
+    scheduler.run(plan.items())
+    program = replace(
+        compile_model(model, config), code=scheduler.code, work_bytes=plan.work_bytes, model_image=image.data, layers=[]
+    )
+    images = images_for(model, 1)
+    np.testing.assert_array_equal(execute(program, images), golden.run(model, images))

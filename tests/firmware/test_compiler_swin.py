@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from firmware.families.swin.grid import Area, Grid, cut
 from firmware.families.swin.pattern import recognise
 from firmware.families.swin.plan import Plan
 from firmware.families.swin.pooling import quotients
-from firmware.families.swin.windows import mask, rectangles, shares
+from firmware.families.swin.windows import mask, rectangles, shares, stacks
 from firmware.make_model import make_model
 from firmware.planner.placed import Job
 from firmware.planner.scheduler import Item, Scheduler
@@ -129,7 +130,7 @@ def test_stages_with_different_slots():
     roles = recognise(model)
     image = constants(model, roles, config)
     job = Job(model=model, config=config, memory=Memory(), images=2)
-    plan = Plan(job, roles, image, slots=(4, 3), merging=(2,))
+    plan = Plan(job, roles, image, slots=(4, 3), merging=(2,), stacks=(1, 40))
     scheduler = plan.scheduler({node.name: Layer(node.name, node.op, 0) for node in model.nodes})
     scheduler.run(plan.items())
     program = replace(
@@ -225,6 +226,17 @@ def test_shares_cover_a_rectangle():
         for x in range(area.x, area.x + area.width)
     ]
     assert seen == [(rectangle.y + y, rectangle.x + x) for y in range(rectangle.height) for x in range(rectangle.width)]
+
+
+@pytest.mark.parametrize("slices", [1, 3, 4])
+@pytest.mark.parametrize("most", [1, 17, 40, 64])
+def test_stacks_are_as_high_as_they_may_be(most, slices):
+    found = rectangles(14, 14, 7, 3)
+    stacked = stacks(found, Config(slices=slices), most)
+    assert [rectangle for stack in stacked for rectangle in stack] == found
+    heights = [[-(-rectangle.tokens // slices) for rectangle in stack] for stack in stacked]
+    assert all(sum(rows) <= most or len(rows) == 1 for rows in heights)
+    assert all(sum(rows) + next_[0] > most for rows, next_ in pairwise(heights))
 
 
 def test_published_window_of_12_compiles():

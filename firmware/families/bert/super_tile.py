@@ -17,7 +17,7 @@ from firmware.planner.allocator import Buffer
 from firmware.planner.dependencies import Access
 from firmware.planner.image import ModelImage
 from firmware.planner.scheduler import Task
-from firmware.planner.steps import Slot, Steps, Worker, is_wide, parts
+from firmware.planner.steps import Rows, Slot, Steps, Worker, is_wide, parts
 from firmware.planner.tasks import Tasks
 from firmware.planner.transfer import Pattern
 from firmware.planner.wide_summing import store_bytes, sum_up
@@ -176,8 +176,9 @@ class SuperTile(Worker):
         for each in range(share.count):
             there = self.layout.attention(share.first + each, index)
             part = normal.part(each * share.tokens, share.tokens)
-            yield from self.keys(roles.qkv, part, share.start, share.tokens, there)
-            yield from self.values(roles.qkv, part, share.start, share.tokens, there)
+            stack = [Rows(0, share.start, share.tokens, there)]
+            yield from self.keys(roles.qkv, part, stack)
+            yield from self.values(roles.qkv, part, stack)
         query = self.rows("query", self.count, self.roles.inner)
         yield self.tasks.linear(roles.qkv, normal, self.count, query, self.roles.inner, Kind.INT8, part="q")
         at = self.layout.query(share.first, share.start)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from firmware.families.swin.constants import bias_name
 from firmware.families.swin.grid import Area
@@ -12,7 +12,7 @@ from firmware.families.swin.windows import Share
 from firmware.families.swin.worker import GridWorker
 from firmware.planner.allocator import Buffer
 from firmware.planner.scheduler import Task
-from firmware.planner.steps import Slot, Steps, is_wide, parts
+from firmware.planner.steps import Rows, Slot, Steps, is_wide, parts
 from firmware.planner.tasks import Tasks
 from firmware.planner.transfer import Pattern
 from hw.spec.isa import Kind, Region
@@ -33,21 +33,25 @@ class BlockSteps(GridWorker):
 
     # Q, K and V
 
-    def project(self, share: Share) -> Steps:
-        """Q, K and V of tokens of a rectangle into WORK, by as many heads at a time as there is room for."""
+    def project(self, shares: Sequence[Share]) -> Steps:
+        """Q, K and V of tokens of rectangles into WORK, by as many heads at a time as there is room for."""
         roles, grid = self.roles, self.places.enters(self.index)
-        there = self.places.attention(self.index, share.rectangle).key_values
         normal = yield from self.norm(
-            roles.norm1, share.areas, self.dim, self.from_grid(roles.norm1, grid), wide=grid.wide,
-            planes=is_wide(roles.norm1_quant),
+            roles.norm1, [share.areas for share in shares], self.dim, self.from_grid(roles.norm1, grid),
+            wide=grid.wide, planes=is_wide(roles.norm1_quant),
         )  # fmt: skip
-        yield from self.keys(roles.qkv, normal, share.first, share.tokens, there)
-        yield from self.values(roles.qkv, normal, share.first, share.tokens, there)
-        yield from self._queries(share, normal)
+        rows, stack = 0, []
+        for share in shares:
+            there = self.places.attention(self.index, share.rectangle).key_values
+            stack.append(Rows(rows, share.first, share.tokens, there))
+            rows += self.each(share.tokens)
+        yield from self.keys(roles.qkv, normal, stack)
+        yield from self.values(roles.qkv, normal, stack)
+        yield from self._queries(shares, normal)
         self.arena.free(normal)
 
-    def _queries(self, share: Share, normal: Buffer) -> Steps:
-        passes, rows = self.head // self.word, self.each(share.tokens)
+    def _queries(self, shares: Sequence[Share], normal: Buffer) -> Steps:
+        passes, rows = self.head // self.word, sum(self.each(share.tokens) for share in shares)
         most = self.arena.room // (rows * passes)
         for first, heads in parts(self.heads, most, self.whole_heads(self.head)):
             query = self.rows("query", rows, heads * self.head)
@@ -55,8 +59,12 @@ class BlockSteps(GridWorker):
                 self.roles.qkv, normal, rows, query, heads * self.head, Kind.INT8, part="q",
                 first=first * self.head,
             )  # fmt: skip
-            for number, pattern in self._query_patterns(share, query, first * passes):
-                yield self.tasks.scatter(self.roles.qkv, query, pattern, number)
+            row = 0
+            for share in shares:
+                mine = query.part(row, self.each(share.tokens))
+                for number, pattern in self._query_patterns(share, mine, first * passes):
+                    yield self.tasks.scatter(self.roles.qkv, query, pattern, number)
+                row += self.each(share.tokens)
             self.arena.free(query)
 
     def _query_patterns(self, share: Share, query: Buffer, column: int) -> Iterator[tuple[int, Pattern]]:
@@ -137,7 +145,7 @@ class BlockSteps(GridWorker):
         before = self.places.middle.line(stage.tokens)
         after = self.places.leaves(self.index).line(stage.tokens)
         normal = yield from self.norm(
-            roles.norm2, [area], self.dim, self.from_grid(roles.norm2, before), planes=is_wide(roles.norm2_quant)
+            roles.norm2, [[area]], self.dim, self.from_grid(roles.norm2, before), planes=is_wide(roles.norm2_quant)
         )  # fmt: skip
         rows = self.each(area.tokens)
         hidden = self.rows("hidden", rows, stage.hidden, wide=roles.act.wide)

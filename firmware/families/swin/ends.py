@@ -53,7 +53,7 @@ class EndSteps(GridWorker):
             for pattern in before.merged(piece, rows.start):
                 yield self.tasks.gather(roles.merge, rows, pattern, number)
 
-        normal = yield from self.norm(roles.norm, [area], 4 * stage.dim, load, planes=is_wide(roles.norm_quant))
+        normal = yield from self.norm(roles.norm, [[area]], 4 * stage.dim, load, planes=is_wide(roles.norm_quant))
         most = self.arena.room // tokens * self.word
         for first, count in parts(outputs, most, lcm(self.word, self.config.cols)):
             reduced = self.rows("reduced", tokens, count)

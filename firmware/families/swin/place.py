@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 from firmware.families.swin.constants import constants
 from firmware.families.swin.pattern import SwinTransformer, recognise
@@ -31,24 +32,34 @@ def place(job: Job) -> Placed:
     image = constants(model, roles, config)
     stages, single = range(len(roles.stages)), replace(work, images=1)
 
-    def best(items: Callable[[Plan], list[Item]]) -> int:
-        """The number of slots that makes `items` shortest."""
+    def best(items: Callable[[Plan], list[Item]], heights: Iterable[int]) -> tuple[int, int]:
+        """The number of slots, and the most rows of a slice in a projection, that make `items` shortest."""
 
-        def trial(count: int, limit: float) -> int | None:
-            plan = Plan(single, roles, image, [count] * len(stages), [count] * len(stages))
+        def trial(way: tuple[int, int], limit: float) -> int | None:
+            count, rows = way
+            several = [count] * len(stages)
+            plan = Plan(single, roles, image, several, several, [rows] * len(stages))
             scheduler = plan.scheduler(job.layers())
             return scheduler.makespan if scheduler.run(items(plan), limit) else None
 
-        return ranked(range(most_slots(config), 0, -1), trial)[0]
+        return ranked(product(range(most_slots(config), 0, -1), heights), trial)[0]
 
-    slots = [best(partial(Plan.trial, stage=stage)) for stage in stages]
-    merging = [best(partial(Plan.merging_trial, stage=stage)) for stage in stages[:-1]]
-    whole = Plan(work, roles, image, slots, merging)
+    slots, rows = zip(*(best(partial(Plan.trial, stage=stage), _heights(config)) for stage in stages), strict=True)
+    merging = [best(partial(Plan.merging_trial, stage=stage), (1,))[0] for stage in stages[:-1]]
+    whole = Plan(work, roles, image, slots, merging, rows)
     scheduler = whole.scheduler(job.layers())
     scheduler.run(whole.items())
     tokens = sorted({count for stage in stages for _, count in whole.runs(stage)})
     checkpoints = whole.checkpoints(scheduler.emitted)
     return Placed(scheduler, image, whole.work_bytes, tuple(tokens), max(slots), checkpoints)
+
+
+def _heights(config: Config) -> tuple[int, ...]:
+    """Rows of a slice in a projection that are tried: of one rectangle, or of as many as fit all, a half or a quarter.
+
+    A single slice has few rows of more than one.
+    """
+    return (1,) if config.slices == 1 else (config.tokens, config.tokens // 2, config.tokens // 4, 1)
 
 
 def _check(model: Model, roles: SwinTransformer, config: Config) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from firmware.families.swin.grid import Area, cut
 from firmware.families.swin.layout import Layout
 from firmware.families.swin.pattern import SwinTransformer
 from firmware.families.swin.pooling import Pooling
-from firmware.families.swin.windows import Share, shares
+from firmware.families.swin.windows import Share, shares, stacks
 from firmware.planner.allocator import Arena
 from firmware.planner.image import ModelImage
 from firmware.planner.placed import Job
@@ -52,14 +53,17 @@ class Plan:
     """Items for a job.
 
     The blocks of stage s have ``slots[s]`` equal parts of the scratchpad, the merging behind them ``merging[s]``.
+    Rectangles have Q, K and V made together by as many as have ``stacks[s]`` rows of a slice, or one by one.
     """
 
     def __init__(
-        self, job: Job, roles: SwinTransformer, image: ModelImage, slots: Sequence[int], merging: Sequence[int]
-    ) -> None:
+        self, job: Job, roles: SwinTransformer, image: ModelImage, slots: Sequence[int], merging: Sequence[int],
+        stacks: Sequence[int],
+    ) -> None:  # fmt: skip
         config = job.config
         self.model, self.roles, self.config = job.model, roles, config
         self.images, self.slots, self.merging = job.images, tuple(slots), tuple(merging)
+        self.stacks = tuple(stacks)
         self.tasks = Tasks(job.model, config, job.memory, image)
         self.layout = Layout(roles, config, job.images)
         self.parts: list[_Part] = []
@@ -190,8 +194,8 @@ class Plan:
         middle = np.full(stage.tokens, None)
         runs = self.runs(number)
 
-        def project(share: Share, slot: int) -> Steps:
-            return BlockSteps(self.tasks, self.parts[slot], stage, places, index).project(share)
+        def project(stack: Sequence[Share], slot: int) -> Steps:
+            return BlockSteps(self.tasks, self.parts[slot], stage, places, index).project(stack)
 
         def attend(share: Share, slot: int) -> Steps:
             return BlockSteps(self.tasks, self.parts[slot], stage, places, index).attend(share)
@@ -200,12 +204,14 @@ class Plan:
             return BlockSteps(self.tasks, self.parts[slot], stage, places, index).mlp(area)
 
         where, slots = (image, number, index), self._in(number)
-        for rectangle in places.rectangles[index]:
-            cut_up = shares(rectangle, self.config)
-            projected = tuple((*where, "project", share) for share in cut_up)
-            for key, share in zip(projected, cut_up, strict=True):
-                yield Item(key, _after(_at(grid, share)), slots, partial(project, share))
-            for share in cut_up:
+        for rectangles in stacks(places.rectangles[index], self.config, self.stacks[number]):
+            cut_up = [shares(rectangle, self.config) for rectangle in rectangles]
+            together = [list(chain.from_iterable(cut_up))] if len(cut_up) > 1 else [[share] for share in cut_up[0]]
+            projected = tuple((*where, "project", stack[0]) for stack in together)
+            for key, stack in zip(projected, together, strict=True):
+                after = [writer for share in stack for writer in _at(grid, share)]
+                yield Item(key, _after(after), slots, partial(project, stack))
+            for share in chain.from_iterable(cut_up):
                 attended = (*where, "attend", share)
                 yield Item(attended, projected, slots, partial(attend, share))
                 for area in share.areas:

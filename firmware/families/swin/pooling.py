@@ -98,7 +98,7 @@ class Pooling(GridWorker):
         return self.config.slices * most
 
     def _norm(self, grid: Grid, area: Area) -> Generator[Task, None, Buffer]:
-        return self.norm(self.last_norm, [area], self.stage.dim, self.from_grid(self.last_norm, grid))
+        return self.norm(self.last_norm, [[area]], self.stage.dim, self.from_grid(self.last_norm, grid))
 
     # Additions
 

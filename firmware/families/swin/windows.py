@@ -7,6 +7,7 @@ ever executed: attention runs rectangle by rectangle.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -14,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware.families.swin.grid import Area
+from firmware.planner.spread import of_a_slice
 from firmware.planner.steps import parts
 from hw.spec.config import Config
 
-__all__ = ["Rectangle", "Share", "mask", "rectangles", "shares"]
+__all__ = ["Rectangle", "Share", "mask", "rectangles", "shares", "stacks"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,20 @@ def shares(rectangle: Rectangle, config: Config) -> list[Share]:
     if rectangle.tokens <= most:
         return [Share(rectangle, 0, rectangle.tokens)]
     return [Share(rectangle, *part) for part in parts(rectangle.tokens, most, config.rows)]
+
+
+def stacks(found: Sequence[Rectangle], config: Config, most: int) -> list[list[Rectangle]]:
+    """Rectangles, one after the other, whose Q, K and V are made together: of `most` rows of a slice, or one."""
+    together: list[list[Rectangle]] = []
+    rows = most
+    for rectangle in found:
+        more = of_a_slice(rectangle.tokens, config.slices)
+        if rows + more > most:
+            together.append([])
+            rows = 0
+        together[-1].append(rectangle)
+        rows += more
+    return together
 
 
 def _bands(size: int, side: int, shift: int) -> list[tuple[int, int, int, int]]:

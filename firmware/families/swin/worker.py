@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from math import lcm
 
 from firmware.families.swin.grid import Area, Grid, cut
 from firmware.planner.allocator import Buffer
 from firmware.planner.scheduler import Task
+from firmware.planner.spread import Part
 from firmware.planner.steps import Steps, Worker, parts
 from hw.spec.model import Node
 
@@ -48,40 +50,52 @@ class GridWorker(Worker):
                 yield area, buffer.part(row, area.tokens), part.slice
                 row += area.tokens
 
-    def _pieces(self, areas: Sequence[Area], most: int) -> Iterator[tuple[int, list[tuple[Area, int, int]]]]:
+    def _pieces(self, stack: Sequence[Sequence[Area]], most: int) -> Iterator[tuple[int, list[tuple[Area, int, int]]]]:
         """(rows, what they are: (area, its first row, slice) ...) of pieces of at most `most` rows."""
         if self.config.slices == 1:
-            for piece in (piece for area in areas for piece in cut(area, most)):
+            for piece in (piece for areas in stack for area in areas for piece in cut(area, most)):
                 yield piece.tokens, [(piece, 0, 0)]
             return
-        tokens = _tokens(areas)
-        for first, rows in parts(self.each(tokens), most, 1):
+        places = self._stacked(stack)
+        for first, rows in parts(sum(self.each(_tokens(areas)) for areas in stack), most, 1):
             found = []
-            for part in self.spread(tokens):
-                row = 0
-                for area in _run(areas, part.first + first, max(0, min(rows, part.tokens - first))):
+            for areas, begin, part in places:
+                low, high = max(part.row, first), min(part.row + part.tokens, first + rows)
+                row = low - first
+                for area in _run(areas, begin + low - part.row, max(0, high - low)):
                     found.append((area, row, part.slice))
                     row += area.tokens
             yield rows, found
 
-    def norm(
-        self, node: Node, areas: Sequence[Area], channels: int, load: Callable[[Area, Buffer, int], Iterable[Task]], *,
-        wide: int = 1, planes: bool = False,
-    ) -> Generator[Task, None, Buffer]:  # fmt: skip
-        """The norm of the tokens of `areas`, which `load` brings into slices, in as few pieces as there is room for.
+    def _stacked(self, stack: Sequence[Sequence[Area]]) -> list[tuple[Sequence[Area], int, Part]]:
+        """(areas, the first of their tokens, which slice has how many in which rows), in order of slices."""
+        row, found = 0, []
+        for areas in stack:
+            tokens = _tokens(areas)
+            found += [(areas, part.first, replace(part, row=row + part.row)) for part in self.spread(tokens)]
+            row += self.each(tokens)
+        return sorted(found, key=lambda place: place[2].slice)
 
-        They are int16 if `wide`; their norm is int8, or has 16 bits in two byte `planes`.
+    def norm(
+        self, node: Node, stack: Sequence[Sequence[Area]], channels: int,
+        load: Callable[[Area, Buffer, int], Iterable[Task]], *, wide: int = 1, planes: bool = False,
+    ) -> Generator[Task, None, Buffer]:  # fmt: skip
+        """The norm of the tokens of a `stack`, which `load` brings into slices, in as few pieces as there is room for.
+
+        The tokens of each of its members are spread over the slices, in rows behind those of the one before. They are
+        int16 if `wide`; their norm is int8, or has 16 bits in two byte `planes`.
         """
-        normal = self.rows("normalised", self.each(_tokens(areas)), channels, high=True, planes=planes)
+        rows = sum(self.each(_tokens(areas)) for areas in stack)
+        normal = self.rows("normalised", rows, channels, high=True, planes=planes)
         params = yield from self.parameters(node)
         done = 0
         most = self.arena.room // (channels * (1 + wide) // self.word)
-        for count, found in self._pieces(areas, most):
-            rows = self.rows("tokens", count, channels, wide=wide)
+        for count, found in self._pieces(stack, most):
+            tokens = self.rows("tokens", count, channels, wide=wide)
             for area, row, number in found:
-                yield from load(area, rows.part(row, area.tokens), number)
-            yield from self.normalise(node, rows, count, channels, normal.part(done, count), params, wide=wide)
-            self.arena.free(rows)
+                yield from load(area, tokens.part(row, area.tokens), number)
+            yield from self.normalise(node, tokens, count, channels, normal.part(done, count), params, wide=wide)
+            self.arena.free(tokens)
             done += count
         self.arena.free(params)
         return normal

@@ -11,7 +11,7 @@ from firmware.families.vit.pattern import Block, VisionTransformer
 from firmware.planner.allocator import Buffer
 from firmware.planner.program import CompileError
 from firmware.planner.scheduler import Task
-from firmware.planner.steps import Slot, Steps, Worker, is_wide, parts
+from firmware.planner.steps import Rows, Slot, Steps, Worker, is_wide, parts
 from firmware.planner.summing import load_ones, store_transposed
 from firmware.planner.tasks import Tasks
 from firmware.planner.wide_summing import store_bytes, sum_up
@@ -203,8 +203,9 @@ class SuperTile(Worker):
             at = self.layout.residual(self.image, self.start)
             yield from self.store_tokens(roles.norm1, at, residual, self.tokens, self.following)
         there = self.layout.attention(self.image, self.block + 1)
-        yield from self.keys(roles.qkv, normal, self.start, self.tokens, there, high=True)
-        yield from self.values(roles.qkv, normal, self.start, self.tokens, there, high=True)
+        stack = [Rows(0, self.start, self.tokens, there)]
+        yield from self.keys(roles.qkv, normal, stack, high=True)
+        yield from self.values(roles.qkv, normal, stack, high=True)
         if self.following:
             rows = min(self.following, self.height)
             query = self.rows("query", rows, self.roles.inner)
