@@ -119,7 +119,12 @@ class Core(wiring.Component):
                 **shared,
             ),
             Engine.VECTOR: VectorEngine(
-                lanes=config.lanes, stat_banks=config.stat_banks, max_row=config.max_row, vector=config.vector, **shared
+                lanes=config.lanes,
+                pairs=config.pairs,
+                stat_banks=config.stat_banks,
+                max_row=config.max_row,
+                vector=config.vector,
+                **shared,
             ),
         }
 

@@ -19,9 +19,9 @@ from tests.support.swin import random_swin
 DIGITS = Path(__file__).parent.parent / "examples" / "digits"
 
 
-@pytest.fixture(scope="module", params=[2, 3], ids=lambda slices: f"{slices} slices")
+@pytest.fixture(scope="module", params=["slices=2", "slices=3,pair_lanes=1"])
 def device(request):
-    with Accelerator.open(f"sim:tiny?slices={request.param}") as opened:
+    with Accelerator.open(f"sim:tiny?{request.param}") as opened:
         yield opened
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import lcm
 
 from firmware.planner.allocator import Arena, Buffer
@@ -36,6 +37,11 @@ def parts(total: int, most: int, unit: int) -> list[tuple[int, int]]:
     units, fit = -(-total // unit), max(1, most // unit)
     size = -(-units // -(-units // fit)) * unit
     return [(first, min(size, total - first)) for first in range(0, total, size)]
+
+
+def _heads(heads: int, *, joint: bool) -> list[tuple[int, int]]:
+    """(first, count) of those that one STORE takes."""
+    return [(0, heads)] if joint else [(head, 1) for head in range(heads)]
 
 
 @dataclass(frozen=True)
@@ -136,44 +142,45 @@ class Worker:
 
     # Attention
 
-    def keys(self, node: Node, normal: Buffer, stack: Sequence[Rows], *, high: bool = False) -> Steps:
+    def keys(
+        self, node: Node, normal: Buffer, stack: Sequence[Rows], *, high: bool = False, joint: bool = False
+    ) -> Steps:
         """K of the tokens of a `stack`, by as many heads at a time as there is room for.
 
-        For `values`, the first token of each must be the first of a word.
+        For `values`, the first token of each must be the first of a word. Heads have STOREs of their own, or `joint`
+        ones, which are fewer and longer, where all wait for the last.
         """
         to, passes = stack[0].to, stack[0].to.head // self.word
         rows = self.stacked(stack)
         beyond = [each.row + each.to.key_rows(each.first + p.first, p.tokens) for each, p in self._shares(stack)]
-        count = max(rows, *beyond)
-        for head, heads in parts(to.heads, self.arena.room // (count * passes), self.whole_heads(to.head)):
-            keys = self.rows("keys", count, heads * to.head, high=high)
+        height = max(rows, *beyond)
+        for head, heads in parts(to.heads, self.arena.room // (height * passes), self.whole_heads(to.head)):
+            keys = self.rows("keys", height, heads * to.head, high=high)
             yield self._project(node, normal, rows, keys, "k", head, heads, to)
-            for each, part in self._shares(stack):
-                mine = keys.part(each.row, count - each.row)
-                for first, together in self._together(heads):
-                    column = mine.column(first * passes)
-                    for pattern in each.to.store_keys(
-                        head + first, together, column, each.first + part.first, part.tokens
-                    ):
-                        yield self.tasks.scatter(node, keys, pattern, part.slice)
+            for (first, count), (each, part) in product(_heads(heads, joint=joint), self._shares(stack)):
+                mine = keys.part(each.row, height - each.row).column(first * passes)
+                for pattern in each.to.store_keys(head + first, count, mine, each.first + part.first, part.tokens):
+                    yield self.tasks.scatter(node, keys, pattern, part.slice)
             self.arena.free(keys)
 
-    def values(self, node: Node, normal: Buffer, stack: Sequence[Rows], *, high: bool = False) -> Steps:
+    def values(
+        self, node: Node, normal: Buffer, stack: Sequence[Rows], *, high: bool = False, joint: bool = False
+    ) -> Steps:
         """V of the same, transposed."""
         for each in stack:
             rows = normal.part(each.row, self.each(each.tokens)) if len(stack) > 1 else normal
-            yield from self._values(node, rows, each, high=high)
+            yield from self._values(node, rows, each, high=high, joint=joint)
 
-    def _values(self, node: Node, normal: Buffer, rows: Rows, *, high: bool) -> Steps:
+    def _values(self, node: Node, normal: Buffer, rows: Rows, *, high: bool, joint: bool) -> Steps:
         to, span = rows.to, self.span(rows.tokens)
         beyond = align(to.head, self.config.cols) - to.head  # rows of the last tile that no channel fills
         for head, heads in parts(to.heads, (self.arena.room // span - beyond) // to.head, self.whole_heads(to.head)):
             values = self.arena.allocate("values", heads * to.head + beyond, span, high=high)
             each = self.each(rows.tokens)
             yield self._project(node, normal, each, values, "v", head, heads, to, transpose=span * self.word)
-            for first, together in ((k, 1) for k in range(heads)) if beyond else self._together(heads):
-                channels = values.part(first * to.head, together * to.head + beyond)
-                there = to.values_of(head + first, together)
+            for first, count in _heads(heads, joint=joint and not beyond):
+                channels = values.part(first * to.head, count * to.head + beyond)
+                there = to.values_of(head + first, count)
                 yield from self.store_channels(node, there, values, channels, rows.first, rows.tokens)
             self.arena.free(values)
 
@@ -183,10 +190,6 @@ class Worker:
 
     def _shares(self, stack: Sequence[Rows]) -> Iterator[tuple[Rows, Part]]:
         return ((each, part) for each in stack for part in self.spread(each.tokens))
-
-    def _together(self, heads: int) -> list[tuple[int, int]]:
-        """(first, how many) of the heads that one STORE takes: all where slices have made them many and short."""
-        return [(0, heads)] if self.config.slices > 1 else [(head, 1) for head in range(heads)]
 
     def alternate(
         self, heads: Iterable[int], scores: Callable[[int], Steps], probabilities: Callable[[int], Steps],

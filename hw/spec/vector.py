@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hw.spec.opcodes import OPERANDS, Field, Op, add_opcode, remove_opcode
 
 __all__ = [
-    "DEST", "PAIR_LANES", "PLANES", "SHAPE", "SOURCE", "Given", "Outcome", "Second", "VectorOp", "built", "opcodes",
+    "DEST", "PLANES", "SHAPE", "SOURCE", "Given", "Outcome", "Second", "VectorOp", "built", "opcodes",
     "register", "registered", "result_bits", "result_bytes", "row_of", "rows", "unit_names",
 ]  # fmt: skip
 
@@ -41,9 +41,6 @@ PLANES = (
     Field("planes", 1, "1: 16-bit results in two byte planes, signed high bytes at dest, whatever else says of them"),
     Field("dest_plane", 16, "words from the high byte plane to the unsigned low one, with planes"),
 )
-
-PAIR_LANES = 4
-"""From so many lanes on, a lane rounds both operands of an addition at once."""
 
 _SECOND = {"identity": ("identity", "identity_row"), "parameters": ("params",), "table": ("params",)}
 _STATISTICS = ("mean", "factor")
@@ -151,13 +148,13 @@ class VectorOp:
         """The operand of that name, if it has it."""
         return next((operand for operand in self.operands if operand.name == name), None)
 
-    def passes(self, lanes: int) -> int:
-        """Cycles of a beat: an addition's two operands pass one after the other where lanes are few, to save LUTs."""
-        return 2 if self.adds and lanes < PAIR_LANES else 1
+    def passes(self, *, pairs: bool) -> int:
+        """Cycles of a beat: an addition's two operands pass one after the other where `pairs` are not built."""
+        return 2 if self.adds and not pairs else 1
 
-    def beats(self, length: int, lanes: int) -> int:
+    def beats(self, length: int, lanes: int, *, pairs: bool) -> int:
         """Cycles in which a row's elements enter."""
-        return -(-length // lanes) * self.passes(lanes)
+        return -(-length // lanes) * self.passes(pairs=pairs)
 
 
 def result_bits(operands: Mapping[str, int]) -> int:

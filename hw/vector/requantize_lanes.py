@@ -4,7 +4,6 @@ from amaranth.hdl import Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.spec.vector import PAIR_LANES
 from hw.spec.vector_ops import ADDEND_BITS
 from hw.units.limb_multiplier import LimbMultiplier
 from hw.units.pair_multiplier import PairMultiplier
@@ -27,10 +26,10 @@ RESULT_BITS = ADDEND_BITS
 class RequantizeLanes(wiring.Component):
     """clamp(RNE(value * mult / 2^shift)) per lane; ``add`` adds RNE(other * mult_other / 2^shift_other) before it.
 
-    A lane has four multipliers, for one wide product or, from `PAIR_LANES` lanes on, for both narrow ones of an
-    addition, whose values are int16 and whose factors have mantissas of at most 2^31.
-    Rate: one beat per cycle. Of fewer lanes each rounds one product per cycle, so that a beat of an addition takes two
-    cycles, and is taken in the second. Latency: ``latency`` cycles from there. A stall holds the pipeline.
+    A lane has four multipliers, for one wide product or, with `pairs`, for both narrow ones of an addition, whose
+    values are int16 and whose factors have mantissas of at most 2^31.
+    Rate: one beat per cycle. Without `pairs` a lane rounds one product per cycle, so that a beat of an addition takes
+    two cycles, and is taken in the second. Latency: ``latency`` cycles from there. A stall holds the pipeline.
 
     Parameters
     ----------
@@ -38,6 +37,8 @@ class RequantizeLanes(wiring.Component):
         Results of a beat.
     adds : bool
         Whether there is ``add``; without, it is 0.
+    pairs : bool
+        Whether a beat of an addition takes one cycle, with a second rounding in each lane.
 
     Members
     -------
@@ -50,9 +51,9 @@ class RequantizeLanes(wiring.Component):
     rounded = LimbMultiplier.latency + RoundSaturate.latency
     latency = rounded + ResultClamp.latency
 
-    def __init__(self, *, lanes, adds=True):
+    def __init__(self, *, lanes, adds=True, pairs=False):
         self.lanes, self.adds = lanes, adds
-        self.pairs = adds and lanes >= PAIR_LANES
+        self.pairs = adds and pairs
         beat = {
             "value": lanes_of(lanes, signed(VALUE_BITS)),
             "mult": lanes_of(lanes, signed(MULT_BITS)),

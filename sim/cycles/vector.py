@@ -37,7 +37,7 @@ class VectorTiming:
     def cycles(self, row: VectorOp, o: Mapping[str, int]) -> int:
         """From ``started`` to ``retired``."""
         unit = self._units[row.name]
-        beats = row.beats(o["length"], self._config.lanes)
+        beats = self._beats(row, o["length"])
         if not row.results:
             return _FILL + unit.lead + self._rows(o["rows"], beats, unit.interval) + unit.latency
         stream = self._rows(o["rows"], beats + self._late(row, o), unit.interval) - self._first_late(row, o)
@@ -50,6 +50,9 @@ class VectorTiming:
         elif row.second is Second.PARAMETERS:
             stream = self._behind_parameters(o, stream)
         return _FILL + unit.lead + stream + self._depth(row) + _OUT + o.get("planes", 0)
+
+    def _beats(self, row: VectorOp, elements: int) -> int:
+        return row.beats(elements, self._config.lanes, pairs=self._config.pairs)
 
     def _depth(self, row: VectorOp) -> int:
         """Cycles from an element to its result."""
@@ -70,7 +73,7 @@ class VectorTiming:
         return self._config.rows // max(result_bytes(o), 1 + o.get("wide_source", 0) if row.grouped else 1)
 
     def _word_late(self, row: VectorOp, o: Mapping[str, int], elements: int) -> int:
-        return max(0, 2 + o.get("planes", 0) - row.beats(elements, self._config.lanes))
+        return max(0, 2 + o.get("planes", 0) - self._beats(row, elements))
 
     @staticmethod
     def _rows(rows: int, beats: int, least: int) -> int:
@@ -89,8 +92,8 @@ class VectorTiming:
 
     def busy(self, row: VectorOp, o: Mapping[str, int]) -> int:
         """Cycles of them in which an element entered a unit or a result left the last one."""
-        passes = row.passes(self._config.lanes)
-        each = row.beats(o["length"], self._config.lanes) // passes
+        passes = row.passes(pairs=self._config.pairs)
+        each = self._beats(row, o["length"]) // passes
         beats = o["rows"] * each
         if not row.results:
             return beats

@@ -42,11 +42,25 @@ def check(run, program):
 
 @pytest.mark.parametrize("stall", PRESSURES)
 @pytest.mark.parametrize(("rows", "lanes", "latency"), [(8, 2, 2), (8, 1, 1), (16, 4, 3)])
-def test_random_programs(rows, lanes, latency, stall):
+@pytest.mark.parametrize("pairs", [False, True])
+def test_random_programs(rows, lanes, latency, pairs, stall):
     calls = EVERYTHING
     program = random_program(10 * rows + lanes, calls, rows=rows, words=WORDS, max_rows=5, max_length=45)
-    run = run_program(engine(rows=rows, lanes=lanes, scratch_latency=latency), program, stall=stall, seed=lanes)
+    dut = engine(rows=rows, lanes=lanes, scratch_latency=latency, pairs=pairs)
+    check(run_program(dut, program, stall=stall, seed=lanes), program)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+@pytest.mark.parametrize("pairs", [False, True])
+def test_additions_take_all_lanes_where_pairs_are_built(lanes, pairs):
+    calls = [("add", {"shape": (12, 64), "wide": (1, 1, 1)}), ("biased", {"shape": (12, 64), "planes": 0})]
+    program = random_program(21, calls, rows=16, words=WORDS, max_rows=16, max_length=64)
+    run = run_program(engine(rows=16, lanes=lanes, pairs=pairs), program)
     check(run, program)
+    for (op, operands, _), start, end in zip(program.instructions, run.started, run.retired, strict=True):
+        if op in (Op.ADD, Op.ADD_MAX):
+            beats = operands["rows"] * operands["length"] // lanes * (1 if pairs else 2)
+            assert beats < end - start <= beats + 64
 
 
 @pytest.mark.parametrize(("units", "calls"), [

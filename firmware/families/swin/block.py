@@ -45,8 +45,9 @@ class BlockSteps(GridWorker):
             there = self.places.attention(self.index, share.rectangle).key_values
             stack.append(Rows(rows, share.first, share.tokens, there))
             rows += self.each(share.tokens)
-        yield from self.keys(roles.qkv, normal, stack)
-        yield from self.values(roles.qkv, normal, stack)
+        joint = self.config.slices > 1  # a slice has few of a window's tokens
+        yield from self.keys(roles.qkv, normal, stack, joint=joint)
+        yield from self.values(roles.qkv, normal, stack, joint=joint)
         yield from self._queries(shares, normal)
         self.arena.free(normal)
 
