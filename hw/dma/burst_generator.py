@@ -6,7 +6,6 @@ from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
 from hw.spec import isa
-from hw.units.carry_chain import count_down, plus
 
 __all__ = ["BURST", "PAGE", "REGIONS", "BurstGenerator"]
 
@@ -111,7 +110,6 @@ class BurstGenerator(Component):
 
         # One bit each for states Idle, Base, Limit and Turn: their decoding is not in series with the adder.
         idle, at_base, at_limit, turn = Signal(init=1), Signal(), Signal(), Signal()
-        sent, fresh = Signal(), Signal(init=1)  # `fresh`: in Idle or Turn
         m.d.comb += self.i.ready.eq(idle)
         m.d.sync += [at_base.eq(idle & self.i.valid), at_limit.eq(at_base), turn.eq(0)]
         with m.If(at_base):
@@ -129,12 +127,12 @@ class BurstGenerator(Component):
 
         with m.FSM():
             with m.State("Idle"):
-                m.d.sync += [transfer.eq(self.i.p), word.eq(self.i.p.offset)]
+                m.d.sync += [transfer.eq(self.i.p), word.eq(self.i.p.offset), left.eq(self.i.p.run)]
                 if self.levels:
-                    m.d.sync += group_ends.eq(self.i.p.count1 == 0)
-                    m.d.sync += last_group.eq(self.i.p.count2 == 0)
+                    m.d.sync += [left1.eq(self.i.p.count1), group_ends.eq(self.i.p.count1 == 0)]
+                    m.d.sync += [left2.eq(self.i.p.count2), last_group.eq(self.i.p.count2 == 0)]
                 with m.If(self.i.valid):
-                    m.d.sync += [idle.eq(0), fresh.eq(0)]
+                    m.d.sync += idle.eq(0)
                     m.next = "Base"
             with m.State("Base"):
                 m.d.sync += word.eq(total)
@@ -162,15 +160,14 @@ class BurstGenerator(Component):
             with m.State("Send"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.d.comb += sent.eq(1)
-                    m.d.sync += word.eq(total)
+                    m.d.sync += [word.eq(total), left.eq(left - last - 1)]
                     m.next = "Size"
                     with m.If(transfer_ends):
-                        m.d.sync += [idle.eq(1), fresh.eq(1)]
+                        m.d.sync += idle.eq(1)
                         m.next = "Idle"
                     if self.levels:
                         with m.Elif(run_ends):
-                            m.d.sync += [turn.eq(1), fresh.eq(1), next_group.eq(group_ends)]
+                            m.d.sync += [turn.eq(1), next_group.eq(group_ends)]
                             m.next = "Turn"
             if self.levels:
                 with m.State("Turn"):
@@ -179,18 +176,9 @@ class BurstGenerator(Component):
                 pass
         if self.levels:
             with m.If(turn):
-                m.d.sync += [word.eq(total), run.eq(total), group_ends.eq(left1 == 1), fresh.eq(0)]
+                m.d.sync += [word.eq(total), run.eq(total), left.eq(transfer.run)]
+                m.d.sync += [left1.eq(left1 - 1), group_ends.eq(left1 == 1)]
                 with m.If(group_ends):
-                    m.d.sync += group_ends.eq(transfer.count1 == 0)
-                    m.d.sync += [group.eq(total), last_group.eq(left2 == 1)]
-            with m.If(fresh):
-                first = Mux(idle, self.i.p.count1, transfer.count1)
-                m.d.sync += left1.eq(count_down(left1, load=idle | group_ends, value=first))
-            with m.If(fresh & (idle | group_ends)):
-                m.d.sync += left2.eq(count_down(left2, load=idle, value=self.i.p.count2))
-        # left, or what is new of it, less what is sent
-        kept = Mux(fresh, Mux(idle, self.i.p.run, transfer.run) if self.levels else self.i.p.run, left)
-        spent = Mux(fresh, 0, ~Cat(last, Const(0, len(left) - len(last))))  # -(last + 1) is ~last
-        with m.If(fresh | sent):
-            m.d.sync += left.eq(plus(spent, kept, 0))
+                    m.d.sync += [left1.eq(transfer.count1), group_ends.eq(transfer.count1 == 0)]
+                    m.d.sync += [group.eq(total), left2.eq(left2 - 1), last_group.eq(left2 == 1)]
         return m
