@@ -37,7 +37,7 @@ from sim.cycles import predict
 __all__ = ["MIXTURES", "Network", "Outcome", "register"]
 
 Array = NDArray[Any]
-_BOARD = BOARDS["arty_a7"]
+_BOARD = BOARDS["arty_a7"].override({"clock": "100"})  # as its memory
 _RECIPE = RECIPES["minmax"]
 _DIGITS = Path(__file__).parent.parent / "examples" / "digits"
 

@@ -120,7 +120,7 @@ def register(commands: Any) -> None:
 def _command(arguments: argparse.Namespace) -> int:
     """2 for a clock that is none."""
     try:
-        board = SHELL_BOARD.override({"clock": arguments.clock} if arguments.clock else {})
+        board = SHELL_BOARD.override({"clock": arguments.clock or f"{SHELL_BOARD.system_hz / 1e6:g}"})
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -18,7 +18,7 @@ from bench import networks, page, photographs
 from bench.accuracy import Digits, Measured, Photographs, Random, Results, markdown, rows
 from bench.dinov2 import Backbone, graph_file
 from bench.fidelity import Quantization, compare, float_run, golden_run, quantize
-from bench.runs import BOARD, Case, Result, simulate
+from bench.runs import TARGET, Case, Result, simulate
 from firmware.architectures import architecture
 from firmware.compiler import compile_model
 from firmware.dataset import open_dataset
@@ -26,7 +26,6 @@ from firmware.make_model import float_weights, images
 from firmware.preprocess import normalise
 from firmware.quantizer import RECIPES
 from firmware.quantizer.measure import sqnr
-from hw.boards.registry import BOARDS
 from sim.cycles import predict
 
 __all__ = ["CASES", "measure", "register"]
@@ -83,7 +82,7 @@ class _Dino:
     def measured(self, case: str) -> Measured:
         made = self.quantization(case)
         networks.say(f"{case}: comparing ...")
-        found = predict(compile_model(made.model, BOARDS[BOARD].config))
+        found = predict(compile_model(made.model, TARGET.config))
         fidelity = compare(made.model, self.weights, *self.held(case))
         options = " ".join(_BUDGETS[case])
         return Measured(

@@ -11,13 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bench import networks, page
-from bench.runs import BOARD, CLOCK, Case, Result, Row, model_of, utilisation
+from bench.runs import CLOCK, DEVICE, TARGET, Case, Result, Row, model_of, utilisation
 from firmware.architectures import architecture
 from firmware.compiler import compile_model
 from firmware.device import Accelerator
 from firmware.make_model import images, make_model
 from firmware.preprocess import to_int8
-from hw.boards.registry import BOARDS
 from hw.spec.isa import Region
 from sim import golden
 from sim.cycles import predict
@@ -100,7 +99,7 @@ def run_blocks(blocks: Blocks, seed: int = 0) -> BlockResult:
     trace: dict[str, np.ndarray] = {}
     golden.run(model, pixels, trace)
     expected = trace[blocks.checkpoint]
-    with Accelerator.open(f"sim:{BOARD}") as device:
+    with Accelerator.open(DEVICE) as device:
         program = compile_model(model, device.config)
         checkpoint = next(c for c in program.checkpoints if c.tensor == blocks.checkpoint)
         cut = device.load(program.until(checkpoint))
@@ -115,7 +114,7 @@ def estimate(case: Case, seed: int = 0) -> Estimate:
     """Compiles `case` and asks the cycle model."""
     _, model = model_of(case, seed)
     start = time.perf_counter()
-    program = compile_model(model, BOARDS[BOARD].config, batch=case.batch)
+    program = compile_model(model, TARGET.config, batch=case.batch)
     seconds = time.perf_counter() - start
     found = predict(program)
     return Estimate(case, found.cycles, found.utilisation, found.occupancy, program.instructions, seconds)

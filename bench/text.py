@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bench import networks, page
 from bench.fidelity import quantize
 from bench.minilm import MiniLm
-from bench.runs import BOARD, CLOCK
+from bench.runs import CLOCK, DEVICE, TARGET
 from bench.sentences import Length, Quality, Results, groups, markdown, pairs, quality, rows
 from firmware.checkpoint import load_checkpoint
 from firmware.cli.trials import Texts
@@ -33,7 +33,6 @@ from firmware.quantizer import RECIPES, Measurement, Recipe
 from firmware.quantizer import quantize as quantized
 from firmware.text import read_lines, sums
 from firmware.text.encode import embedded
-from hw.boards.registry import BOARDS
 from hw.spec.model import Model
 from sim.cycles import predict
 
@@ -92,7 +91,7 @@ class _Sentences:
         options = [*_OPTIONS[case], *(["--recipe", recipe] if recipe else [])]
         made = quantize(self.network.checkpoint, file, self.path(case), *options)
         model = load_model(self.path(case))
-        program = compile_model(model.of_tokens(_TOKENS), BOARDS[BOARD], batch=_TOGETHER)
+        program = compile_model(model.of_tokens(_TOKENS), TARGET, batch=_TOGETHER)
         cycles = int(predict(program).cycles) // _TOGETHER
         said = " ".join(options) or "the command as it is"
         return replace(self._judged(case, said, made.recipe, model, made.seconds), cycles=cycles, rate=CLOCK / cycles)
@@ -135,12 +134,12 @@ class _Sentences:
         flow = np.concatenate(self.ids * (1 + tokens * texts // sum(map(len, self.ids))))
         images = embedded(model).rows(flow[: tokens * texts].reshape(texts, tokens))
         start = time.process_time()
-        program = compile_model(model, BOARDS[BOARD], batch=texts)
+        program = compile_model(model, TARGET, batch=texts)
         compiled = time.process_time() - start
         with Golden() as golden:
             golden.load(model)
             expected = golden.run(images)
-        with Accelerator.open(f"sim:{BOARD}") as device:
+        with Accelerator.open(DEVICE) as device:
             device.load(program)
             with running(program.estimated_cycles, what=f"{tokens} tokens") as advance:
                 found = device.run(images, progress=advance)

@@ -22,7 +22,7 @@ def _platform(name):
 
 
 _COMMON = {
-    "clock_hz": 100_000_000,
+    "system_hz": 100_000_000,  # of the DDR3 800 Mb/s, the most of speed grade -1
     "fabric": SERIES7,
     "shell": Shell(
         input_hz=100e6, speed_grade=1, phy="A7DDRPHY", kind="DDR3", module="MT41K128M16", chips=2, rows=14,
@@ -35,6 +35,7 @@ ARTY_A7 = Board(
     name="arty_a7",
     title="Digilent Arty A7-35T",
     part="xc7a35ticsg324-1L",
+    clock_hz=125_000_000,  # by the estimate of its longest path: docs/timing.md
     config=Config(),
     capacity={"lut": 20_800, "ff": 41_600, "dsp": 90, "bram36": 50},  # Xilinx DS180
     platform=lambda: _platform("ArtyA7_35Platform"),
@@ -45,6 +46,7 @@ ARTY_A7_100 = Board(
     name="arty_a7_100",
     title="Digilent Arty A7-100T",
     part="xc7a100ticsg324-1L",
+    clock_hz=100_000_000,
     # Three slices with two lanes each would take 267 of its DSPs. Additions at full rate take LUTs, which it has.
     config=Config(slices=3, lanes=1, drain_lanes=1, pair_lanes=1),
     capacity={"lut": 63_400, "ff": 126_800, "dsp": 240, "bram36": 135},  # Xilinx DS180

@@ -2,6 +2,8 @@
 
 from amaranth.hdl import Cat, Mux
 
+from hw.units.carry_chain import plus
+
 __all__ = ["credit"]
 
 
@@ -9,4 +11,4 @@ def credit(level, *, take, last, give):
     """`level` - (`last` + 1 when `take`) + (1 when `give`), in one carry chain; the low bits of the result count."""
     width = len(level)
     spent = Mux(take, ~Cat(last, *[0] * width)[:width], 0)  # -(last + 1) is ~last
-    return (Cat(1, level) + Cat(give, spent))[1 : width + 1]
+    return plus(level, spent, give)

@@ -8,6 +8,7 @@ from hw.axi.signature import AXIRead
 from hw.dma.burst_generator import REGIONS, BurstGenerator
 from hw.dma.burst_queue import BurstQueue
 from hw.spec import isa
+from hw.units.carry_chain import up_down
 from hw.units.ports import INDEX_BITS, engine_members
 
 __all__ = ["OUTSTANDING", "FetchEngine"]
@@ -114,7 +115,7 @@ class FetchEngine(Component):
         with m.If(fault != 0):
             m.d.sync += stopped.eq(1)
 
-        m.d.sync += pending.eq(pending + generator.reserve - done)
+        m.d.sync += pending.eq(up_down(pending, up=generator.reserve, down=done))
         m.d.comb += [
             self.quiet.eq(pending == 0),
             self.busy.eq(arrives),

@@ -9,6 +9,7 @@ from hw.dma.burst_generator import REGIONS, BurstGenerator
 from hw.dma.burst_queue import BurstQueue
 from hw.dma.scratch_walker import WALK, ScratchWalker
 from hw.spec import isa
+from hw.units.carry_chain import up_down
 from hw.units.ports import INDEX_BITS, SLICE_BITS, ScratchWrite, engine_members
 
 __all__ = ["LoadEngine"]
@@ -164,6 +165,7 @@ class LoadEngine(Component):
             fifo.i.p.data.eq(self.bus.r.p.data),
             fifo.i.p.error.eq(self.bus.r.p.error),
         ]
-        m.d.sync += pending.eq(pending + generator.reserve - (self.bus.r.valid & self.bus.r.p.last))
+        arrived = self.bus.r.valid & self.bus.r.p.last
+        m.d.sync += pending.eq(up_down(pending, up=generator.reserve, down=arrived))
         m.d.comb += self.quiet.eq(pending == 0)
         return fifo.empty

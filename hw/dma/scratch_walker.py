@@ -6,6 +6,7 @@ from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
 from hw.spec import isa
+from hw.units.carry_chain import count_down
 from hw.units.ports import SCRATCH_ADDRESS_BITS
 
 __all__ = ["WALK", "ScratchWalker"]
@@ -79,7 +80,8 @@ class ScratchWalker(Component):
             self.last.eq(last1),
             self.i.ready.eq(~active),
         ]
-        with m.If(self.i.valid & self.i.ready):
+        begin, step = self.i.valid & self.i.ready, active & self.o.ready
+        with m.If(begin):
             m.d.sync += [
                 active.eq(1),
                 walk.eq(self.i.p),
@@ -87,29 +89,32 @@ class ScratchWalker(Component):
                 outside.eq(self.i.p.scratch[self.size_bits :].any()),
                 run.eq(self.i.p.scratch),
                 group.eq(self.i.p.scratch),
-                left0.eq(self.i.p.run),
-                left1.eq(self.i.p.count1),
-                left2.eq(self.i.p.count2),
                 run_ends.eq(self.i.p.run == 0),
                 last1.eq(self.i.p.count1 == 0),
                 first1.eq(1),
             ]
-        with m.Elif(active & self.o.ready):
+        with m.Elif(step):
             m.d.sync += [
                 word.eq(following),
                 outside.eq(following[self.size_bits :].any()),
-                left0.eq(Mux(run_ends, walk.run, left0 - 1)),
                 run_ends.eq(Mux(run_ends, walk.run == 0, left0 == 1)),
             ]
             with m.If(run_ends):
                 m.d.sync += [
                     run.eq(following),
                     first1.eq(group_ends),
-                    left1.eq(Mux(group_ends, walk.count1, left1 - 1)),
                     last1.eq(Mux(group_ends, walk.count1 == 0, left1 == 1)),
                 ]
             with m.If(group_ends):
-                m.d.sync += [group.eq(following), left2.eq(left2 - 1)]
+                m.d.sync += group.eq(following)
             with m.If(self.o.p.final):
                 m.d.sync += active.eq(0)
+        with m.If(begin | step):
+            m.d.sync += left0.eq(count_down(left0, load=~active | run_ends, value=Mux(active, walk.run, self.i.p.run)))
+        with m.If(begin | (step & run_ends)):
+            m.d.sync += left1.eq(
+                count_down(left1, load=~active | last1, value=Mux(active, walk.count1, self.i.p.count1))
+            )
+        with m.If(begin | (step & group_ends)):
+            m.d.sync += left2.eq(count_down(left2, load=~active, value=self.i.p.count2))
         return m

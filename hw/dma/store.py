@@ -10,6 +10,7 @@ from hw.dma.burst_queue import BurstQueue
 from hw.dma.credit import credit
 from hw.dma.scratch_walker import ScratchWalker
 from hw.spec import isa
+from hw.units.carry_chain import count_down, up_down
 from hw.units.ports import SLICE_BITS, ScratchRead, engine_members
 from hw.units.stream_fifo import StreamFIFO
 
@@ -90,7 +91,7 @@ class StoreEngine(Component):
         m.d.comb += self.bus.w.p.strobe.eq(self._parts(m, walker, fifo) if self.slices > 1 else ~0)
         error = Signal()
         done = Signal()
-        m.d.sync += pending.eq(pending + generator.reserve - done)
+        m.d.sync += pending.eq(up_down(pending, up=generator.reserve, down=done))
         m.d.comb += [
             generator.allow.eq(begin & (pending != self.bursts) & ~stop),
             self.bus.b.ready.eq(1),
@@ -199,7 +200,7 @@ class StoreEngine(Component):
             fifo.o.ready.eq(active & self.bus.w.ready),
         ]
         with m.If(take):
-            m.d.sync += [active.eq(lengths.o.valid), left.eq(lengths.o.p)]
-        with m.Elif(sent):
-            m.d.sync += left.eq(left - 1)
+            m.d.sync += active.eq(lengths.o.valid)
+        with m.If(take | sent):
+            m.d.sync += left.eq(count_down(left, load=~active | (left == 0), value=lengths.o.p))
         return (self._unsent > generator.last) & lengths.i.ready

@@ -9,6 +9,7 @@ from amaranth.utils import ceil_log2
 from hw.matmul.feeder import parameter_layout
 from hw.matmul.row_max import maximum_layout
 from hw.spec.isa import Kind
+from hw.units.carry_chain import up_down
 from hw.units.credit_queue import CreditQueue
 from hw.units.ports import lanes_of
 from hw.units.requantizer import Requantizer
@@ -121,8 +122,8 @@ class Drain(wiring.Component):
         m.d.sync += [
             some.eq(self.sums.valid | waiting[1:].any() | (waiting[0] & ~fetch)),
             room.eq(fetch | free[1:].any() | (free[0] & ~self.reserve)),
-            waiting.eq(waiting + self.sums.valid - fetch),
-            free.eq(free - self.reserve + fetch),
+            waiting.eq(up_down(waiting, up=self.sums.valid, down=fetch)),
+            free.eq(up_down(free, up=fetch, down=self.reserve)),
             held.eq(fetch | (held & ~done)),
             last.eq(last + self.sums.valid),
             first.eq(first + fetch),

@@ -1,9 +1,10 @@
 """Takes the weight stream apart: parameters into the drain's ring, weights into the array's next tile."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.units.carry_chain import count_down, plus, up_down
 from hw.units.ports import stationary_members
 
 __all__ = ["Feeder", "parameter_layout"]
@@ -91,12 +92,10 @@ class Feeder(wiring.Component):
         with m.If(phase_end):
             m.d.sync += weights.eq(1)
             with m.If(weights):
-                m.d.sync += [passes.eq(passes - 1), last_pass.eq(passes == 1), first.eq(0)]
+                m.d.sync += [last_pass.eq(passes == 1), first.eq(0)]
         with m.If(tile_end):
             m.d.sync += [
-                passes.eq(operands.passes),
                 last_pass.eq(operands.passes == 0),
-                remaining.eq(remaining - self.cols),
                 last_tile.eq(remaining < 2 * self.cols),
                 weights.eq(~operands.per_channel),
                 first.eq(1),
@@ -109,11 +108,18 @@ class Feeder(wiring.Component):
                 first.eq(1),
                 weights.eq(~self.i.p.per_channel),
                 operands.eq(self.i.payload),
-                passes.eq(self.i.p.passes),
                 last_pass.eq(self.i.p.passes == 0),
-                remaining.eq(self.i.p.outputs),
                 last_tile.eq(self.i.p.outputs < self.cols),
             ]
+        fresh = ~active | last_tile  # what is counted next is the next instruction's: known before `finish`
+        with m.If((phase_end & weights) | take):
+            m.d.sync += passes.eq(
+                count_down(passes, load=~active | last_pass, value=Mux(fresh, self.i.p.passes, operands.passes))
+            )
+        with m.If(tile_end | take):
+            m.d.sync += remaining.eq(
+                plus(Mux(fresh, 0, Const(-self.cols, 13)), Mux(fresh, self.i.p.outputs, remaining), 0)
+            )
 
         load_col = Signal.like(col, reset_less=True)
         load_data = Signal.like(self.words.payload, reset_less=True)
@@ -127,7 +133,7 @@ class Feeder(wiring.Component):
         slot = Signal(range(self.slots))
         self._parameters(m, operands, split, accept, column_end & (~weights | immediate), slot, col, weights)
         slot_done = phase_end & (~weights | immediate)
-        m.d.sync += used.eq(used + slot_done - self.release)
+        m.d.sync += used.eq(up_down(used, up=slot_done, down=self.release))
         with m.If(slot_done):
             m.d.sync += slot.eq(Mux(slot == self.slots - 1, 0, slot + 1))
         return m

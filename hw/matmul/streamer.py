@@ -1,6 +1,6 @@
 """Reads token words from the scratchpad, ahead of time, and sends them into the array."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -8,6 +8,7 @@ from amaranth.utils import ceil_log2, exact_log2
 
 from hw.matmul.address import advance, extend
 from hw.spec.timing import Timing
+from hw.units.carry_chain import count_down, plus, up_down
 from hw.units.ports import INDEX_BITS, SCRATCH_ADDRESS_BITS, ScratchRead, stationary_members
 
 __all__ = ["Streamer", "beat_layout"]
@@ -112,8 +113,8 @@ class Streamer(wiring.Component):
             asked.eq(asked + granted),
             answered.eq(answered + self.read.valid),
             popped.eq(popped + pop),
-            free.eq(free - granted + pop),
-            waiting.eq(waiting + self.read.valid - pop),
+            free.eq(up_down(free, up=pop, down=granted)),
+            waiting.eq(up_down(waiting, up=self.read.valid, down=pop)),
             some_free.eq(pop | free[1:].any() | (free[0] & ~granted)),
             some_wait.eq(self.read.valid | waiting[1:].any() | (waiting[0] & ~pop)),
             following.eq(following + load),
@@ -159,7 +160,8 @@ class Streamer(wiring.Component):
             tag.eq(Cat(token, begin & (low == 0), operands.two_planes & ~low,
                        last_pass & (low | ~operands.two_planes), row_begin & ~low, row_begin & few, low)),
         ]  # fmt: skip
-        source = extend(Mux(last_tile | ~active, self.i.p.source, operands.source), SCRATCH_ADDRESS_BITS)
+        fresh = ~active | last_tile  # the next tile is the next instruction's: known before `finish`
+        source = extend(Mux(fresh, self.i.p.source, operands.source), SCRATCH_ADDRESS_BITS)
         onward = Signal(SCRATCH_ADDRESS_BITS + 1)  # where the next plane or pass begins
         m.d.comb += onward.eq(advance(base, Mux(plane_end, operands.source_plane, 1)))
         with m.If(granted):
@@ -167,16 +169,22 @@ class Streamer(wiring.Component):
             m.d.sync += [row_begin.eq(row_end), row_end.eq(Mux(row_end, 0, token + 1) == operands.rows)]
             m.d.sync += address.eq(Mux(row_end, onward, advance(address, operands.source_row)))
             with m.If(pass_end):
-                m.d.sync += [base.eq(onward), passes.eq(passes - 1), last_pass.eq(passes == 1), begin.eq(0)]
+                m.d.sync += [base.eq(onward), last_pass.eq(passes == 1), begin.eq(0)]
             with m.If(tile_end):
                 m.d.sync += [
-                    passes.eq(operands.passes),
                     last_pass.eq(operands.passes == 0),
-                    remaining.eq(remaining - self.cols),
                     last_tile.eq(remaining < 2 * self.cols),
                 ]
         with m.If(granted & tile_end | take):
             m.d.sync += [address.eq(source), base.eq(source), begin.eq(1)]
+        with m.If((granted & pass_end) | take):
+            m.d.sync += passes.eq(
+                count_down(passes, load=~active | last_pass, value=Mux(fresh, self.i.p.passes, operands.passes))
+            )
+        with m.If((granted & tile_end) | take):
+            m.d.sync += remaining.eq(
+                plus(Mux(fresh, 0, Const(-self.cols, 13)), Mux(fresh, self.i.p.outputs, remaining), 0)
+            )
         with m.If(finish):
             m.d.sync += active.eq(0)
         with m.If(take):
@@ -185,9 +193,7 @@ class Streamer(wiring.Component):
                 operands.eq(self.i.payload),
                 row_begin.eq(1),
                 row_end.eq(self.i.p.rows == 0),
-                passes.eq(self.i.p.passes),
                 last_pass.eq(self.i.p.passes == 0),
-                remaining.eq(self.i.p.outputs),
                 last_tile.eq(self.i.p.outputs < self.cols),
                 few.eq(self.i.p.rows < self.distance - 1),
             ]

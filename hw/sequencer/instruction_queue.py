@@ -8,6 +8,7 @@ from amaranth.utils import ceil_log2
 
 from hw.spec import isa
 from hw.spec.timing import Timing
+from hw.units.carry_chain import up_down
 from hw.units.ports import INDEX_BITS
 
 __all__ = ["HEAD", "WAITS", "InstructionQueue"]
@@ -89,10 +90,7 @@ class InstructionQueue(wiring.Component):
         picked = self._fill_heads(m, read, queued, claimed)
         for engine in range(self.engines):
             push = pushed & (w.engine == engine)
-            with m.If(push & ~picked[engine]):
-                m.d.sync += queued[engine].eq(queued[engine] + 1)
-            with m.Elif(~push & picked[engine]):
-                m.d.sync += queued[engine].eq(queued[engine] - 1)
+            m.d.sync += queued[engine].eq(up_down(queued[engine], up=push, down=picked[engine]))
         m.d.comb += [
             self.empty.eq(~claimed.any() & ~Cat(queued).any()),
             self.room.eq(Cat(level <= self.depth - self.burst for level in queued).all()),
@@ -124,7 +122,7 @@ class InstructionQueue(wiring.Component):
             with m.If(last):
                 m.d.sync += [filling.eq(0), fronts[engine].eq(fronts[engine] + 1)]
         with m.Elif(wanted.any()):
-            m.d.comb += picked.eq(wanted & -wanted)
+            m.d.comb += picked.eq(Cat(bit & ~wanted[:number].any() for number, bit in enumerate(wanted)))
             m.d.sync += filling.eq(1)
             for number in reversed(range(self.engines)):
                 with m.If(wanted[number]):

@@ -1,8 +1,8 @@
-"""Sums of a plain signal and one that has logic before it, on one LUT per bit."""
+"""Sums on one LUT per bit: of a plain signal and one that has logic before it, and of counters."""
 
-from amaranth.hdl import Cat, Const, Value
+from amaranth.hdl import Cat, Const, Mux, Value
 
-__all__ = ["plus"]
+__all__ = ["count_down", "plus", "up_down"]
 
 
 def plus(plain, made, carry):
@@ -15,3 +15,13 @@ def plus(plain, made, carry):
     plain = Value.cast(plain)
     difference = Cat(Const(0, 1), plain) - Cat(~Value.cast(carry), ~Value.cast(made))
     return difference[1 : len(plain) + 1]
+
+
+def count_down(level, *, load, value):
+    """Mux(load, value, level - 1): the LUT before the chain chooses, so that there is none behind it."""
+    return plus((~load).replicate(len(level)), Mux(load, value, level), 0)
+
+
+def up_down(level, *, up, down):
+    """level + up - down, of a bit each."""
+    return plus(level, (down & ~up).replicate(len(level)), up & ~down)

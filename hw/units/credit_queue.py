@@ -6,6 +6,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
+from hw.units.carry_chain import up_down
+
 __all__ = ["CreditQueue"]
 
 
@@ -68,8 +70,8 @@ class CreditQueue(wiring.Component):
             self.o.payload.eq(read.data),
         ]
         m.d.sync += [
-            begun.eq(begun + self.begin - taken),
-            stored.eq(stored + self.i.valid - taken),
+            begun.eq(up_down(begun, up=self.begin, down=taken)),
+            stored.eq(up_down(stored, up=self.i.valid, down=taken)),
             some.eq(self.i.valid | stored[1:].any() | (stored[0] & ~taken)),
             first.eq(first + taken),
             last.eq(last + self.i.valid),

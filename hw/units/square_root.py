@@ -65,7 +65,8 @@ class SquareRoot(wiring.Component):
 
         value = Signal(self.value_bits, reset_less=True)
         root = Signal(self.root_bits, reset_less=True)
-        rest = Signal(self.root_bits + 1, reset_less=True)  # -root <= rest < root
+        # -root <= rest < root, its sign inverted: so it is the quotient's digit and the carry of the next sum
+        rest = Signal(self.root_bits + 1, reset_less=True)
         root_digits = self.root_steps * self.bits_per_cycle
         factor_digits = self.factor_steps * self.bits_per_cycle
         low = Signal(max(root_digits, factor_digits), reset_less=True)  # dividend out at the top, quotient in below
@@ -78,18 +79,18 @@ class SquareRoot(wiring.Component):
         rest_next, digits = rest, []
         for bit in range(self.bits_per_cycle):
             shifted = Cat(low[-1 - bit], rest_next)[: len(rest)]
-            positive = ~rest_next[-1]
-            operand = Cat(Cat(b ^ positive for b in root), positive)
+            positive = rest_next[-1]
+            operand = Cat(Cat(b ^ positive for b in root), ~positive)
             total = Signal(len(rest), name=f"total{bit}")
             m.d.comb += total.eq(plus(shifted, operand, positive))
             rest_next = total
-            digits.insert(0, ~rest_next[-1])
+            digits.insert(0, rest_next[-1])
 
         m.d.comb += final.eq(rounds == ROUNDS - 1)
         with m.If(update):
             m.d.sync += [
                 root.eq(Mux(rounds == 0, START + (value >> 16), root + low) >> 1),
-                rest.eq(Mux(final, (1 << 31) - 1 >> factor_digits, value >> root_digits)),
+                rest.eq(Mux(final, (1 << 31) - 1 >> factor_digits, value >> root_digits) | 1 << self.root_bits),
                 low.eq(Mux(final, (1 << len(low)) - 1, value[:root_digits] << len(low) - root_digits)),
                 left.eq(Mux(final, self.factor_steps - 1, self.root_steps - 1)),
             ]

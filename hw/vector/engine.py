@@ -116,7 +116,7 @@ class VectorEngine(wiring.Component):
         """Takes an instruction, checks it, starts every block, waits for the last effect."""
         self.command = self.decoder.command
         self.start = Signal()
-        self.active = Signal()
+        self.active, self.stopped = Signal(), Signal()
         statistics_only = Signal()
         index = Signal(INDEX_BITS, reset_less=True)
         m.d.sync += [self.start.eq(0), self.retired.eq(0), self.fault.eq(Fault.NONE)]
@@ -152,8 +152,8 @@ class VectorEngine(wiring.Component):
                 with m.Elif((self.statistics.done & statistics_only) | self.writer.done):
                     m.d.sync += self.retired.eq(1)
                     m.next = "IDLE"
-            with m.State("STOPPED"):
-                pass  # until reset
+            with m.State("STOPPED"):  # until reset
+                m.d.comb += self.stopped.eq(1)
 
     def _read(self, m):
         """What is read from the scratchpad, and what is known of its rows, into the path."""
@@ -204,7 +204,7 @@ class VectorEngine(wiring.Component):
             writer.dest_row.eq(command.dest_row),
             writer.dest_plane.eq(command.dest_plane),
             writer.planes.eq(command.planes),
-            writer.halt.eq(self.halt),
+            writer.halt.eq(self.halt | self.stopped),
         ]
         wiring.connect(m, packer.o, writer.i)
         wiring.connect(m, writer.port, wiring.flipped(self.scratch_write))

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from hw.spec.memory import BIAS_BITS, MULT_BITS
+from hw.units.carry_chain import count_down
 from hw.units.ports import lanes_of
 
 __all__ = ["DYADIC", "NormTable"]
@@ -85,7 +86,6 @@ class NormTable(wiring.Component):
         with m.If(entry_end):
             m.d.sync += [
                 channel.eq(Mux(group_end, 0, next_channel)),
-                left.eq(left - 1),
                 parity.eq(parity ^ group_end),
             ]
         done = Signal(2)
@@ -95,7 +95,9 @@ class NormTable(wiring.Component):
             self.filled.eq((self.filled & ~self.used) | done),
         ]
         with m.If(self.start):
-            m.d.sync += [Cat(channel, parity).eq(0), left.eq(self.length_m1), free.eq(3), self.filled.eq(0)]
+            m.d.sync += [Cat(channel, parity).eq(0), free.eq(3), self.filled.eq(0)]
+        with m.If(self.start | entry_end):
+            m.d.sync += left.eq(count_down(left, load=self.start, value=self.length_m1))
 
         at = Cat((channel >> lane_bits)[: exact_log2(self.depth) - 1], parity)
         for lane in range(lanes):

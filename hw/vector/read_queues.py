@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
+from hw.units.carry_chain import up_down
 from hw.units.ports import ScratchRead
 from hw.vector.row_reader import WALK_ADDRESS_BITS
 
@@ -120,8 +121,8 @@ class ReadQueues(wiring.Component):
             words.payload.eq(read.data),
         ]
         m.d.sync += [
-            room.eq(room + taken - (addresses.valid & addresses.ready)),
-            stored.eq(stored + arrives - taken),
+            room.eq(up_down(room, up=taken, down=addresses.valid & addresses.ready)),
+            stored.eq(up_down(stored, up=arrives, down=taken)),
             some.eq(arrives | stored[1:].any() | (stored[0] & ~taken)),
             first.eq(first + taken),
             last.eq(last + arrives),

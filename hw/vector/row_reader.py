@@ -4,6 +4,8 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.units.carry_chain import count_down
+
 __all__ = ["WALK", "WALK_ADDRESS_BITS", "RowReader"]
 
 WALK_ADDRESS_BITS = 17  # one more than an address: a walk stops at the first word outside, at most 4095 beyond
@@ -58,17 +60,23 @@ class RowReader(wiring.Component):
             next_row.eq(Mux(group_end, group_base, row_base) + Mux(group_end, 1, walk.stride)),
         ]
         with m.If(advance):
-            m.d.sync += [words.eq(words - 1), row_end.eq(words == 1), address.eq(address + 1)]
+            m.d.sync += [row_end.eq(words == 1), address.eq(address + 1)]
             with m.If(row_end):
-                m.d.sync += [rows.eq(rows - 1), last_row.eq(rows == 1), address.eq(next_row), row_base.eq(next_row)]
+                m.d.sync += [last_row.eq(rows == 1), address.eq(next_row), row_base.eq(next_row)]
             with m.If(group_end):
-                m.d.sync += [groups.eq(groups - 1), group_base.eq(next_row), active.eq(groups != 0)]
+                m.d.sync += [group_base.eq(next_row), active.eq(groups != 0)]
         with m.If(self.start):
-            m.d.sync += [groups.eq(walk.groups_m1), active.eq(1)]
+            m.d.sync += active.eq(1)
         with m.If(self.start | (advance & row_end)):
-            m.d.sync += [words.eq(walk.words_m1), row_end.eq(walk.words_m1 == 0)]
+            m.d.sync += row_end.eq(walk.words_m1 == 0)
         with m.If(self.start | (advance & group_end)):
-            m.d.sync += [rows.eq(walk.rows_m1), last_row.eq(walk.rows_m1 == 0)]
+            m.d.sync += last_row.eq(walk.rows_m1 == 0)
+        with m.If(self.start | advance):
+            m.d.sync += words.eq(count_down(words, load=self.start | row_end, value=walk.words_m1))
+        with m.If(self.start | (advance & row_end)):
+            m.d.sync += rows.eq(count_down(rows, load=self.start | group_end, value=walk.rows_m1))
+        with m.If(self.start | (advance & group_end)):
+            m.d.sync += groups.eq(count_down(groups, load=self.start, value=walk.groups_m1))
         with m.If(self.start):
             m.d.sync += [
                 group_base.eq(walk.base),

@@ -36,7 +36,7 @@ class RowWriter(wiring.Component):
     i : In(stream of packed_layout)
     port : Out(ScratchWrite)
     halt : In(1)
-        No write while high.
+        No write from the next cycle on, until reset.
     outside, done : Out(1)
         An address is beyond the scratchpad (and the writer waits); the tensor's last word is granted.
     """
@@ -77,7 +77,7 @@ class RowWriter(wiring.Component):
         asks, beyond = Signal(), Signal(reset_less=True)  # `address` is inside, and its word waits; it is not
         granted, accept = Signal(), Signal()
         m.d.comb += [
-            request.valid.eq(asks & ~self.halt),
+            request.valid.eq(asks),
             request.payload.address.eq(address),
             request.payload.data.eq(word),
             request.payload.mask.eq(mask),
@@ -104,6 +104,8 @@ class RowWriter(wiring.Component):
             ]
         with m.Elif(granted):
             m.d.sync += [pending.eq(second), asks.eq(second & ~over), second.eq(0), word.eq(low)]
+        with m.If(self.halt):
+            m.d.sync += asks.eq(0)
 
         next_group = Signal(ADDRESS_BITS)
         m.d.comb += next_group.eq(column + packed.column)

@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.units.carry_chain import count_down
 from hw.units.ports import lanes_of
 
 __all__ = ["Unpacker", "beat_layout"]
@@ -105,7 +106,6 @@ class Unpacker(wiring.Component):
         with m.If(advance):
             m.d.sync += [
                 element.eq(Mux(word_end | last, 0, next_element)),
-                left.eq(Mux(last, Mux(self.grouped, next_group, self.length_m1), left - lanes)),
                 group_left.eq(next_group),
                 parity.eq(parity ^ group_last),
             ]
@@ -114,9 +114,17 @@ class Unpacker(wiring.Component):
         with m.If(self.start):
             m.d.sync += [
                 Cat(element, row, parity).eq(0),
-                left.eq(self.length_m1),
                 group_left.eq(self.length_m1),
             ]
+
+        load, segment = self.start | last, Mux(self.grouped & ~self.start, next_group, self.length_m1)
+        with m.If(self.start | advance):
+            m.d.sync += left.eq(
+                Cat(
+                    Mux(load, segment, left)[:lane_bits],
+                    count_down(left[lane_bits:], load=load, value=segment[lane_bits:]),
+                )
+            )
 
         made = Signal.like(self.o.payload)
         spare, beat = Signal.like(made, reset_less=True), Signal.like(made, reset_less=True)

@@ -79,10 +79,10 @@ def test_a_profile_says_images_per_second(photographs, capsys, tmp_path):
     assert main(["profile", MODEL, "--images", *photographs, "--device", "sim:arty_a7", "--batch", "2", *files]) == 0
     content = msgspec.json.decode(report.read_bytes(), type=RunReport)
     assert content.figures == "simulated"
-    assert (content.board, content.clock_mhz) == ("arty_a7", 100.0)
-    assert content.images_per_second == pytest.approx(1e8 / content.cycles_per_image)
+    assert (content.board, content.clock_mhz) == ("arty_a7", 125.0)
+    assert content.images_per_second == pytest.approx(125e6 / content.cycles_per_image)
     text = capsys.readouterr().out
-    assert f"{content.images_per_second:,.2f} images/s at 100 MHz of arty_a7" in text
+    assert f"{content.images_per_second:,.2f} images/s at 125 MHz of arty_a7" in text
     assert "(simulated)" in text
     assert "roofline, simulated" in plot.read_text(encoding="utf-8")
     assert "measured" not in text + plot.read_text(encoding="utf-8")

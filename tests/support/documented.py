@@ -53,7 +53,7 @@ HERE = {
     ),
     "python -m hw.build --board arty_a7 --dry-run": (),
     "python -m hw.build --board boards/mine.py --dry-run": (),
-    "python -m firmware estimate MODEL --board arty_a7 --set clock=125": (),
+    "python -m firmware estimate MODEL --board arty_a7_100 --set clock=125": (),
     "python -m hw.build --board examples/extending/arty_s7.py --dry-run": (),
 }  # fmt: skip
 
@@ -111,8 +111,8 @@ COVERED = {
     "python -m sim board arty_a7 --pty": _SERVED,
     "python -m sim board arty_a7 --udp 1234": _LINKED,
     "python -m sim board arty_a7 --udp 1234 --memory 4 --litedram build/shell": _STARTED,
-    "python -m hw.build --board arty_a7 --set clock=125": _BUILT + "test_a_clock_of_its_own",
-    'python -m firmware profile MODEL --images FILE --device "sim:arty_a7?clock=125"':
+    "python -m hw.build --board arty_a7 --set clock=100": _BUILT + "test_a_clock_of_its_own",
+    'python -m firmware profile MODEL --images FILE --device "sim:arty_a7?clock=100"':
         "tests/sim/test_verilated.py::test_a_clock_of_its_own",
     "python -m hw.build --board ulx3s_85f": _TOOLS + "test_nextpnr_ecp5",
     "python -m hw.build --board ulx3s_85f --program": _TOOLS + "test_program",

@@ -1,37 +1,41 @@
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
-from hw.units.carry_chain import plus
+from hw.units.carry_chain import count_down, plus, up_down
 from tests.support.streams import simulate
 
 BITS = 4
+EVERY = range(1 << BITS)
 
 
-class Sum(wiring.Component):
-    a: In(BITS)
-    b: In(BITS)
-    carry: In(1)
-    o: Out(BITS)
+def everything(inputs, value):
+    """What `value`, BITS of them, is for each value of `inputs`."""
+    m, got = Module(), []
+    o = Signal(BITS)
+    m.d.comb += o.eq(value)
 
-    def elaborate(self, _platform):
-        m = Module()
-        m.d.comb += self.o.eq(plus(Cat(self.a), Cat(self.b), self.carry))
-        return m
+    async def bench(ctx):
+        for bits in range(1 << len(inputs)):
+            ctx.set(inputs, bits)
+            await ctx.delay(1e-9)
+            got.append(ctx.get(o))
+
+    simulate(m, bench)
+    return got
 
 
 def test_every_sum():
-    dut, all_, got = Sum(), Signal(2 * BITS + 1), []
-    m = Module()
-    m.submodules.dut = dut
-    m.d.comb += Cat(dut.a, dut.b, dut.carry).eq(all_)
+    a, b, carry = Signal(BITS), Signal(BITS), Signal()
+    sums = [(x + y + c) % (1 << BITS) for c in range(2) for y in EVERY for x in EVERY]
+    assert everything(Cat(a, b, carry), plus(Cat(a), Cat(b), carry)) == sums
 
-    async def bench(ctx):
-        for value in range(1 << len(all_)):
-            ctx.set(all_, value)
-            await ctx.delay(1e-9)
-            got.append(ctx.get(dut.o))
 
-    simulate(m, bench)
-    mask = (1 << BITS) - 1
-    assert got == [(v + (v >> BITS) + (v >> 2 * BITS)) & mask for v in range(1 << len(all_))]
+def test_every_count_down():
+    level, value, load = Signal(BITS), Signal(BITS), Signal()
+    counts = [(x - 1) % (1 << BITS) for _ in EVERY for x in EVERY] + [y for y in EVERY for _ in EVERY]
+    assert everything(Cat(level, value, load), count_down(level, load=load, value=value)) == counts
+
+
+def test_every_step():
+    level, up, down = Signal(BITS), Signal(), Signal()
+    steps = [(x + u - d) % (1 << BITS) for d in range(2) for u in range(2) for x in EVERY]
+    assert everything(Cat(level, up, down), up_down(level, up=up, down=down)) == steps
