@@ -12,6 +12,7 @@ from bench import page
 from firmware.evaluate import Local
 from firmware.explore import Exploration, Point, explore
 from firmware.explore.job import Job
+from firmware.explore.point import FATES
 from firmware.explore.space import combinations, parse_over
 from firmware.files import check_directory, write
 from firmware.model_file import model_digest
@@ -26,9 +27,9 @@ from hw.spec.config import Config
 __all__ = ["AROUND", "NOTES", "Verdict", "register", "verdict"]
 
 AROUND = {
-    "arty_a7": ("cols=4,6,8,10,12", "drain_lanes=1,2", "lanes=1,2,4", "bank_words=1024,2048,4096", "slices=1,2"),
-    "arty_a7_100": ("cols=4,8,12,16,24", "drain_lanes=1,2", "lanes=1,2,4", "bank_words=1024,2048", "slices=1,2,3,4"),
-    "genesys2": ("cols=8,16,24", "drain_lanes=2,4,8", "lanes=2,4,8", "bank_words=1024,2048", "slices=1,2,3,4"),
+    "arty_a7": ("cols=4,6,8,10", "drain_lanes=1,2", "lanes=1,2", "slices=1,2", "bank_words=1024,2048"),
+    "arty_a7_100": ("cols=4,8,12,16", "drain_lanes=1,2", "lanes=1,2", "slices=1,2,3,4", "bank_words=1024,2048"),
+    "genesys2": ("cols=8,16", "drain_lanes=2,4", "lanes=2,4", "slices=2,3,4"),
 }
 """Board -> what is changed of its preset."""
 
@@ -68,6 +69,26 @@ def verdict(board: Board, found: Exploration) -> Verdict:
 def _table(found: list[Verdict]) -> str:
     head = ("board", "preset", "LUT", "images/s", "beaten by", "LUT", "images/s", "why it stays")
     return page.table(head, [_row(each) for each in found])
+
+
+def _front(board: Board, found: Exploration) -> str:
+    """A title and a Markdown table: every point of the front, told by what is not the preset's."""
+    resources = [board.fabric.columns[name] for name in found.points[0].columns]
+    body = []
+    for point in found.front:
+        row = point.row()
+        used = (f"{row[name]:,.10g}" for name in found.points[0].columns)
+        figures = (f"{point.cycles:,.0f}", f"{point.images_per_second:.2f}", f"{row['utilisation']:.3f}")
+        body.append((_changes(board.config, _config(point)) or "**the preset**", *figures, *used))
+    counts = ", ".join(f"{found.fates[fate]} {fate}" for fate in FATES if found.fates[fate])
+    head = ("what is changed", "cycles per image", "images/s", "utilisation", *resources)
+    title = f"**The front around `{board.name}`**: {len(found.points)} combinations of {', '.join(AROUND[board.name])}"
+    return f"{title.replace('=', ' = ')}: {counts}.\n\n{page.table(head, body)}"
+
+
+def _errors(model: AreaModel) -> str:
+    parts = (f"{name} {each['mean']:.1%} (worst {each['worst']:.1%})" for name, each in model.errors.items())
+    return f"Error of the fitted areas, on each of the stored cores, left out: {', '.join(parts)}."
 
 
 def _row(each: Verdict) -> tuple[str, ...]:
@@ -114,7 +135,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.measure:
         _measure()
     check_directory(arguments.results, "--results")
-    found = []
+    found, fronts = [], []
     for name in arguments.boards or AROUND:
         board = find(name)
         job = Job(
@@ -128,7 +149,9 @@ def _run(arguments: argparse.Namespace) -> int:
                 results=arguments.results / f"{name}.jsonl", progress=show,
             )  # fmt: skip
         found.append(verdict(board, explored))
-    page.publish(arguments, _table(found), {"presets": [_json(each) for each in found]})
+        fronts.append(_front(board, explored))
+    text = "\n\n".join([_table(found), *fronts, _errors(AreaModel(board))])
+    page.publish(arguments, text, {"presets": [_json(each) for each in found]})
     return int(not all(each.right for each in found))
 
 

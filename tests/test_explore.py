@@ -325,6 +325,28 @@ def test_a_part(tmp_path, capsys):
         assert one["dsp"] == other["dsp"]
 
 
+def test_synthesise(tmp_path, monkeypatch, capsys):
+    """Until everything on the front is synthesised, which moves it; each unit once."""
+    asked = []
+
+    def measured(unit, fabric, _watch):
+        asked.append((unit.name, str(unit.parameters)))
+        lut = 1000 * (unit.parameters["lanes"] if unit.name == "vector" else 1)
+        return {"": {**dict.fromkeys(fabric.columns, 1), "lut": lut}}
+
+    monkeypatch.setattr("hw.build.area_model.known", lambda *_: None)
+    monkeypatch.setattr("hw.build.area_model.measured", measured)
+    assert run("--synthesise", "--out", tmp_path) == 0
+    output = capsys.readouterr().out
+    assert "synthesis" in output
+    assert "fit of" not in output
+    assert len(asked) == len({*asked}) > 10
+    found = json.loads((tmp_path / "points.json").read_text())
+    best = [point for point in found["points"] if point["fate"] == "front"]
+    assert [point["core_lut"] for point in best] == [10_000, 11_000]
+    assert {point["fitted_units"] for point in best} == {""}
+
+
 def test_without_matplotlib(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "find_spec", lambda _: None)
     assert run("--out", tmp_path) == 0

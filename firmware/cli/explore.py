@@ -94,7 +94,9 @@ def explore_command(arguments: argparse.Namespace) -> int:
         while arguments.synthesise and _synthesise(found, area):
             found = explored()
     except KeyboardInterrupt:
-        Console(stderr=True).print(f"interrupted; the same command goes on with what is in {out / _KEPT}")
+        Console(stderr=True).print(
+            f"interrupted; the same command goes on with what is in {out / _KEPT}", soft_wrap=True
+        )
         return INTERRUPTED
     _say(found, board, model, area, out)
     _write(found, board, model, area, out, outputs)

@@ -25,7 +25,7 @@ FIGURES = (
 )
 _REASONS = 6  # that are printed of each fate
 _FITTED = 2  # units that are named
-_NAMED = 24  # points of the front that the plot names, at most
+_APART = 0.03  # of the plot's height, between points of the front that it names
 
 
 def as_json(found: Exploration, board: Board, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,7 +113,11 @@ def plot(found: Exploration, board: Board, title: str) -> Any:
             [p.lut for p in best], [p.images_per_second for p in best], where="post", marker="o", markersize=5,
             color=COLOURS[0], label="front",
         )  # fmt: skip
-        for point in best[:: max(1, -(-len(best) // _NAMED))]:
+        named = None
+        for point in reversed(best):
+            if named and named - point.images_per_second < _APART * best[-1].images_per_second:
+                continue
+            named = point.images_per_second
             text = " ".join(f"{key}={value}" for key, value in point.settings if key in several)
             axes.annotate(
                 text, (point.lut, point.images_per_second), xytext=(6, -9), textcoords="offset points", fontsize=6

@@ -1,7 +1,7 @@
 """What a core takes of a part, without its synthesis: units that were synthesised, and a fit to cores that were.
 
-``areas.json`` has those cores, unit by unit. A part of a unit is a straight line in what it is made of (`_made_of`),
-fitted by least squares; what is counted and not mapped, such as multipliers, comes out exactly.
+``areas.json`` has those cores, unit by unit. A resource of a part of a unit is a sum of multiples of what it is made of
+(`_made_of`), fitted by least squares; what is counted and not mapped, such as multipliers, comes out exactly.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hw.build import yosys
 from hw.build.synthesis import Counts
 from hw.build.units import Parts, UnitSource, known, measured, units_of
 from hw.spec.config import Config
-from hw.spec.vector import built
+from hw.spec.vector import PAIR_LANES, built
 
 __all__ = ["STORED", "AreaModel", "Fit", "stored_cores"]
 
@@ -49,37 +49,51 @@ def _opcodes(unit: UnitSource) -> set[str]:
     return {row.name.lower() for row in built(unit.parameters["vector"]) if not row.adds}
 
 
-def _made_of(unit: UnitSource, part: str) -> list[float]:
-    """What the resources of a part are proportional to, besides a constant."""
+def _made_of(unit: UnitSource, part: str, resource: str) -> list[float]:
+    """What a resource of a part is a sum of multiples of."""
+    p = unit.parameters
+    if resource == "dsp":  # counted by the gateware, not mapped
+        return {
+            "array": [p.get("rows", 0) * p.get("cols", 0)], "drain": [p.get("drain_lanes", 0)],
+        }.get(part, [1.0, p["lanes"]] if unit.name == "vector" else [1.0])  # fmt: skip
+    if "ram" in resource or resource == "ebr":
+        bits = {
+            "scratchpad": lambda: [p["banks"] * p["bank_words"] * p["word_bits"]],
+            "fetch": lambda: [p["stream_words"] * p["word_bits"]],
+            "sequencer": lambda: [1.0, p["word_bits"]],
+            "vector": lambda: [1.0, p["lanes"]],
+        }
+        return bits.get(unit.name, lambda: [1.0])()
+    return [1.0, *_logic(unit, part)]
+
+
+def _logic(unit: UnitSource, part: str) -> list[float]:
+    """What LUTs and registers grow with."""
     p = unit.parameters
     if unit.name == "vector":
-        return [p["lanes"], p["rows"], p["lanes"] * p["rows"]] if part == _OWN else [p["lanes"]]
+        pairs = p["lanes"] * (p["lanes"] >= PAIR_LANES)
+        return [p["lanes"], pairs, p["rows"], p["lanes"] * p["rows"]] if part == _OWN else [p["lanes"]]
     if unit.name == "matmul":
-        large = p["cols"] * (p["tokens"] > _SHALLOW)  # sums in block RAM
         return {
             "array": [p["cols"], p["rows"] * p["cols"]],
-            "accumulator": [p["cols"], large],
-            "drain": [p["drain_lanes"], p["cols"], large],
+            "accumulator": [p["cols"]],
+            "drain": [p["drain_lanes"], p["cols"]],
             "feeder": [p["rows"], p["cols"]],
-            "row_max": [p["drain_lanes"], p["tokens"] * p["row_max_banks"]],
+            "row_max": [p["drain_lanes"]],
             "writer": [p["drain_lanes"], p["rows"]],
         }.get(part, [p["rows"], p["cols"], p["drain_lanes"]])
     several = float(p.get("slices", 1) > 1)
     return {
-        "arbiter": lambda: [p["word_bits"]],
         "sequencer": lambda: [p["word_bits"], len(p["ops"])],
-        "fetch": lambda: [p["word_bits"], p["stream_words"] * p["word_bits"]],
+        "fetch": lambda: [p["word_bits"]],
         "load": lambda: [p["word_bits"], several],
-        "store": lambda: [p["word_bits"], several, p["word_bits"] * several],
-        "scratchpad": lambda: [p["word_bits"] * p["banks"], p["banks"], p["banks"] * p["bank_words"] * p["word_bits"]],
-        "weights": lambda: [p["shape"] * p["count"], p["count"]],
+        "store": lambda: [p["word_bits"], several],
+        "scratchpad": lambda: [p["word_bits"] * p["banks"]],
+        "weights": lambda: [p["shape"] * p["count"]],
         "reads": lambda: [p["word_bits"] * p["slices"]],
         "writes": lambda: [p["slices"]],
         "lockstep": lambda: [p["slices"]],
     }.get(unit.name, list)()
-
-
-_SHALLOW = 64  # tokens whose sums are in LUT RAM
 
 
 class Fit:
@@ -87,7 +101,8 @@ class Fit:
 
     def __init__(self, found: list[_Row], resources: tuple[str, ...]) -> None:
         self._resources = resources
-        self._lines: dict[tuple[str, str], Any] = {}
+        self._lines: dict[tuple[str, str, str], Any] = {}
+        found = [*{_key(unit): (unit, parts) for unit, parts in found}.values()]  # each once
         vectors = [row for row in found if row[0].name == "vector"]
         self._add(
             (unit, part, used)
@@ -102,10 +117,11 @@ class Fit:
         self._add((unit, _OWN, self._rest(parts[""], self._vector_parts(unit, parts))) for unit, parts in vectors)
 
     def _add(self, samples: Iterable[tuple[UnitSource, str, Counts]]) -> None:
-        sorted_out: dict[tuple[str, str], list[tuple[list[float], list[float]]]] = {}
+        sorted_out: dict[tuple[str, str, str], list[tuple[list[float], float]]] = {}
         for unit, part, used in samples:
-            values = [used[resource] for resource in self._resources]
-            sorted_out.setdefault((unit.name, part), []).append(([1.0, *_made_of(unit, part)], values))
+            for resource in self._resources:
+                sample = _made_of(unit, part, resource), used[resource]
+                sorted_out.setdefault((unit.name, part, resource), []).append(sample)
         self._lines |= {key: _line(rows) for key, rows in sorted_out.items()}
 
     def _rest(self, whole: Counts, parts: list[Counts]) -> Counts:
@@ -116,26 +132,27 @@ class Fit:
         return [parts.get(part) or self._part(unit, part) for part in sorted(_opcodes(unit))]
 
     def _part(self, unit: UnitSource, part: str) -> Counts:
-        if (unit.name, part) not in self._lines:
+        if (unit.name, part, self._resources[0]) not in self._lines:
             raise UserError(f"what the opcode {part.upper()} takes was never synthesised: explore without its unit")
-        numbers = np.maximum(np.array([1.0, *_made_of(unit, part)]) @ self._lines[unit.name, part], 0)
-        return dict(zip(self._resources, map(float, numbers), strict=True))
+        return {
+            name: max(0.0, float(np.dot(_made_of(unit, part, name), self._lines[unit.name, part, name])))
+            for name in self._resources
+        }
 
     def of(self, unit: UnitSource) -> Counts:
         """What one of the unit takes. Raises UserError for an opcode of VECTOR that no stored core has."""
-        if unit.name == "vector":
-            parts = [_OWN, *_opcodes(unit)]
-        else:
-            parts = [part for name, part in self._lines if name == unit.name]
-        total = {name: sum(self._part(unit, part)[name] for part in parts) for name in self._resources}
+        every = dict.fromkeys(part for name, part, _ in self._lines if name == unit.name)
+        parts = [_OWN, *_opcodes(unit)] if unit.name == "vector" else every
+        found = [self._part(unit, part) for part in parts]
+        total = {name: sum(used[name] for used in found) for name in self._resources}
         return {name: round(2 * number) / 2 if "ram" in name else round(number) for name, number in total.items()}
 
 
-def _line(samples: list[tuple[list[float], list[float]]]) -> Any:
-    """Coefficients [features, resources]; of several solutions the smallest, each feature in units of its largest."""
+def _line(samples: list[tuple[list[float], float]]) -> Any:
+    """A coefficient for each feature; of several solutions the smallest, features in units of their largest."""
     features, values = (np.array(side, float) for side in zip(*samples, strict=True))
     largest = np.maximum(np.abs(features).max(axis=0), 1)
-    return np.linalg.lstsq(features / largest, values, rcond=None)[0] / largest[:, None]
+    return np.linalg.lstsq(features / largest, values, rcond=None)[0] / largest
 
 
 class AreaModel:

@@ -156,7 +156,7 @@ COVERED = {
     "python -m bench ablation --docs docs/ablation.md --plot docs/ablation.svg":
         "tests/test_bench_ablation.py::test_page_and_report",
     "python -m bench clock": "tests/build/test_timing.py::",
-    "python -m firmware explore deit_t.safetensors --board arty_a7_100 --over cols=4,8,16 drain_lanes=1,2 lanes=1,2 "
+    "python -m firmware explore deit_t.safetensors --board arty_a7_100 --over cols=4,8,12,16 drain_lanes=1,2 lanes=1,2 "
     "slices=1,2,3,4 bank_words=1024,2048": "tests/test_explore.py::test_command",
     "python -m bench explore deit_t.safetensors --docs docs/explore.md":
         "tests/test_explore.py::test_presets_against_the_front",
