@@ -24,7 +24,7 @@ from hw.build.area_model import STORED, AreaModel
 from hw.build.units import measured, units_of
 from hw.spec.config import Config
 
-__all__ = ["AROUND", "NOTES", "Verdict", "register", "verdict"]
+__all__ = ["AROUND", "NOTES", "Verdict", "measure", "register", "verdict"]
 
 AROUND = {
     "arty_a7": ("cols=4,6,8,10", "drain_lanes=1,2", "lanes=1,2", "slices=1,2", "bank_words=1024,2048"),
@@ -133,7 +133,7 @@ def register(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     """1 if a preset is beaten and nothing says why."""
     if arguments.measure:
-        _measure()
+        measure()
     check_directory(arguments.results, "--results")
     found, fronts = [], []
     for name in arguments.boards or AROUND:
@@ -160,7 +160,7 @@ def _json(each: Verdict) -> dict[str, Any]:
     return {"board": each.board, "preset": each.preset.row(), "better": better, "note": NOTES.get(each.board)}
 
 
-def _measure() -> None:
+def measure() -> None:
     """Writes the units of the stored cores, as they are today, into the file of the stored cores."""
     stored = json.loads(STORED.read_text())
     stored["tool"] = yosys.tool()

