@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import ablation, clock, deit, golden, link, memory, real, scale, swin, text
+from bench import ablation, clock, deit, explore, golden, link, memory, real, scale, swin, text
 from bench.mutants import command as mutants
 from firmware.errors import UserError
 from firmware.screen import INTERRUPTED, any_letters, leave
@@ -14,7 +14,7 @@ from sim.libraries import BuildError
 
 __all__ = ["main", "parser"]
 
-_BENCHES = (deit, swin, scale, real, text, ablation, golden, link, memory, clock, mutants)
+_BENCHES = (deit, swin, scale, real, text, ablation, golden, link, memory, clock, explore, mutants)
 
 
 def parser(prog: str = "python -m bench") -> argparse.ArgumentParser:

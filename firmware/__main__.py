@@ -10,7 +10,7 @@ from pathlib import Path
 if __name__ == "__main__" and not sys.flags.safe_path and Path(sys.path[0]).resolve() != Path(__file__).parents[1]:
     del sys.path[0]  # the current directory, where a user's own `sim` or `hw` may lie
 
-from firmware.cli import compile, dram, embed, estimate, evaluate, importing, models, quantize, run
+from firmware.cli import compile, dram, embed, estimate, evaluate, explore, importing, models, quantize, run
 from firmware.compiler import CompileError
 from firmware.errors import UserError
 from firmware.screen import INTERRUPTED, any_letters, leave
@@ -30,7 +30,7 @@ def parser(prog: str = "python -m firmware", others: Mapping[str, str] | None = 
     commands = top.add_subparsers(
         dest="command", required=True, metavar="COMMAND", help="what to do; COMMAND --help says how"
     )
-    for module in (importing, quantize, models, compile, estimate, run, embed, evaluate, dram):
+    for module in (importing, quantize, models, compile, estimate, explore, run, embed, evaluate, dram):
         module.register(commands)
     for name, text in (others or {}).items():
         commands.add_parser(name, help=text)

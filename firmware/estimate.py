@@ -18,7 +18,7 @@ from firmware.screen import show
 from hw.boards.board import Board
 from hw.spec.isa import Engine
 
-__all__ = ["FIGURES", "Estimate", "estimate", "print_estimate"]
+__all__ = ["FIGURES", "Estimate", "cycle_model", "estimate", "memory_bytes", "print_estimate"]
 
 FIGURES = "estimated by the cycle model"
 _MEMORY = 256 << 20  # bytes, of a board that does not say
@@ -96,13 +96,22 @@ class Estimate:
         }
 
 
+def cycle_model() -> Any:
+    """What predicts a Program's cycles. Raises UserError if it is not installed."""
+    return provided(PROVIDERS["cycles"], "an estimate")
+
+
+def memory_bytes(board: Board) -> int:
+    """Of the board's memory."""
+    return board.shell.memory_bytes if board.shell else _MEMORY
+
+
 def estimate(program: Program, board: Board) -> Estimate:
     """What a run of `program`, compiled for `board`, costs there.
 
     Raises DeviceError if the board's memory is too small for it, and UserError if the cycle model is not installed.
     """
-    predict = provided(PROVIDERS["cycles"], "an estimate")
-    predicted = predict(program, memory_size=board.shell.memory_bytes if board.shell else _MEMORY)
+    predicted = cycle_model()(program, memory_size=memory_bytes(board))
     layers: tuple[LayerProfile, ...] = predicted.layers
     return Estimate(
         model=program.model.name,

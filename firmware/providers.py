@@ -20,8 +20,12 @@ DEVICES: dict[str, str] = {
 }
 """Scheme -> ``module:function``; the function takes (Target, Board, Config or None) and returns a Transport."""
 
-PROVIDERS: dict[str, str] = {"golden": "sim.golden:run", "cycles": "sim.cycles:predict"}
-"""Integer model -> logits; Program -> prediction of its cycles."""
+PROVIDERS: dict[str, str] = {
+    "golden": "sim.golden:run",
+    "cycles": "sim.cycles:predict",
+    "area": "hw.build.area_model:AreaModel",
+}
+"""Integer model -> logits; Program -> prediction of its cycles; Board -> estimates of what Configs take on it."""
 
 _HINTS: Mapping[str, str] = {"serial": "pip install pyserial"}  # missing module -> what brings it
 

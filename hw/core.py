@@ -23,7 +23,7 @@ from hw.units.scratch_select import ReadSelect, WriteSelect
 from hw.units.scratchpad import Scratchpad
 from hw.vector.engine import VectorEngine
 
-__all__ = ["TRACE", "Core"]
+__all__ = ["TRACE", "Core", "core_units"]
 
 TRACE = data.StructLayout({
     name: len(Engine) for name in ("started", "retired", "busy", "wait_in", "wait_out")
@@ -31,6 +31,47 @@ TRACE = data.StructLayout({
 
 _COUNTED = tuple(reg.name for reg in COUNTERS if not reg.name.endswith("_high"))
 _LONG = len(COUNTERS) - len(_COUNTED)  # the first ones have an upper half
+
+
+def core_units(config, *, primitives=False):
+    """What almost all of the core is made of: unit -> class, parameters, and how many of it there are."""
+    moved = {"word_bits": config.word_bits, "burst_beats": config.burst_beats}
+    scratch = {"scratch_words": config.scratch_words, "slices": config.slices}
+    shared = {
+        "rows": config.rows,
+        "tokens": config.tokens,
+        "row_max_banks": config.row_max_banks,
+        "scratch_words": config.scratch_words,
+        "scratch_latency": Scratchpad.latency,
+    }
+    array = {"cols": config.cols, "drain_lanes": config.drain_lanes, "mapping": config.array}
+    lanes = {"lanes": config.lanes, "pairs": config.pairs, "max_row": config.max_row, "vector": config.vector}
+    issued = {"queue_depth": config.queue_depth, "burst": config.program_burst, "ops": opcodes(config.vector)}
+    banks = {"banks": config.banks, "bank_words": config.bank_words}
+    increments = [len(Engine).bit_length() if name == "instructions" else 1 for name in _COUNTED]
+    units = {
+        "csr": (Csr, {"fingerprint": config.fingerprint}, 1),
+        "counters": (CounterBank, {"increments": increments, "long": _LONG}, 1),
+        "arbiter": (AxiReadArbiter, {"word_bits": config.word_bits, "masters": 3}, 1),
+        "sequencer": (Sequencer, {"word_bits": config.word_bits, **issued}, 1),
+        "fetch": (FetchEngine, {"stream_words": config.stream_words, **moved}, 1),
+        "load": (LoadEngine, {**scratch, **moved}, 1),
+        "store": (StoreEngine, {**scratch, **moved}, 1),
+        "matmul": (MatmulEngine, {"primitives": primitives, **array, **shared}, config.slices),
+        "vector": (VectorEngine, {"stat_banks": config.stat_banks, **lanes, **shared}, config.slices),
+        "scratchpad": (Scratchpad, {"word_bits": config.word_bits, **banks}, config.slices),
+    }
+    if config.slices > 1:
+        bits = {"word_bits": config.word_bits, "slices": config.slices}
+        depth = config.ahead_words - 1  # and a word in the FIFO's register
+        weights = {"shape": config.word_bits, "count": config.slices, "depth": depth}
+        units |= {
+            "weights": (Broadcast, weights, 1),
+            "reads": (ReadSelect, bits, 1),
+            "writes": (WriteSelect, bits, 1),
+            "lockstep": (Lockstep, {"slices": config.slices}, 2),
+        }
+    return units
 
 
 class Core(wiring.Component):
@@ -64,15 +105,9 @@ class Core(wiring.Component):
 
     def elaborate(self, _platform):
         m = Module()
-        config = self.config
-        m.submodules.csr = csr = Csr(fingerprint=config.fingerprint)
-        m.submodules.sequencer = sequencer = Sequencer(
-            word_bits=config.word_bits,
-            queue_depth=config.queue_depth,
-            burst=config.program_burst,
-            ops=opcodes(config.vector),
-        )
-        engines, slices = self._engines(), [self._slice(number) for number in range(config.slices)]
+        m.submodules.csr = csr = self._make("csr")
+        m.submodules.sequencer = sequencer = self._make("sequencer")
+        engines, slices = self._engines(), [self._slice(number) for number in range(self.config.slices)]
         self._slices(m, sequencer, engines, slices)
         for engine, component in engines.items():
             m.submodules[engine.name.lower()] = ResetInserter(sequencer.clear)(component)
@@ -88,45 +123,18 @@ class Core(wiring.Component):
                 m.d.comb += self.trace[name].eq(Cat(bits))
         return m
 
+    def _make(self, name, **others):
+        """A unit."""
+        kind, parameters, _ = core_units(self.config, primitives=self.primitives)[name]
+        return kind(**parameters, **others)
+
     def _engines(self):
         """Those that are there once."""
-        config = self.config
-        moved = {"word_bits": config.word_bits, "burst_beats": config.burst_beats}
-        scratch = {"scratch_words": config.scratch_words, "slices": config.slices}
-        return {
-            Engine.FETCH: FetchEngine(stream_words=config.stream_words, **moved),
-            Engine.LOAD: LoadEngine(**scratch, **moved),
-            Engine.STORE: StoreEngine(**scratch, **moved),
-        }
+        return {engine: self._make(engine.name.lower()) for engine in (Engine.FETCH, Engine.LOAD, Engine.STORE)}
 
     def _slice(self, number):
         """The engines of a slice."""
-        config = self.config
-        shared = {
-            "rows": config.rows,
-            "tokens": config.tokens,
-            "row_max_banks": config.row_max_banks,
-            "scratch_words": config.scratch_words,
-            "scratch_latency": Scratchpad.latency,
-        }
-        return {
-            Engine.MATMUL: MatmulEngine(
-                cols=config.cols,
-                drain_lanes=config.drain_lanes,
-                mapping=config.array,
-                primitives=self.primitives,
-                number=number,
-                **shared,
-            ),
-            Engine.VECTOR: VectorEngine(
-                lanes=config.lanes,
-                pairs=config.pairs,
-                stat_banks=config.stat_banks,
-                max_row=config.max_row,
-                vector=config.vector,
-                **shared,
-            ),
-        }
+        return {Engine.MATMUL: self._make("matmul", number=number), Engine.VECTOR: self._make("vector")}
 
     def _slices(self, m, sequencer, engines, slices):
         """Scratchpads and the weight stream to all slices; adds to `engines` what the sequencer sees of them."""
@@ -137,17 +145,14 @@ class Core(wiring.Component):
             self._rows(m, slices[0], fetch.stream)
             return
         clear = ResetInserter(sequencer.clear)
-        bits = {"word_bits": self.config.word_bits, "slices": len(slices)}
-        depth = self.config.ahead_words - 1  # and a word in the FIFO's register
-        weights = Broadcast(shape=self.config.word_bits, count=len(slices), depth=depth)
-        reads, writes = ReadSelect(**bits), WriteSelect(**bits)
+        weights, reads, writes = (self._make(name) for name in ("weights", "reads", "writes"))
         m.submodules.weights, m.submodules.reads, m.submodules.writes = clear(weights), clear(reads), clear(writes)
         wiring.connect(m, fetch.stream, weights.i)
         wiring.connect(m, store.scratch, reads.i)
         wiring.connect(m, load.scratch, writes.i)
         m.d.comb += [reads.slice.eq(store.slice), writes.slice.eq(load.slice), writes.every.eq(load.every)]
         for engine in slices[0]:
-            engines[engine] = Lockstep(slices=len(slices))
+            engines[engine] = self._make("lockstep")
         for number, parts in enumerate(slices):
             for engine, component in parts.items():
                 m.submodules[f"{engine.name.lower()}_{number}"] = clear(component)
@@ -190,7 +195,7 @@ class Core(wiring.Component):
 
     def _memory(self, m, sequencer, engines):
         """Ids: 0 program, 1 FETCH, 2 LOAD."""
-        m.submodules.arbiter = arbiter = AxiReadArbiter(word_bits=self.config.word_bits, masters=3)
+        m.submodules.arbiter = arbiter = self._make("arbiter")
         wiring.connect(m, sequencer.bus, arbiter.master0)
         wiring.connect(m, engines[Engine.FETCH].bus, arbiter.master1)
         wiring.connect(m, engines[Engine.LOAD].bus, arbiter.master2)
@@ -199,10 +204,7 @@ class Core(wiring.Component):
 
     def _scratchpad(self, m, engines, store, load, suffix=""):
         """The order of the ports is their priority."""
-        config = self.config
-        m.submodules[f"scratchpad{suffix}"] = scratchpad = Scratchpad(
-            word_bits=config.word_bits, banks=config.banks, bank_words=config.bank_words
-        )
+        m.submodules[f"scratchpad{suffix}"] = scratchpad = self._make("scratchpad")
         readers = (engines[Engine.VECTOR].scratch_read, store, engines[Engine.MATMUL].scratch_read)
         writers = (engines[Engine.VECTOR].scratch_write, engines[Engine.MATMUL].scratch_write, load)
         for port, reader in zip(scratchpad.reads, readers, strict=True):
@@ -228,9 +230,7 @@ class Core(wiring.Component):
             events[f"{name}_busy"] = component.busy
             events[f"{name}_wait_in"] = component.wait_in | (sequencer.blocked[engine] & ~moving)
             events[f"{name}_wait_out"] = component.wait_out
-        m.submodules.counters = counters = CounterBank(
-            increments=[len(retired) if name == "instructions" else 1 for name in _COUNTED], long=_LONG
-        )
+        m.submodules.counters = counters = self._make("counters")
         for number, name in enumerate(_COUNTED):
             m.d.sync += counters.events[f"e{number}"].eq(Mux(sequencer.running, events[name], 0))
         m.d.sync += counters.clear.eq(sequencer.restart)

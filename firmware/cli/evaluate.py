@@ -21,7 +21,7 @@ from firmware.progress import shown
 from firmware.report import write_json
 from firmware.screen import INTERRUPTED
 
-__all__ = ["evaluate_command", "register"]
+__all__ = ["evaluate_command", "pool_of", "register"]
 
 _SHOWN = 8  # numbers of damaged lines
 
@@ -49,7 +49,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     """Prints the accuracies; 130 if interrupted."""
     results = arguments.results or f"{Path(arguments.model).stem}.jsonl"
     outputs = Outputs(arguments.report, results)
-    pool, console, start = _pool(arguments), Console(), time.monotonic()
+    pool, console, start = pool_of(arguments), Console(), time.monotonic()
     try:
         with _progress() as progress:
             found = evaluate(
@@ -82,7 +82,8 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _pool(arguments: argparse.Namespace) -> Pool:
+def pool_of(arguments: argparse.Namespace) -> Pool:
+    """Where ``--workers`` or ``--dask`` say that work is done. Raises UserError."""
     if arguments.dask:
         if arguments.workers is not None:
             raise UserError("--workers are processes of this machine; the workers of --dask are the scheduler's")

@@ -36,6 +36,10 @@ class Job:
     device: str  # what `open_device` takes
     threads: int  # of the golden model
 
+    def run(self, batch: Batch) -> list[list[int]]:
+        """See `run_batch`."""
+        return run_batch(self, batch)
+
 
 @dataclass(frozen=True)
 class Batch:

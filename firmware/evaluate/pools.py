@@ -11,25 +11,35 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from firmware.errors import UserError
-from firmware.evaluate.batch import Batch, Job, run_batch
 
-__all__ = ["Cluster", "Local", "Pool", "PoolError"]
+__all__ = ["Cluster", "Job", "Local", "Pool", "PoolError"]
 
-Answer = tuple[Batch, list[list[int]]]
-_DEATHS = 3  # of workers without an answer between, before the evaluation is given up
+_DEATHS = 3  # of workers without an answer between, before the whole is given up
+
+Batch = TypeVar("Batch")
+Answer = TypeVar("Answer")
+_Asked = TypeVar("_Asked", contravariant=True)
+_Answered = TypeVar("_Answered", covariant=True)
 
 
 class PoolError(UserError):
     """Workers that cannot be reached or die again and again."""
 
 
+class Job(Protocol[_Asked, _Answered]):
+    """What is to be done, as it is sent to workers."""
+
+    def run(self, batch: _Asked, /) -> _Answered:
+        """Of a batch, in a worker."""
+
+
 class Pool(Protocol):
     """Runs batches somewhere."""
 
-    def run(self, job: Job, batches: Iterable[Batch]) -> Generator[Answer, None, None]:
+    def run(self, job: Job[Batch, Answer], batches: Iterable[Batch]) -> Generator[tuple[Batch, Answer], None, None]:
         """Each batch with its answers, as they come, in any order. Raises what a batch raises, or PoolError."""
 
 
@@ -39,7 +49,7 @@ class Local:
 
     workers: int
 
-    def run(self, job: Job, batches: Iterable[Batch]) -> Generator[Answer, None, None]:
+    def run(self, job: Job[Batch, Answer], batches: Iterable[Batch]) -> Generator[tuple[Batch, Answer], None, None]:
         """See Pool."""
         left, deaths = deque(batches), 0
         while left:
@@ -53,17 +63,17 @@ class Local:
                 if deaths == _DEATHS:
                     raise PoolError(f"worker processes died {deaths} times in a row: is there memory enough?") from None
 
-    def _run(self, job: Job, batches: Iterable[Batch]) -> Generator[Answer, None, None]:
+    def _run(self, job: Job[Batch, Answer], batches: Iterable[Batch]) -> Generator[tuple[Batch, Answer], None, None]:
         context = multiprocessing.get_context("spawn")
         quiet = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which ends them
         others = set(multiprocessing.active_children())
         pool = ProcessPoolExecutor(self.workers, context, initializer=signal.signal, initargs=quiet)
-        left, running = iter(batches), dict[Future[list[list[int]]], Batch]()
+        left, running = iter(batches), dict[Future[Answer], Batch]()
         try:
             while True:
                 with _undisturbed():
                     for batch in itertools.islice(left, 2 * self.workers - len(running)):
-                        running[pool.submit(run_batch, job, batch)] = batch
+                        running[pool.submit(job.run, batch)] = batch
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -94,7 +104,7 @@ class Cluster:
     address: str
     patience: float = 10  # seconds for the scheduler to answer and a worker to be there
 
-    def run(self, job: Job, batches: Iterable[Batch]) -> Generator[Answer, None, None]:
+    def run(self, job: Job[Batch, Answer], batches: Iterable[Batch]) -> Generator[tuple[Batch, Answer], None, None]:
         """See Pool. Workers need this package and the same paths."""
         try:
             from distributed import Client, KilledWorker, as_completed
@@ -106,7 +116,7 @@ class Cluster:
             ahead = 2 * sum(client.nthreads().values())
             while True:
                 for batch in itertools.islice(left, ahead - len(running)):
-                    future = client.submit(run_batch, job, batch, pure=False)
+                    future = client.submit(job.run, batch, pure=False)
                     running[future] = batch
                     finished.add(future)
                 if not running:

@@ -1,17 +1,11 @@
 """Answers kept on disk while an evaluation runs: a header, then one line of JSON per finished batch.
 
-Lines are appended and flushed to the disk, so that whatever happens only the batches in flight are lost. Each ends with
-a check of itself, and of the header it stands under: a line that was changed, or is of another file, is not believed.
+Lines are salted by the header they stand under.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
-import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +14,9 @@ from numpy.typing import NDArray
 
 from firmware.errors import UserError
 from firmware.evaluate.batch import Batch
-from firmware.files import check
+from firmware.evaluate.journal import Journal, content_of, line_of
 
 __all__ = ["Store"]
-
-
-_CHECKED = re.compile(rb'(\{.*),"check":"([0-9a-f]{16})"\}')
-
-
-def _check_of(text: bytes, salt: str) -> str:
-    return hashlib.sha256(salt.encode() + text).hexdigest()[:16]
-
-
-def _line(value: Mapping[str, Any], salt: str) -> bytes:
-    """`value` as JSON whose last key is a check of the rest."""
-    text = json.dumps(value, separators=(",", ":")).encode()[:-1]
-    return text + f',"check":"{_check_of(text, salt)}"}}'.encode()
-
-
-def _content(line: bytes, salt: str) -> dict[str, Any] | None:
-    """What `_line` made a line of, with the same salt; else None."""
-    found = _CHECKED.fullmatch(line)
-    if found is None or _check_of(found[1], salt) != found[2].decode():
-        return None
-    content: dict[str, Any] = json.loads(found[1] + b"}")
-    return content
 
 
 class Store:
@@ -60,36 +32,29 @@ class Store:
     def __init__(self, path: str | Path, header: Mapping[str, Any], count: int, *, restart: bool = False) -> None:
         self.path, self._classes = Path(path), np.full((count, 0), -1, np.int64)
         self._done = np.zeros(count, bool)
-        check(self.path)
-        if self.path.exists() and not self.path.is_file():
-            raise UserError(f"the results go to a file, and {self.path} is none")
-        self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        self._journal = Journal(self.path, "evaluation")
         try:
             self._begin(header, restart)
         except BaseException:
-            self._file.close()
+            self.close()
             raise
 
     def _begin(self, header: Mapping[str, Any], restart: bool) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another evaluation is writing to {self.path}") from None
-        first = _line(header, "")
+        first = line_of(header, "")
         self._salt = first.decode()
-        *lines, rest = [b""] if restart else self._file.read().split(b"\n")  # rest: nothing, or half a line
+        *lines, rest = [b""] if restart else self._journal.read()  # rest: nothing, or half a line
         if not lines:
             if not first.startswith(rest):
                 self._compare(rest, header)
-            self._rewrite([first])
+            self._journal.rewrite([first])
             return
         self._compare(lines[0], header)
         good = [lines[0], *(line for number, line in enumerate(lines[1:], 2) if self._recall(number, line))]
-        self._rewrite(good)
+        self._journal.rewrite(good)
 
     def _compare(self, line: bytes, header: Mapping[str, Any]) -> None:
         """Raises UserError unless `line` is this header."""
-        found = _content(line, "")
+        found = content_of(line, "")
         if found is None or "evaluation" not in found:
             text = "has a damaged first line" if b'"evaluation"' in line else "does not hold results of an evaluation"
             raise UserError(f"{self.path} {text}: name another file with --results, or begin anew with --restart")
@@ -102,7 +67,7 @@ class Store:
 
     def _recall(self, number: int, line: bytes) -> bool:
         """Takes the answers in `line`, unless it is damaged."""
-        answer = _content(line, self._salt)
+        answer = content_of(line, self._salt)
         if answer is None:
             self.damaged = (*self.damaged, number)
             return False
@@ -115,31 +80,14 @@ class Store:
         self._classes[batch.start : batch.stop] = classes
         self._done[batch.start : batch.stop] = True
 
-    def _rewrite(self, lines: Sequence[bytes]) -> None:
-        """The file is these lines: without what was damaged, or half-written by a killed run."""
-        self._file.seek(0)
-        if self._file.read() != (whole := b"".join(line + b"\n" for line in lines)):
-            self._file.seek(0)
-            self._flush(whole)
-            self._file.truncate()
-        self._file.seek(len(whole))
-
-    def _flush(self, data: bytes) -> None:
-        try:
-            self._file.write(data)
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror}") from None
-
     def add(self, batch: Batch, classes: list[list[int]]) -> None:
         """Keeps a batch's answers, on the disk when this returns."""
-        self._flush(_line({"start": batch.start, "classes": classes}, self._salt) + b"\n")
+        self._journal.append(line_of({"start": batch.start, "classes": classes}, self._salt))
         self._take(batch, classes)
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        self._journal.close()
 
     @property
     def done(self) -> int:

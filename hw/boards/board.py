@@ -79,6 +79,14 @@ class Board:
         board = self.configured(override(self.config, others))
         return replace(board, clock_hz=_hertz(settings["clock"])) if "clock" in settings else board
 
+    def check_ports(self) -> None:
+        """Raises ConfigError if the board's memory ports are wider than the accelerator's words."""
+        if self.shell and self.config.word_bits < self.shell.data_bits:
+            raise ConfigError(
+                f"the board's memory ports have {self.shell.data_bits} bits and rows={self.config.rows} needs "
+                f"{self.config.word_bits}"
+            )
+
     def check_capacity(self) -> None:
         """Raises ConfigError if already array or scratchpad are more than the part has."""
         for resource, number in self.fabric.least(self.config).items():

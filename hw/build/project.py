@@ -14,7 +14,7 @@ from hw.build.verilog import CORE
 from hw.shell import generator
 from hw.shell.shell import Ports
 from hw.soc import System, core_members
-from hw.spec.config import Config
+from hw.spec.config import Config, ConfigError
 
 __all__ = ["TOP_CELLS", "Project", "empty_module", "write_project"]
 
@@ -38,11 +38,10 @@ def write_project(config: Config, board: Board, directory: Path, *, link: str, s
     """
     if board.platform is None or board.shell is None:
         return Project()
-    if config.word_bits < board.shell.data_bits:
-        return Project(missing=(
-            f"the board's memory ports have {board.shell.data_bits} bits and rows={config.rows} needs "
-            f"{config.word_bits}, so there is only the IP core"
-        ))  # fmt: skip
+    try:
+        board.configured(config).check_ports()
+    except ConfigError as error:
+        return Project(missing=f"{error}, so there is only the IP core")
     ethernet = link != "uart"
     platform = board.platform()
     platform.add_file(f"{CORE}.v", (directory / f"{CORE}.v").read_text())

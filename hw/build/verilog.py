@@ -16,15 +16,15 @@ from hw.boards.board import Board
 from hw.build import sram, yosys
 from hw.spec.config import Config
 
-__all__ = ["CORE", "write_core"]
+__all__ = ["CORE", "as_verilog", "write_core"]
 
 CORE = "shiftwork"  # the IP core's module, and the stem of its files
 
-_SCRIPT = f"""\
-read_rtlil {CORE}.il
+_SCRIPT = """\
+read_rtlil {name}.il
 proc -nomux -norom
 memory_collect
-write_verilog -noattr -norename {CORE}.v
+write_verilog -noattr -norename {name}.v
 """
 
 
@@ -47,10 +47,15 @@ def write_core(config: Config, board: Board, directory: Path, *, macros: bool = 
     platform = sram.SRAMs() if macros else None
     with TemporaryDirectory(prefix=".verilog-", dir=directory) as name:
         scratch = Path(name)
-        write(scratch / f"{CORE}.il", rtlil.convert(top, name=CORE, platform=platform, emit_src=False))
-        yosys.run("verilog", _SCRIPT, scratch)
-        write(verilog, (scratch / verilog.name).read_bytes())
+        write(verilog, as_verilog(rtlil.convert(top, name=CORE, platform=platform, emit_src=False), CORE, scratch))
     seal(verilog, made_from, key)
+
+
+def as_verilog(text: str, name: str, scratch: Path) -> bytes:
+    """RTLIL of a module `name` as the Verilog that we ship, without attributes; `scratch` is an empty directory."""
+    write(scratch / f"{name}.il", text)
+    yosys.run("verilog", _SCRIPT.format(name=name), scratch)
+    return (scratch / f"{name}.v").read_bytes()
 
 
 def _digest(config: Config, board: Board, macros: bool) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from hw.spec import vector
 from hw.spec.vector_ops import UNITS
 
-__all__ = ["ARRAY_MAPPINGS", "Config", "ConfigError", "override", "parse_settings"]
+__all__ = ["ARRAY_MAPPINGS", "Config", "ConfigError", "changes", "override", "parse_settings"]
 
 AHEAD_WORDS = 33  # what one LUT RAM and a register hold
 ARRAY_MAPPINGS = ("dsp48", "ecp5", "portable")
@@ -167,16 +167,21 @@ def override(config: Config, settings: dict[str, str]) -> Config:
     A value that is a list has its items between commas. Raises ConfigError for an unknown key, a value that is not a
     number, or an impossible result.
     """
+    return replace(config, **changes(config, settings))
+
+
+def changes(config: Config, settings: dict[str, str]) -> dict[str, Any]:
+    """``key=value`` texts as values of fields, possible or not. Raises ConfigError for an unknown key or no number."""
     known: dict[str, Any] = asdict(config)
-    changes: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, text in settings.items():
         if key not in known:
             raise ConfigError(f"unknown config key {key!r}; known keys: {', '.join(known)}")
         if isinstance(known[key], tuple):
-            changes[key] = tuple(text.split(",")) if text else ()
+            found[key] = tuple(text.split(",")) if text else ()
             continue
         try:
-            changes[key] = text if isinstance(known[key], str) else int(text, 0)
+            found[key] = text if isinstance(known[key], str) else int(text, 0)
         except ValueError:
             raise ConfigError(f"{key} must be an integer, not {text!r}") from None
-    return replace(config, **changes)
+    return found

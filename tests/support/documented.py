@@ -14,6 +14,20 @@ HERE = {
     "python -m firmware estimate MODEL --board NAME [--set KEY=VALUE] [--batch N] [--json FILE]": (
         "python -m firmware estimate MODEL --board arty_a7 --set bank_words=1024 --batch 2 --json estimate.json",
     ),
+    "python -m firmware explore MODEL --board arty_a7 --over cols=4,8 lanes=1,2": (),
+    "python -m firmware explore MODEL --board NAME --over KEY=VALUE,VALUE ... [--out FOLDER]": (
+        "python -m firmware explore MODEL --board arty_a7 --over lanes=1,2 --out explored --workers 1",
+    ),
+    "python -m firmware explore MODEL --part LUT,DSP,BRAM --over KEY=VALUE,VALUE ... [--out FOLDER]": (
+        "python -m firmware explore MODEL --part 63400,240,135 --over lanes=1,2 --out explored --workers 1",
+    ),
+    "python -m firmware explore MODEL --board arty_a7_100 --over cols=4,8,16 lanes=1,2 slices=1,2,3 --out explored": (
+        "python -m firmware explore MODEL --board arty_a7_100 --over cols=4,8 lanes=1 slices=1,2 --out explored",
+    ),
+    "python -m firmware explore MODEL --part 53200,220,140 --over rows=8,16 cols=4,8 "
+    "units=shiftmax+layer_norm+add+table": (
+        "python -m firmware explore MODEL --part 53200,220,140 --over rows=8,16 units=shiftmax+layer_norm+add",
+    ),
     "python -m firmware compile MODEL --board arty_a7 -o DIR": (),
     "python -m firmware compile examples/digits/digits.safetensors --board arty_a7 -o build/digits": (),
     "python -m firmware run model.safetensors --images photo.jpg --device golden": (),
@@ -142,6 +156,10 @@ COVERED = {
     "python -m bench ablation --docs docs/ablation.md --plot docs/ablation.svg":
         "tests/test_bench_ablation.py::test_page_and_report",
     "python -m bench clock": "tests/build/test_timing.py::",
+    "python -m firmware explore deit_t.safetensors --board arty_a7_100 --over cols=4,8,12,16 drain_lanes=1,2 lanes=1,2 "
+    "slices=1,2,3,4 bank_words=1024,2048": "tests/test_explore.py::test_command",
+    "python -m bench explore deit_t.safetensors --docs docs/explore.md":
+        "tests/test_explore.py::test_presets_against_the_front",
     "make mutants": "tests/test_docs.py::test_the_makefile",
     "python -m bench mutants --units hw/units hw/dma --count 20 --seed 0 --ring engine": "tests/test_mutants.py::",
 }  # fmt: skip
