@@ -196,9 +196,11 @@ class AreaModel:
 
     @cached_property
     def around(self) -> Mapping[str, Counts]:
-        """What shell and link take, synthesised; empty where that is not stored, or there are none."""
-        found: dict[str, Counts] = json.loads(STORED.read_text())["around"].get(self._board.name, {})
-        return found if self._board.shell else {}
+        """What shell, link and a clock crossing take, synthesised; empty where that is not stored, or there are none."""
+        stored = json.loads(STORED.read_text())
+        found: dict[str, Counts] = stored["around"].get(self._board.name, {}) if self._board.shell else {}
+        crossing = {"crossing": stored["crossing"][self._fabric.name]} if found and self._board.crossed else {}
+        return {**found, **crossing}
 
     @property
     def around_text(self) -> str:
