@@ -196,7 +196,7 @@ class AreaModel:
 
     @cached_property
     def around(self) -> Mapping[str, Counts]:
-        """What shell, link and a clock crossing take, synthesised; empty where that is not stored, or there are none."""
+        """What shell, link and clock crossing take, synthesised; empty where that is not stored, or there are none."""
         stored = json.loads(STORED.read_text())
         found: dict[str, Counts] = stored["around"].get(self._board.name, {}) if self._board.shell else {}
         crossing = {"crossing": stored["crossing"][self._fabric.name]} if found and self._board.crossed else {}
