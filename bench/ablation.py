@@ -3,221 +3,189 @@
 from __future__ import annotations
 
 import argparse
-import json
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
 from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from safetensors.numpy import load_file
-
-from bench import networks, page, photographs
-from bench.ablation_units import OPERATORS, Operator, UnitFigures, passes, unit_figures
-from bench.dinov2 import Backbone, graph_file
-from bench.fidelity import float_run, golden_run
-from firmware.architectures import architecture
-from firmware.compiler import compile_model
-from firmware.dataset import open_dataset
-from firmware.families import official_tensors
-from firmware.files import write, writing
-from firmware.identify import identify
-from firmware.make_model import float_weights, images
+from bench import networks, page
+from bench.ablation_figures import (
+    SHOWN,
+    Cycles,
+    Outputs,
+    Reference,
+    Simulated,
+    cycles,
+    outputs,
+    references,
+    simulated,
+)  # fmt: skip
+from bench.ablation_networks import MIXTURES, NETWORKS, TITLES, Network, laws
+from bench.ablation_units import OPERATORS, Gates, Operator, Process, UnitFigures, gates, passes, unit_figures
+from bench.kept import Kept
+from firmware.errors import UserError
+from firmware.files import writing
 from firmware.plots import COLOURS, figure, plot_kind, save_figure
-from firmware.preprocess import normalise
-from firmware.quantizer import RECIPES, quantize
-from firmware.quantizer.measure import cosines, sqnr
 from hw.boards.registry import BOARDS
-from hw.spec.isa import Engine
-from sim.cycles import predict
+from hw.build.liberty import read
+from hw.spec.isa import Op
+from hw.spec.vector import VectorOp, row_of
 
-__all__ = ["MIXTURES", "Network", "Outcome", "register"]
+__all__ = ["register"]
 
-Array = NDArray[Any]
-_BOARD = BOARDS["arty_a7"].override({"clock": "100"})  # as its memory
-_RECIPE = RECIPES["minmax"]
-_DIGITS = Path(__file__).parent.parent / "examples" / "digits"
-
-_BERT = {"softmax": "int_softmax", "gelu": "int_gelu", "norm": "int_layer_norm"}
-_EXACT = {"gelu": "table"}
-MIXTURES: dict[str, dict[str, str]] = {
-    "I-ViT": {"gelu": "shift"},
-    "GELU by a table": _EXACT,
-    "IntGELU (I-BERT)": {"gelu": "int_gelu"},
-    "IntSoftmax (I-BERT), table": {**_EXACT, "softmax": "int_softmax"},
-    "Log-Int-Softmax (FQ-ViT), table": {**_EXACT, "softmax": "log_int_softmax"},
-    "IntLayerNorm (I-BERT), table": {**_EXACT, "norm": "int_layer_norm"},
-    "L1 LayerNorm (Fully-8bit), table": {**_EXACT, "norm": "l1_layer_norm"},
-    "all of I-BERT": _BERT,
-    "I-BERT's, L1 LayerNorm": {**_BERT, "norm": "l1_layer_norm"},
-}
-"""What a network has in place of some of I-ViT's operators, as a recipe says it.
-
-Softmax and norms are replaced beside an exact GELU, whose errors do not hide theirs.
-"""
-
-
-_OWN = {"softmax": "shiftmax", "gelu": "shift", "norm": "layer_norm"}  # where a mixture does not say
+_Task = tuple[Callable[..., Any], tuple[Any, ...]]
+_BOARD = BOARDS[SHOWN[0]]
+_KINDS = ("outputs", "cycles", "simulated", "float", "gates")
+_ASIC = "ablation-asic"  # marks its table's place
 
 
 @dataclass(frozen=True)
-class Network:
-    """A float network with images that calibrate it and others that judge it."""
+class Found:
+    """Everything that tables show."""
 
-    title: str
-    weights: Mapping[str, Array]
-    calibrate: NDArray[np.uint8]
-    judge: NDArray[np.uint8]
-    mean: Sequence[float]
-    std: Sequence[float]
-    options: Mapping[str, Any]
-    labels: Array | None = None
+    units: Mapping[str, UnitFigures]  # by opcode
+    gates: Sequence[Gates]
+    outputs: Sequence[Outputs]
+    cycles: Sequence[Cycles]
+    references: Sequence[Reference]
+    simulated: Sequence[Simulated]
+
+
+# What is found
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A mixture in a network: cycles of one image by the cycle model, and outputs of the golden model against float."""
+class _Wanted:
+    """A command line; figures in `folder` are found one after the other, or by `jobs` processes first."""
 
-    network: str
-    mixture: str
-    cycles: int
-    vector: float  # share of them in which VECTOR moves data
-    array: float  # in which the array does
-    cosine: float  # of outputs, mean of all images
-    least: float
-    sqnr: float  # dB
-    accuracy: float | None
-    seconds: float  # of this host
+    folder: Path
+    believed: tuple[str, ...]
+    cases: tuple[str, ...]
+    simulate: tuple[str, ...]  # mixtures
+    processes: tuple[tuple[str, ...], ...]  # a name and files each
+    jobs: int
+
+    @property
+    def kept(self) -> Kept:
+        return Kept(self.folder, self.believed)
 
 
-def _digits(_folder: Path) -> Network:
-    pixels, labels = np.load(_DIGITS / "images.npy"), np.load(_DIGITS / "labels.npy")
-    return Network(
-        "digits ViT, trained", load_file(_DIGITS / "float.safetensors"), np.load(_DIGITS / "calibration.npy"), pixels,
-        (0.5,), (0.5,), {"patch": 2, "heads": 2}, labels,
+@cache
+def _process(name: str, *files: str) -> Process:
+    return Process(name, read([Path(file) for file in files]))
+
+
+def _rows() -> list[VectorOp]:
+    return list(dict.fromkeys(row for operator in OPERATORS for row in passes(operator)))
+
+
+def _tasks(wanted: _Wanted) -> Iterator[_Task]:
+    """Every figure as a function and its arguments, those that take longest first; what is there is not made again."""
+    for case in wanted.cases:
+        yield from ((_simulated, (wanted, case, mixture)) for mixture in wanted.simulate)
+    for find in (_outputs, _cycles):
+        yield from ((find, (wanted, case, mixture)) for case in wanted.cases for mixture in MIXTURES)
+    for row in _rows():
+        yield from ((_gates, (wanted, row.name, process)) for process in wanted.processes)
+        yield _unit, (wanted, row.name)
+
+
+@cache
+def _reading(folder: Path, network: str) -> Network:
+    """A network is read when it is wanted first."""
+    return NETWORKS[network](folder)
+
+
+def _outputs(wanted: _Wanted, network: str, mixture: str) -> Outputs | None:
+    return outputs(network, mixture, wanted.kept, partial(_reading, wanted.folder, network))
+
+
+def _cycles(wanted: _Wanted, network: str, mixture: str) -> Cycles | None:
+    return cycles(network, mixture, wanted.kept, partial(_reading, wanted.folder, network))
+
+
+def _simulated(wanted: _Wanted, network: str, mixture: str) -> Simulated | None:
+    return simulated(network, mixture, wanted.kept, partial(_reading, wanted.folder, network))
+
+
+def _row(name: str) -> VectorOp:
+    row = row_of(getattr(Op, name))
+    assert row is not None
+    return row
+
+
+def _gates(wanted: _Wanted, opcode: str, process: tuple[str, ...]) -> Gates | None:
+    networks.say(f"{opcode}: {process[0]} ...")
+    period = 1e9 / _BOARD.clock_hz
+    return gates(_row(opcode), _BOARD.config, _process(*process), wanted.kept, period=period)
+
+
+def _unit(wanted: _Wanted, opcode: str) -> UnitFigures:
+    networks.say(f"{opcode}: synthesis ...")
+    return unit_figures(_row(opcode), _BOARD.config, wanted.folder / "units")
+
+
+def _do(task: _Task) -> Any:
+    function, arguments = task
+    return function(*arguments)
+
+
+def _all(tasks: Sequence[_Task], jobs: int) -> list[Any]:
+    """Results, in order."""
+    if jobs == 1:
+        return [_do(task) for task in tasks]
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        return list(pool.map(_do, tasks))
+
+
+def _find(wanted: _Wanted) -> Found:
+    results = _all(list(_tasks(wanted)), wanted.jobs)
+
+    def of(kind: Any) -> list[Any]:
+        return [result for result in results if isinstance(result, kind)]
+
+    timed = [
+        one for case in wanted.cases for one in references(case, wanted.kept, partial(_reading, wanted.folder, case))
+    ]  # when nothing else runs
+    return Found(
+        units={unit.opcode: unit for unit in of(UnitFigures)}, gates=of(Gates),
+        outputs=of(Outputs), cycles=of(Cycles), references=timed, simulated=of(Simulated),
     )  # fmt: skip
-
-
-def _dinov2(folder: Path) -> Network:
-    weights = Backbone(graph_file()).checkpoint()
-    shape = identify(official_tensors(weights)[1])
-    mean, std = shape.statistics
-    found = []
-    for name, half in zip(("calibrate", "held"), photographs.halves(photographs.photographs(), 0), strict=True):
-        if not (folder / name).is_dir():
-            photographs.cut(half, folder / name, 0)
-        found.append(open_dataset(str(folder / name)).read(shape)[:: photographs.CUTS])
-    options = {"patch": shape.patch, "heads": shape.heads[0]}
-    return Network("DINOv2 ViT-S/14, trained", weights, found[0], found[1], mean, std, options)
-
-
-def _random(name: str, title: str, count: int) -> Callable[[Path], Network]:
-    def make(_folder: Path) -> Network:
-        shape = architecture(name)
-        mean, std = shape.statistics
-        heads = {"heads": shape.heads[0]} if shape.heads else {}
-        return Network(
-            title, float_weights(shape, 0), images(shape, count, 0), images(shape, count, 1000), mean, std,
-            {"patch": shape.patch, **heads},
-        )  # fmt: skip
-
-    return make
-
-
-NETWORKS: dict[str, Callable[[Path], Network]] = {
-    "digits": _digits,
-    "dinov2": _dinov2,
-    "deit": _random("deit_tiny_patch16_224", "DeiT-T, random weights", 8),
-    "swin": _random("swin_tiny_patch4_window7_224", "Swin-T, random weights", 4),
-}
-"""By case; a folder keeps what they read."""
-
-
-def measure(network: str, mixture: str, read: Network) -> Outcome:
-    """Quantizes, judges and compiles one mixture."""
-    start, recipe = time.perf_counter(), replace(_RECIPE, **MIXTURES[mixture])
-    model = quantize(
-        read.weights, normalise(read.calibrate, read.mean, read.std), name=network, mean=read.mean, std=read.std,
-        recipe=recipe, **read.options,
-    )  # fmt: skip
-    expected, found = float_run(model, read.weights, read.judge)[0], golden_run(model, read.judge)
-    config = replace(_BOARD.config, vector=_units(mixture))
-    prediction = predict(compile_model(model, config))
-    near = cosines(expected, found)
-    return Outcome(
-        network=network, mixture=mixture, cycles=int(prediction.cycles),
-        vector=prediction.busy[Engine.VECTOR] / prediction.cycles, array=prediction.occupancy,
-        cosine=float(near.mean()), least=float(near.min()), sqnr=float(sqnr(expected, found)),
-        accuracy=None if read.labels is None else float((found.argmax(1) == read.labels).mean()),
-        seconds=time.perf_counter() - start,
-    )  # fmt: skip
-
-
-def _laws(mixture: str) -> dict[str, str]:
-    """By kind, what a recipe calls the operator that the mixture has."""
-    return {**_OWN, **MIXTURES[mixture]}
-
-
-def _operators(mixture: str) -> list[Operator]:
-    """Of softmax, GELU and norm the one that the mixture has."""
-    return [
-        next(each for each in OPERATORS if each.kind == kind and each.recipe.get(kind, _OWN[kind]) == law)
-        for kind, law in _laws(mixture).items()
-    ]
-
-
-def _units(mixture: str) -> tuple[str, ...]:
-    """Of Config.vector."""
-    laws = _laws(mixture)
-    gelu = {"shift": "shift_gelu"}.get(laws["gelu"], laws["gelu"])
-    return (laws["softmax"], laws["norm"], gelu, "add")
-
-
-# What is found, kept figure by figure
-
-
-def _kept(file: Path, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-    """What `file` holds, or what is made and put there."""
-    if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write(file, json.dumps(make(), indent=1) + "\n")
-    return dict(json.loads(file.read_text(encoding="utf-8")))
-
-
-def _unit_results(folder: Path) -> list[UnitFigures]:
-    found = []
-    for row in dict.fromkeys(row for operator in OPERATORS for row in passes(operator)):
-        networks.say(f"{row.name}: synthesis ...")
-        found.append(unit_figures(row, _BOARD.config, folder / "units"))
-    return found
-
-
-def _outcomes(folder: Path, cases: Sequence[str], *, kept: bool = False) -> list[Outcome]:
-    """Of every mixture in the networks `cases`, or those that are `kept`; a network is read when it is wanted first."""
-    found = []
-    for network in cases:
-        reading = cache(partial(NETWORKS[network], folder))
-
-        def made(mixture: str, network: str = network, reading: Callable[[], Network] = reading) -> dict[str, Any]:
-            networks.say(f"{network}, {mixture} ...")
-            return asdict(measure(network, mixture, reading()))
-
-        for mixture in MIXTURES:
-            file = folder / f"{network} {mixture}.json".replace(" ", "-")
-            if file.is_file() or not kept:
-                found.append(Outcome(**_kept(file, partial(made, mixture))))
-    return found
 
 
 # Tables and plot
 
 
-def _area(mixture: str, units: Mapping[str, UnitFigures], family: str, resource: str) -> float:
-    names = dict.fromkeys(name for operator in _operators(mixture) for name in operator.opcodes)
-    return sum(units[name].used[family][resource] for name in names)
+def _operators(mixture: str) -> list[Operator]:
+    """Of softmax, GELU and norm the one that the mixture has."""
+    found = laws(mixture)
+    return [next(each for each in OPERATORS if each.kind == kind and each.law == law) for kind, law in found.items()]
+
+
+def _opcodes(mixture: str) -> list[str]:
+    return list(dict.fromkeys(name for operator in _operators(mixture) for name in operator.opcodes))
+
+
+def _luts(mixture: str, units: Mapping[str, UnitFigures]) -> float:
+    return sum(units[name].used["series7"]["lut"] for name in _opcodes(mixture))
+
+
+def _by_process(found: Sequence[Gates]) -> dict[str, dict[str, Gates]]:
+    """Process -> opcode -> gates."""
+    return {name: {one.opcode: one for one in found if one.process == name} for name in _names(found)}
+
+
+def _names(found: Sequence[Gates]) -> list[str]:
+    return list(dict.fromkeys(one.process for one in found))
+
+
+def _delay(found: Sequence[Gates]) -> str:
+    """The longest, if there are any."""
+    delays = [one.delay for one in found if one.delay is not None]
+    return f"{max(delays):.1f}" if delays else ""
 
 
 def _unit_table(units: Sequence[UnitFigures]) -> str:
@@ -234,63 +202,116 @@ def _unit_table(units: Sequence[UnitFigures]) -> str:
     return page.table(head, body)
 
 
+def _asic_table(found: Sequence[Gates]) -> str:
+    """Each unit in the cells of each process."""
+    processes = _by_process(found)
+    head = ("unit", "bytes in macros", *(column for name in processes for column in (f"kGE, {name}", "ns")))
+    body = []
+    for opcode in dict.fromkeys(one.opcode for one in found):
+        mine = [one.get(opcode) for one in processes.values()]
+        memory = max(one.memory for one in mine if one)
+        cells = (text for one in mine for text in ((f"{one.kge:.1f}", _delay([one])) if one else ("", "")))
+        body.append((f"`{opcode}`", f"{memory:,}" if memory else "", *cells))
+    return page.table(head, body)
+
+
 _RESOURCES = (("series7", "lut"), ("series7", "ff"), ("series7", "dsp"), ("ecp5", "lut"), ("ecp5", "dsp"))
 
 
-def _operator_table(units: Mapping[str, UnitFigures]) -> str:
-    head = ("operator", "of", "passes", "cycles per element", "LUT", "FF", "DSP48E1", "LUT4 (ECP5)", "MULT18X18D")
+def _operator_table(units: Mapping[str, UnitFigures], found: Sequence[Gates]) -> str:
+    processes = dict(list(_by_process(found).items())[:2])  # of as many as a page is wide
+    head = ("operator", "of", "passes", "cycles per element", "LUT", "FF", "DSP48E1", "LUT4 (ECP5)", "MULT18X18D",
+            *(column for name in processes for column in (f"kGE, {name}", "ns")))  # fmt: skip
     body = []
     for operator in OPERATORS:
         own = [units[name] for name in operator.opcodes]
         cycles = sum(1 / unit.elements for unit in own)
         totals = (sum(unit.used[family][name] for unit in own) for family, name in _RESOURCES)
-        body.append((operator.name, operator.of, str(len(own)), f"{cycles:g}", *(f"{total:g}" for total in totals)))
+        cells = []
+        for process in processes.values():
+            mine = [process[name] for name in operator.opcodes if name in process]
+            whole = len(mine) == len(operator.opcodes)
+            cells += [f"{sum(one.kge for one in mine):.1f}", _delay(mine)] if whole else ["", ""]
+        numbers = (str(len(own)), f"{cycles:g}", *(f"{total:g}" for total in totals))
+        body.append((operator.name, operator.of, *numbers, *cells))
     return page.table(head, body)
 
 
-def _network_table(outcomes: Sequence[Outcome], units: Mapping[str, UnitFigures]) -> str:
-    accurate = any(outcome.accuracy is not None for outcome in outcomes)
-    head = ("operators", "cycles per image", "to I-ViT", "images/s at 100 MHz", "VECTOR moves data", "cosine, mean",
-            "least", "SQNR", *(("accuracy",) if accurate else ()), "LUT of the units")  # fmt: skip
-    first = outcomes[0].cycles
+def _network_table(found: Found, network: str) -> str:
+    outputs = {each.mixture: each for each in found.outputs if each.network == network}
+    mine = [each for each in found.cycles if each.network == network and each.mixture in outputs]
+    floats = [each for each in found.references if each.network == network]
+    accurate = any(each.accuracy is not None for each in outputs.values())
+    head = ("operators", "cycles per image", "to I-ViT", *(f"images/s, `{name}`" for name in SHOWN),
+            "VECTOR moves data", "cosine, mean", "least", "SQNR", *(("accuracy",) if accurate else ()),
+            "LUT of the units")  # fmt: skip
+    body = []
+    for each in mine:
+        out, count = outputs[each.mixture], each.boards[SHOWN[0]]
+        own = next((one.boards[SHOWN[0]] for one in mine if one.mixture == "I-ViT"), count)
+        body.append((
+            each.mixture, f"{count:,}", f"{count / own - 1:+.1%}",
+            *(f"{BOARDS[name].clock_hz / each.boards[name]:.2f}" for name in SHOWN), f"{each.vector:.0%}",
+            f"{out.cosine:.4f}", f"{out.least:.4f}", f"{out.sqnr:.1f} dB", *_accuracy(out.accuracy, accurate),
+            f"{_luts(each.mixture, found.units):g}",
+        ))  # fmt: skip
+    for one in floats:
+        took = "not installed" if one.seconds is None else f"{1e3 * one.seconds:.3g} ms per image"
+        cosine = "" if one.cosine is None else f"{one.cosine:.4f}"
+        empty = [""] * (3 + len(SHOWN))
+        body.append((f"float32 on the host ({one.tool}): {took}", *empty, cosine, "", "",
+                     *_accuracy(one.accuracy, accurate), ""))  # fmt: skip
+    return page.table(head, body)
+
+
+def _accuracy(value: float | None, shown: bool) -> tuple[str, ...]:
+    return ("" if value is None else f"{value:.2%}",) if shown else ()
+
+
+def _simulated_table(found: Sequence[Simulated]) -> str:
+    head = ("network", "operators", "cycles, simulated", "cycle model", "outputs", "this host took")
     body = [
         (
-            each.mixture, f"{each.cycles:,}", f"{each.cycles / first - 1:+.1%}", f"{_BOARD.clock_hz / each.cycles:.2f}",
-            f"{each.vector:.0%}", f"{each.cosine:.4f}", f"{each.least:.4f}", f"{each.sqnr:.1f} dB",
-            *((f"{each.accuracy:.2%}",) if each.accuracy is not None else ()),
-            f"{_area(each.mixture, units, 'series7', 'lut'):g}",
+            each.network, each.mixture, f"{each.cycles:,}", f"{each.predicted / each.cycles - 1:+.2%}",
+            "bit-exact" if each.bit_exact else "WRONG", f"{each.seconds:.0f} s",
         )
-        for each in outcomes
+        for each in found
     ]  # fmt: skip
     return page.table(head, body)
 
 
-def _markdown(units: Sequence[UnitFigures], outcomes: Sequence[Outcome], titles: Mapping[str, str]) -> str:
-    by_name = {unit.opcode: unit for unit in units}
-    parts = [_operator_table(by_name), _unit_table(units)]
-    for network in dict.fromkeys(outcome.network for outcome in outcomes):
-        mine = [outcome for outcome in outcomes if outcome.network == network]
-        parts.append(f"**{titles[network]}**\n\n{_network_table(mine, by_name)}")
+def _markdown(found: Found) -> str:
+    parts = [_operator_table(found.units, found.gates), _unit_table(list(found.units.values()))]
+    for network in dict.fromkeys(each.network for each in found.cycles):
+        parts.append(f"**{TITLES[network]}**\n\n{_network_table(found, network)}")
+    if found.simulated:
+        parts.append(
+            f"**Whole images on the simulated gateware of `{SHOWN[0]}`**\n\n{_simulated_table(found.simulated)}"
+        )
+    if machines := dict.fromkeys(each.machine for each in found.references):
+        parts.append(f"float32: one thread, one image at a time, the best of some rounds, on {'; '.join(machines)}.")
     return "\n\n".join(parts)
 
 
-def _plot(units: Mapping[str, UnitFigures], outcomes: Sequence[Outcome]) -> Any:
+def _plot(found: Found) -> Any:
     """1 - cosine of the outputs against the LUTs of the units, and against cycles; a mark for each mixture."""
-    names = list(dict.fromkeys(outcome.network for outcome in outcomes))
+    names = list(dict.fromkeys(each.network for each in found.cycles))
+    loss = {(each.network, each.mixture): 1 - each.cosine for each in found.outputs}
 
     def paint(made: Any) -> None:
         panels = made.subplots(len(names), 2, squeeze=False)
-        for network, (area, cycles) in zip(names, panels, strict=True):
-            mine = [outcome for outcome in outcomes if outcome.network == network]
+        for network, (area, time) in zip(names, panels, strict=True):
+            mine = [each for each in found.cycles if each.network == network and (network, each.mixture) in loss]
             for number, each in enumerate(mine):
-                loss, colour = 1 - each.cosine, COLOURS[number % len(COLOURS)]
-                for axes, x in ((area, _area(each.mixture, units, "series7", "lut")), (cycles, each.cycles / 1e6)):
-                    axes.plot([x], [loss], "os^Dv*"[number // len(COLOURS)], color=colour, label=each.mixture)
+                y, colour = loss[network, each.mixture], COLOURS[number % len(COLOURS)]
+                mark = "os^Dv*"[number // len(COLOURS)]
+                for axes, x in ((area, _luts(each.mixture, found.units)), (time, each.boards[SHOWN[0]] / 1e6)):
+                    axes.plot([x], [y], mark, color=colour, label=each.mixture)
             area.set_title(f"{network}: loss against area")
             area.set_xlabel("LUTs of softmax, GELU and norm, 7-series, synthesised")
-            cycles.set_title(f"{network}: loss against cycles")
-            cycles.set_xlabel("million cycles per image, predicted")
-            for axes in (area, cycles):
+            time.set_title(f"{network}: loss against cycles")
+            time.set_xlabel("million cycles per image, predicted")
+            for axes in (area, time):
                 axes.set_yscale("log")
                 axes.grid()
             area.set_ylabel("1 - cosine of the outputs")
@@ -299,12 +320,7 @@ def _plot(units: Mapping[str, UnitFigures], outcomes: Sequence[Outcome]) -> Any:
     return figure(10, 3 * len(names), paint)
 
 
-_TITLES = {
-    "digits": "Digits ViT, trained, 360 test images; outputs are logits",
-    "dinov2": "DINOv2 ViT-S/14, trained, a cut of each of 11 photographs held out; outputs are features",
-    "deit": "DeiT-T, random weights, noise like photographs",
-    "swin": "Swin-T, random weights, noise like photographs",
-}
+# The command
 
 
 def register(commands: Any) -> None:
@@ -314,22 +330,50 @@ def register(commands: Any) -> None:
         "--only", nargs="+", choices=tuple(NETWORKS), metavar="CASE", help=f"some of {', '.join(NETWORKS)}"
     )
     command.add_argument(
-        "--folder", default="build/ablation", help="keeps every finished figure, so that the command goes on where it "
-        "stopped; to be deleted when the sources change (default build/ablation)",
+        "--folder", type=Path, default=Path("build/ablation"),
+        help="keeps every finished figure with a digest of the sources that decide it; those that still hold are not "
+        "found again (default build/ablation)",
     )  # fmt: skip
-    command.add_argument("--kept", action="store_true", help="only networks' figures that the folder has")
+    command.add_argument(
+        "--kept", nargs="+", default=(), choices=_KINDS, metavar="KIND",
+        help=f"of these only what the folder has, of whatever sources: {', '.join(_KINDS)}",
+    )  # fmt: skip
+    command.add_argument(
+        "--process", nargs="+", action="append", default=[], metavar=("NAME FILE", "FILE"),
+        help="a process and its Liberty files: gate equivalents and delays in its cells; for several, several times",
+    )  # fmt: skip
+    command.add_argument(
+        "--simulate", nargs="+", default=(), choices=tuple(MIXTURES), metavar="OPERATORS",
+        help="mixtures that run whole on the simulated gateware, too: minutes each",
+    )  # fmt: skip
+    command.add_argument("--jobs", type=int, default=1, help="processes that find figures (default 1)")
     command.add_argument("--plot", metavar="FILE", help="draw losses against area and cycles, .svg or .png")
+    command.add_argument("--asic", metavar="FILE", help="put the table of each unit in each process into FILE")
 
 
 def _command(arguments: argparse.Namespace) -> int:
+    """1 if simulated gateware gave another output than the golden model."""
     drawn = plot_kind(arguments.plot, "--plot") if arguments.plot else ""
-    folder = Path(arguments.folder)
-    units = _unit_results(folder)
-    outcomes = _outcomes(folder, arguments.only or list(NETWORKS), kept=arguments.kept)
-    by_name = {unit.opcode: unit for unit in units}
-    content = {"units": [asdict(unit) for unit in units], "outcomes": [asdict(each) for each in outcomes]}
+    if arguments.asic:
+        page.check(arguments.asic, _ASIC)
+    if arguments.jobs < 1:
+        raise UserError(f"--jobs must be at least 1, not {arguments.jobs}")
+    for name, *files in arguments.process:
+        if not files:
+            raise UserError(f"--process wants a name and Liberty files, and got {name} alone")
+        _process(name, *files)  # refused before anything is found
+    found = _find(_Wanted(
+        arguments.folder, tuple(arguments.kept), tuple(arguments.only or NETWORKS), tuple(arguments.simulate),
+        tuple(tuple(process) for process in arguments.process), arguments.jobs,
+    ))  # fmt: skip
     if arguments.plot:
         with writing(arguments.plot) as file:
-            save_figure(_plot(by_name, outcomes), drawn, file)
-    page.publish(arguments, _markdown(units, outcomes, _TITLES), content)
-    return 0
+            save_figure(_plot(found), drawn, file)
+    content = {
+        "units": [asdict(unit) for unit in found.units.values()],
+        **{name: [asdict(each) for each in getattr(found, name)]
+           for name in ("gates", "outputs", "cycles", "references", "simulated")},
+    }  # fmt: skip
+    others = {arguments.asic: (_ASIC, _asic_table(found.gates))} if arguments.asic else {}
+    page.publish(arguments, _markdown(found), content, others)
+    return int(any(not each.bit_exact for each in found.simulated))

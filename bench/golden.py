@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import functools
 import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench import page
+from bench.machine import machine
 from firmware.architectures import architecture
 from firmware.make_model import images, make_model
 from firmware.preprocess import to_int8
@@ -106,15 +105,6 @@ def _best(runners: dict[str, Callable[[], Any]], rounds: int) -> dict[str, tuple
     return best
 
 
-def _machine() -> str:
-    """Processor, and what else ran, in words."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    name, load = names[0] if names else platform.processor(), os.getloadavg()[0]
-    return f"{name}, {os.cpu_count()} processors, load average {load:.1f}, the benchmark's own included"
-
-
 def register(commands: Any) -> None:
     """Adds the command's grammar to argparse's sub-parsers."""
     every = sorted({1, os.cpu_count() or 1})
@@ -139,7 +129,7 @@ def _command(arguments: argparse.Namespace) -> int:
             ours, plain = [t.rate for t in timings if t.threads == threads][:2]
             slower |= ours < plain
     head = ("model", "runner", "threads", "images/s", "ratio", "processor ms per image", "ratio of these")
-    text = f"Measured on the host: {_machine()}; batches of {arguments.batch}.\n\n{page.table(head, body)}"
+    text = f"Measured on the host: {machine()}; batches of {arguments.batch}.\n\n{page.table(head, body)}"
     page.publish(arguments, text, {"timings": [asdict(timing) for timing in every]})
     return int(slower)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from firmware.files import Outputs
 from firmware.report import write_json
 
-__all__ = ["add_command", "publish", "table"]
+__all__ = ["add_command", "check", "publish", "table"]
 
 
 def add_command(
@@ -21,7 +21,7 @@ def add_command(
 
     def checked(arguments: argparse.Namespace) -> int:
         if arguments.docs:
-            _check(arguments.docs, name)
+            check(arguments.docs, name)
         arguments.outputs = Outputs(arguments.report, arguments.docs)
         return function(arguments)
 
@@ -41,7 +41,7 @@ def _markers(bench: str) -> tuple[str, str]:
     return f"<!-- bench {bench}: begin -->", f"<!-- bench {bench}: end -->"
 
 
-def _check(path: str | Path, bench: str) -> None:
+def check(path: str | Path, bench: str) -> None:
     """Before anything is run: SystemExit if the tables of `bench` have no place in the page."""
     path, (begin, end) = Path(path), _markers(bench)
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -56,12 +56,18 @@ def _inserted(path: str | Path, bench: str, text: str) -> str:
     return f"{head}{begin}\n\n{text}\n\n{end}{rest.split(end, 1)[1]}"
 
 
-def publish(arguments: argparse.Namespace, text: str, content: dict[str, Any]) -> None:
-    """Prints the tables of a benchmark, and writes them and the report where its command line says."""
+def publish(
+    arguments: argparse.Namespace, text: str, content: dict[str, Any], others: Mapping[str, tuple[str, str]] = {}
+) -> None:
+    """Prints the tables of a benchmark, and writes them and the report where its command line says.
+
+    `others`: by further pages, whose markers there and what comes between them.
+    """
     print(text)
     outputs: Outputs = arguments.outputs
     outputs.write(arguments.report, partial(write_json, content))
-    if arguments.docs:
-        page = _inserted(arguments.docs, arguments.command, text)
-        outputs.write(arguments.docs, lambda file: file.write(page.encode()))
+    own = [(arguments.docs, (arguments.command, text))] if arguments.docs else []
+    for path, (bench, between) in [*own, *others.items()]:
+        page = _inserted(path, bench, between).encode()
+        outputs.write(path, lambda file, page=page: file.write(page))
     outputs.finish()

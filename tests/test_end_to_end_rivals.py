@@ -1,4 +1,4 @@
-"""Rivals of I-ViT's operators on the compiled gateware: the digits with each mixture, whole; and their cycles."""
+"""Rivals of I-ViT's operators on the compiled gateware: digits, a DeiT and a Swin, whole; and their cycles."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from firmware.architectures import architecture
 from firmware.device import Accelerator
+from firmware.make_model import images, make_model
 from firmware.preprocess import to_int8
 from hw.boards.memory import Memory
 from hw.boards.registry import BOARDS
@@ -34,6 +36,22 @@ def device():
 def test_digits(device, name):
     model = quantized_digits(recipe_of("minmax", MIXTURES[name]))
     pixels = np.load(DIGITS / "images.npy")[:3]
+    compare(device, model, pixels[:1], 1, Memory(), CONFIG)
+    np.testing.assert_array_equal(device.run(pixels), golden.run(model, to_int8(pixels, model)))
+
+
+SHAPES = {
+    "deit": architecture("deit_tiny", img_size=32, patch=8, dim=48, depth=2, heads=3, classes=7),
+    "swin": architecture("swin_tiny", img_size=32, window=4, dim=16, depth=(2, 2), heads=(1, 2), classes=7),
+}
+
+
+@pytest.mark.parametrize("name", ["log_int_softmax", "l1_layer_norm", "I-BERT"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_random_networks(device, shape, name):
+    """With windows and masks; bit-exact, and predicted."""
+    model = make_model(SHAPES[shape], seed=3, recipe=recipe_of("minmax", MIXTURES[name]))
+    pixels = images(SHAPES[shape], 2, 1000)
     compare(device, model, pixels[:1], 1, Memory(), CONFIG)
     np.testing.assert_array_equal(device.run(pixels), golden.run(model, to_int8(pixels, model)))
 

@@ -77,7 +77,8 @@ def _script(sources: Sequence[str], top: str, family: Family, kept: list[str]) -
     # yosys would read again, and so undo, every module kept that an instance of a vendor's cell was flattened into
     once = "setattr -unset reprocess_after */t:*\n"
     areas = "".join(f" -liberty {name}" for name in family.libraries)
-    flat = "setattr -mod -unset keep_hierarchy *\nflatten\nsplitnets\nopt_clean -purge\nwrite_verilog -noattr "
+    # ports, too: assignments to several bits at once are more than every OpenSTA reads
+    flat = "setattr -mod -unset keep_hierarchy *\nflatten\nsplitnets -ports\nopt_clean -purge\nwrite_verilog -noattr "
     return (
         f"{reads}hierarchy -top {top}\n{once}{marks}{family.commands.format(top=top)}"
         f"tee -q -o cells.json stat -json{areas}\n{f'{flat}{family.netlist}' if family.netlist else ''}\n"
