@@ -99,15 +99,15 @@ def _reading(folder: Path, network: str) -> Network:
     return NETWORKS[network](folder)
 
 
-def _outputs(wanted: _Wanted, network: str, mixture: str) -> Outputs | None:
+def _outputs(wanted: _Wanted, network: str, mixture: str) -> Outputs:
     return outputs(network, mixture, wanted.kept, partial(_reading, wanted.folder, network))
 
 
-def _cycles(wanted: _Wanted, network: str, mixture: str) -> Cycles | None:
+def _cycles(wanted: _Wanted, network: str, mixture: str) -> Cycles:
     return cycles(network, mixture, wanted.kept, partial(_reading, wanted.folder, network))
 
 
-def _simulated(wanted: _Wanted, network: str, mixture: str) -> Simulated | None:
+def _simulated(wanted: _Wanted, network: str, mixture: str) -> Simulated:
     return simulated(network, mixture, wanted.kept, partial(_reading, wanted.folder, network))
 
 
@@ -117,7 +117,7 @@ def _row(name: str) -> VectorOp:
     return row
 
 
-def _gates(wanted: _Wanted, opcode: str, process: tuple[str, ...]) -> Gates | None:
+def _gates(wanted: _Wanted, opcode: str, process: tuple[str, ...]) -> Gates:
     networks.say(f"{opcode}: {process[0]} ...")
     period = 1e9 / _BOARD.clock_hz
     return gates(_row(opcode), _BOARD.config, _process(*process), wanted.kept, period=period)
@@ -239,7 +239,7 @@ def _operator_table(units: Mapping[str, UnitFigures], found: Sequence[Gates]) ->
 
 def _network_table(found: Found, network: str) -> str:
     outputs = {each.mixture: each for each in found.outputs if each.network == network}
-    mine = [each for each in found.cycles if each.network == network and each.mixture in outputs]
+    mine = [each for each in found.cycles if each.network == network]
     floats = [each for each in found.references if each.network == network]
     accurate = any(each.accuracy is not None for each in outputs.values())
     head = ("operators", "cycles per image", "to I-ViT", *(f"images/s, `{name}`" for name in SHOWN),
@@ -248,7 +248,7 @@ def _network_table(found: Found, network: str) -> str:
     body = []
     for each in mine:
         out, count = outputs[each.mixture], each.boards[SHOWN[0]]
-        own = next((one.boards[SHOWN[0]] for one in mine if one.mixture == "I-ViT"), count)
+        own = mine[0].boards[SHOWN[0]]
         body.append((
             each.mixture, f"{count:,}", f"{count / own - 1:+.1%}",
             *(f"{BOARDS[name].clock_hz / each.boards[name]:.2f}" for name in SHOWN), f"{each.vector:.0%}",
@@ -301,7 +301,7 @@ def _plot(found: Found) -> Any:
     def paint(made: Any) -> None:
         panels = made.subplots(len(names), 2, squeeze=False)
         for network, (area, time) in zip(names, panels, strict=True):
-            mine = [each for each in found.cycles if each.network == network and (network, each.mixture) in loss]
+            mine = [each for each in found.cycles if each.network == network]
             for number, each in enumerate(mine):
                 y, colour = loss[network, each.mixture], COLOURS[number % len(COLOURS)]
                 mark = "os^Dv*"[number // len(COLOURS)]
@@ -336,7 +336,7 @@ def register(commands: Any) -> None:
     )  # fmt: skip
     command.add_argument(
         "--kept", nargs="+", default=(), choices=_KINDS, metavar="KIND",
-        help=f"of these only what the folder has, of whatever sources: {', '.join(_KINDS)}",
+        help=f"those that the folder has of these hold, whatever sources they are of: {', '.join(_KINDS)}",
     )  # fmt: skip
     command.add_argument(
         "--process", nargs="+", action="append", default=[], metavar=("NAME FILE", "FILE"),

@@ -99,7 +99,7 @@ def _board(name: str, mixture: str) -> Board:
     return BOARDS[name].configured(replace(BOARDS[name].config, vector=units(mixture)))
 
 
-def outputs(network: str, mixture: str, kept: Kept, reading: Callable[[], Network]) -> Outputs | None:
+def outputs(network: str, mixture: str, kept: Kept, reading: Callable[[], Network]) -> Outputs:
     """Quantizes and judges one mixture, or finds that it was done."""
 
     def made() -> dict[str, Any]:
@@ -113,15 +113,16 @@ def outputs(network: str, mixture: str, kept: Kept, reading: Callable[[], Networ
             sqnr=float(sqnr(expected, found)), accuracy=_accuracy(found, read), seconds=time.perf_counter() - start,
         ))  # fmt: skip
 
-    figure = kept.figure("outputs", f"{network} {mixture}", digest(sources(*_LAWS), str(recipe(mixture))), made)
-    return None if figure is None else Outputs(**figure)
+    return Outputs(
+        **kept.figure("outputs", f"{network} {mixture}", digest(sources(*_LAWS), str(recipe(mixture))), made)
+    )
 
 
 def _accuracy(found: Array, read: Network) -> float | None:
     return None if read.labels is None else float((found.argmax(1) == read.labels).mean())
 
 
-def cycles(network: str, mixture: str, kept: Kept, reading: Callable[[], Network]) -> Cycles | None:
+def cycles(network: str, mixture: str, kept: Kept, reading: Callable[[], Network]) -> Cycles:
     """Compiles one mixture for every board and predicts its cycles, which its integers do not change."""
 
     def made() -> dict[str, Any]:
@@ -133,8 +134,7 @@ def cycles(network: str, mixture: str, kept: Kept, reading: Callable[[], Network
         counts = {name: one.cycles for name, one in zip(SHOWN, found, strict=True)}
         return asdict(Cycles(network, mixture, counts, busy["VECTOR"], busy["MATMUL"]))
 
-    figure = kept.figure("cycles", f"{network} {mixture}", _gateware(mixture), made)
-    return None if figure is None else Cycles(**figure)
+    return Cycles(**kept.figure("cycles", f"{network} {mixture}", _gateware(mixture), made))
 
 
 def _gateware(mixture: str) -> str:
@@ -142,7 +142,7 @@ def _gateware(mixture: str) -> str:
     return digest(sources(*_GATEWARE), *(f"{board.config} {board.clock_hz} {board.core_memory}" for board in boards))
 
 
-def simulated(network: str, mixture: str, kept: Kept, reading: Callable[[], Network]) -> Simulated | None:
+def simulated(network: str, mixture: str, kept: Kept, reading: Callable[[], Network]) -> Simulated:
     """Runs one mixture on the gateware, compares every output with the golden model's, or finds that it was done."""
 
     def made() -> dict[str, Any]:
@@ -159,8 +159,7 @@ def simulated(network: str, mixture: str, kept: Kept, reading: Callable[[], Netw
         predicted = estimate(program, board).cycles
         return asdict(Simulated(network, mixture, count, predicted, same, time.perf_counter() - start))
 
-    figure = kept.figure("simulated", f"{network} {mixture}", _gateware(mixture), made)
-    return None if figure is None else Simulated(**figure)
+    return Simulated(**kept.figure("simulated", f"{network} {mixture}", _gateware(mixture), made))
 
 
 def references(network: str, kept: Kept, reading: Callable[[], Network]) -> list[Reference]:
@@ -174,8 +173,7 @@ def references(network: str, kept: Kept, reading: Callable[[], Network]) -> list
             networks.say(f"{network}, float32 by {tool} ...")
             return asdict(_reference(network, tool, make(reading()), reading()))
 
-        figure = kept.figure("float", f"{network} {tool}", made_from, made)
-        found += [] if figure is None else [Reference(**figure)]
+        found.append(Reference(**kept.figure("float", f"{network} {tool}", made_from, made)))
     return found
 
 

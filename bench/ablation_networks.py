@@ -39,6 +39,7 @@ MIXTURES: dict[str, dict[str, str]] = {
     "Log-Int-Softmax (FQ-ViT), table": {**_EXACT, "softmax": "log_int_softmax"},
     "IntLayerNorm (I-BERT), table": {**_EXACT, "norm": "int_layer_norm"},
     "L1 LayerNorm (Fully-8bit), table": {**_EXACT, "norm": "l1_layer_norm"},
+    "8-bit norm inputs, PTF (FQ-ViT), table": {**_EXACT, "norm": "ptf_layer_norm"},
     "all of I-BERT": _BERT,
     "I-BERT's, L1 LayerNorm": {**_BERT, "norm": "l1_layer_norm"},
 }

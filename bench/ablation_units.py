@@ -48,6 +48,8 @@ OPERATORS = (
     Operator("IntLayerNorm", "I-BERT", "norm", "int_layer_norm", ("ROW_MEAN", "INT_DEVIATION", "LAYER_NORM")),
     Operator("L1 LayerNorm", "Fully-8bit", "norm", "l1_layer_norm",
              ("ROW_MEAN", "L1_DEVIATION", "LAYER_NORM")),
+    Operator("I-LayerNorm behind PTF", "FQ-ViT", "norm", "ptf_layer_norm",
+             ("POWER_FACTORS", "MOMENTS", "LAYER_NORM")),
 )  # fmt: skip
 
 
@@ -108,8 +110,8 @@ def unit_figures(row: VectorOp, config: Config, folder: Path) -> UnitFigures:
     return UnitFigures(row.name, config.lanes, timing.latency, timing.interval, used)
 
 
-def gates(row: VectorOp, config: Config, process: Process, kept: Kept, *, period: float) -> Gates | None:
-    """Maps the unit of `row` alone to `process`. None where nothing is kept of what is believed."""
+def gates(row: VectorOp, config: Config, process: Process, kept: Kept, *, period: float) -> Gates:
+    """Maps the unit of `row` alone to `process`."""
     name, memories = row.name.lower(), sram.SRAMs()
     text = _text(row, config, memories)
 
@@ -127,8 +129,7 @@ def gates(row: VectorOp, config: Config, process: Process, kept: Kept, *, period
         return asdict(found)
 
     made_from = digest(text, process.content, f"{period:g} {opensta.tool()}", yosys.tool())
-    figure = kept.figure("gates", f"{process.name} {name}", made_from, made)
-    return None if figure is None else Gates(**figure)
+    return Gates(**kept.figure("gates", f"{process.name} {name}", made_from, made))
 
 
 def _text(row: VectorOp, config: Config, memories: sram.SRAMs | None = None) -> str:

@@ -34,7 +34,7 @@ def _tree(file: Path) -> str:
 class Kept:
     """Figures below `folder`, in ``KIND/NAME.json``.
 
-    Of the kinds in `believed` there is what the folder has and nothing else, whatever it was made from.
+    Those of the kinds in `believed` hold whatever they were made from.
     """
 
     def __init__(self, folder: Path, believed: Collection[str] = ()) -> None:
@@ -54,14 +54,12 @@ class Kept:
         file.parent.mkdir(parents=True, exist_ok=True)
         write(file, json.dumps({"made_from": made_from, "figure": figure}, indent=1) + "\n")
 
-    def figure(
-        self, kind: str, name: str, made_from: str, make: Callable[[], Mapping[str, Any]]
-    ) -> dict[str, Any] | None:
-        """What is there, or what is made and put there; None where nothing is there of a kind that is believed."""
+    def figure(self, kind: str, name: str, made_from: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """What is there, or what is made and put there."""
         found = self.find(kind, name, made_from)
-        if found is None and kind not in self.believed:
-            self.keep(kind, name, made_from, make())
-            found = self.find(kind, name, made_from)
+        if found is None:
+            found = dict(make())
+            self.keep(kind, name, made_from, found)
         return found
 
     def _file(self, kind: str, name: str) -> Path:

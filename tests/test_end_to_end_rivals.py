@@ -66,6 +66,8 @@ FACTOR = {"mult": 1 << 30, "shift": 40}
 @pytest.mark.parametrize(("op", "operands"), [
     (Op.ROW_MEAN, ROWS), (Op.ROW_MEAN, {**ROWS, "wide_source": 1}),
     (Op.L1_DEVIATION, ROWS), (Op.L1_DEVIATION, {**ROWS, "wide_source": 1}),
+    (Op.POWER_FACTORS, {**DEST, "params": 512, "norm_shift": 3}),
+    (Op.POWER_FACTORS, {**DEST, "params": 512, "norm_shift": 3, "wide_source": 1, "wide_dest": 1}),
     (Op.INT_DEVIATION, ROWS), (Op.INT_DEVIATION, {**ROWS, "wide_source": 1}),
     (Op.INT_SOFTMAX_SUM, {**ROWS, **EXPONENT}),
     (Op.INT_SOFTMAX, {**DEST, **EXPONENT}), (Op.INT_SOFTMAX, {**DEST, **EXPONENT, "planes": 1, "dest_plane": 512}),

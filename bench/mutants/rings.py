@@ -55,6 +55,7 @@ _TESTS: dict[str, tuple[str, ...]] = {
             "hw/vector/int_softmax_sum.py",
             "hw/vector/log_softmax.py",
             "hw/vector/log_softmax_sum.py",
+            "hw/vector/power_factors.py",
             "hw/vector/row_mean.py",
         ),
         ("tests/vector/test_rivals.py",),

@@ -110,14 +110,15 @@ class Builder:
     def layer_norm(self, name: str, source: str, dim: int) -> Array:
         gamma, beta = self.state.array(f"{name}.weight", (dim,)), self.state.array(f"{name}.bias", (dim,))
         bias = norm_bias(name, gamma, beta, self.norm)
-        self.hold(name, bias=bias)
-        self.node(name, self.norm, source, **self.norm_attributes(source))
+        attributes, constants = self.norm_constants(source)
+        self.hold(name, bias=bias, **constants)
+        self.node(name, self.norm, source, **attributes)
         return norm_scale(gamma, self.norm)
 
-    def norm_attributes(self, source: str) -> dict[str, int]:
-        """Attributes of the norm that reads node `source`."""
+    def norm_constants(self, source: str) -> tuple[dict[str, int], dict[str, Array]]:
+        """Attributes, and tensors beside its bias, of the norm that reads node `source`."""
         del source
-        return {}
+        return {}, {}
 
     def i0(self, name: str, value: int) -> int:
         if not 1 <= value <= 1023:

@@ -25,7 +25,7 @@ f32 = np.float32
 
 SOFTMAXES = ("shiftmax", "int_softmax", "log_int_softmax")
 GELUS = ("shift", "table", "int_gelu")
-NORMS = ("layer_norm", "int_layer_norm", "l1_layer_norm")
+NORMS = ("layer_norm", "int_layer_norm", "l1_layer_norm", "ptf_layer_norm")
 
 _LN2, _B, _C = f32(-0.6931), f32(0.96963238 / 0.35815147), f32(1 / 0.35815147)  # of I-BERT's exponential
 _ERF_A, _ERF_B, _SQRT2 = f32(-0.2888), f32(-1.769), f32(1.4142)  # of its GELU

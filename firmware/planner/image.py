@@ -11,8 +11,11 @@ from firmware.planner.program import CompileError
 from hw.spec import memory
 from hw.spec.config import Config
 from hw.spec.model import Model, Node
+from hw.spec.operators import PtfLayerNorm
 
-__all__ = ["Blob", "ModelImage"]
+__all__ = ["FACTORS", "Blob", "ModelImage"]
+
+FACTORS = "factors"  # behind a norm's name: its power-of-two factors
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,11 @@ class ModelImage:
         self.add(node.name, memory.table_entries(np.asarray(self._model.tensor(node, "entries"), np.int64)))
 
     def norm(self, node: Node, quant: Node) -> None:
-        """A table of norm parameters."""
+        """A table of norm parameters, and another one of power-of-two factors if it has some."""
         bias = np.asarray(self._model.tensor(node, "bias"), np.int64)
         mult, shift = self._dyadic(quant, len(bias))
         self.add(node.name, memory.norm_params(bias, mult, shift, self._config).reshape(-1))
+        if node.op == PtfLayerNorm.name:
+            exponents = np.asarray(self._model.tensor(node, "exponents"), np.int64)
+            one, none = np.ones_like(exponents), np.zeros_like(exponents)
+            self.add(node.name + FACTORS, memory.norm_params(exponents, one, none, self._config).reshape(-1))

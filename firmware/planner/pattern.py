@@ -16,7 +16,7 @@ from hw.spec.operators import OPERATORS
 __all__ = ["NORMS", "READ", "SOFTMAXES", "Nodes", "Role", "role"]
 
 READ = "read"  # an attribute of which the plan takes any value
-NORMS = ("layer_norm", "int_layer_norm", "l1_layer_norm")
+NORMS = ("layer_norm", "int_layer_norm", "l1_layer_norm", "ptf_layer_norm")
 SOFTMAXES = ("shiftmax", "int_softmax", "log_int_softmax")
 """Operators that stand for one another."""
 

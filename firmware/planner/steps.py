@@ -13,6 +13,7 @@ from math import lcm
 
 from firmware.planner.allocator import Arena, Buffer
 from firmware.planner.dependencies import Access
+from firmware.planner.image import FACTORS
 from firmware.planner.key_values import KeyValues, Transposed
 from firmware.planner.mlp import Activation
 from firmware.planner.scheduler import Task
@@ -21,6 +22,7 @@ from firmware.planner.tasks import Tasks
 from hw.spec.isa import Kind, Region
 from hw.spec.memory import align
 from hw.spec.model import Node
+from hw.spec.operators import PtfLayerNorm
 
 __all__ = ["Rows", "Slot", "Steps", "Worker", "is_wide", "parts"]
 
@@ -121,9 +123,9 @@ class Worker:
 
     # I-LayerNorm
 
-    def parameters(self, node: Node, *, high: bool = False) -> Generator[Task, None, Buffer]:
-        """The parameters of norm `node`, or the entries of a table."""
-        blob = self.blobs[node.name]
+    def parameters(self, node: Node, *, part: str = "", high: bool = False) -> Generator[Task, None, Buffer]:
+        """The parameters of norm `node`, or another `part` of its constants, or the entries of a table."""
+        blob = self.blobs[node.name + part]
         params = self.arena.allocate(f"of {node.op}'s constants", 1, blob.words, high=high)
         yield self.tasks.load(node, Region.MODEL, blob.offset, params, 1, ())
         return params
@@ -133,12 +135,32 @@ class Worker:
         wide: int = 1, wide_dest: int = 0,
     ) -> Generator[Task, None, Buffer]:  # fmt: skip
         """target = norm of `rows` rows of `source`. Returns the parameters, which it loads unless they are there."""
+        scaled = node.op == PtfLayerNorm.name
+        if scaled:
+            source, wide = (yield from self._scale(node, source, rows, channels, wide)), 1
         yield from self.tasks.moments(node, source, rows, channels, self.stats, wide=wide)
         table = params or (yield from self.parameters(node, high=True))
         yield self.tasks.layer_norm(
             node, source, rows, channels, self.stats, table, target, wide=wide, wide_dest=wide_dest
         )
+        if scaled:
+            self.arena.free(source)
         return table
+
+    def fitting(self, node: Node, channels: int, wide: int) -> int:
+        """Tokens of `channels` that there is room for, with what norm `node` wants for itself."""
+        row, room = channels * (1 + wide) // self.word, self.arena.room
+        if node.op == PtfLayerNorm.name:
+            row, room = row + 2 * channels // self.word, room - self.blobs[node.name + FACTORS].words
+        return room // row
+
+    def _scale(self, node: Node, source: Buffer, rows: int, channels: int, wide: int) -> Generator[Task, None, Buffer]:
+        """`rows` rows of `source` with power-of-two factors, int16."""
+        factors = yield from self.parameters(node, part=FACTORS)
+        scaled = self.rows("scaled", rows, channels, wide=1)
+        yield self.tasks.power_factors(node, source, rows, channels, factors, scaled, wide=wide)
+        self.arena.free(factors)
+        return scaled
 
     # Attention
 

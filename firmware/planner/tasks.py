@@ -34,7 +34,7 @@ _SOFTMAX = {
 """Opcodes of both passes by the node's operator, constants of both and more of the second."""
 _MOMENTS = {
     "layer_norm": (Op.MOMENTS,), "int_layer_norm": (Op.ROW_MEAN, Op.INT_DEVIATION),
-    "l1_layer_norm": (Op.ROW_MEAN, Op.L1_DEVIATION),
+    "l1_layer_norm": (Op.ROW_MEAN, Op.L1_DEVIATION), "ptf_layer_norm": (Op.MOMENTS,),
 }  # fmt: skip
 """Opcodes before LAYER_NORM by the node's operator."""
 _MOST_BYTES = (1 << 16) - 1  # from one plane of MATMUL's results to the other: the operand's width
@@ -256,6 +256,16 @@ class Tasks:
         }  # fmt: skip
         reads = (source.access(), params.access(), _bank("stats", stats))
         return self._vector(Op.LAYER_NORM, operands, node, reads, (dest.access(),))
+
+    def power_factors(
+        self, node: Node, source: Buffer, rows: int, length: int, params: Buffer, dest: Buffer, *, wide: int = 1
+    ) -> Task:
+        """int16 rows of `dest` = those of `source` with the node's factors."""
+        operands = {
+            **_rows(source, rows, length, dest), "wide_source": wide, "wide_dest": 1, "params": params.start,
+            "norm_shift": node.attributes["shift"],
+        }  # fmt: skip
+        return self._vector(Op.POWER_FACTORS, operands, node, (source.access(), params.access()), (dest.access(),))
 
     def gelu(self, node: Node, quant: Node, hidden: Buffer, rows: int, length: int, bank: int, dest: Buffer) -> Task:
         """ShiftGELU, in place, or the high plane in place."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from firmware.families import Family
 from firmware.graph.constants import norm_bias, norm_bias_fits, norm_scale, quantized
 from firmware.graph.rivals import Laws, RivalBuilder, exponent
+from firmware.quantizer import power_factors
 from firmware.quantizer.equalise import exponents
 from firmware.quantizer.measure import Measurement
 from firmware.quantizer.ragged import evaluate_ragged
@@ -222,13 +223,16 @@ class Calibration(RivalBuilder):
     def given(self, name: str, scale: Array) -> Array:
         return self._gave(name, scale)
 
-    def norm_attributes(self, source: str) -> dict[str, int]:
-        """The shift with which squares of the calibration's rows sum up to 32 bits, as I-BERT learns it."""
+    def norm_constants(self, source: str) -> tuple[dict[str, int], dict[str, Array]]:
+        """The shift with which squares of the calibration's rows sum up to 32 bits, as I-BERT learns it; factors."""
+        if self.norm == "ptf_layer_norm":
+            shift, factors = power_factors.chosen(self._values[source])
+            return {"shift": shift}, {"exponents": factors}
         if self.norm != "int_layer_norm":
-            return {}
+            return {}, {}
         y = self._values[source].astype(np.int64)
         y = y - np.rint(y.mean(axis=-1, keepdims=True)).astype(np.int64)
-        return {"shift": next(s for s in range(8) if s == 7 or np.square(y >> s).sum(axis=-1).max() < 1 << 32)}
+        return {"shift": next(s for s in range(8) if s == 7 or np.square(y >> s).sum(axis=-1).max() < 1 << 32)}, {}
 
     def shift_gelu(self, name: str, source: str, scale: Array) -> Array:
         return self._gave(name, super().shift_gelu(name, source, scale))
@@ -328,8 +332,9 @@ class Calibration(RivalBuilder):
         gamma, beta, weight = (self._float(key) for key in (f"{name}.weight", f"{name}.bias", f"{reader}.weight"))
         if not (gamma.shape == beta.shape == self._values[source].shape[-1:] == weight.shape[1:]):
             return None
-        self.hold(name, bias=norm_bias(name, gamma, beta, self.norm))
-        node = Node(name, self.norm, (source,), self.norm_attributes(source))
+        attributes, constants = self.norm_constants(source)
+        self.hold(name, bias=norm_bias(name, gamma, beta, self.norm), **constants)
+        node = Node(name, self.norm, (source,), attributes)
         real = self._evaluate(node, 64) * norm_scale(gamma, self.norm).astype(np.float64)
         return gamma, beta, weight, real
 

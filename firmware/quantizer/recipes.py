@@ -18,7 +18,7 @@ class Recipe:
     heads: bool = False  # one scale for each head of Q, K, V, scores, probabilities and context; K and V centred
     gelu: str = "shift"  # or "table": the function itself, between quantizers with a zero point; or "int_gelu"
     softmax: str = "shiftmax"  # or "int_softmax", "log_int_softmax": operators of `firmware.graph.rivals`
-    norm: str = "layer_norm"  # or "int_layer_norm", "l1_layer_norm"
+    norm: str = "layer_norm"  # or "int_layer_norm", "l1_layer_norm", "ptf_layer_norm"
     compensate: bool = False  # weights are rounded so that sums over the calibration's inputs are nearest
     wide: frozenset[str] = frozenset()  # linears, by their nodes' names, whose inputs have 16 bits
     doc: str = ""

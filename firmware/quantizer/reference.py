@@ -125,7 +125,7 @@ class Reference:
 
     _int_softmax = _log_int_softmax = _shiftmax  # what stands for the same function
     _int_gelu = _table = _shift_gelu
-    _int_layer_norm = _l1_layer_norm = _layer_norm
+    _int_layer_norm = _l1_layer_norm = _ptf_layer_norm = _layer_norm
 
     def _pool(self, node: Node, x: Array) -> Array:
         return mean_of(node, x, self.lengths)

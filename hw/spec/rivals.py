@@ -15,11 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from hw.spec import arith
 
 __all__ = [
-    "CODES", "DISTANCE_LEAST", "EXP_BITS", "EXP_MOST", "EXP_TERMS", "FACTOR_LEAST", "FACTOR_MOST", "GELU_SHIFT",
-    "L1_NUMERATOR", "ROOT_LEAST", "TOTAL_BITS", "TOTAL_LOW", "floor_root", "int_deviation_factor", "int_exp",
-    "int_exp16", "int_factor", "int_gelu", "int_layer_norm", "int_moments", "int_probability", "int_softmax",
+    "CODES", "DISTANCE_LEAST", "EXP_BITS", "EXP_MOST", "EXP_TERMS", "FACTOR_EXPONENTS", "FACTOR_LEAST", "FACTOR_MOST",
+    "GELU_SHIFT", "L1_NUMERATOR", "ROOT_LEAST", "TOTAL_BITS", "TOTAL_LOW", "floor_root", "int_deviation_factor",
+    "int_exp", "int_exp16", "int_factor", "int_gelu", "int_layer_norm", "int_moments", "int_probability", "int_softmax",
     "l1_factor", "l1_layer_norm", "l1_moments", "log_codes", "log_exp", "log_factor", "log_probability",
-    "log_softmax", "log_total", "ptf_layer_norm",
+    "log_softmax", "log_total", "ptf_input", "ptf_layer_norm",
 ]  # fmt: skip
 
 Ints = NDArray[Any]
@@ -34,6 +34,7 @@ ROOT_LEAST = 64  # a row's root counts as that at least, as I-LayerNorm's is; so
 DISTANCE_LEAST = 512  # likewise a row's sum of distances
 L1_NUMERATOR = (1 << 34) - 1
 CODES = 16  # of Log-Int-Softmax: a probability is 2^-code, or 0
+FACTOR_EXPONENTS = 4  # of power-of-two factors: 0 to 3
 TOTAL_BITS, TOTAL_LOW = 20, 11  # of a row's sum of exponentials E, which the factor of a row holds
 
 
@@ -228,6 +229,12 @@ def l1_layer_norm(x: ArrayLike, bias: ArrayLike) -> Ints:
     """L1 LayerNorm of each row (last axis) plus an integer bias per channel: 2^33 * y / A, 35 bits."""
     mean, factor = l1_moments(x)
     return arith.normalize(x, mean[..., None], factor[..., None], bias)
+
+
+def ptf_input(x: ArrayLike, exponents: ArrayLike, shift: ArrayLike = 0) -> Ints:
+    """x in 8 bits with FQ-ViT's power-of-two factors 2^a: q << a, q = clamp(RNE(x / 2^(shift + a))). 11 bits."""
+    exponents = np.asarray(exponents, np.int64)
+    return arith.saturate(arith.round_shift(x, exponents + shift), 8) << exponents
 
 
 def ptf_layer_norm(x: ArrayLike, exponents: ArrayLike, bias: ArrayLike) -> Ints:

@@ -133,12 +133,13 @@ register(VectorOp(
 ))  # fmt: skip
 register(VectorOp(
     number=18, name="MOMENTS", unit="layer_norm", law=_moments, writes=("mean", "factor"), row_cycles=124, overhead=170,
-    operands=(*SOURCE, *SHAPE, *_STATS, *_WIDE_SOURCE),
+    shared=("ptf_layer_norm",), operands=(*SOURCE, *SHAPE, *_STATS, *_WIDE_SOURCE),
     doc="Mean and factor of I-LayerNorm of each row.",
 ))  # fmt: skip
 register(VectorOp(
     number=19, name="LAYER_NORM", unit="layer_norm", law=_layer_norm, reads=("mean", "factor"), grouped=True,
-    second=Second.PARAMETERS, requantized=True, overhead=49, shared=("l1_layer_norm", "int_layer_norm"),
+    second=Second.PARAMETERS, requantized=True, overhead=49,
+    shared=("l1_layer_norm", "int_layer_norm", "ptf_layer_norm"),
     operands=(
         *SOURCE, *DEST, *SHAPE, *PLANES, *_STATS, *_WIDE_SOURCE, *_WIDE_DEST,
         Field("params", 16, "scratchpad word of the first channel's norm parameters", slot="other"),
@@ -283,6 +284,27 @@ register(VectorOp(
     ),
     doc="Results clamp(RNE(-x * (y + s) * mult / 2^shift)), y = sign(x) * ((min(|x|, b) - b)^2 - c) >> 14 and "
         "s = -c >> 14, of I-BERT's GELU.",
+))  # fmt: skip
+
+
+def _power_factors(g: Given) -> Outcome:
+    """Exponents are the low bits of biases, whatever these are."""
+    assert g.parameters is not None
+    bias, mult, shift = g.parameters
+    x = rivals.ptf_input(g.x, bias & rivals.FACTOR_EXPONENTS - 1, g.operands["norm_shift"])
+    return Outcome(results=arith.requantize(x, mult, shift, result_bits(g.operands)))
+
+
+register(VectorOp(
+    number=25, name="POWER_FACTORS", unit="ptf_layer_norm", law=_power_factors, grouped=True, second=Second.PARAMETERS,
+    requantized=True, overhead=49,
+    operands=(
+        *SOURCE, *DEST, *SHAPE, *_WIDE_SOURCE, *_WIDE_DEST,
+        Field("norm_shift", 3, "bits s that the finest code loses", slot="fraction"),
+        Field("params", 16, "scratchpad word of the first channel's parameters", slot="other"),
+    ),
+    doc="With q = clamp(RNE(x / 2^(s + a))) of 8 bits, a the low 2 bits of the channel's bias: results "
+        "clamp(RNE((q << a) * mult / 2^shift)), of FQ-ViT's power-of-two factors. Parameters are those of LAYER_NORM.",
 ))  # fmt: skip
 
 

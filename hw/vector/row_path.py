@@ -215,13 +215,21 @@ class RowPath:
         for row, unit in scaled:
             mine, out = command[flag(row)], unit.o.payload
             options.append((mine, self._scaled(out, table.factors if row.second is Second.PARAMETERS else None)))
-            if row.second is Second.PARAMETERS:
-                release, index = unit.o.valid & out.tag.group_last, out.tag.index
-                m.d.comb += [
-                    table.factor_index.eq(index),
-                    table.release.eq(Cat(release & ~index[-1], release & index[-1])),
-                ]
         _choose(m, options)
+        self._release(m, [(row, unit) for row, unit in scaled if row.second is Second.PARAMETERS])
+
+    def _release(self, m, readers):
+        """Factors for the results of the unit that reads parameters, and their groups given back behind the last."""
+        if not readers:
+            return
+        table, command = self.norm_table, self.command
+        ends = [(unit.o.valid & unit.o.p.tag.group_last, unit.o.p.tag.index) for _, unit in readers]
+        m.d.comb += table.release.eq(Cat(
+            _any(end & ~index[-1] for end, index in ends), _any(end & index[-1] for end, index in ends)
+        ))  # fmt: skip
+        _choose(m, [
+            (command[flag(row)], [table.factor_index.eq(unit.o.p.tag.index)]) for row, unit in readers
+        ])  # fmt: skip
 
     def _scaled(self, results, factors=None):
         """A beat of results, or of elements, with channels' factors or the instruction's."""

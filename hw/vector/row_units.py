@@ -12,6 +12,7 @@ from hw.vector.layer_norm import LayerNorm
 from hw.vector.log_softmax import LogSoftmax
 from hw.vector.log_softmax_sum import LogSoftmaxSum
 from hw.vector.moments import Moments
+from hw.vector.power_factors import PowerFactors
 from hw.vector.requantize_lanes import RequantizeLanes
 from hw.vector.row_mean import RowMean
 from hw.vector.shift_gelu import ShiftGelu
@@ -36,6 +37,7 @@ ROW_UNITS = {
     "INT_GELU": IntGelu,
     "LOG_SOFTMAX_SUM": LogSoftmaxSum,
     "LOG_SOFTMAX": LogSoftmax,
+    "POWER_FACTORS": PowerFactors,
 }
 """Opcode's name -> subclass of RowUnit. An extension adds its own."""
 

@@ -273,3 +273,18 @@ async def int_gelu(dut):
     words = beats(rows, 16)
     got = of_rows(rows, await Bench(dut).run({"i": words}, len(words)), -35, -35)
     assert got == [rivals.int_gelu(row, 6423, 45642524).tolist() for row in rows]
+
+
+@cocotb.test(**END)
+async def power_factors(dut):
+    rows = random_rows(10, -32768, 32767, [192, 1, 2, 97, 64, 33])
+    biases = random_rows(11, -(1 << 33), (1 << 33) - 1, [len(row) for row in rows])
+    dut.operands.value = 3
+    words, expected = beats(rows, 16), []
+    pairs = [bias[k : k + LANES] for bias in biases for k in range(0, len(bias), LANES)]
+    for number, pair in enumerate(pairs):
+        words[number] |= pack(*((b, 34) for b in pair)) << 16 * LANES + LANES + 1
+    got = of_rows(rows, await Bench(dut).run({"i": words}, len(words)), -11, -11)
+    for row, bias in zip(rows, biases, strict=True):
+        expected.append(rivals.ptf_input(np.array(row), np.array(bias) & 3, 3).tolist())
+    assert got == expected

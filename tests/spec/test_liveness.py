@@ -20,6 +20,7 @@ TOKEN = {
     "table": quantized_digits(RECIPES["minmax"]),
     "I-BERT": quantized_digits(recipe_of("official", BERT), 8, blocks=2),
     "L1": quantized_digits(recipe_of("official", ALONE["l1_layer_norm"]), 8, blocks=2),
+    "PTF": quantized_digits(recipe_of("official", ALONE["ptf_layer_norm"]), 8, blocks=2),
     "powers of two": quantized_digits(recipe_of("official", ALONE["log_int_softmax"]), 8, blocks=2),
 }
 ALL = {

@@ -26,6 +26,7 @@ MODELS = {
     "I-BERT": quantized_digits(recipe_of("minmax", MIXTURES["I-BERT"]), blocks=1),
     "logarithms": quantized_digits(recipe_of("mse", MIXTURES["log_int_softmax"]), blocks=1),
     "L1": quantized_digits(recipe_of("mse", MIXTURES["l1_layer_norm"]), blocks=1),
+    "PTF": quantized_digits(recipe_of("mse", MIXTURES["ptf_layer_norm"]), blocks=1),
 }
 
 

@@ -92,6 +92,16 @@ def test_power_of_two_factors_of_fqvit(path):
         assert 1 / 13 < np.square(integers - real).mean() < 0.13
 
 
+def test_power_factors_are_rounded_once():
+    """Of every code there is a channel's own one; distances of 0 to 10 bits, clamped in 8."""
+    x = np.arange(-(1 << 15), 1 << 15)
+    for shift in (0, 3, 7):
+        for a in range(4):
+            step = 2 ** (shift + a)
+            expected = np.clip(np.rint(x / step), -128, 127) * 2**a
+            assert np.array_equal(rivals.ptf_input(x, a, shift), expected)
+
+
 def test_root():
     rng = np.random.default_rng(1)
     roots = np.unique(np.concatenate([np.arange(300), rng.integers(0, 1 << 26, 2000)]))

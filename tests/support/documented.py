@@ -153,7 +153,8 @@ COVERED = {
         "tests/test_end_to_end_text.py::test_the_command",
     "python -m firmware search minilm.safetensors \"how to cook pasta\" --text examples/text/calibration.txt":
         "tests/firmware/test_text.py::test_embed_and_search",
-    "python -m bench ablation --docs docs/ablation.md --plot docs/ablation.svg":
+    "python -m bench ablation --docs docs/ablation.md --plot docs/ablation.svg --asic docs/asic.md --jobs 2 "
+    "--process SG13G2 sg13g2_typ_1p20V_25C.lib.gz --process sky130 sky130hd_tt_025C_1v80.lib.gz":
         "tests/test_bench_ablation.py::test_page_and_report",
     "python -m bench clock": "tests/build/test_timing.py::",
     "python -m firmware explore deit_t.safetensors --board arty_a7_100 --over cols=4,8,12,16 drain_lanes=1,2 lanes=1,2 "

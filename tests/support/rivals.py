@@ -12,6 +12,7 @@ ALONE = {
     "int_gelu": {"gelu": "int_gelu"},
     "int_layer_norm": {"norm": "int_layer_norm"},
     "l1_layer_norm": {"norm": "l1_layer_norm"},
+    "ptf_layer_norm": {"norm": "ptf_layer_norm"},
 }
 BERT = {**ALONE["int_softmax"], **ALONE["int_gelu"], **ALONE["int_layer_norm"]}
 MIXTURES = {**ALONE, "I-BERT": BERT, "I-BERT, L1": {**BERT, "norm": "l1_layer_norm"}}

@@ -23,6 +23,7 @@ FULL = {
     Op.ROW_MEAN: SHAPE | {"source": 5, "stats": 2, "wide_source": 1},
     Op.L1_DEVIATION: SHAPE | {"source": 5, "stats": 2, "wide_source": 1},
     Op.INT_DEVIATION: SHAPE | {"source": 5, "stats": 2, "wide_source": 1, "norm_shift": 7},
+    Op.POWER_FACTORS: SHAPE | {"source": 5, "dest": 6, "wide_source": 1, "norm_shift": 7, "params": 999},
     Op.INT_SOFTMAX_SUM: SHAPE | EXPONENT | {"source": 1, "source_row": 2, "row_max": 1, "stats": 3, "own_max": 1},
     Op.INT_SOFTMAX: SHAPE | EXPONENT | {"dest": 8, "row_max": 1, "stats": 3, "planes": 1, "dest_plane": 77, "halve": 1},
     Op.LOG_SOFTMAX_SUM: SHAPE | POLYNOMIAL | {"source": 1, "source_row": 2, "row_max": 1, "stats": 3, "own_max": 1},

@@ -15,6 +15,7 @@ from tests.support.vector_reference import Program
 
 WORDS, QUARTER = 512, 128
 SOFTMAX, GELU, L1, INT = ("int_softmax", "log_int_softmax"), ("int_gelu",), ("l1_layer_norm",), ("int_layer_norm",)
+PTF = ("ptf_layer_norm",)
 EXPONENT = {"ln2": 22, "b": 83, "c": 2662, "exp_mult": 1652108263, "exp_shift": 27}
 
 
@@ -84,14 +85,26 @@ class Instructions:
             self.emit(op, **common, **({"norm_shift": int(self.rng.integers(8))} if op == Op.INT_DEVIATION else {}))
             self.emit(Op.LAYER_NORM, **common, dest=QUARTER, dest_row=words, params=2 * QUARTER)
 
+    def power_factors(self):
+        """int8 and int16, to both, with random bytes for parameters; then the norm of what was scaled."""
+        for wide, wide_dest in ((0, 0), (1, 0), (0, 1), (1, 1)):
+            shape, words = self.shape(2)
+            source, _ = self.source(shape, words, wide)
+            shift = int(self.rng.integers(8))
+            self.emit(Op.POWER_FACTORS, **source, dest=QUARTER, dest_row=words, params=2 * QUARTER, wide_source=wide,
+                      wide_dest=wide_dest, norm_shift=shift)  # fmt: skip
+            common = {**source, "source": QUARTER, "stats": wide, "wide_source": wide_dest}
+            self.emit(Op.MOMENTS, **common)
+            self.emit(Op.LAYER_NORM, **common, dest=3 * QUARTER, dest_row=words, params=2 * QUARTER)
+
     def program(self):
         return Program(self.issued, self.before, self.machine.scratch)
 
 
 @pytest.mark.parametrize("stall", PRESSURES)
 @pytest.mark.parametrize(("rows", "lanes", "units"), [
-    (8, 2, SOFTMAX), (8, 2, GELU), (8, 1, L1), (8, 2, INT), (16, 4, (*SOFTMAX, *GELU, *L1, *INT)),
-    (16, 2, (*UNITS, *SOFTMAX, *GELU, *L1, *INT)),
+    (8, 2, SOFTMAX), (8, 2, GELU), (8, 1, L1), (8, 2, INT), (8, 1, PTF), (16, 4, (*SOFTMAX, *GELU, *L1, *INT, *PTF)),
+    (16, 2, (*UNITS, *SOFTMAX, *GELU, *L1, *INT, *PTF)),
 ])  # fmt: skip
 def test_equals_the_machine_model(rows, lanes, units, stall):
     made = Instructions(rows + lanes, rows=rows, units=units)
@@ -106,6 +119,8 @@ def test_equals_the_machine_model(rows, lanes, units, stall):
             made.norm(Op.L1_DEVIATION)
         elif unit == "int_layer_norm":
             made.norm(Op.INT_DEVIATION)
+        elif unit == "ptf_layer_norm":
+            made.power_factors()
     dut = VectorEngine(
         rows=rows, lanes=lanes, tokens=16, row_max_banks=2, stat_banks=2, max_row=1024, scratch_words=WORDS,
         scratch_latency=2, vector=made.machine.config.vector,

@@ -16,6 +16,7 @@ from hw.vector.int_softmax import IntSoftmax
 from hw.vector.int_softmax_sum import IntSoftmaxSum
 from hw.vector.log_softmax import LogSoftmax
 from hw.vector.log_softmax_sum import LogSoftmaxSum
+from hw.vector.power_factors import PowerFactors
 from hw.vector.row_mean import RowMean
 from tests.spec.test_rivals import load, vectors
 from tests.support.rows import beats
@@ -101,6 +102,27 @@ def test_int_deviation(lanes, shift):
             constants={"operands.norm_shift": shift},
         )  # fmt: skip
         assert [item["factor"] for item in got] == expected
+
+
+@pytest.mark.parametrize("shift", range(8))
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+def test_power_factors(lanes, shift):
+    """Of every exponent; all of a bias that is no part of it is random. Ties of every distance are there."""
+    rng = np.random.default_rng(lanes)
+    rows = [*wide_rows(rng), np.arange(-3000, 3000), np.arange(-(1 << 15), 1 << 15, 1 << 5)]
+    biases = [rng.integers(-(1 << 33), 1 << 33, len(row)) for row in rows]
+    items = []
+    for row, bias in zip(rows, biases, strict=True):
+        padded = [*bias.tolist(), *[0] * (-len(bias) % lanes)]
+        items += [{**b, "bias": padded[k * lanes : (k + 1) * lanes]} for k, b in enumerate(beats([row], lanes))]
+    expected = [rivals.ptf_input(r, b & 3, shift).tolist() for r, b in zip(rows, biases, strict=True)]
+    for pressure in PRESSURES:
+        got, cycles = run_stream(
+            PowerFactors(lanes=lanes), items, count=len(items), pressure=pressure,
+            constants={"operands.norm_shift": shift},
+        )  # fmt: skip
+        assert laid_out(items, got) == expected
+    assert len(cycles) == len(items)
 
 
 @pytest.mark.parametrize(("unit", "count"), [(L1Deviation, 64), (IntDeviation, 64)])

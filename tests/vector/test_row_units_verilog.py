@@ -9,6 +9,7 @@ from hw.vector.int_softmax_sum import IntSoftmaxSum
 from hw.vector.log_softmax import LogSoftmax
 from hw.vector.log_softmax_sum import LogSoftmaxSum
 from hw.vector.moments import Moments
+from hw.vector.power_factors import PowerFactors
 from hw.vector.row_mean import RowMean
 from hw.vector.shift_gelu import ShiftGelu
 from hw.vector.shiftmax import Shiftmax
@@ -28,6 +29,7 @@ UNITS = {
     "log_softmax_sum": lambda: LogSoftmaxSum(lanes=2),
     "log_softmax": lambda: LogSoftmax(lanes=2),
     "int_gelu": lambda: IntGelu(lanes=2),
+    "power_factors": lambda: PowerFactors(lanes=2),
 }
 
 

@@ -89,7 +89,7 @@ class GridWorker(Worker):
         normal = self.rows("normalised", rows, channels, high=True, planes=planes)
         params = yield from self.parameters(node)
         done = 0
-        most = self.arena.room // (channels * (1 + wide) // self.word)
+        most = self.fitting(node, channels, wide)
         for count, found in self._pieces(stack, most):
             tokens = self.rows("tokens", count, channels, wide=wide)
             for area, row, number in found:

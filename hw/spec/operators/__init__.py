@@ -31,11 +31,13 @@ from hw.spec.operators.log_int_softmax import LogIntSoftmax
 from hw.spec.operators.int_gelu import IntGelu
 from hw.spec.operators.int_layer_norm import IntLayerNorm
 from hw.spec.operators.l1_layer_norm import L1LayerNorm
+from hw.spec.operators.ptf_layer_norm import PtfLayerNorm
 # isort: on
 
 __all__ = [
     "OPERATORS", "Add", "Attribute", "ClassToken", "ConcatCls", "Constant", "Context", "Embedded", "Input", "IntGelu",
     "IntLayerNorm", "IntSoftmax", "L1LayerNorm", "LayerNorm", "Linear", "LogIntSoftmax", "Mask", "Mean", "Merge",
-    "ModelError", "Node", "Operator", "PatchEmbed", "Pool", "Requantize", "Scores", "Shape", "ShiftGelu", "Shiftmax",
-    "Table", "Tensor", "Value", "WindowPartition", "WindowReverse", "evaluate", "operation", "register", "registered",
+    "ModelError", "Node", "Operator", "PatchEmbed", "Pool", "PtfLayerNorm", "Requantize", "Scores", "Shape",
+    "ShiftGelu", "Shiftmax", "Table", "Tensor", "Value", "WindowPartition", "WindowReverse", "evaluate", "operation",
+    "register", "registered",
 ]  # fmt: skip

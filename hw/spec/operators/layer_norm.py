@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from hw.spec.operators.operator import CHANNELS, Array, Laws, Operator, Tensor, Value, register
 
 __all__ = ["LayerNorm"]
@@ -16,7 +18,7 @@ class LayerNorm(Operator):
 
     name = "layer_norm"
     local = 1
-    constants = (Tensor("bias", -(1 << 33), (1 << 33) - 1, CHANNELS, "34 bits"),)
+    constants: ClassVar[tuple[Tensor, ...]] = (Tensor("bias", -(1 << 33), (1 << 33) - 1, CHANNELS, "34 bits"),)
     law = "layer_norm"
 
     def infer(self, x: Value) -> Value:
