@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from bench import ablation, ablation_figures, kept
+from bench import ablation, ablation_figures, ablation_tables, kept
 from bench.__main__ import main
 from bench.ablation_networks import MIXTURES, Network, digits, integer_model, units
 from bench.ablation_units import OPERATORS, Gates, Process, UnitFigures, gates, passes, unit_figures
@@ -68,7 +68,7 @@ def test_operators_are_units_that_are_there():
     for operator in OPERATORS:
         assert [row.name for row in passes(operator)] == list(operator.opcodes)
     for mixture in MIXTURES:
-        assert len(ablation._operators(mixture)) == 3
+        assert len(ablation_tables.operators(mixture)) == 3
         assert set(units(mixture)) < set(unit_names())
 
 
@@ -185,7 +185,7 @@ def test_whole_on_the_gateware(tmp_path, capsys, monkeypatch):
     """The machine is the one with every unit that other tests run on."""
     tiny = BOARDS["tiny"].configured(replace(BOARDS["tiny"].config, vector=unit_names()))
     monkeypatch.setattr(ablation_figures, "SHOWN", ("tiny",))
-    monkeypatch.setattr(ablation, "SHOWN", ("tiny",))
+    monkeypatch.setattr(ablation_tables, "SHOWN", ("tiny",))
     monkeypatch.setattr(ablation_figures, "_board", lambda _name, _mixture: tiny)
     report, name = tmp_path / "report.json", "I-BERT's, L1 LayerNorm"
     line = ["ablation", "--folder", str(tmp_path / "kept"), "--simulate", name, "--report", str(report)]
