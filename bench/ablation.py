@@ -38,6 +38,7 @@ __all__ = ["register"]
 
 _Task = tuple[Callable[..., Any], tuple[Any, ...]]
 _BOARD = BOARDS[SHOWN[0]]
+_PERIOD = 10.0  # ns, that processes are mapped for, as the core's is
 _KINDS = ("outputs", "cycles", "simulated", "float", "gates")
 _ASIC = "ablation-asic"  # marks its table's place
 
@@ -107,8 +108,7 @@ def _row(name: str) -> VectorOp:
 
 def _gates(wanted: _Wanted, opcode: str, process: tuple[str, ...]) -> Gates:
     networks.say(f"{opcode}: {process[0]} ...")
-    period = 1e9 / _BOARD.clock_hz
-    return gates(_row(opcode), _BOARD.config, _process(*process), wanted.kept, period=period)
+    return gates(_row(opcode), _BOARD.config, _process(*process), wanted.kept, period=_PERIOD)
 
 
 def _unit(wanted: _Wanted, opcode: str) -> UnitFigures:
