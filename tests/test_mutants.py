@@ -133,6 +133,7 @@ def test_every_end_that_a_mutant_can_take(tree, tmp_path):
     assert verdicts["+", "-"].outcome == "timeout"
     assert verdicts["x.eq(7)", "[]"].outcome == "survived"
     assert copy.judge(found["x.eq(7)", "[]"], "core").ring == "core"
+    copy.close()
     assert (copy.place / "hw/units/toy.py").read_text() == (tree / "hw/units/toy.py").read_text() == TOY
 
 

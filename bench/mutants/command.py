@@ -26,13 +26,16 @@ __all__ = ["register", "summary"]
 _ROOT = Path(__file__).parents[2]
 
 _NICE = 19
+_TURN = 4  # mutants of a file before the next file's turn: a run that is cut short has been everywhere
 _COPIES: list[Copy] = []  # of this process: one in a worker
 
 
 def register(commands: Any) -> None:
     """Adds the command's grammar to argparse's sub-parsers."""
     command = page.add_command(commands, "mutants", "mutants of the gateware's source against its tests", _command)
-    command.add_argument("--units", nargs="+", default=[""], metavar="PREFIX", help="files of hw/ (default: all)")
+    command.add_argument(
+        "--units", nargs="+", default=[""], metavar="PREFIX", help="files of hw/, in this order (default: all)"
+    )
     command.add_argument("--count", type=int, default=20, metavar="N", help="mutants of each file (default 20)")
     command.add_argument("--seed", type=int, default=0, help="of the choice (default 0)")
     command.add_argument(
@@ -67,10 +70,13 @@ def _command(arguments: argparse.Namespace) -> int:
 
 
 def _chosen(arguments: argparse.Namespace) -> list[Mutant]:
-    found: list[Mutant] = []
-    names = [unit for unit in units(_ROOT) if unit.startswith(tuple(arguments.units))]
-    for unit in names:
-        found += sample(mutants(unit, (_ROOT / unit).read_bytes()), arguments.count, arguments.seed)
+    every = units(_ROOT)
+    names = dict.fromkeys(unit for prefix in arguments.units for unit in every if unit.startswith(prefix))
+    samples = [sample(mutants(unit, (_ROOT / unit).read_bytes()), arguments.count, arguments.seed) for unit in names]
+    found = [
+        mutant for turn in range(0, arguments.count, _TURN) for chosen in samples
+        for mutant in chosen[turn : turn + _TURN]
+    ]  # fmt: skip
     if not found:
         raise UserError(f"nothing of hw/ to mutate begins with {' or '.join(arguments.units)}")
     return found

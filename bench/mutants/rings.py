@@ -26,9 +26,9 @@ _TESTS: dict[str, tuple[str, ...]] = {
     "hw/accelerator.py": ("tests/test_accelerator.py",),
     "hw/axi/pins.py": ("tests/dma/test_dma.py",),
     "hw/core.py": CORE,
-    "hw/dma/fetch.py": ("tests/dma/test_dma.py",),
-    "hw/dma/load.py": ("tests/dma/test_dma.py",),
-    "hw/dma/store.py": ("tests/dma/test_dma.py",),
+    "hw/dma/fetch.py": ("tests/dma/test_dma.py", "tests/formal/test_fetch.py"),
+    "hw/dma/load.py": ("tests/dma/test_dma.py", "tests/formal/test_load.py"),
+    "hw/dma/store.py": ("tests/dma/test_dma.py", "tests/formal/test_store.py"),
     "hw/link/bridge.py": ("tests/link/test_link.py",),
     "hw/link/framer.py": ("tests/link/test_link.py",),
     "hw/link/register_port.py": ("tests/link/test_link.py",),
@@ -63,6 +63,7 @@ _TESTS: dict[str, tuple[str, ...]] = {
     "hw/vector/exponentials.py": ("tests/vector/test_shiftmax.py", "tests/vector/test_rivals.py"),
     "hw/vector/gelu_products.py": ("tests/vector/test_shift_gelu.py",),
     "hw/vector/row_units.py": ("tests/vector/test_row_units_verilog.py",),
+    "hw/vector/command.py": ("tests/vector/test_command.py",),
     "hw/vector/source.py": ("tests/vector/test_engine.py",),
 }
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
+import compileall
 import hashlib
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -73,18 +73,27 @@ class Copy:
 
     def __init__(self, root: Path, place: Path, more: float = 60) -> None:
         self.place, self._more, self._seconds = place, more, dict[tuple[str, ...], float]()
+        self._passed = set[str]()  # tests that pass without a mutant
         rubbish = shutil.ignore_patterns("__pycache__", "*.egg-info")
         for name in _FOLDERS:
             shutil.copytree(root / name, place / name, ignore=rubbish)
         for name in _FILES:
             shutil.copy2(root / name, place / name)
+        compileall.compile_dir(place, quiet=2)  # once: a mutant's tests write nothing beside the source
+        self._runner = self._start()
+
+    def close(self) -> None:
+        """Ends the process that it runs tests in."""
+        for pipe in (self._runner.stdin, self._runner.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._runner.kill()
+        self._runner.wait()
 
     def judge(self, mutant: Mutant, outermost: str) -> Verdict:
         """Puts `mutant` through its rings, up to that of the name `outermost`, until one of its tests fails."""
         for name, modules in rings(self.place, mutant.unit):
-            limit = self._limit(modules)
-            with self._mutated(mutant):
-                found = self._run(modules, limit)
+            found = self._put(mutant, modules)
             made_from = digest(self.place, mutant.unit, name, (found or {}).get("test", ""))
             if found is not None and "timeout" in found:
                 return Verdict("timeout", name, made_from)
@@ -94,15 +103,29 @@ class Copy:
                 break
         return Verdict("survived", name, made_from)
 
-    def _limit(self, modules: tuple[str, ...]) -> float:
-        """Processor seconds that tests of a mutant may take. Raises UserError if they fail without one."""
-        if modules not in self._seconds:
-            before = _seconds()
-            found = self._run(modules, _LONGEST)
-            if found is not None:
-                raise UserError(f"{' '.join(modules)} fail without a mutant: {found}")
-            self._seconds[modules] = _seconds() - before
-        return _TIMES * self._seconds[modules] + self._more
+    def _put(self, mutant: Mutant, modules: tuple[str, ...]) -> dict[str, str] | None:
+        """What its tests say of it; those that take long are told how long they may only when they do.
+
+        Raises UserError for a test that fails without the mutant.
+        """
+        for known in (modules in self._seconds, True):
+            limit = _TIMES * self._seconds.get(modules, 0) + self._more
+            with self._mutated(mutant):
+                found, _ = self._run(modules, limit)
+            if known or found is None or "timeout" not in found:
+                break
+            self._seconds[modules] = self._unchanged(modules)
+        if found is not None and "timeout" not in found and found["test"] not in self._passed:
+            self._unchanged((found["test"],))
+            self._passed.add(found["test"])
+        return found
+
+    def _unchanged(self, tests: Sequence[str]) -> float:
+        """Processor seconds that tests take without a mutant. Raises UserError if they fail."""
+        found, seconds = self._run(tests, _LONGEST)
+        if found is not None:
+            raise UserError(f"{' '.join(tests)} fail without a mutant: {found}")
+        return seconds
 
     @contextmanager
     def _mutated(self, mutant: Mutant) -> Generator[None]:
@@ -115,42 +138,51 @@ class Copy:
             path.write_bytes(source)
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # what is compiled of it is right again
 
-    def _run(self, modules: Sequence[str], limit: float) -> dict[str, str] | None:
-        """None if all pass, else what the witness says."""
+    def _start(self) -> subprocess.Popen[str]:
+        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+        return subprocess.Popen(
+            [sys.executable, "-P", self.place / "bench/mutants/runner.py"], cwd=self.place, env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+
+    def _run(self, tests: Sequence[str], limit: float) -> tuple[dict[str, str] | None, float]:
+        """None if all pass, else what the witness says; processor seconds."""
         witness, cache = self.place / "witness.json", self.place / "cache"
         witness.unlink(missing_ok=True)
         shutil.rmtree(cache, ignore_errors=True)
-        environment = os.environ | {
+        environment = {
             FILE: str(witness), "SHIFTWORK_CACHE": str(cache), "PYTHONPATH": str(self.place),
-            "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         }  # fmt: skip
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "bench.mutants.witness", "-p", "no:cacheprovider"]
-        before = _seconds()
-        with (self.place / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [*command, *modules], cwd=self.place, env=environment, stdout=log, stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )  # fmt: skip
-            resource.prlimit(process.pid, resource.RLIMIT_CPU, (int(limit) + 1, int(limit) + 10))  # its children's, too
-            try:
-                status = process.wait(timeout=_WALL * limit)
-            except BaseException as error:
-                os.killpg(process.pid, signal.SIGKILL)
-                status = process.wait()
-                if not isinstance(error, subprocess.TimeoutExpired):
-                    raise
+        arguments = ["-x", "-q", "-p", "bench.mutants.witness", "-p", "no:cacheprovider", *tests]
+        call = {
+            "arguments": arguments, "environment": environment, "log": str(self.place / "log"),
+            "seconds": int(limit) + 1, "wall": int(_WALL * limit) + 1,
+        }  # fmt: skip
+        status, seconds = self._called(call)
         if status == 0:
-            return None
+            return None, seconds
         ended = status in {-signal.SIGXCPU, -signal.SIGKILL}
-        if ended or _seconds() - before > limit:  # or what a test has started was ended
-            return {"timeout": ""}
+        if ended or seconds > limit:  # or what a test has started was ended
+            return {"timeout": ""}, seconds
         if witness.exists():
-            return dict(json.loads(witness.read_text()))
+            return dict(json.loads(witness.read_text())), seconds
         text = (self.place / "log").read_text(errors="replace")[-2000:]
-        raise UserError(f"{' '.join(modules)} ended with {status} and no test failed:\n{text}")
+        raise UserError(f"{' '.join(tests)} ended with {status} and no test failed:\n{text}")
 
-
-def _seconds() -> float:
-    """Of the processor, of all processes started from here and ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    def _called(self, call: dict[str, object]) -> tuple[int, float]:
+        """The status and the processor seconds of what the runner was asked for, which ends with us."""
+        asked, told, child = self._runner.stdin, self._runner.stdout, 0
+        if asked is None or told is None:
+            raise RuntimeError("the runner has no pipes")
+        try:
+            asked.write(json.dumps(call) + "\n")
+            asked.flush()
+            child = int(told.readline())
+            status, seconds = json.loads(told.readline())
+        except BaseException:
+            if child:
+                os.killpg(child, signal.SIGKILL)
+            self.close()
+            raise
+        return status, seconds

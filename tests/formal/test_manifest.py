@@ -2,6 +2,7 @@
 """What docs/trust.md lists is what is proved, at the sizes of the boards' cores; a proof of nothing is noticed."""
 
 import importlib
+from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import patch
 
@@ -11,11 +12,19 @@ from amaranth.hdl import Assert, Fragment, Module, Signal
 from hw.accelerator import Accelerator
 from hw.boards.registry import BOARDS
 from hw.dma.burst_generator import BurstGenerator
+from hw.sequencer.program_reader import ProgramReader
 from hw.units.credit_queue import CreditQueue
+from hw.units.divider import Divider
 from hw.units.round_saturate import RoundSaturate
+from hw.units.stream_fifo import StreamFIFO
+from hw.vector.result_clamp import ResultClamp
 from tests.formal.test_burst_generator import BURSTS
 from tests.formal.test_credit_queue import CREDITS
+from tests.formal.test_divider import DIVISIONS
+from tests.formal.test_program_reader import PROGRAMS
+from tests.formal.test_result_clamp import CLAMPS
 from tests.formal.test_round_saturate import ROUNDINGS
+from tests.formal.test_stream_fifo import QUEUES
 from tests.support.formal import ProofError, listed, mutated, prove
 
 HERE = Path(__file__).parent
@@ -29,7 +38,8 @@ def test_the_page_lists_every_proof():
 
 def test_sizes_are_those_of_the_boards():
     """Wherever the boards' cores round, queue and cut bursts, it is at sizes that are proved."""
-    found = {unit: [] for unit in (RoundSaturate, CreditQueue, BurstGenerator)}
+    units = (RoundSaturate, CreditQueue, BurstGenerator, Divider, ResultClamp, StreamFIFO, ProgramReader)
+    found = {unit: [] for unit in units}
 
     def recorded(unit):
         init = unit.__init__
@@ -40,12 +50,19 @@ def test_sizes_are_those_of_the_boards():
 
         return patch.object(unit, "__init__", record)
 
-    with recorded(RoundSaturate), recorded(CreditQueue), recorded(BurstGenerator):
+    with ExitStack() as stack:
+        for unit in units:
+            stack.enter_context(recorded(unit))
         for config in dict.fromkeys(board.config for board in BOARDS.values()):
             Fragment.get(Accelerator(config), None)
     assert {(s["value_bits"], s["out_bits"]) for s in found[RoundSaturate]} == set(ROUNDINGS)
     assert {s["depth"] for s in found[CreditQueue]} == set(CREDITS)
     assert {(s["word_bits"], s["burst_beats"]) for s in found[BurstGenerator]} == set(BURSTS)
+    sizes = ("dividend_bits", "divisor_bits", "quotient_bits")
+    assert {(*(s[size] for size in sizes), s.get("bits_per_cycle", 1)) for s in found[Divider]} == set(DIVISIONS)
+    assert {(s["bits"], s["lanes"]) for s in found[ResultClamp]} == set(CLAMPS)
+    assert {(s["depth"], s.get("block", False)) for s in found[StreamFIFO]} == set(QUEUES)
+    assert {(s["word_bits"], s["burst"]) for s in found[ProgramReader]} == {(bits, 4) for bits, _ in PROGRAMS}
 
 
 def test_a_prover_that_proves_nothing_is_noticed():

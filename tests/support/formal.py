@@ -15,10 +15,12 @@ from types import SimpleNamespace
 
 import pytest
 from amaranth.back import rtlil
-from amaranth.hdl import Assert, Cat, Signal, Value
+from amaranth.hdl import Assert, Assume, Cat, Mux, Signal, Value
 from amaranth.lib import wiring
 
-__all__ = ["Proof", "ProofError", "in_state", "inputs", "inside", "listed", "mutated", "prove", "proved", "waits"]
+__all__ = [
+    "Proof", "ProofError", "answered", "in_state", "inputs", "inside", "listed", "mutated", "prove", "proved", "waits",
+]  # fmt: skip
 
 _SBY = """\
 [options]
@@ -85,9 +87,15 @@ class Proof:
         prove(m, ports=ports, depth=self.covers, mode="cover")
 
     def check_mutant(self):
-        """Raises ProofError, for an example, unless the unit's mutant is as good in the cycles that its covers take."""
+        """Raises ProofError, for an example, unless the unit's mutant is as good.
+
+        The example is one that a bounded proof finds in the cycles that its covers take, or an induction in its step.
+        """
         m, ports = self.make(mutated(self.unit, *self.mutant))
-        prove(m, ports=ports, depth=max(self.depth, self.covers))
+        if self.forever:
+            prove(m, ports=ports, depth=self.depth, mode="prove")
+        else:
+            prove(m, ports=ports, depth=max(self.depth, self.covers))
 
 
 def listed():
@@ -116,12 +124,36 @@ def proved(proofs):
     return holds, says_something, finds_its_mutant
 
 
-def waits(m, port, name):
-    """Asserts that what is offered at stream `port` of ours and not taken is offered unchanged in the next cycle."""
+def answered(m, bus):
+    """Assumes a memory at AXI read port `bus` that answers the bursts it was asked for, and no more.
+
+    Returns how many bursts are unanswered and how many words. Which of several bursts a word is of is left open, as
+    long as each has one.
+    """
+    bursts, words = Signal(8, name="bursts_unanswered"), Signal(16, name="words_unanswered")
+    taken, ends = bus.ar.valid & bus.ar.ready, bus.r.valid & bus.r.p.last
+    bursts_left, words_left = Signal(8), Signal(16)
+    m.d.comb += [
+        bursts_left.eq(bursts - ends),
+        words_left.eq(words - bus.r.valid),
+        Assume(~bus.r.valid | (words != 0)),
+        Assume(~ends | (bursts != 0)),
+        Assume((words_left >= bursts_left) & (words_left.any() == bursts_left.any())),
+        Assert((words >= bursts) & (words.any() == bursts.any())),
+    ]
+    m.d.sync += [bursts.eq(bursts_left + taken), words.eq(words_left + Mux(taken, bus.ar.p.last + 1, 0))]
+    return bursts, words
+
+
+def waits(m, port, name, unless=None):
+    """Asserts that what is offered at stream `port` of ours and not taken is offered unchanged in the next cycle.
+
+    A port other than AXI's may withdraw it when `unless` is high.
+    """
     payload = Value.cast(port.payload)
     held, waiting = Signal(len(payload), name=f"{name}_held"), Signal(name=f"{name}_waiting")
     m.d.sync += [held.eq(payload), waiting.eq(port.valid & ~port.ready)]
-    with m.If(waiting):
+    with m.If(waiting if unless is None else waiting & ~unless):
         m.d.comb += Assert(port.valid & (payload == held))
 
 
@@ -157,11 +189,15 @@ def prove(top, *, ports, depth, mode="bmc"):
 
 
 def inside(unit):
-    """The local signals of component `unit` by name, for invariants that its ports do not show. Its module is made."""
-    code, found = type(unit).elaborate.__code__, {}
+    """The local signals of component `unit` by name, for invariants that its ports do not show. Its module is made.
+
+    Those of ``elaborate`` and of the methods that it calls; of several with a name, those of the one that ends last.
+    """
+    codes = {function.__code__ for function in vars(type(unit)).values() if inspect.isfunction(function)}
+    found = {}
 
     def watch(frame, event, _argument):
-        if event == "return" and frame.f_code is code:
+        if event == "return" and frame.f_code in codes and frame.f_locals.get("self") is unit:
             found.update(frame.f_locals)
 
     before = sys.getprofile()
