@@ -143,6 +143,16 @@ def test_mutants_of_programs_differ_in_one_place_and_end_in_every_way():
     assert min(ends[State.DONE], ends[State.FAULT]) > 10
 
 
+@pytest.mark.parametrize(("seed", "count"), [
+    (676, "mutated, what nothing wrote left to chance"), (695, "cover fault: SCRATCH_ADDRESS LOAD"),
+])  # fmt: skip
+def test_what_was_not_explained_at_first(seed, count):
+    """A mutant whose transfers take hours, replaced by another one; one with both faults of an address."""
+    campaign = Programs()
+    campaign.case(seed)
+    assert campaign.counts[count] == 1
+
+
 def test_points_are_those_that_can_be():
     points = list(instruction_points())
     assert len(set(points)) == len(points) > 400
