@@ -18,7 +18,7 @@ def rival_groups(writer):
 def _emit(writer, row):
     """Statistics and maxima are those of some rows written before, its own or others; in place where it can be."""
     config = writer.config
-    source, dest = writer.areas(2)
+    source, dest, params = writer.areas(3)
     length = writer.number(1, 40)
     count, step = writer.rows(-(-length * 2 // config.word_bytes))
     count = max(1, count // 2)  # two planes of them fit
@@ -35,6 +35,9 @@ def _emit(writer, row):
         bank = writer.written("row_max", None, count)
         operands |= {"row_max": 0, "own_max": 1} if bank is None else {"row_max": bank}
     if row.results:
-        in_place = not operands.get("wide_source", 1) and writer.chance(0.5)
-        operands |= {"dest": source if in_place else dest, "dest_row": step, **writer.planes(count * step)}
+        planes = writer.planes(count * step) if "planes" in operands else {}
+        in_place = bool(planes) and not operands.get("wide_source", 1) and writer.chance(0.5)
+        operands |= {"dest": source if in_place else dest, "dest_row": step, **planes}
+    if "params" in operands:  # of any bytes
+        operands["params"] = params
     writer.emit(row.op, **operands)
