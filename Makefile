@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT := build
 
-.PHONY: demo test docs mutants bitstream setup clean
+.PHONY: demo test docs mutants coverage bitstream setup clean
 
 setup: $(VENV)/.installed
 
@@ -35,6 +35,10 @@ docs: setup
 # Mutants of the gateware against its tests: hours of two cores, so not part of `make test`; goes on where it stopped.
 mutants: setup
 	$(BIN)/python -m bench mutants --results $(OUT)/mutants.jsonl --docs docs/trust.md
+
+# Lines and branches of the Python that the tests execute; a page per file in build/coverage.
+coverage: setup
+	$(BIN)/pytest -n 2 --cov --cov-report=term --cov-report=html:$(OUT)/coverage
 
 # The ULX3S from gateware to bitstream with pip's tools alone: half an hour of one core, so not part of `make test`.
 bitstream: setup

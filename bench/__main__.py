@@ -7,6 +7,7 @@ import sys
 
 from bench import ablation, clock, deit, explore, golden, link, memory, real, scale, swin, text
 from bench.mutants import command as mutants
+from bench.trust import command as trust
 from firmware.errors import UserError
 from firmware.screen import INTERRUPTED, any_letters, leave
 from firmware.transport import DeviceError
@@ -14,7 +15,7 @@ from sim.libraries import BuildError
 
 __all__ = ["main", "parser"]
 
-_BENCHES = (deit, swin, scale, real, text, ablation, golden, link, memory, clock, explore, mutants)
+_BENCHES = (deit, swin, scale, real, text, ablation, golden, link, memory, clock, explore, mutants, trust)
 
 
 def parser(prog: str = "python -m bench") -> argparse.ArgumentParser:

@@ -79,7 +79,7 @@ def _safetensors(path: Path) -> dict[str, Array]:
     try:
         found = deserialize(path.read_bytes())
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is neither a PyTorch nor a safetensors checkpoint: {error}") from None
+        raise UserError(f"{path} is neither a PyTorch nor a safetensors checkpoint: {error!s:.300}") from None
     return {name: _numpy(path, name, tensor) for name, tensor in found}
 
 

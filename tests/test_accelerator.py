@@ -8,8 +8,8 @@ from amaranth.back import rtlil
 
 from hw.accelerator import Accelerator
 from hw.boards.registry import BOARDS
+from sim.random_programs import random_program
 from tests.support.cocotb import run_bench
-from tests.support.programs import random_program
 
 CONFIG = BOARDS["tiny"].config
 

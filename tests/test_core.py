@@ -13,8 +13,8 @@ from hw.spec.isa import INSTRUCTION_BYTES, OPERANDS, WAITED, Engine, Fault, Kind
 from hw.spec.regs import Control, State
 from hw.spec.vector import opcodes
 from sim.machine import Machine, MachineFault
-from tests.support.device import PROGRAM, Rig
-from tests.support.programs import random_program
+from sim.random_programs import random_program
+from sim.rig import BASES, PROGRAM, Rig
 from tests.support.streams import simulate
 
 CONFIG = BOARDS["tiny"].config
@@ -195,11 +195,9 @@ def test_faults_stop_the_machine_and_it_recovers(rig, what):
     (Region.WORK, Fault.BUS_WRITE, "STORE"), (None, Fault.BUS_READ, "sequencer"),
 ])  # fmt: skip
 def test_bus_errors(rig, region, fault, engine):
-    from tests.support import device
-
     generated = random_program(rig.config, 0, groups=12)
     rig.load(generated.program, generated.before)
-    base = device.PROGRAM + 32 * 9 if region is None else device._BASES[region]
+    base = PROGRAM + 32 * 9 if region is None else BASES[region]
     size = 8 if region is None else rig.sizes[region]
     rig.sim.configure(error_base=base, error_size=size)
     assert rig.start() is State.FAULT

@@ -14,8 +14,8 @@ from hw.boards.registry import BOARDS
 from hw.spec.isa import INSTRUCTION_BYTES, Fault, Op, Region, decode, encode
 from hw.spec.regs import State
 from sim.machine import Machine, MachineFault
-from tests.support.device import Rig
-from tests.support.programs import random_program
+from sim.random_programs import random_program
+from sim.rig import Rig
 from tests.test_core import (
     MEMORIES,
     equal,

@@ -23,7 +23,10 @@ from sim.libraries import BuildError, library, run, stop
 from sim.verilated.pins import header
 from sim.verilated.tool import verilator
 
-__all__ = ["BuildError", "build"]
+__all__ = ["BuildError", "Top", "build"]
+
+Top = wiring.Component | Callable[[], wiring.Component | str]
+"""A top level, or what makes it or its RTLIL, whose module is called top."""
 
 _HERE = Path(__file__).parent
 _SOURCES = ("harness.cpp", "link.h", "memory.h")
@@ -57,9 +60,9 @@ _COMPILE = ("-std=gnu++20", "-O1", "-fPIC", "-fvisibility=hidden", "-DVL_TIME_CO
 _RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 
 
-def _convert(component: wiring.Component | Callable[[], wiring.Component]) -> str:
+def _convert(component: Top) -> str:
     made = component if isinstance(component, wiring.Component) else component()
-    return rtlil.convert(made, name="top", emit_src=False)
+    return made if isinstance(made, str) else rtlil.convert(made, name="top", emit_src=False)
 
 
 def _parts(text: str, verilog: str, waves: bool) -> list[str]:
@@ -124,7 +127,7 @@ def _compile(directory: Path, waves: bool) -> Path:
 
 
 def build(
-    component: wiring.Component | Callable[[], wiring.Component],
+    component: Top,
     *,
     key: str = "",
     verilog: str = "",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from amaranth.lib import wiring
 from numpy.typing import NDArray
 
 from firmware.transport import DeviceError, TransportError
@@ -18,7 +17,7 @@ from hw.boards.memory import Memory
 from hw.spec.config import ConfigError
 from hw.spec.isa import Engine
 from sim.libraries import load
-from sim.verilated.build import build
+from sim.verilated.build import Top, build
 
 __all__ = ["EVENTS", "SETTINGS", "Event", "Simulation", "Statistics"]
 
@@ -90,7 +89,7 @@ class Simulation:
 
     def __init__(
         self,
-        component: wiring.Component | Callable[[], wiring.Component],
+        component: Top,
         *,
         key: str = "",
         verilog: str = "",

@@ -1,53 +1,19 @@
 """What is kept between runs: made once, and made again whenever it is not what was made."""
 
 import ctypes
-import os
-import random
 import shutil
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
+from bench.trust.stores import DAMAGE, flip
 from firmware.caches import digest, is_whole, kept, seal
 from sim import libraries
 
 SOURCE = 'extern "C" int answer() { return 42; }\n' + "".join(
     f'extern "C" long f{n}(long x) {{ return x * {n} + {n * n}; }}\n' for n in range(200)
 )
-
-
-def cut(path):
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def empty(path):
-    os.truncate(path, 0)
-
-
-def flip(path):
-    data = bytearray(path.read_bytes())
-    data[random.Random(len(data)).randrange(len(data))] ^= 0x10
-    path.write_bytes(data)
-
-
-def stranger(path):
-    path.write_bytes(Path("/bin/true").read_bytes())
-
-
-def directory(path):
-    path.unlink()
-    path.mkdir()
-    (path / "file").write_text("x")
-
-
-def link_to_nothing(path):
-    path.unlink()
-    path.symlink_to("nothing")
-
-
-DAMAGE = (cut, empty, flip, stranger, directory, link_to_nothing, Path.unlink)
 
 
 @pytest.fixture

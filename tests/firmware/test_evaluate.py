@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.trust.mutations import lines_of
+from bench.trust.stores import header_of, stored
 from firmware.__main__ import main
 from firmware.dataset import open_dataset
 from firmware.errors import UserError
@@ -428,49 +430,15 @@ def test_files_that_are_no_results(tmp_path, content, sentence):
     assert path.read_text() == content
 
 
-HEADER = {"evaluation": 1, "model": "a" * 64, "images": "b" * 64, "count": 60, "device": "golden"}
-
-
-def stored(path, seed):
-    """A whole file of results, and its answers [60, 5]."""
-    answers = np.random.default_rng(seed).integers(0, 10, (60, 5))
-    store = Store(path, {**HEADER, "model": str(seed) * 64}, 60)
-    for start in range(0, 60, 5):
-        store.add(Batch(start, start + 5), answers[start : start + 5].tolist())
-    store.close()
-    return path.read_bytes(), answers
-
-
-def mutations(whole, other, count, seed):
-    """Bytes flipped, lost, doubled, invented; lines lost, doubled, exchanged, another evaluation's; files cut short."""
-    draw = random.Random(seed)
-    for _ in range(count):
-        data, lines = bytearray(whole), whole.splitlines(keepends=True)
-        for _ in range(draw.choice((1, 1, 1, 2, 5))):
-            at, kind = draw.randrange(max(1, len(data))), draw.randrange(10)
-            if kind < 4 and data:
-                data[at] = draw.choice((data[at] ^ 1 << draw.randrange(8), draw.choice(b'0123456789[]{},:"\n')))
-            elif kind == 4:
-                del data[at : at + draw.choice((1, 1, 7, 200))]
-            elif kind == 5:
-                data[at:at] = draw.choice((draw.randbytes(draw.randrange(1, 9)), data[at : at + 1], b"\n"))
-            elif kind == 6:
-                del data[at:]
-            else:
-                place = draw.randrange(len(lines))
-                more = draw.choice((lines, other.splitlines(keepends=True)))
-                lines[place : place + draw.randrange(2)] = draw.choices(more, k=draw.randrange(3))
-                data = bytearray(b"".join(lines))
-        yield bytes(data)
-
-
 def test_no_mutation_is_another_accuracy(tmp_path, monkeypatch):
     """10,000 damaged files: refused in one sentence, or what is missing runs again and every answer is right."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
     whole, answers = stored(tmp_path / "r", 1)
     other, _ = stored(tmp_path / "other", 2)
-    path, header, ends = tmp_path / "mutant", {**HEADER, "model": "1" * 64}, {"refused": 0, "repaired": 0, "whole": 0}
-    for data in mutations(whole, other, 10_000, seed=3):
+    path, header, draw = tmp_path / "mutant", header_of(1), random.Random(3)
+    ends = {"refused": 0, "repaired": 0, "whole": 0}
+    for _ in range(10_000):
+        data = lines_of(whole, other, draw)
         path.write_bytes(data)
         try:
             store = Store(path, header, 60)

@@ -332,6 +332,16 @@ def test_bad_files_are_refused(make, message, tmp_path, capsys):
     assert_refused(make(tmp_path), tmp_path, capsys, message)
 
 
+def test_what_a_file_says_is_not_repeated_at_length(tmp_path, capsys):
+    """The library's message quotes what it found in the header, which may be any text."""
+    text = json.dumps({"a": "x" * 5000}).encode()
+    (tmp_path / "state").write_bytes(len(text).to_bytes(8, "little") + text)
+    assert main(["import-ivit", str(tmp_path / "state"), "-o", str(tmp_path / "model")]) == 2
+    said = capsys.readouterr().err
+    assert "is neither a PyTorch nor a safetensors checkpoint: Error while deserializing" in said
+    assert len(said) < 300 + 2 * len(str(tmp_path)) + 100
+
+
 def header_and(tensors):
     """A safetensors file of {name: (type, shape, bytes)}."""
     header, data = {}, b""

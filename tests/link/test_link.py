@@ -33,7 +33,7 @@ from sim.board.bench import (
     SUM,
     open_link_bench,
 )  # fmt: skip
-from tests.support.link import FaultyChannel
+from sim.board.faulty import FaultyChannel
 
 PATIENCE = 1e-4  # seconds, simulated
 

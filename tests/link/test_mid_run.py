@@ -20,7 +20,7 @@ from hw.spec.regs import State
 from sim import golden
 from sim.board.board import DIVISOR, open_board
 from sim.board.channel import UDP_PACE, SimulatedChannel
-from tests.support.link import FaultyChannel
+from sim.board.faulty import FaultyChannel
 from tests.support.models import random_model
 
 CONFIG = BOARDS["tiny"].config

@@ -16,7 +16,7 @@ from tests.support.cocotb import run_bench
 from tests.support.streams import simulate
 
 MAPPINGS = ("dsp48", "ecp5", "portable")
-MULT18X18D = Path(__file__).parents[1] / "support" / "mult18x18d.v"
+MULT18X18D = Path(__file__).parents[2] / "sim" / "netlist" / "mult18x18d.v"
 
 
 def run_array(dut, tiles, *, rows, cols, gap=0.0, load_gap=0.0, seed=0, warm=0):

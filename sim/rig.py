@@ -1,16 +1,19 @@
 """Programs on the compiled gateware, through its registers and its memory."""
 
+from functools import partial
+
 import numpy as np
 
 from hw.accelerator import Accelerator
 from hw.spec.isa import Engine, Fault, Region
 from hw.spec.regs import Control, State, address
 from sim.verilated import Simulation
+from sim.verilated.opener import source_key
 
-__all__ = ["PROGRAM", "Rig"]
+__all__ = ["BASES", "PROGRAM", "Rig"]
 
 PROGRAM = 0x10_0060  # not aligned to a burst
-_BASES = {region: 0x20_0000 + 0x10_0000 * region for region in Region}
+BASES = {region: 0x20_0000 + 0x10_0000 * region for region in Region}
 
 
 class Rig:
@@ -18,7 +21,10 @@ class Rig:
 
     def __init__(self, config, **settings):
         self.config = config
-        self.sim = Simulation(Accelerator(config, trace=True), memory_size=8 << 20, settings=settings)
+        self.sim = Simulation(
+            partial(Accelerator, config, trace=True), key=source_key(config, "rig"), memory_size=8 << 20,
+            settings=settings,
+        )  # fmt: skip
 
     def read(self, name):
         return self.sim.read32(address(name))
@@ -32,12 +38,12 @@ class Rig:
         self.sim.write(PROGRAM, program or bytes(32))
         self.sizes = {region: len(regions.get(region, b"")) * self.config.word_bytes for region in Region}
         for region, content in regions.items():
-            self.sim.write(_BASES[region], np.ascontiguousarray(content))
+            self.sim.write(BASES[region], np.ascontiguousarray(content))
         self.write(program_base=PROGRAM, program_length=len(program) // 32 if length is None else length)
         self.write(runs=runs, input_step=0, output_step=0, interrupt_enable=1)
         for region in Region:
             name = region.name.lower()
-            self.write(**{f"{name}_base": _BASES[region], f"{name}_size": self.sizes[region]})
+            self.write(**{f"{name}_base": BASES[region], f"{name}_size": self.sizes[region]})
         self.write(**registers)
 
     def start(self, limit=400_000):
@@ -57,7 +63,7 @@ class Rig:
         )
 
     def region(self, region, size=None):
-        content = self.sim.read(_BASES[region], self.sizes[region] if size is None else size)
+        content = self.sim.read(BASES[region], self.sizes[region] if size is None else size)
         return content.reshape(-1, self.config.word_bytes)
 
     def counters(self):

@@ -12,6 +12,7 @@ import numpy as np
 from hw.spec import memory
 from hw.spec.isa import WAITED, Engine, Kind, Op, Region, decode, encode, engine_of
 from sim.instructions import Instructions
+from sim.random_rivals import rival_groups
 
 __all__ = ["Generated", "random_program"]
 
@@ -20,11 +21,12 @@ _AREAS = 8  # parts of the scratchpad; an instruction's operands lie in differen
 
 @dataclass
 class Generated:
-    """A program, the regions before it and after it, as uint8 arrays."""
+    """A program, the regions before it and after it, as uint8 arrays; which of their words it reads or writes."""
 
     program: bytes
     before: dict[Region, np.ndarray]
     after: dict[Region, np.ndarray]
+    touched: dict[Region, np.ndarray]
 
 
 class _Writer:
@@ -49,6 +51,7 @@ class _Writer:
         self.machine = Instructions(self.config, regions, check=True)
         spaces = {region.name: len(words) for region, words in self.machine.regions.items()}
         scratch = self.config.slices * self.config.scratch_bytes
+        self.touched = {region.name: np.zeros(len(words), bool) for region, words in self.machine.regions.items()}
         self.sizes = spaces | {"scratch": scratch, "row_max": 16, "stats": 16}
 
     def emit(self, op, **operands):
@@ -65,6 +68,8 @@ class _Writer:
         for space, addresses, write, _ in self.machine.accesses:
             last = self.last.setdefault((space, engine, write), np.zeros(self.sizes[space], np.int32))
             last[addresses.ravel()] = self.counts[engine]
+            if space in self.touched:
+                self.touched[space][addresses.ravel()] = True
         self.code.append(encode(op, waits, **operands))
         for space, name in (("row_max", "row_max" if op is Op.MATMUL and operands["track_max"] else None),
                             ("stats", "stats" if op is Op.MOMENTS else None)):  # fmt: skip
@@ -336,10 +341,12 @@ def random_program(config, seed, groups=12):
     writer.prepare(after)
     writer.copy_scratchpad(Op.LOAD, Region.INPUT, 0)
     kinds = (writer.load, writer.store, writer.matmul, writer.attention, writer.norm, writer.add, writer.table)
+    kinds += rival_groups(writer)
     for _ in range(groups):
         kinds[writer.number(0, len(kinds) - 1)]()
         if writer.chance(0.05):
             writer.emit(Op.SYNC)
     writer.copy_scratchpad(Op.STORE, Region.WORK, 300)
     writer.emit(Op.HALT)
-    return Generated(b"".join(writer.code), before, writer.machine.regions)
+    touched = {region: writer.touched[region.name] for region in Region}
+    return Generated(b"".join(writer.code), before, writer.machine.regions, touched)

@@ -1,0 +1,160 @@
+"""Campaigns: a sample of each, what becomes of failures, that nothing is lost, and the page."""
+
+import json
+import random
+from collections import Counter
+
+import pytest
+
+from bench.__main__ import main
+from bench.trust import blocks, command, ledger
+from bench.trust.blocks import Block, cases, run_block
+from bench.trust.campaign import Campaign, expect
+from bench.trust.campaigns import CAMPAIGNS
+from bench.trust.cover import FAULTS, instruction_points
+from bench.trust.ledger import Ledger
+from bench.trust.programs import CONFIGS, Programs, mutated, predicted
+from hw.spec.regs import State
+from sim.random_programs import random_program
+
+SAMPLES = {"programs": 12, "files": 150, "stores": 150, "link": 2}  # cases of each that every run of the tests makes
+
+
+class Sums(Campaign):
+    """Of two numbers; some are wrong, some raise, some end their process."""
+
+    name, title, counted, goal, block = "sums", "sums", "sums", 100, 5
+    sources = ("bench/trust/campaign.py",)
+    wrong = frozenset({7})
+
+    def case(self, seed):
+        expect(seed not in self.wrong, f"{seed} is wrong")
+        self.counts["sums"] += 1
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_sample(name, capsys):
+    """No case of it is unexplained; seeds that no long run begins with."""
+    campaign = CAMPAIGNS[name]()
+    failed = cases(campaign, range(10**6, 10**6 + SAMPLES[name]))
+    assert not failed, capsys.readouterr().out
+    assert campaign.counts[campaign.counted] >= SAMPLES[name]
+
+
+def test_cases_tell_what_happens(capsys):
+    assert cases(Sums(), range(5, 9)) == 1
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["seed"] for line in told if "seed" in line] == [5, 6, 7, 7, 8]
+    assert [line["what"] for line in told if "what" in line] == ["7 is wrong"]
+    assert told[-1]["counts"] == {"sums": 3}
+    assert told[-1]["peak"] > 1 << 20
+
+
+@pytest.mark.parametrize(("code", "what"), [
+    ("os.abort()", "the process ended with status -6"), ("time.sleep(60)", "did not end within 1 s"),
+    ("sys.exit('never')", "the process ended with status 1: never"),
+])  # fmt: skip
+def test_a_process_that_ends_otherwise_is_a_failure_of_its_case(code, what, tmp_path, monkeypatch):
+    """Of the last seed that it told."""
+    program = f"import os, sys, time\nprint('{{\"seed\": 3}}', flush=True)\n{code}\n"
+    folder = tmp_path / "bench" / "trust"
+    folder.mkdir(parents=True)
+    (folder / "blocks.py").write_text(program)
+    monkeypatch.setattr(blocks, "_ROOT", tmp_path)
+    block = run_block(Sums, 0, 5, "", patience=1)
+    assert [failure["seed"] for failure in block.failures] == [3]
+    assert what in block.failures[0]["what"]
+
+
+def test_nothing_is_lost_and_nothing_runs_twice(tmp_path, monkeypatch):
+    """A run cut off leaves half a line; a block that failed runs again when the sources are others."""
+    kept = Ledger(tmp_path, Sums)
+    assert [kept.seeds() for _ in range(3)] == [(0, 5), (5, 5), (10, 5)]
+    kept.add(Block("sums", 0, 5, {"sums": 5}, sources=kept.sources))
+    kept.add(Block("sums", 5, 5, {"sums": 4}, [{"seed": 7, "what": "7 is wrong"}], sources=kept.sources))
+    with (tmp_path / "sums.jsonl").open("ab") as file:
+        file.write(b'{"campaign": "sums", "fir')
+    again = Ledger(tmp_path, Sums)
+    assert again.seeds() == (10, 5)
+    assert (again.counts["sums"], again.found, again.cases) == (9, 1, (10, 10))
+    assert again.failures == [{"seed": 7, "what": "7 is wrong"}]
+    monkeypatch.setattr(ledger, "digest", lambda *_: "others")
+    mended = Ledger(tmp_path, Sums)
+    assert mended.seeds() == (5, 5)
+    mended.add(Block("sums", 5, 5, {"sums": 5}, sources="others"))
+    assert (mended.counts["sums"], mended.failures, mended.found, mended.cases) == (10, [], 1, (10, 5))
+
+
+@pytest.fixture
+def sums(monkeypatch):
+    """`Sums` as the only campaign, its blocks run here."""
+    monkeypatch.setitem(CAMPAIGNS, "sums", Sums)
+
+    def here(campaign, first, count, sources):
+        made = campaign()
+        failures = [{"seed": seed, "what": "wrong"} for seed in range(first, first + count) if seed in made.wrong]
+        return Block(campaign.name, first, count, {"sums": count - len(failures)}, failures, 0.1, 1 << 20, sources)
+
+    monkeypatch.setattr(command, "run_block", here)
+
+
+@pytest.mark.usefixtures("sums")
+def test_page_report_and_status(tmp_path, monkeypatch, capsys):
+    page, report = tmp_path / "page.md", tmp_path / "report.json"
+    page.write_text("<!-- bench trust: begin -->\n<!-- bench trust: end -->\n")
+    line = ["trust", "--only", "sums", "--folder", str(tmp_path / "kept")]
+    assert main([*line, "--hours", "0.00005", "--workers", "1", "--docs", str(page), "--report", str(report)]) == 1
+    said = capsys.readouterr().out
+    assert "UNEXPLAINED sums 7: wrong" in said
+    assert "python -m bench trust --only sums --seed 7" in said
+    assert "| `sums`: sums |" in page.read_text()
+    assert json.loads(report.read_text())["campaigns"][0]["counts"]["sums"] > 8
+    monkeypatch.setattr(Sums, "wrong", frozenset())
+    assert main([*line, "--seed", "7"]) == 0
+    monkeypatch.setattr(ledger, "digest", lambda *_: "others")
+    assert main([*line, "--hours", "0.00002", "--workers", "1"]) == 0
+    assert main(line) == 0
+
+
+def test_a_wrong_word_is_found(monkeypatch, capsys):
+    """What the gateware computes is compared: with another expectation the case fails."""
+
+    def other(config, seed, groups):
+        generated = random_program(config, seed, groups)
+        last = max(generated.after, key=lambda region: len(generated.after[region]))
+        generated.after[last][-1, -1] ^= 1
+        return generated
+
+    monkeypatch.setattr("bench.trust.programs.random_program", other)
+    campaign = Programs()
+    legal = (seed for seed in range(100) if random.Random(seed).choices(list(CONFIGS), (20, 48, 12, 20))[0] == "tiny")
+    assert cases(campaign, [next(legal)]) == 1
+    assert "differs in 1 bytes" in capsys.readouterr().out
+
+
+def test_mutants_of_programs_differ_in_one_place_and_end_in_every_way():
+    ends = Counter()
+    for seed in range(60):
+        generated = random_program(CONFIGS["tiny"], seed, groups=3)
+        other = mutated(generated.program, random.Random(seed))
+        assert other != generated.program or seed
+        ending, _ = predicted(CONFIGS["tiny"], other, generated.before)
+        ends[ending[0]] += 1
+    assert min(ends[State.DONE], ends[State.FAULT]) > 10
+
+
+@pytest.mark.parametrize(("seed", "count"), [
+    (676, "mutated, what nothing wrote left to chance"), (695, "cover fault: SCRATCH_ADDRESS LOAD"),
+])  # fmt: skip
+def test_what_was_not_explained_at_first(seed, count):
+    """A mutant whose transfers take hours, replaced by another one; one with both faults of an address."""
+    campaign = Programs()
+    campaign.case(seed)
+    assert campaign.counts[count] == 1
+
+
+def test_points_are_those_that_can_be():
+    points = list(instruction_points())
+    assert len(set(points)) == len(points) > 400
+    assert len(set(FAULTS)) == len(FAULTS)
+    assert not [point for point in points if point[1] == "i0=0"]
