@@ -111,10 +111,9 @@ def _network_table(found: Found, network: str) -> str:
     mine = [each for each in found.cycles if each.network == network]
     floats = [each for each in found.references if each.network == network]
     accurate = any(each.accuracy is not None for each in outputs.values())
-    speeds = (f"images/s, `{name}`, {BOARDS[name].clock_hz / 1e6:g} MHz" for name in SHOWN)
-    head = ("operators", "cycles per image", "to I-ViT", *speeds, "VECTOR moves data",
-            "cosine, mean", "least", "SQNR", *(("accuracy",) if accurate else ()),
-            "LUT of the units")  # fmt: skip
+    rates = (f"images/s, `{name}`, {BOARDS[name].clock_hz / 1e6:g} MHz" for name in SHOWN)
+    head = ("operators", "cycles per image", "to I-ViT", *rates, "VECTOR moves data", "cosine, mean", "least", "SQNR",
+            *(("accuracy",) if accurate else ()), "LUT of the units")  # fmt: skip
     body = []
     for each in mine:
         out, count = outputs[each.mixture], each.boards[SHOWN[0]]
