@@ -1,6 +1,6 @@
 """Weight-stationary array on ECP5's MULT18X18D: one product per multiplier, sums in the fabric."""
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 
 from hw.matmul.mult18 import MULT18
 from hw.matmul.stationary_array import StationaryArray
@@ -10,7 +10,8 @@ __all__ = ["ArrayECP5"]
 
 
 class ArrayECP5(StationaryArray):
-    """See :class:`hw.matmul.stationary_array.StationaryArray`; the working weights are registers of the fabric.
+    """See :class:`hw.matmul.stationary_array.StationaryArray`; the working weights are registers of the fabric, and the
+    multipliers' own, which follow them in every cycle.
 
     A sum goes down through one fabric adder and register per row, which follows the multiplier's output register.
 
@@ -36,9 +37,8 @@ class ArrayECP5(StationaryArray):
                 cell = MULT18(a_bits=8, b_bits=9, primitive=self.primitives)
                 m.submodules[f"mult{row}_{c}"] = cell
                 weight = Signal(signed(8), name=f"weight{row}_{c}", reset_less=True)
-                with m.If(swaps[row]):
-                    m.d.sync += weight.eq(shadow)
-                m.d.comb += [cell.a.eq(weight), cell.b.eq(tokens[row])]
+                m.d.sync += weight.eq(cell.a)
+                m.d.comb += [cell.a.eq(Mux(swaps[row], shadow, weight)), cell.b.eq(tokens[row])]
                 total = Signal(signed(self.sum_bits), name=f"total{row}_{c}", reset_less=True)
                 m.d.sync += total.eq(sums[c] + cell.p)
                 sums[c] = total

@@ -1,4 +1,4 @@
-"""One MULT18X18D of an ECP5 as the array uses it: a held operand, a moving one, their product two cycles later."""
+"""One MULT18X18D of an ECP5 as the array uses it: two operands, their product three cycles later, nothing held."""
 
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, signed
 from amaranth.lib import wiring
@@ -6,15 +6,15 @@ from amaranth.lib.wiring import In, Out
 
 __all__ = ["MULT18"]
 
-_REGISTERS = ("INPUTB", "PIPELINE", "OUTPUT")
+_REGISTERS = ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT")
 _SIDE = 18  # bits of a primitive's operand
 
 
 class MULT18(wiring.Component):
-    """``p`` = ``a`` * B, where B takes ``b`` in every cycle and reaches ``p`` two cycles later. Nothing is reset.
+    """``p`` = ``a`` * ``b`` of three cycles before, in every cycle. Nothing is reset.
 
-    ``a`` has no register here: one that holds needs a clock enable, of which a multiplier's block routes few, so that
-    rows with enables of their own could hardly be placed. It comes straight from the caller's register.
+    No register has an enable: a multiplier's block routes few, so that rows with enables of their own could hardly be
+    placed. Who holds an operand offers it again.
 
     The operands stand at the top of the primitive's 18 bits, above zeros: a constant input is a bit of the
     configuration, where each copy of a sign would be one more wire to route into the multiplier's crowded tiles.
@@ -40,10 +40,11 @@ class MULT18(wiring.Component):
 
     def _model(self):
         m = Module()
+        a = Signal(self.a.shape(), reset_less=True)
         b = Signal(self.b.shape(), reset_less=True)
         product = Signal(self.p.shape(), reset_less=True)
         p = Signal(self.p.shape(), reset_less=True)
-        m.d.sync += [b.eq(self.b), product.eq(self.a * b), p.eq(product)]
+        m.d.sync += [a.eq(self.a), b.eq(self.b), product.eq(a * b), p.eq(product)]
         m.d.comb += self.p.eq(p)
         return m
 
