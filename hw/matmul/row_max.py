@@ -51,22 +51,29 @@ class RowMax(wiring.Component):
         keep, former = running.write_port(), running.read_port(domain="comb")
         write, read = banks.write_port(), banks.read_port()
 
-        # First cycle: the largest of the lanes. Lane 0 always counts.
+        # First cycle: the largest of the lanes, of which lane 0 always counts, and the token's maximum so far.
         place = Signal(self.i.shape(), reset_less=True)
-        best = Signal(signed(8), reset_less=True)
+        best, before = Signal(signed(8), reset_less=True), Signal(signed(8), reset_less=True)
         valid = Signal()
         largest = self.i["values"][0]
         for lane in range(1, self.lanes):
             value = self.i["values"][lane]
             largest = Mux(self.i.keep[lane] & (value > largest), value, largest)
-        m.d.sync += [valid.eq(self.i.valid), place.eq(self.i), best.eq(largest)]
+        # A tile of one token asks for what is being written.
+        current, result = Signal(signed(8), reset_less=True), Signal(signed(8))
+        again = keep.en & (place.token == self.i.token)
+        m.d.comb += former.addr.eq(self.i.token)
+        m.d.sync += [
+            valid.eq(self.i.valid),
+            place.eq(self.i),
+            best.eq(largest),
+            before.eq(Mux(self.i.begin, -128, Mux(again, result, former.data))),
+        ]
 
-        # Second cycle: with the token's maximum so far.
-        current = Signal(signed(8), reset_less=True)  # of this tile's former groups
-        base, result = Signal(signed(8)), Signal(signed(8))
+        # Second cycle: the larger of both, or of this tile's former groups.
+        base = Signal(signed(8))
         m.d.comb += [
-            former.addr.eq(place.token),
-            base.eq(Mux(place.start, Mux(place.begin, -128, former.data), current)),
+            base.eq(Mux(place.start, before, current)),
             result.eq(Mux(best > base, best, base)),
             keep.addr.eq(place.token),
             keep.data.eq(result),
