@@ -3,6 +3,8 @@
 import json
 import random
 from collections import Counter
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 
@@ -90,12 +92,14 @@ def sums(monkeypatch):
     """`Sums` as the only campaign, its blocks run here."""
     monkeypatch.setitem(CAMPAIGNS, "sums", Sums)
 
-    def here(campaign, first, count, sources):
+    def here(campaign, first, seeds, sources):
         made = campaign()
-        failures = [{"seed": seed, "what": "wrong"} for seed in range(first, first + count) if seed in made.wrong]
-        return Block(campaign.name, first, count, {"sums": count - len(failures)}, failures, 0.1, 1 << 20, sources)
+        failures = [{"seed": seed, "what": "wrong"} for seed in range(first, first + seeds) if seed in made.wrong]
+        return Block(campaign.name, first, seeds, {"sums": seeds - len(failures)}, failures, 0.1, 1 << 20, sources)
 
     monkeypatch.setattr(command, "run_block", here)
+    ticks = count(step=0.01)  # of a clock that a busy machine does not hurry
+    monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
 
 
 @pytest.mark.usefixtures("sums")
