@@ -11,6 +11,7 @@ from bench.anchors import ANCHORS
 from bench.deit import CASES, markdown, rows
 from bench.runs import DSPS, Case, Result, Row, run_case
 from firmware.architectures import architecture
+from hw.boards.registry import BOARDS
 
 
 def result(name, utilisation=0.93, **changes):
@@ -80,7 +81,7 @@ def test_published_figures_are_possible():
 
 def test_a_network_is_simulated_and_checked(monkeypatch):
     """A ViT of one block on the small preset."""
-    monkeypatch.setattr(runs, "BOARD", "tiny")
+    monkeypatch.setattr(runs, "DEVICE", "sim:tiny")
     monkeypatch.setattr(
         runs, "architecture",
         lambda name, depth: architecture(name, img_size=32, patch=8, dim=64, depth=depth, heads=2, classes=10),
@@ -94,7 +95,7 @@ def test_a_network_is_simulated_and_checked(monkeypatch):
 
 
 def test_a_wrong_logit_is_noticed(monkeypatch):
-    monkeypatch.setattr(runs, "BOARD", "tiny")
+    monkeypatch.setattr(runs, "DEVICE", "sim:tiny")
     monkeypatch.setattr(
         runs, "architecture",
         lambda name, depth: architecture(name, img_size=32, patch=8, dim=64, depth=depth, heads=2, classes=10),
@@ -142,7 +143,8 @@ def test_swin_has_a_row_for_every_figure():
 
 def test_blocks_are_cut_out_and_compared(monkeypatch):
     """Two small blocks on the small preset, and what a wrong golden model would show."""
-    monkeypatch.setattr(swin, "BOARD", "tiny")
+    monkeypatch.setattr(swin, "DEVICE", "sim:tiny")
+    monkeypatch.setattr(swin, "TARGET", BOARDS["tiny"])
     real = architecture
     monkeypatch.setattr(swin, "architecture", lambda name, **sizes: real(name, window=4, **sizes))
     blocks = swin.Blocks(name="x", text="8 x 8", dim=32, heads=(1, 2), depth=(2, 1), img_size=32)

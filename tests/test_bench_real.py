@@ -19,6 +19,7 @@ from firmware.families import official_tensors
 from firmware.make_model import float_weights, images
 from firmware.preprocess import normalise
 from firmware.quantizer import RECIPES, Measurement, quantize
+from hw.boards.registry import BOARDS
 
 SHAPE = architecture("dinov2_vits14_224", img_size=32, patch=8, dim=64, depth=2, heads=1, classes=64)
 ONNX = {
@@ -276,8 +277,8 @@ def test_the_command_quantizes_in_a_process_of_its_own(file, tmp_path, capfd):
 def test_everything_on_a_small_dinov2(bundled, file, monkeypatch, tmp_path, capsys):
     """The user's command, photographs held out, the gateware, and the page."""
     monkeypatch.setattr(real, "graph_file", lambda: file)
-    for module in (runs, real):
-        monkeypatch.setattr(module, "BOARD", "tiny")
+    monkeypatch.setattr(runs, "DEVICE", "sim:tiny")
+    monkeypatch.setattr(real, "TARGET", BOARDS["tiny"])
     del bundled
     page, report = tmp_path / "accuracy.md", tmp_path / "report.json"
     page.write_text("before\n<!-- bench real: begin -->\n<!-- bench real: end -->\nafter\n")
@@ -310,7 +311,7 @@ def test_a_quick_run_has_two_blocks():
 
 def test_digits(monkeypatch):
     """By a recipe alone and by the command as it is, which runs on the gateware; a wrong result decides the status."""
-    monkeypatch.setattr(runs, "BOARD", "tiny")
+    monkeypatch.setattr(runs, "DEVICE", "sim:tiny")
     monkeypatch.setattr(real, "RECIPES", {"minmax": RECIPES["minmax"]})
     monkeypatch.setattr(real, "_DIGITS_OPTIONS", (*real._DIGITS_OPTIONS, "--count", "64"))
     results = real.measure(["digits"], quick=True)

@@ -62,7 +62,7 @@ def test_vivado(setup, status, tmp_path, monkeypatch, capsys, no_tools):
         "tool": "vivado",
         "version": "vivado v2024.1",
         "seed": 1,
-        "target_mhz": 100.0,
+        "target_mhz": 125.0,
         "bitstream": "top.bit",
         "used": {"lut": 15123, "ff": 16001, "dsp": 89, "bram36": 37.5},
         "slack_ns": {"setup": float(setup), "hold": 0.017},
@@ -100,7 +100,8 @@ def test_openxc7(router, tmp_path, monkeypatch, no_tools):
     clock = 'create_clock -name c -period 10.0 [get_nets "c"]\n'
     for name, text in openxc7_files(BOARDS["arty_a7"], xdc + clock).items():
         (out / name).write_text(text)
-    assert (out / "openxc7.xdc").read_text() == f'set_property LOC E3 [get_ports "a[0]"]\n{clock}'
+    core = "create_clock -period 8 [get_nets core_clk]\n"  # the accelerator's own clock
+    assert (out / "openxc7.xdc").read_text() == f'set_property LOC E3 [get_ports "a[0]"]\n{clock}{core}'
     assert OPENXC7.run(out) == {
         "stage": "routed",
         "tool": "openxc7",

@@ -117,7 +117,8 @@ def test_rectangles_are_projected_together(config, rows, slices):
         Job(model=model, config=config, memory=Memory(), images=1), roles, image, (3, 2), (2,), stacks=(rows, rows)
     )
     projections = [item for item in plan.items() if "project" in item.key]
-    assert (len(projections) == sum(map(len, plan.layout.stages[0][0].rectangles)) + 4) == (rows == 1)
+    alone = rows == 1 or (rows, slices) == (8, 1)  # no two that follow each other have 8 tokens together
+    assert (len(projections) == sum(map(len, plan.layout.stages[0][0].rectangles)) + 4) == alone
     scheduler = plan.scheduler({node.name: Layer(node.name, node.op, 0) for node in model.nodes})
     scheduler.run(plan.items())
     program = replace(

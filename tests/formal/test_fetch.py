@@ -40,7 +40,7 @@ PROOFS = [
         depth=2,
         forever=True,
         covers=15,
-        mutant=("pending + generator.reserve - done", "pending + generator.reserve"),
+        mutant=("up=generator.reserve, down=done", "up=generator.reserve, down=done & 0"),
     ),
 ]
 

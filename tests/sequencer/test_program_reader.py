@@ -83,7 +83,7 @@ def test_programs(word_bits, burst, end):
 
 RIVALS = {
     "ROW_MEAN", "L1_DEVIATION", "INT_DEVIATION", "INT_SOFTMAX_SUM", "INT_SOFTMAX", "INT_GELU", "LOG_SOFTMAX_SUM",
-    "LOG_SOFTMAX",
+    "LOG_SOFTMAX", "POWER_FACTORS",
 }  # fmt: skip
 
 

@@ -101,7 +101,9 @@ class Proof:
 def listed():
     """(name, what, how far) of each proof that docs/trust.md lists."""
     page = (Path(__file__).parents[2] / "docs/trust.md").read_text(encoding="utf-8")
-    return re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", page.split("## Proofs")[1], re.MULTILINE)[2:]
+    return re.findall(
+        r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", page.split("## Proofs")[1].split("\n## ")[0], re.MULTILINE
+    )[2:]
 
 
 def proved(proofs):

@@ -64,7 +64,7 @@ def gate(given):
 
 
 GATE = VectorOp(  # two operands, something known of each row, requantized
-    number=25, name="GATE", unit="gate", doc="", law=gate, second=Second.IDENTITY, requantized=True,
+    number=30, name="GATE", unit="gate", doc="", law=gate, second=Second.IDENTITY, requantized=True,
     operands=(
         *SHAPE, Field("row_max", 4, "bank", limit="row_max_banks"), Field("mult", 32, "mantissa"),
         Field("shift", 6, "exponent"), Field("identity", 16, "gate", slot="other"),
