@@ -19,7 +19,10 @@ _ROOT = Path(__file__).parents[1]
 
 @cache
 def sources(*names: str) -> str:
-    """Digest of Python files and folders of them, as seen from the project's; comments and layout do not count."""
+    """Digest of Python files and folders of them, as seen from the project's.
+
+    Comments, docstrings and layout do not count.
+    """
     files = {
         file for path in (_ROOT / name for name in names) for file in ([path] if path.is_file() else path.rglob("*.py"))
     }
@@ -28,7 +31,14 @@ def sources(*names: str) -> str:
 
 @cache
 def _tree(file: Path) -> str:
-    return ast.dump(ast.parse(file.read_bytes()))
+    tree = ast.parse(file.read_bytes())
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [  # type: ignore[attr-defined]
+                part for part in body if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
+            ]
+    return ast.dump(tree)
 
 
 class Kept:

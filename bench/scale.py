@@ -14,7 +14,7 @@ import numpy as np
 
 from bench import networks, page
 from firmware.architectures import architecture
-from firmware.caches import digest
+from firmware.caches import digest, sources
 from firmware.compiler import compile_model
 from firmware.device import Accelerator
 from firmware.estimate import estimate
@@ -138,7 +138,7 @@ def _figure(network: str, board: str, batch: int, results: _Results, *, simulate
     target = BOARDS[board]
     try:
         program = compile_model(_model(network), target, batch=batch)
-        gateware = "".join(path.read_text() for path in sorted(_HW.rglob("*.py"))) if simulate else ""
+        gateware = sources(_HW) if simulate else ""
         key = digest(program.code.hex(), str(target.config), str(target.clock_hz), gateware)
         if kept := results.find(key):
             return Figure(**kept)

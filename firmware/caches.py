@@ -16,7 +16,7 @@ from pathlib import Path
 
 import platformdirs
 
-__all__ = ["cache_directory", "digest", "is_whole", "kept", "seal"]
+__all__ = ["cache_directory", "digest", "is_whole", "kept", "seal", "sources"]
 
 _DIGITS = 24  # hexadecimal, of a name: no two of 2^40 things have the same one
 
@@ -30,6 +30,12 @@ def cache_directory(kind: str, override: str | os.PathLike[str] | None = None) -
 def digest(*parts: str) -> str:
     """Hexadecimal digits of everything that decides what a thing contains."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:_DIGITS]
+
+
+def sources(package: Path, without: str = "") -> str:
+    """Names and texts of the Python files of a package, `without` the one of its folders that decides nothing."""
+    names = (path.relative_to(package) for path in sorted(package.rglob("*.py")))
+    return "".join(f"{name}\n{(package / name).read_text()}" for name in names if name.parts[0] != without)
 
 
 def is_whole(path: Path, made_from: str, mark: Path) -> bool:

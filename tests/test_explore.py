@@ -6,10 +6,8 @@ import multiprocessing
 import os
 import random
 import signal
-import subprocess
 import sys
-import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +28,7 @@ from hw.boards.registry import find
 from hw.core import core_units
 from hw.spec.config import ConfigError
 from tests.support.models import random_model
+from tests.support.pools import Here, interrupted, local_cluster
 
 ROOT = Path(__file__).parents[1]
 MODEL = str(ROOT / "examples" / "digits" / "digits.safetensors")
@@ -39,21 +38,6 @@ UNITS = OVER[3].partition("=")[2].split(",")
 
 def job(board="arty_a7", model=MODEL):
     return Job(model=str(model), model_digest=model_digest(model), tokens=None, board=board, images=1)
-
-
-@dataclass
-class Here:
-    """A pool in this process that stops after `limit` batches; remembers what it ran."""
-
-    limit: int | None = None
-    ran: list = field(default_factory=list)
-
-    def run(self, job, batches):
-        for batch in batches:
-            if self.limit is not None and len(self.ran) == self.limit:
-                raise KeyboardInterrupt
-            self.ran.append(batch)
-            yield batch, job.run(batch)
 
 
 class Sizes:
@@ -250,10 +234,7 @@ class Killing:
 
 @pytest.fixture(scope="module")
 def cluster():
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
-    ) as made:
+    with local_cluster() as made:
         yield made
 
 
@@ -369,23 +350,8 @@ def test_an_interrupt_ends_it_at_once(tmp_path):
     save_model(random_model(image=(3, 224, 224), dim=192, depth=12, heads=3, hidden=768), model)
     line = [sys.executable, "-m", "firmware", "explore", str(model), "--board", "arty_a7", "--over", "cols=2,4,6,8,10"]
     line += ["lanes=1,2", "--workers", "1", "--out", str(tmp_path / "out")]
-    with subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            children, deadline = Path(f"/proc/{process.pid}/task/{process.pid}/children"), time.monotonic() + 120
-            while len(workers := children.read_bytes().split()) < 2:  # the first only keeps count of resources
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            begun = time.monotonic()
-            process.send_signal(signal.SIGINT)
-            error = process.communicate(timeout=60)[1]
-            took = time.monotonic() - begun
-        finally:
-            process.kill()
-    assert process.returncode == 130, error
+    error = interrupted(line, patience=120)
     assert "the same command goes on" in error
-    assert took < 10  # a second, on a machine that has nothing else to do
-    while any(Path(f"/proc/{worker.decode()}").exists() for worker in workers):
-        assert time.monotonic() < begun + 20
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_nothing_is_lost_and_nothing_runs_twice(tmp_path, monkeypatch):
     assert again.seeds() == (10, 5)
     assert (again.counts["sums"], again.found, again.cases) == (9, 1, (10, 10))
     assert again.failures == [{"seed": 7, "what": "7 is wrong"}]
-    monkeypatch.setattr(ledger, "digest", lambda *_: "others")
+    monkeypatch.setattr(ledger, "sources", lambda *_: "others")
     mended = Ledger(tmp_path, Sums)
     assert mended.seeds() == (5, 5)
     mended.add(Block("sums", 5, 5, {"sums": 5}, sources="others"))
@@ -115,7 +115,7 @@ def test_page_report_and_status(tmp_path, monkeypatch, capsys):
     assert json.loads(report.read_text())["campaigns"][0]["counts"]["sums"] > 8
     monkeypatch.setattr(Sums, "wrong", frozenset())
     assert main([*line, "--seed", "7"]) == 0
-    monkeypatch.setattr(ledger, "digest", lambda *_: "others")
+    monkeypatch.setattr(ledger, "sources", lambda *_: "others")
     assert main([*line, "--hours", "0.00002", "--workers", "1"]) == 0
     assert main(line) == 0
 

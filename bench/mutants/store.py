@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
+from bench import lines
 from bench.mutants.operators import Mutant
 from bench.mutants.rings import rings
 from bench.mutants.trial import Verdict, digest
@@ -26,14 +25,7 @@ class Store:
         self._path, self._root, self._outermost = path, root, outermost
         path.parent.mkdir(parents=True, exist_ok=True)
         check(path)
-        self._lines = {}
-        text = path.read_bytes() if path.exists() else b""
-        whole = text[: text.rfind(b"\n") + 1]
-        if whole != text:
-            path.write_bytes(whole)
-        for line in whole.splitlines():
-            found = json.loads(line)
-            self._lines[found["mutant"]] = found
+        self._lines = {line["mutant"]: line for line in lines.read(path)}
 
     def verdict(self, mutant: Mutant) -> Verdict | None:
         """What is known of it and still true."""
@@ -52,7 +44,4 @@ class Store:
         """Appended, and on the disk."""
         line = {"mutant": mutant.name, "verdict": asdict(verdict)}
         self._lines[mutant.name] = line
-        with self._path.open("ab") as file:
-            file.write(json.dumps(line).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        lines.append(self._path, line)

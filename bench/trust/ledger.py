@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import ast
-import json
-import os
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench import lines
+from bench.kept import sources
 from bench.trust.blocks import Block
 from bench.trust.campaign import Campaign
-from firmware.caches import digest
 
 __all__ = ["Ledger"]
-
-_ROOT = Path(__file__).parents[2]
 
 
 class Ledger:
@@ -27,16 +23,11 @@ class Ledger:
     """
 
     def __init__(self, folder: Path, campaign: type[Campaign]) -> None:
-        files = {path for name in campaign.sources for path in (_ROOT / name, *(_ROOT / name).rglob("*.py"))}
         self.campaign = campaign
-        self.sources = digest(*(_meaning(path.read_text()) for path in sorted(files) if path.is_file()))
+        self.sources = sources(*campaign.sources)
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / f"{campaign.name}.jsonl"
-        text = self._path.read_bytes() if self._path.exists() else b""
-        whole = text[: text.rfind(b"\n") + 1]
-        if whole != text:
-            self._path.write_bytes(whole)
-        self._lines = [Block(**json.loads(line)) for line in whole.splitlines()]
+        self._lines = [Block(**line) for line in lines.read(self._path)]
         self._given: set[int] = set()
 
     @property
@@ -57,10 +48,7 @@ class Ledger:
     def add(self, block: Block) -> None:
         """Appended, and on the disk."""
         self._lines.append(block)
-        with self._path.open("ab") as file:
-            file.write(json.dumps(asdict(block)).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        lines.append(self._path, asdict(block))
 
     @property
     def counts(self) -> Counter[str]:
@@ -87,15 +75,3 @@ class Ledger:
             sum(block.cases for block in self.blocks),
             sum(block.cases for block in self.blocks if block.sources == self.sources),
         )
-
-
-def _meaning(source: str) -> str:
-    """A module without comments, docstrings and layout, which decide nothing."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [
-                part for part in body if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
-            ]
-    return ast.dump(tree)

@@ -15,7 +15,7 @@ from typing import Any
 from amaranth.back import rtlil
 from amaranth.hdl import ResetInserter, Signal, Value
 
-from firmware.caches import cache_directory, digest
+from firmware.caches import cache_directory, digest, sources
 from firmware.files import write
 from hw.boards.fabric import Fabric
 from hw.build import yosys
@@ -105,7 +105,4 @@ def _tool(fabric: Fabric) -> str:
 @cache
 def _sources() -> str:
     """Of everything that a unit's gateware could come from."""
-    package = Path(__file__).parents[1]
-    paths = (path.relative_to(package) for path in sorted(package.rglob("*.py")))
-    texts = "".join(f"{path}\n{(package / path).read_text()}" for path in paths if path.parts[0] != "build")
-    return digest(texts, version("amaranth"), sys.version)
+    return digest(sources(Path(__file__).parents[1], without="build"), version("amaranth"), sys.version)

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from amaranth.back import rtlil
 
-from firmware.caches import digest, is_whole, seal
+from firmware.caches import digest, is_whole, seal, sources
 from firmware.files import write
 from hw.accelerator import Accelerator
 from hw.boards.board import Board
@@ -59,7 +59,5 @@ def as_verilog(text: str, name: str, scratch: Path) -> bytes:
 
 
 def _digest(config: Config, board: Board, macros: bool) -> str:
-    package = Path(__file__).parents[1]
-    sources = "".join(f"{path.relative_to(package)}\n{path.read_text()}" for path in sorted(package.rglob("*.py")))
     tools = f"{version('amaranth')} {yosys.tool()} {sys.version}"
-    return digest(f"{config} {board.fabric.primitives} {macros}", tools, sources)
+    return digest(f"{config} {board.fabric.primitives} {macros}", tools, sources(Path(__file__).parents[1]))

@@ -12,6 +12,7 @@ from pathlib import Path
 from amaranth.lib import wiring
 
 import hw
+from firmware.caches import sources
 from firmware.transport import DeviceError, Target, number
 from hw.boards.board import Board, config_and_memory
 from hw.boards.memory import Memory
@@ -34,9 +35,7 @@ def _accelerator(config: Config, trace: bool) -> wiring.Component:
 
 def source_key(*parts: object) -> str:
     """Changes with `parts`, the gateware's sources and Amaranth's version: all that emitted gateware depends on."""
-    package = Path(hw.__file__).parent
-    sources = "".join(f"{path.relative_to(package)}\n{path.read_text()}" for path in sorted(package.rglob("*.py")))
-    digest = hashlib.sha256(sources.encode()).hexdigest()
+    digest = hashlib.sha256(sources(Path(hw.__file__).parent).encode()).hexdigest()
     return " ".join(map(str, (*parts, digest, importlib.metadata.version("amaranth"), sys.version)))
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ from firmware.model_file import load_model, model_digest, save_model
 from firmware.preprocess import to_int8
 from sim import golden
 from tests.support.models import random_model
+from tests.support.pools import Here, interrupted, local_cluster
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "examples" / "digits"
@@ -44,21 +45,6 @@ def expected():
     logits = golden.run(model, to_int8(np.load(IMAGES), model)) * model.logit_scale.astype(np.float64)
     order = np.array([sorted(range(10), key=lambda c: (-row[c], c)) for row in logits])
     return order[:, :5], int((order[:, 0] == labels).sum()), int((order[:, :5] == labels[:, None]).any(1).sum())
-
-
-@dataclass
-class Here:
-    """A pool in this process that stops after `limit` batches; remembers what it ran."""
-
-    limit: int | None = None
-    ran: list = field(default_factory=list)
-
-    def run(self, job, batches):
-        for batch in batches:
-            if self.limit is not None and len(self.ran) == self.limit:
-                raise KeyboardInterrupt
-            self.ran.append(batch)
-            yield batch, run_batch(job, batch)
 
 
 def job(model=MODEL, images=IMAGES):
@@ -203,23 +189,9 @@ def test_an_interrupt_ends_it_at_once(slow, tmp_path):
     results = tmp_path / "r"
     command = [sys.executable, "-m", "firmware", "eval", model, files[0], "--labels", files[1], "--workers", "1"]
     command += ["--results", str(results), "--batch", "3000"]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            children, deadline = Path(f"/proc/{process.pid}/task/{process.pid}/children"), time.monotonic() + 60
-            while len(workers := children.read_bytes().split()) < 2:  # the first only keeps count of resources
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            begun = time.monotonic()
-            process.send_signal(signal.SIGINT)
-            error = process.communicate(timeout=60)[1]
-            took = time.monotonic() - begun
-        finally:
-            process.kill()
-    assert (process.returncode, error.count("\n")) == (130, 1), error
+    error = interrupted(command, patience=60)
+    assert error.count("\n") == 1
     assert "the same command goes on with what is in" in error
-    assert took < 10  # a second, on a machine that has nothing else to do
-    while any(Path(f"/proc/{worker.decode()}").exists() for worker in workers):
-        assert time.monotonic() < begun + 20
     assert len(results.read_bytes().splitlines()) == 1
 
 
@@ -256,10 +228,7 @@ def test_a_local_worker_may_die(expected, monkeypatch):
 
 @pytest.fixture(scope="module")
 def cluster():
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
-    ) as made:
+    with local_cluster() as made:
         yield made
 
 
