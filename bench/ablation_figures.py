@@ -17,17 +17,15 @@ from bench.ablation_networks import Network, integer_model, recipe, units
 from bench.fidelity import float_run, golden_run
 from bench.kept import Kept, sources
 from bench.machine import machine
+from bench.runs import on_gateware
 from firmware.caches import digest
 from firmware.compiler import compile_model
-from firmware.device import Accelerator
 from firmware.estimate import estimate
 from firmware.families import official_tensors
 from firmware.preprocess import normalise, to_int8
-from firmware.progress import running
 from firmware.quantizer.measure import cosines, sqnr
 from hw.boards.board import Board
 from hw.boards.registry import BOARDS
-from sim import golden
 
 __all__ = ["SHOWN", "Cycles", "Outputs", "Reference", "Simulated", "cycles", "outputs", "references", "simulated"]
 
@@ -150,12 +148,7 @@ def simulated(network: str, mixture: str, kept: Kept, reading: Callable[[], Netw
         start, read, board = time.perf_counter(), reading(), _board(SHOWN[0], mixture)
         model = integer_model(network, mixture, read, quick=True)
         pixels, program = to_int8(read.judge[:1], model), compile_model(model, board)
-        with Accelerator.open(f"sim:{SHOWN[0]}", board.config) as device:
-            device.load(program)
-            with running(program.estimated_cycles, what=f"{network}, {mixture}") as advance:
-                found = device.run(pixels, progress=advance)
-            count = device.profile().cycles
-        same = bool(np.array_equal(found, golden.run(model, pixels)))
+        count, same = on_gateware(program, pixels, f"sim:{SHOWN[0]}", board.config)
         predicted = estimate(program, board).cycles
         return asdict(Simulated(network, mixture, count, predicted, same, time.perf_counter() - start))
 

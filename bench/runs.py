@@ -12,17 +12,19 @@ from numpy.typing import NDArray
 from firmware.architectures import Architecture, architecture
 from firmware.device import Accelerator
 from firmware.make_model import images, make_model
+from firmware.planner.program import Program
 from firmware.preprocess import to_int8
 from firmware.profile import Profile
 from firmware.progress import running, step
 from hw.boards.registry import BOARDS
+from hw.spec.config import Config
 from hw.spec.model import Model
 from sim import golden
 from sim.cycles import Prediction, predict
 
 __all__ = [
     "BOARD", "CLOCK", "DEVICE", "DSPS", "TARGET",
-    "Case", "Result", "Row", "model_of", "run_case", "simulate", "utilisation",
+    "Case", "Result", "Row", "model_of", "on_gateware", "run_case", "simulate", "utilisation",
 ]  # fmt: skip
 
 # With its memory's clock for all of it: cycles then say what the gateware does, whatever clock a part reaches, and
@@ -130,6 +132,17 @@ def simulate(case: Case, model: Model, pixels: NDArray[np.uint8]) -> tuple[Resul
         layer_errors=_layer_errors(prediction, profile) if prediction else {},
     )
     return result, logits
+
+
+def on_gateware(
+    program: Program, pixels: NDArray[np.int8], device: str, config: Config | None = None
+) -> tuple[int, bool]:
+    """Cycles of a run of int8 `pixels` on a simulated `device`, and whether every output is the golden model's."""
+    with Accelerator.open(device, config) as simulated:
+        simulated.load(program)
+        with running(program.estimated_cycles, what=f"{program.model.name} on {device}") as advance:
+            found = simulated.run(pixels, progress=advance)
+        return simulated.profile().cycles, bool(np.array_equal(found, golden.run(program.model, pixels)))
 
 
 def _layer_errors(prediction: Prediction, profile: Profile) -> dict[str, float]:

@@ -13,20 +13,18 @@ from typing import Any
 import numpy as np
 
 from bench import networks, page
+from bench.runs import on_gateware
 from firmware.architectures import architecture
 from firmware.caches import digest, sources
 from firmware.compiler import compile_model
-from firmware.device import Accelerator
 from firmware.estimate import estimate
 from firmware.files import write
 from firmware.make_model import make_model
 from firmware.planner.program import CompileError, Program
 from firmware.preprocess import to_int8
-from firmware.progress import running
 from firmware.transport import DeviceError
 from hw.boards.registry import BOARDS
 from hw.spec.model import Model
-from sim import golden
 
 __all__ = ["BOARDS_SHOWN", "NETWORKS", "Figure", "register", "table"]
 
@@ -105,12 +103,7 @@ def _simulated(program: Program, board: str, batch: int) -> tuple[int, bool]:
     """Cycles of a run on the gateware, and whether every logit is the golden model's."""
     model = program.model
     pixels = np.random.default_rng(1000).integers(0, 256, (batch, *model.image), np.uint8)
-    chosen = to_int8(pixels, model)
-    with Accelerator.open(f"sim:{board}") as device:
-        device.load(program)
-        with running(program.estimated_cycles, what=f"{model.name} on {board}") as advance:
-            logits = device.run(chosen, progress=advance)
-        return device.profile().cycles, bool(np.array_equal(logits, golden.run(model, chosen)))
+    return on_gateware(program, to_int8(pixels, model), f"sim:{board}")
 
 
 class _Results:
