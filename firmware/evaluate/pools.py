@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import signal
+import threading
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -89,12 +90,24 @@ class Local:
 
 @contextmanager
 def _undisturbed() -> Generator[None, None, None]:
-    """Ctrl-C comes at its end: a pool whose start was interrupted can neither be used nor shut down."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Ctrl-C comes at its end: a pool whose start was interrupted can neither be used nor shut down.
+
+    Masked for the processes started here, which inherit it until they ignore it themselves; and deferred, as any other
+    thread of this process takes a signal that this one masks, for Python's handler to run here all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which nothing interrupts
+        yield
+        return
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 @dataclass(frozen=True)

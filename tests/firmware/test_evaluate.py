@@ -195,18 +195,28 @@ def test_an_interrupt_ends_it_at_once(slow, tmp_path):
     assert len(results.read_bytes().splitlines()) == 1
 
 
-def test_an_interrupt_while_the_pool_starts(monkeypatch):
-    start = threading.Thread.start
+@pytest.mark.parametrize("others", [0, 1])
+def test_an_interrupt_while_the_pool_starts(others, monkeypatch):
+    """With threads of others, too, which take a signal that the main thread masks, as BLAS's do."""
+    start, end = threading.Thread.start, threading.Event()
+    for _ in range(others):
+        threading.Thread(target=end.wait, daemon=True).start()
 
     def interrupted(thread):
         os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)  # for whatever thread takes it
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", interrupted)
     before = set(multiprocessing.active_children())
-    with pytest.raises(KeyboardInterrupt):
-        list(Local(1).run(job(), batches(1)))
-    assert set(multiprocessing.active_children()) == before
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(Local(1).run(job(), batches(1)))
+        assert set(multiprocessing.active_children()) == before
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        end.set()
 
 
 def test_a_local_worker_may_die(expected, monkeypatch):
