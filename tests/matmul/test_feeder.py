@@ -13,12 +13,17 @@ from hw.spec.memory import channel_params, pack_stream
 from tests.support.streams import PRESSURES, simulate
 
 
-def instructions(config, rng, count, seed):
+def sizes_of(config, rng, count):
+    """Passes and outputs of so many instructions, some tiles of each."""
+    return [(rng.randint(1, 3), rng.randint(1, 3 * config.cols)) for _ in range(count)]
+
+
+def instructions(config, rng, sizes, seed):
     """Operands, stream words, and per tile (parameters of its columns, weight words of its passes)."""
     numbers = np.random.default_rng(seed)
     operands, words, tiles = [], [], []
-    for _ in range(count):
-        passes, outputs, per_channel = rng.randint(1, 3), rng.randint(1, 3 * config.cols), rng.randint(0, 1)
+    for passes, outputs in sizes:
+        per_channel = rng.randint(0, 1)
         mult, shift = rng.getrandbits(32), rng.getrandbits(6)
         operands.append({
             "passes": passes - 1, "outputs": outputs - 1, "per_channel": per_channel, "mult": mult, "shift": shift,
@@ -50,9 +55,21 @@ def instructions(config, rng, count, seed):
 def test_everything_in_its_place(rows, pressure):
     """Under pressure it is reset in mid-operation before, twice."""
     config = replace(BOARDS["tiny"].config, rows=rows)
-    slots, rng, reset = 3, random.Random(rows), Signal()
+    rng = random.Random(rows)
+    fed(config, rng, sizes_of(config, rng, 8), pressure)
+
+
+def test_the_largest_instructions():
+    """As many outputs, and as many passes, as 13 and 9 bits can say."""
+    fed(BOARDS["tiny"].config, random.Random(0), [(1, 1 << 13), (1 << 9, 1)], pressure=0)
+
+
+def fed(config, rng, sizes, pressure):
+    """Instructions of these `sizes`, fed and taken at random."""
+    rows = config.rows
+    slots, reset = 3, Signal()
     dut = Feeder(rows=rows, cols=config.cols, slots=slots)
-    operands, words, tiles = instructions(config, rng, 8, rows)
+    operands, words, tiles = instructions(config, rng, sizes, rows)
     swaps = [body for _, bodies in tiles for body in bodies]  # the weights of every swap
     log = {"cycles": 0, "accepted": 0}
 
