@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -216,7 +217,8 @@ def _pytorch(network: Network) -> _Runner | None:
     module = timm.create_model(network.timm, **network.sizes).eval()
     family, named = official_tensors(network.weights)
     named = family.fitted(named, network.judge.shape[1:])
-    module.load_state_dict({name: torch.tensor(np.asarray(value)) for name, value in named.items()})
+    state = {name: torch.tensor(np.asarray(value)) for name, value in named.items()}
+    module.load_state_dict(sys.modules[type(module).__module__].checkpoint_filter_fn(state, module))  # to timm's names
 
     def run(pixels: NDArray[np.uint8]) -> Array:
         images = torch.tensor(normalise(pixels, network.mean, network.std), dtype=torch.float32)
