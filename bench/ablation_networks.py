@@ -87,7 +87,7 @@ def _dinov2(folder: Path) -> Network:
     return Network(
         weights, found[0], found[1], mean, std, {"patch": shape.patch, "heads": shape.heads[0]},
         timm="vit_small_patch14_dinov2",
-        sizes={"img_size": shape.img_size, "num_classes": 0, "init_values": 0},  # no LayerScale, which is in the weights
+        sizes={"img_size": shape.img_size, "num_classes": 0, "init_values": 0},  # LayerScale is in the weights
     )  # fmt: skip
 
 
