@@ -10,6 +10,7 @@ from bench import page
 from bench.ablation_figures import SHOWN, Cycles, Outputs, Reference, Simulated
 from bench.ablation_networks import TITLES, laws
 from bench.ablation_units import OPERATORS, Gates, Operator, UnitFigures
+from bench.machine import machines
 from firmware.plots import COLOURS, figure
 from hw.boards.registry import BOARDS
 
@@ -125,7 +126,7 @@ def _network_table(found: Found, network: str) -> str:
             f"{_luts(each.mixture, found.units):g}",
         ))  # fmt: skip
     for one in floats:
-        took = "not installed" if one.seconds is None else f"{1e3 * one.seconds:.3g} ms per image"
+        took = "not installed" if one.seconds is None else f"{1e3 * one.seconds:,.1f} ms per image"
         cosine = "" if one.cosine is None else f"{one.cosine:.4f}"
         empty = [""] * (3 + len(SHOWN))
         body.append((f"float32 on the host ({one.tool}): {took}", *empty, cosine, "", "",
@@ -157,8 +158,8 @@ def markdown(found: Found) -> str:
         parts.append(
             f"**Whole images on the simulated gateware of `{SHOWN[0]}`**\n\n{_simulated_table(found.simulated)}"
         )
-    if machines := dict.fromkeys(each.machine for each in found.references):
-        parts.append(f"float32: one thread, one image at a time, the best of some rounds, on {'; '.join(machines)}.")
+    if hosts := machines(each.machine for each in found.references):
+        parts.append(f"float32: one thread, one image at a time, the best of some rounds, on {hosts}.")
     return "\n\n".join(parts)
 
 

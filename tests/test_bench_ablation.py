@@ -14,6 +14,7 @@ from bench.__main__ import main
 from bench.ablation_networks import MIXTURES, Network, digits, integer_model, units
 from bench.ablation_units import OPERATORS, Gates, Process, UnitFigures, gates, passes, unit_figures
 from bench.kept import Kept
+from bench.machine import machine, machines
 from firmware.compiler import compile_model
 from hw.boards.registry import BOARDS
 from hw.build.liberty import read
@@ -207,3 +208,12 @@ def test_what_the_command_refuses(tmp_path, capsys):
     assert "there is no" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="lacks the lines <!-- bench ablation-asic: begin -->"):
         main(["ablation", "--asic", str(tmp_path / "page.md"), "--folder", str(tmp_path)])
+
+
+def test_each_host_is_named_once():
+    text = machine()
+    name, load = text.split(", load average ")
+    other = f"{name}, load average 0.5{load.lstrip('0123456789.')}"
+    assert machines([text]).startswith(f"{name}, load average ")
+    assert machines([other, text, other]).startswith(f"{name}, load average 0.")
+    assert machines([other, text.replace(name, "Z80, 1 processors")]).count("; Z80, 1 processors, load average") == 1
