@@ -17,13 +17,13 @@ BASES = {region: 0x20_0000 + 0x10_0000 * region for region in Region}
 
 
 class Rig:
-    """A simulated accelerator of `config` with a few MiB of memory."""
+    """A simulated accelerator of `config` with a few MiB of memory; `coverage` is the simulation's."""
 
-    def __init__(self, config, **settings):
+    def __init__(self, config, *, coverage=False, **settings):
         self.config = config
         self.sim = Simulation(
             partial(Accelerator, config, trace=True), key=source_key(config, "rig"), memory_size=8 << 20,
-            settings=settings,
+            settings=settings, coverage=coverage,
         )  # fmt: skip
 
     def read(self, name):

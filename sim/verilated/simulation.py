@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
+import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
@@ -28,6 +31,8 @@ SETTINGS = (*_TIMING, "random", "interleave", "error_base", "error_size")
 EVENTS = ("started", "retired", "busy", "wait_in", "wait_out", "idle")
 _EVENT = np.dtype([("cycle", "<u8"), ("kind", "<u4"), ("engine", "<u4")])
 _RECEIVE_BYTES = 4096
+_CHANGE = re.compile(r"\x01o\x02([^\x01]+?)(?:\[(\d+)\])?:(0->1|1->0)\x01[^']*' (\d+)$", re.MULTILINE)
+_LETTER = re.compile(r"__0([0-9a-fA-F]{2})")  # as Verilator writes one that no C++ name has
 _SLICE = 5000  # cycles: a tenth of a second of the largest accelerators
 _STATISTICS = ("read_bursts", "read_beats", "write_bursts", "write_beats", "read_stalls", "write_stalls")
 
@@ -67,9 +72,10 @@ def _load(path: Path) -> ctypes.CDLL:
         ("period", None, (handle, large)), ("serve", ctypes.c_int64, (handle, large)),
         ("send", None, (handle, text, large)), ("receive", large, (handle, text, large)),
         ("link_idle", ctypes.c_int, (handle,)), ("core_clock", None, (handle, large, large)),
+        ("coverage", None, (handle, text)),
     ):  # fmt: skip
         if not hasattr(library, f"sim_{name}"):
-            continue  # of a link or of a second clock, which this top level does not have
+            continue  # of a link, a second clock or counts of changes, which this top level does not have
         function = getattr(library, f"sim_{name}")
         function.restype, function.argtypes = result, arguments
     return library
@@ -80,9 +86,9 @@ class Simulation:
 
     A component with its memory inside (see `header`) needs no `memory_size`: it is zero then, and that memory is
     reached over the link only. `component`, `key` and `verilog` are as for `build`, `settings` are those of the memory
-    model, `waves` is a VCD file to write (from a separate, slower library), `log_states` records every change between
-    busy, waiting and idle. `wait` simulates at most `chunk` cycles. Raises BuildError, PinError, or DeviceError for an
-    unknown setting.
+    model, `waves` is a VCD file to write and `coverage` counts changes for `changes` (from separate, slower libraries),
+    `log_states` records every change between busy, waiting and idle. `wait` simulates at most `chunk` cycles. Raises
+    BuildError, PinError, or DeviceError for an unknown setting.
     """
 
     simulated = True
@@ -96,12 +102,15 @@ class Simulation:
         memory_size: int = 256 << 20,
         settings: Mapping[str, int] | None = None,
         waves: str | os.PathLike[str] | None = None,
+        coverage: bool = False,
         log_states: bool = False,
         chunk: int = 250_000,
         cache: str | os.PathLike[str] | None = None,
     ) -> None:
         self._handle: int | None = None
-        path, self.compiled = build(component, key=key, verilog=verilog, waves=waves is not None, cache=cache)
+        path, self.compiled = build(
+            component, key=key, verilog=verilog, waves=waves is not None, coverage=coverage, cache=cache
+        )
         self._library = _load(path)
         self._handle = self._library.sim_open(memory_size)
         if not self._handle:
@@ -230,6 +239,21 @@ class Simulation:
             own = events[(events["engine"] == engine) & (events["kind"] >= first)]
             result.append(np.stack([own["cycle"].astype(np.int64), own["kind"].astype(np.int64) - first], axis=1))
         return result
+
+    def changes(self) -> Counter[tuple[str, int, str]]:
+        """With `coverage`, how often each bit of each named signal rose (``0->1``) and fell (``1->0``).
+
+        By signal, bit and direction, of all that was simulated since this was made, changes within a cycle included.
+        """
+        with tempfile.TemporaryDirectory(prefix="coverage-") as folder:
+            path = Path(folder, "coverage.dat")
+            self._library.sim_coverage(self._open(), os.fsencode(path))
+            text = path.read_text(encoding="latin-1")
+        found = Counter[tuple[str, int, str]]()
+        for name, bit, direction, count in _CHANGE.findall(text):
+            plain = _LETTER.sub(lambda letter: chr(int(letter[1], 16)), name)
+            found[plain, int(bit or 0), direction] += int(count)
+        return found
 
     def clear_trace(self) -> None:
         self._library.sim_clear_events(self._open())

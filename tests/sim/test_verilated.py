@@ -70,6 +70,19 @@ def test_copies_through_memory(cache, word_bits):
         assert sim.statistics.read_bursts == beats // 4
 
 
+def test_counts_changes(cache):
+    """Of what has a name in the source, each bit and direction, from the beginning."""
+    with simulate(cache, coverage=True) as sim:
+        before = sim.changes()
+        assert copy(sim, 16 << 10)[0]
+        after = sim.changes()
+    assert before.keys() == after.keys()
+    assert after["m_axi_wlast", 0, "0->1"] - before["m_axi_wlast", 0, "0->1"] >= (16 << 10) // 8 // 4  # of each burst
+    assert all(after["m_axi_wdata", bit, way] > 100 for bit in range(64) for way in ("0->1", "1->0"))
+    assert after["interrupt", 0, "0->1"] == 1
+    assert after["trace_started", Engine.MATMUL, "0->1"] == 0  # which this machine does not have
+
+
 def test_random_memory_changes_timing_not_results(cache):
     cycles = set()
     for seed in range(1, 5):

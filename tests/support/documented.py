@@ -163,6 +163,7 @@ COVERED = {
         "tests/test_explore.py::test_presets_against_the_front",
     "make mutants": "tests/test_docs.py::test_the_makefile",
     "make coverage": "tests/test_docs.py::test_the_makefile",
+    "python -m bench coverage --docs docs/trust.md": "tests/test_bench_coverage.py::test_page",
     "python -m bench mutants --units hw/units hw/dma --count 20 --seed 0 --ring engine": "tests/test_mutants.py::",
     "python -m bench trust --hours 8 --docs docs/trust.md": "tests/test_trust.py::test_page_report_and_status",
     "python -m bench trust --only programs --seed 4711": "tests/test_trust.py::test_page_report_and_status",
