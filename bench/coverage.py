@@ -18,7 +18,7 @@ __all__ = ["Unit", "register", "table", "units"]
 
 _CHANGES = Counter[tuple[str, int, str]]
 _SLICE = re.compile(r"^core\.(matmul|vector|scratchpad)_\d+")  # another slice is the same unit again
-_INNER = ("matmul", "vector")  # whose parts have rows of their own
+_INNER = re.compile(r"(?:matmul|vector)\.(?!i\b|o\b|found\b|\w*__)\w+$")  # parts that have rows of their own
 _FIRST = 2_000_000  # a seed that no campaign comes to
 
 
@@ -45,9 +45,10 @@ def units(found: Iterable[_CHANGES]) -> list[Unit]:
 
 
 def _unit(signal: str) -> str:
-    """Of the core; of MATMUL and VECTOR, whichever of their parts has it."""
-    parts = signal.split(".")[1:-1]
-    return ".".join(parts[: 1 + (parts[0] in _INNER)]) if parts else "pins"
+    """Of the core; of MATMUL and VECTOR, whichever of their parts has it; what is in none is the core's own."""
+    parts = [part for part in signal.split(".")[1:-1] if "$" not in part]
+    inner = ".".join(parts[:2])
+    return inner if _INNER.match(inner) else parts[0] if parts else "core"
 
 
 def _of(name: str, own: Mapping[tuple[str, int], set[str]]) -> Unit:
@@ -70,7 +71,7 @@ def table(found: Sequence[Unit]) -> str:
 def register(commands: Any) -> None:
     """Adds the command's grammar to argparse's sub-parsers."""
     command = page.add_command(commands, "coverage", "signals of the gateware that random programs change", _command)
-    command.add_argument("--programs", type=int, default=400, metavar="N", help="how many (default 400)")
+    command.add_argument("--programs", type=int, default=300, metavar="N", help="how many (default 300)")
 
 
 def _command(arguments: argparse.Namespace) -> int:

@@ -8,24 +8,24 @@ from bench.__main__ import main
 from bench.coverage import Unit, units
 
 
-def changes(**signals):
-    """Of each signal, whose dots are written as two underscores, (rose, fell) of each bit."""
+def changes(signals):
+    """By name: (rose, fell) of each bit."""
     found = Counter()
     for name, bits in signals.items():
         for bit, (rose, fell) in enumerate(bits):
-            found.update({(name.replace("__", "."), bit, "0->1"): rose, (name.replace("__", "."), bit, "1->0"): fell})
-            found[name.replace("__", "."), bit, "0->1"] += 0
+            found.update({(name, bit, "0->1"): rose, (name, bit, "1->0"): fell})
     return found
 
 
 def test_units():
-    first = changes(
-        s_axil_wdata=[(3, 3), (0, 0)], core__fetch__fifo__level=[(1, 0)], core__vector__moments__sum=[(0, 0), (0, 0)],
-        core__vector__busy=[(2, 2)],
-    )  # fmt: skip
-    second = changes(core__fetch__fifo__level=[(0, 1), (1, 1)], core__vector_1__busy=[(0, 0), (1, 1)])
+    """A part's name is one that the source gives it; slices are one unit; configurations add up."""
+    first = changes({
+        "s_axil_wdata": [(3, 3), (0, 0)], "core.fetch.fifo.level": [(1, 0)], "core.vector.moments.sum": [(0, 0)] * 2,
+        "core.vector.busy": [(2, 2)], "core.vector.i__payload$3.row": [(1, 1)],
+    })  # fmt: skip
+    second = changes({"core.fetch.fifo.level": [(0, 1), (1, 1)], "core.vector_1.busy": [(0, 0), (1, 1)]})
     assert units([first, second]) == [
-        Unit("fetch", 2, 2, ()), Unit("pins", 2, 1, ()), Unit("vector", 2, 2, ()),
+        Unit("core", 2, 1, ()), Unit("fetch", 2, 2, ()), Unit("vector", 3, 3, ()),
         Unit("vector.moments", 2, 0, ("core.vector.moments.sum",)),
     ]  # fmt: skip
 
@@ -47,7 +47,7 @@ class Fake:
 
     def case(self, seed):
         self.ran.append(seed)
-        rig = type("Rig", (), {"sim": Sim(changes(core__csr__index=[(len(self.ran), 1), (0, 0)]))})
+        rig = type("Rig", (), {"sim": Sim(changes({"core.csr.index": [(len(self.ran), 1), (0, 0)]}))})
         self.rigs["tiny"] = rig
 
     def close(self):
