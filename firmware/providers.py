@@ -23,9 +23,11 @@ DEVICES: dict[str, str] = {
 PROVIDERS: dict[str, str] = {
     "golden": "sim.golden:run",
     "cycles": "sim.cycles:predict",
+    "code cycles": "sim.cycles:code_cycles",
     "area": "hw.build.area_model:AreaModel",
 }
-"""Integer model -> logits; Program -> prediction of its cycles; Board -> estimates of what Configs take on it."""
+"""Integer model -> logits; Program -> prediction of its cycles; instructions, Config, Memory -> cycles; Board ->
+estimates of what Configs take on it."""
 
 _HINTS: Mapping[str, str] = {"serial": "pip install pyserial"}  # missing module -> what brings it
 

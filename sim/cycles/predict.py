@@ -8,12 +8,14 @@ from firmware.layout import place
 from firmware.planner.program import Program
 from firmware.profile import LayerProfile, layer_profiles
 from hw.boards.memory import Memory
-from hw.spec.isa import Engine
+from hw.spec.config import Config
+from hw.spec.isa import Engine, Region
 from sim.cycles.machine import Machine
 
-__all__ = ["Prediction", "predict"]
+__all__ = ["Prediction", "code_cycles", "predict"]
 
 Interval = tuple[int, int]
+_APART = 1 << 30  # bytes, more than any region has
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,12 @@ class Prediction:
     def occupancy(self) -> float:
         """Fraction of cycles in which the array takes a word, useful or padding."""
         return self.beats / self.cycles
+
+
+def code_cycles(code: bytes, config: Config, memory: Memory) -> int:
+    """Cycles of one run of instructions alone, each region at the beginning of a page."""
+    bases = {region: (1 + region) * _APART for region in Region}
+    return Machine(config, code, program=0, bases=bases, memory=memory).cycles
 
 
 def predict(program: Program, *, memory: Memory | None = None, memory_size: int = 256 << 20) -> Prediction:

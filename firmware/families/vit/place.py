@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from math import lcm
 
 from firmware.families.vit.constants import constants
@@ -14,7 +16,7 @@ from firmware.planner.padded import padded
 from firmware.planner.placed import Job, Placed
 from firmware.planner.program import CompileError, UnitError
 from firmware.planner.scheduler import Scheduler, most_slots
-from firmware.planner.search import ranked
+from firmware.planner.search import FINALISTS, NEAR, code_cycles, ranked
 from hw.spec.config import Config
 from hw.spec.model import Model
 
@@ -22,8 +24,6 @@ __all__ = ["cuts", "place"]
 
 _Way = tuple[tuple[int, ...], tuple[int, ...]]  # tokens of each super-tile, banks of each slot
 _LIKE = 2  # blocks of a kind in a trial: from one to the next, everything happens once
-_NEAR = 1.02  # how much longer than the best a trial may be whose way is still tried on all blocks
-_FINALISTS = 2
 
 
 def place(job: Job) -> Placed:
@@ -36,29 +36,37 @@ def place(job: Job) -> Placed:
     ways = [
         (tiles, banks) for tiles in cuts(roles.tokens, config) for banks in _arenas(config, job.images * len(tiles))
     ]
-    found: dict[_Way, tuple[Scheduler, Plan]] = {}
+    found: dict[tuple[int, _Way], tuple[Scheduler, Plan]] = {}  # by depth
 
     def schedule(of: VisionTransformer, way: _Way, limit: float) -> int | None:
         plan, scheduler = Plan(work, of, image, *way), Scheduler(len(way[1]), job.layers())
         if not scheduler.run(plan.items(), limit):
             return None
-        if of is roles:
-            found[way] = scheduler, plan
+        found[of.depth, way] = scheduler, plan
         return scheduler.makespan
 
-    def on_all(way: _Way, limit: float) -> int | None:
-        return schedule(roles, way, limit)
+    def on(of: VisionTransformer, among: Iterable[_Way]) -> list[_Way]:
+        """The best few, of different super-tiles: about slots the scheduler is right."""
+        near: dict[tuple[int, ...], _Way] = {}
+        for way in ranked(among, partial(schedule, of), NEAR):
+            near.setdefault(way[0], way)
+        return list(near.values())[:FINALISTS]
 
-    def on_few(way: _Way, limit: float) -> int | None:
-        return schedule(few, way, limit)
-
+    trial = few
     try:
-        best = ranked(ranked(ways, on_few, _NEAR)[:_FINALISTS] if few.depth < roles.depth else ways, on_all)[0]
+        finalists = on(roles, on(few, ways))
     except UnitError:
         raise
     except CompileError:  # what fits a few blocks need not fit all
-        best = ranked(ways, on_all)[0]
-    scheduler, plan = found[best]
+        trial, finalists = roles, on(roles, ways)
+
+    def cycles(way: _Way) -> float:
+        """Of all blocks, were the scheduler as wrong about them as about those of the trial."""
+        tried = found[trial.depth, way][0]
+        return found[roles.depth, way][0].makespan * code_cycles(tried.code, config, job.memory) / tried.makespan
+
+    best = min(finalists, key=cycles) if len(finalists) > 1 else finalists[0]
+    scheduler, plan = found[roles.depth, best]
     checkpoints = plan.checkpoints(scheduler.emitted)
     return Placed(scheduler, image, plan.work_bytes, tuple(plan.tiles), len(plan.slots), checkpoints)
 
