@@ -140,7 +140,8 @@ COVERED = {
     "PDK_ROOT=/path/to/pdks python -m hw.build --board verilog --pdk sky130A": _BUILT + "test_liberty",
     "python -m bench deit --docs docs/performance.md": "tests/test_bench.py::test_command_line_reports_and_documents",
     "python -m bench swin --docs docs/performance.md": "tests/test_bench.py::test_swin_command_line",
-    "python -m bench scale --simulate deit-t:arty_a7 deit-t:arty_a7_100 --docs docs/performance.md":
+    "python -m bench scale --docs docs/performance.md --simulate deit-t:arty_a7 deit-t:arty_a7_100 deit-t:genesys2 "
+    "deit-t:ulx3s_85f swin-t:arty_a7 swin-t:arty_a7_100 swin-t:genesys2 vit-s14:arty_a7_100 vit-s14:genesys2":
         "tests/test_bench_scale.py::test_page_and_results",
     "OMP_WAIT_POLICY=passive python -m bench golden --docs docs/performance.md":
         "tests/test_bench.py::test_golden_compares_with_the_float_network",
