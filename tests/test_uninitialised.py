@@ -1,4 +1,4 @@
-"""The IP core without any initial value, as an ASIC gets it: one clock of reset is enough."""
+"""The IP core without any initial value, as an ASIC gets it: a reset is enough."""
 
 import re
 import shutil

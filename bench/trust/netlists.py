@@ -48,9 +48,9 @@ class Netlists(Programs):
     def case(self, seed: int) -> None:
         draw, title = random.Random(seed), list(FAMILIES)[seed % len(FAMILIES)]
         fabric, config = FAMILIES[title]
-        if title not in self._rigs:
-            self._rigs[title] = NetlistRig(config, fabric)
-        netlist = self._rigs[title]
+        if title not in self.rigs:
+            self.rigs[title] = NetlistRig(config, fabric)
+        netlist = self.rigs[title]
         if seed < _NETWORK:
             self._digits(netlist, title, seed // len(FAMILIES) * _IMAGES)
         else:
@@ -81,9 +81,9 @@ class Netlists(Programs):
         """Every word of every region, nothing beyond them, and all counters."""
         self._hostile(netlist, random.Random(memory))
         self._exact(netlist, title, generated)
-        if f"{title} source" not in self._rigs:
-            self._rigs[f"{title} source"] = Rig(netlist.config)
-        source = self._rigs[f"{title} source"]
+        if f"{title} source" not in self.rigs:
+            self.rigs[f"{title} source"] = Rig(netlist.config)
+        source = self.rigs[f"{title} source"]
         self._hostile(source, random.Random(memory))
         source.load(generated.program, generated.before)
         expect(source.start(_LIMIT) is State.DONE, f"{title}: the source does not end")
