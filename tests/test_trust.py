@@ -6,18 +6,21 @@ from collections import Counter
 from itertools import count
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.trust import blocks, command, ledger
+from bench.trust import blocks, command, ledger, netlists
 from bench.trust.blocks import Block, cases, run_block
 from bench.trust.campaign import Campaign, expect
 from bench.trust.campaigns import CAMPAIGNS
 from bench.trust.cover import FAULTS, instruction_points
 from bench.trust.ledger import Ledger
+from bench.trust.netlists import Netlists
 from bench.trust.programs import CONFIGS, Programs, mutated, predicted
 from hw.spec.regs import State
 from sim.random_programs import random_program
+from sim.rig import Rig
 
 SAMPLES = {"programs": 12, "files": 150, "stores": 150, "link": 2}  # cases of each that every run of the tests makes
 
@@ -134,6 +137,37 @@ def test_a_wrong_word_is_found(monkeypatch, capsys):
     legal = (seed for seed in range(100) if random.Random(seed).choices(list(CONFIGS), (20, 48, 12, 20))[0] == "tiny")
     assert cases(campaign, [next(legal)]) == 1
     assert "differs in 1 bytes" in capsys.readouterr().out
+
+
+class Later(Rig):
+    """As its source, but for a cycle."""
+
+    def counters(self):
+        found = super().counters()
+        return found | {"cycles": found["cycles"] + 1}
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """`tiny`'s source in the place of the netlists, which take minutes; `tests/sim/test_netlist.py` has some."""
+    monkeypatch.setattr(netlists, "FAMILIES", {"tiny": (None, CONFIGS["tiny"])})
+    monkeypatch.setattr(netlists, "NetlistRig", lambda config, _fabric: Rig(config))
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_netlists(monkeypatch, capsys):
+    """The digits and every kind of program are compared; a wrong logit and one cycle more are found."""
+    campaign = Netlists()
+    assert cases(campaign, (3, *range(10**6 + 31, 10**6 + 37))) == 0, capsys.readouterr().out
+    assert campaign.counts["runs equal"] == 7
+    assert campaign.counts["tiny, images of the digits"] > 1
+    assert min(campaign.counts[f"tiny, {kind}"] for kind in ("legal", "mutated", "reset")) > 0, campaign.counts
+    monkeypatch.setattr(netlists.golden, "run", lambda *_: np.zeros(10, np.int32))
+    assert cases(Netlists(), [0]) == 1
+    assert "logits differ from image 0" in capsys.readouterr().out
+    monkeypatch.setattr(netlists, "NetlistRig", lambda config, _fabric: Later(config))
+    assert cases(Netlists(), [10**6]) == 1
+    assert "tiny: cycles " in capsys.readouterr().out
 
 
 def test_mutants_of_programs_differ_in_one_place_and_end_in_every_way():

@@ -10,7 +10,7 @@ from hw.boards.registry import BOARDS
 from hw.matmul.engine import MatmulEngine
 from hw.spec.isa import Fault, Op
 from tests.support.cocotb import run_bench
-from tests.support.matmul import Machine, issue_bits, program, run_engine
+from tests.support.matmul import Machine, beats_of, issue_bits, prepare, program, run_engine
 from tests.support.streams import PRESSURES
 
 SMALL = replace(BOARDS["tiny"].config, rows=8, cols=4, tokens=16, banks=2, bank_words=512)
@@ -22,11 +22,6 @@ def engine(config, latency=3):
         row_max_banks=config.row_max_banks, scratch_words=config.scratch_words, mapping=config.array,
         scratch_latency=latency,
     )  # fmt: skip
-
-
-def beats_of(operands, config):
-    tiles = -(-operands["outputs"] // config.cols)
-    return tiles * operands["passes"] * operands["rows"] * (1 + operands["two_planes"])
 
 
 def check(config, instructions, *, latency=3, **how):
@@ -186,15 +181,8 @@ DEIT = [
 
 def bench(tmp_path, instructions, *, pressure, rate):
     """The Verilog of the engine at the size of the Arty's, under cocotb."""
-    machine = Machine(ARTY, seed=5)
-    for operands in instructions:
-        machine.execute(operands)
     path = tmp_path / "program.npz"
-    np.savez(
-        path, scratch=machine.before, expected=machine.scratch, stream=np.concatenate(machine.stream),
-        operands=np.array([list(issue_bits(o).to_bytes(24, "little")) for o in instructions], np.uint8),
-        maxima=np.array(sorted(machine.row_max.items())), beats=sum(beats_of(o, ARTY) for o in instructions),
-    )  # fmt: skip
+    prepare(path, ARTY, instructions)
     env = {"PROGRAM": path, "PRESSURE": pressure, "RATE": rate, "LATENCY": 2}
     return run_bench(engine(ARTY, latency=2), "sim.bench.matmul", name="matmul_engine", env=env)
 

@@ -9,7 +9,7 @@ from hw.spec.isa import Fault, Kind, Op, encode
 from hw.spec.memory import channel_params, pack_stream
 from tests.support.streams import simulate
 
-__all__ = ["Machine", "issue_bits", "program", "run_engine"]
+__all__ = ["Machine", "beats_of", "issue_bits", "prepare", "program", "run_engine"]
 
 _TYPES = {Kind.INT8: "<i1", Kind.INT16: "<i2", Kind.INT32: "<i4", Kind.PLANES: "<i2"}
 
@@ -110,6 +110,24 @@ def program(config, count, seed):
 def issue_bits(operands, op=Op.MATMUL):
     """The operand bits of an instruction, as the sequencer hands them over."""
     return int.from_bytes(encode(op, **operands), "little") >> (5 + 64)
+
+
+def beats_of(operands, config):
+    """Array beats that an instruction takes."""
+    tiles = -(-operands["outputs"] // config.cols)
+    return tiles * operands["passes"] * operands["rows"] * (1 + operands["two_planes"])
+
+
+def prepare(path, config, instructions):
+    """Writes what `sim.bench.matmul` reads: a list of instructions, what they find and what they leave."""
+    machine = Machine(config, seed=5)
+    for operands in instructions:
+        machine.execute(operands)
+    np.savez(
+        path, scratch=machine.before, expected=machine.scratch, stream=np.concatenate(machine.stream),
+        operands=np.array([list(issue_bits(o).to_bytes(24, "little")) for o in instructions], np.uint8),
+        maxima=np.array(sorted(machine.row_max.items())), beats=sum(beats_of(o, config) for o in instructions),
+    )  # fmt: skip
 
 
 def run_engine(dut, config, machine, instructions, *, latency=3, pressure=0.0, seed=0, patience=3000, halt_after=None):
