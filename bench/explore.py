@@ -30,6 +30,7 @@ AROUND = {
     "arty_a7": ("cols=4,6,8,10", "drain_lanes=1,2", "lanes=1,2", "slices=1,2", "bank_words=1024,2048"),
     "arty_a7_100": ("cols=4,8,12,16", "drain_lanes=1,2", "lanes=1,2", "slices=1,2,3,4", "bank_words=1024,2048"),
     "genesys2": ("cols=8,16", "drain_lanes=2,4", "lanes=2,4", "slices=2,3,4"),
+    "ulx3s_85f": ("cols=4,6,8", "drain_lanes=1,2", "lanes=1,2", "bank_words=2048,4096"),
 }
 """Board -> what is changed of its preset."""
 
@@ -86,9 +87,12 @@ def _front(board: Board, found: Exploration) -> str:
     return f"{title.replace('=', ' = ')}: {counts}.\n\n{page.table(head, body)}"
 
 
-def _errors(model: AreaModel) -> str:
-    parts = (f"{name} {each['mean']:.1%} (worst {each['worst']:.1%})" for name, each in model.errors.items())
-    return f"Error of the fitted areas, on each of the stored cores, left out: {', '.join(parts)}."
+def _errors(board: Board) -> str:
+    errors = AreaModel(board).errors.items()
+    parts = (f"{board.fabric.columns[name]} {each['mean']:.1%} (worst {each['worst']:.1%})" for name, each in errors)
+    return (
+        f"Error of the fitted areas of {board.fabric.title}, on each of the stored cores, left out: {', '.join(parts)}."
+    )
 
 
 def _row(each: Verdict) -> tuple[str, ...]:
@@ -150,7 +154,8 @@ def _run(arguments: argparse.Namespace) -> int:
             )  # fmt: skip
         found.append(verdict(board, explored))
         fronts.append(_front(board, explored))
-    text = "\n\n".join([_table(found), *fronts, _errors(AreaModel(board))])
+    fabrics = {board.fabric.name: board for board in map(find, arguments.boards or AROUND)}
+    text = "\n\n".join([_table(found), *fronts, *map(_errors, fabrics.values())])
     page.publish(arguments, text, {"presets": [_json(each) for each in found]})
     return int(not all(each.right for each in found))
 
