@@ -32,7 +32,7 @@ from tests.formal.test_packer import PACKERS
 from tests.formal.test_program_reader import PROGRAMS
 from tests.formal.test_result_clamp import CLAMPS
 from tests.formal.test_round_saturate import ROUNDINGS
-from tests.formal.test_sequencer import SEQUENCERS
+from tests.formal.test_sequencer import SEQUENCERS, UNREACHED
 from tests.formal.test_shift_exp import TERMS
 from tests.formal.test_square_root import ROOTS
 from tests.formal.test_stream_fifo import QUEUES
@@ -80,7 +80,7 @@ def test_sizes_are_those_of_the_boards():
     assert {(s["rows"], s["lanes"]) for s in found[Packer]} == set(PACKERS)
     assert {(s["rows"], s["lanes"]) for s in found[Unpacker]} == set(UNPACKERS)
     assert {(s["depth"], s.get("block", False)) for s in found[BurstQueue]} == set(BURST_QUEUES)
-    assert {(s["word_bits"], s["queue_depth"], s["burst"]) for s in found[Sequencer]} == set(SEQUENCERS)
+    assert {(s["word_bits"], s["queue_depth"], s["burst"]) for s in found[Sequencer]} == {*SEQUENCERS, *UNREACHED}
     assert {s["terms"] for s in found[ShiftExp]} == set(TERMS)
     assert {(s["value_bits"], s["bits_per_cycle"]) for s in found[SquareRoot]} == set(ROOTS)
     assert {(s["word_bits"], s["burst"]) for s in found[ProgramReader]} == {(bits, 4) for bits, _ in PROGRAMS}
