@@ -6,36 +6,45 @@ from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
 from hw.dma.burst_queue import BurstQueue
 from tests.support.formal import Proof, inputs, inside, proved, waits
 
+BURST_QUEUES = ((32, False), (128, True), (512, True))  # words, in block RAM, of the boards' cores
 
-def burst_queue(unit):
-    """In distributed RAM, with room for eight."""
-    m = Module()
-    m.submodules.dut = dut = unit(shape=1, depth=8)
-    own = inside(dut)
-    queue = inside(own.fifo)
-    promised, kept = Signal(8), Signal(8)  # words that were reserved and have not arrived, that are there
-    m.d.comb += [
-        kept.eq(queue.fifo.level + queue.valid),
-        Assume(~dut.reserve | dut.room),
-        Assume(~dut.i.valid | (promised != 0)),
-        Assert(promised + kept <= 8),
-        Assert(own.free + promised + kept == 8),
-        Assert(dut.room == (8 - promised - kept > dut.last)),
-        Assert(dut.empty == (promised + kept == 0)),
-        Assert(~dut.i.valid | dut.i.ready),
-        Cover((promised == 0) & (kept == 8)),
-    ]
-    m.d.sync += promised.eq(promised + Mux(dut.reserve, dut.last + 1, 0) - dut.i.valid)
-    waits(m, dut.o, "o")
-    return m, inputs(dut)
+
+def burst_queue(depth, block):
+    def make(unit):
+        m = Module()
+        m.submodules.dut = dut = unit(shape=1, depth=depth, block=block)
+        own = inside(dut)
+        queue = inside(own.fifo)
+        promised, kept = Signal(12), Signal(12)  # words that were reserved and have not arrived, that are there
+        inner = inside(queue.fifo).inner_level + queue.fifo.r_rdy if block else queue.fifo.level + queue.valid
+        m.d.comb += [
+            kept.eq(inner),
+            Assume(~dut.reserve | dut.room),
+            Assume(~dut.i.valid | (promised != 0)),
+            Assert(promised + kept <= depth),
+            Assert(own.free + promised + kept == depth),
+            Assert(dut.room == (depth - promised - kept > dut.last)),
+            Assert(dut.empty == (promised + kept == 0)),
+            Assert(~dut.i.valid | dut.i.ready),
+            Cover((promised == 0) & (kept == 2)),
+            Cover((promised + kept == depth) & dut.o.valid),
+        ]
+        m.d.sync += promised.eq(promised + Mux(dut.reserve, dut.last + 1, 0) - dut.i.valid)
+        waits(m, dut.o, "o")
+        return m, inputs(dut)
+
+    return make
 
 
 PROOFS = [
-    Proof(
-        name="queue of bursts, of 8 words",
-        what="has room exactly as long as it has, and never refuses what was promised",
-        make=burst_queue, unit=BurstQueue, depth=2, forever=True, covers=14,
-        mutant=("self.room.eq(free > self.last)", "self.room.eq(free >= self.last)"),
+    *(
+        Proof(
+            name=f"queue of bursts, of {depth} words in {'block' if block else 'distributed'} RAM",
+            what="has room exactly as long as it has, and never refuses what was promised",
+            make=burst_queue(depth, block), unit=BurstQueue, depth=2, forever=True, covers=8,
+            mutant=("self.room.eq(free > self.last)", "self.room.eq(free >= self.last)"),
+        )
+        for depth, block in BURST_QUEUES
     ),
 ]  # fmt: skip
 

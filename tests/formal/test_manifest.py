@@ -12,19 +12,31 @@ from amaranth.hdl import Assert, Fragment, Module, Signal
 from hw.accelerator import Accelerator
 from hw.boards.registry import BOARDS
 from hw.dma.burst_generator import BurstGenerator
+from hw.dma.burst_queue import BurstQueue
 from hw.sequencer.program_reader import ProgramReader
+from hw.sequencer.sequencer import Sequencer
 from hw.units.credit_queue import CreditQueue
 from hw.units.divider import Divider
 from hw.units.round_saturate import RoundSaturate
+from hw.units.square_root import SquareRoot
 from hw.units.stream_fifo import StreamFIFO
+from hw.vector.packer import Packer
 from hw.vector.result_clamp import ResultClamp
+from hw.vector.shift_exp import ShiftExp
+from hw.vector.unpacker import Unpacker
 from tests.formal.test_burst_generator import BURSTS
+from tests.formal.test_burst_queue import BURST_QUEUES
 from tests.formal.test_credit_queue import CREDITS
 from tests.formal.test_divider import DIVISIONS
+from tests.formal.test_packer import PACKERS
 from tests.formal.test_program_reader import PROGRAMS
 from tests.formal.test_result_clamp import CLAMPS
 from tests.formal.test_round_saturate import ROUNDINGS
+from tests.formal.test_sequencer import SEQUENCERS, UNREACHED
+from tests.formal.test_shift_exp import TERMS
+from tests.formal.test_square_root import ROOTS
 from tests.formal.test_stream_fifo import QUEUES
+from tests.formal.test_unpacker import UNPACKERS
 from tests.support.formal import ProofError, listed, mutated, prove
 
 HERE = Path(__file__).parent
@@ -38,7 +50,10 @@ def test_the_page_lists_every_proof():
 
 def test_sizes_are_those_of_the_boards():
     """Wherever the boards' cores round, queue and cut bursts, it is at sizes that are proved."""
-    units = (RoundSaturate, CreditQueue, BurstGenerator, Divider, ResultClamp, StreamFIFO, ProgramReader)
+    units = (
+        RoundSaturate, CreditQueue, BurstGenerator, Divider, ResultClamp, StreamFIFO, ProgramReader, ShiftExp,
+        SquareRoot, Packer, Unpacker, BurstQueue, Sequencer,
+    )  # fmt: skip
     found = {unit: [] for unit in units}
 
     def recorded(unit):
@@ -62,6 +77,12 @@ def test_sizes_are_those_of_the_boards():
     assert {(*(s[size] for size in sizes), s.get("bits_per_cycle", 1)) for s in found[Divider]} == set(DIVISIONS)
     assert {(s["bits"], s["lanes"]) for s in found[ResultClamp]} == set(CLAMPS)
     assert {(s["depth"], s.get("block", False)) for s in found[StreamFIFO]} == set(QUEUES)
+    assert {(s["rows"], s["lanes"]) for s in found[Packer]} == set(PACKERS)
+    assert {(s["rows"], s["lanes"]) for s in found[Unpacker]} == set(UNPACKERS)
+    assert {(s["depth"], s.get("block", False)) for s in found[BurstQueue]} == set(BURST_QUEUES)
+    assert {(s["word_bits"], s["queue_depth"], s["burst"]) for s in found[Sequencer]} == {*SEQUENCERS, *UNREACHED}
+    assert {s["terms"] for s in found[ShiftExp]} == set(TERMS)
+    assert {(s["value_bits"], s["bits_per_cycle"]) for s in found[SquareRoot]} == set(ROOTS)
     assert {(s["word_bits"], s["burst"]) for s in found[ProgramReader]} == {(bits, 4) for bits, _ in PROGRAMS}
 
 

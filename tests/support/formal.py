@@ -14,12 +14,14 @@ from sysconfig import get_path
 from types import SimpleNamespace
 
 import pytest
+import z3
 from amaranth.back import rtlil
 from amaranth.hdl import Assert, Assume, Cat, Mux, Signal, Value
 from amaranth.lib import wiring
 
 __all__ = [
-    "Proof", "ProofError", "answered", "in_state", "inputs", "inside", "listed", "mutated", "prove", "proved", "waits",
+    "Proof", "ProofError", "answered", "driven", "follows", "in_state", "inputs", "inside", "listed", "mutated",
+    "prove", "proved", "started", "waits",
 ]  # fmt: skip
 
 _SBY = """\
@@ -147,6 +149,23 @@ def answered(m, bus):
     return bursts, words
 
 
+def started(m, dut, names):
+    """Drives ``start`` of `dut` and its constants `names`, free until then; whether it has begun, and a free input.
+
+    No items come before it, and none is there or comes while the constants change and ``start`` is high.
+    """
+    mode, choice, change, begun = Signal(names), Signal(names), Signal(), Signal()
+    m.d.sync += [dut.start.eq(change), begun.eq(begun | dut.start)]
+    with m.If(change):
+        m.d.sync += mode.eq(choice)
+    m.d.comb += [
+        *(getattr(dut, name).eq(mode[name]) for name, _ in names),
+        Assume(~dut.i.valid | (begun & ~dut.start & ~change)),
+        Assume(~(change | dut.start) | ~dut.o.valid),
+    ]
+    return begun, [change, choice.as_value()]
+
+
 def waits(m, port, name, unless=None):
     """Asserts that what is offered at stream `port` of ours and not taken is offered unchanged in the next cycle.
 
@@ -190,6 +209,14 @@ def prove(top, *, ports, depth, mode="bmc"):
             raise ProofError(run.stdout[-3000:] + run.stderr[-3000:])
 
 
+def follows(conclusion, *premises):
+    """Whether the formula `conclusion` of Z3 follows from others: of integers, for all, of any size."""
+    solver = z3.Solver()
+    solver.set(timeout=60_000)
+    solver.add(*premises, z3.Not(conclusion))
+    return solver.check() == z3.unsat
+
+
 def inside(unit):
     """The local signals of component `unit` by name, for invariants that its ports do not show. Its module is made.
 
@@ -210,6 +237,11 @@ def inside(unit):
         sys.setprofile(before)
     unit.elaborate = lambda _platform: m
     return SimpleNamespace(**found)
+
+
+def driven(m):
+    """The signals that module `m`, which is complete, drives, by name: also those that only its own loops ever had."""
+    return SimpleNamespace(**{signal.name: signal for signal in m._driving})
 
 
 def in_state(m, *names):
