@@ -11,12 +11,7 @@ from firmware.providers import PROVIDERS, provided
 from hw.boards.memory import Memory
 from hw.spec.config import Config
 
-__all__ = ["FINALISTS", "NEAR", "code_cycles", "ranked"]
-
-NEAR = 1.05
-"""How much longer than the shortest a schedule may be that the cycle model is asked about: the scheduler, which counts
-what engines take of memory and scratchpad from each other as shares, is wrong by up to 6 % where that is the limit."""
-FINALISTS = 2
+__all__ = ["code_cycles", "ranked"]
 
 _Way = TypeVar("_Way")
 
