@@ -2,25 +2,18 @@
 
 import re
 
-import numpy as np
 import pytest
 from amaranth.back import rtlil
 
 from hw.accelerator import Accelerator
 from hw.boards.registry import BOARDS
-from sim.random_programs import random_program
-from tests.support.cocotb import run_bench
+from tests.support.cocotb import core_program, run_bench
 
 CONFIG = BOARDS["tiny"].config
 
 
 def test_bench(tmp_path):
-    generated = random_program(CONFIG, 11, groups=8)
-    arrays = {f"before_{region.name}": content for region, content in generated.before.items()}
-    arrays |= {f"after_{region.name}": content for region, content in generated.after.items()}
-    path = tmp_path / "program.npz"
-    np.savez(path, program=np.frombuffer(generated.program, np.uint8), **arrays)
-    env = {"BENCH_DATA": path, "BENCH_SEED": 1, "BENCH_FINGERPRINT": CONFIG.fingerprint}
+    env = core_program(tmp_path / "program.npz", CONFIG, groups=8)
     assert run_bench(Accelerator(CONFIG), "sim.bench.accelerator", name="shiftwork", env=env) == 5
 
 

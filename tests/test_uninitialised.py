@@ -3,14 +3,12 @@
 import re
 import shutil
 
-import numpy as np
 import pytest
 
 from hw.accelerator import Accelerator
 from hw.boards.registry import BOARDS
 from sim.bench.uninitialised import uninitialised
-from sim.random_programs import random_program
-from tests.support.cocotb import run_bench
+from tests.support.cocotb import core_program, run_bench
 from tests.support.optional import NO_ICARUS
 
 CONFIG = BOARDS["tiny"].config
@@ -23,12 +21,7 @@ def verilog():
 
 @pytest.fixture
 def env(tmp_path):
-    generated = random_program(CONFIG, 11, groups=4)
-    arrays = {f"before_{region.name}": content for region, content in generated.before.items()}
-    arrays |= {f"after_{region.name}": content for region, content in generated.after.items()}
-    path = tmp_path / "program.npz"
-    np.savez(path, program=np.frombuffer(generated.program, np.uint8), **arrays)
-    return {"BENCH_DATA": path, "BENCH_SEED": 1, "BENCH_FINGERPRINT": CONFIG.fingerprint}
+    return core_program(tmp_path / "program.npz", CONFIG, groups=4)
 
 
 def test_nothing_is_initialised(verilog):

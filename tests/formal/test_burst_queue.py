@@ -4,7 +4,7 @@
 from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
 
 from hw.dma.burst_queue import BurstQueue
-from tests.support.formal import Proof, inputs, inside, proved, waits
+from tests.support.formal import Proof, inputs, inside, levels, proved, waits
 
 BURST_QUEUES = ((32, False), (128, True), (512, True))  # words, in block RAM, of the boards' cores
 
@@ -14,11 +14,10 @@ def burst_queue(depth, block):
         m = Module()
         m.submodules.dut = dut = unit(shape=1, depth=depth, block=block)
         own = inside(dut)
-        queue = inside(own.fifo)
+        _, level, out = levels(inside(own.fifo), block)
         promised, kept = Signal(12), Signal(12)  # words that were reserved and have not arrived, that are there
-        inner = inside(queue.fifo).inner_level + queue.fifo.r_rdy if block else queue.fifo.level + queue.valid
         m.d.comb += [
-            kept.eq(inner),
+            kept.eq(level + out),
             Assume(~dut.reserve | dut.room),
             Assume(~dut.i.valid | (promised != 0)),
             Assert(promised + kept <= depth),

@@ -4,7 +4,7 @@
 from amaranth.hdl import Assert, Cover, Module, Mux, Signal
 
 from hw.units.stream_fifo import StreamFIFO
-from tests.support.formal import Proof, inputs, inside, proved, waits
+from tests.support.formal import Proof, inputs, inside, levels, proved, waits
 
 QUEUES = ((2, False), (32, False), (128, True), (512, True))  # entries, in block RAM, of the boards' cores
 
@@ -15,11 +15,8 @@ def queue(depth, block):
     def make(unit):
         m = Module()
         m.submodules.dut = dut = unit(shape=1, depth=depth, block=block)
-        own = inside(dut)
-        inner = inside(own.fifo)
+        inner, level, out = levels(inside(dut), block)
         size = depth - block  # of the memory; the output register of a block RAM counts as one of its entries
-        level = inner.inner_level if block else own.fifo.level
-        out = own.fifo.r_rdy if block else own.valid
         bits = len(inner.produce) + 1
 
         def behind(pointer, by):

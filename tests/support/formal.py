@@ -20,8 +20,8 @@ from amaranth.hdl import Assert, Assume, Cat, Mux, Signal, Value
 from amaranth.lib import wiring
 
 __all__ = [
-    "Proof", "ProofError", "answered", "driven", "follows", "in_state", "inputs", "inside", "listed", "mutated",
-    "prove", "proved", "started", "waits",
+    "Proof", "ProofError", "answered", "driven", "follows", "in_state", "inputs", "inside", "levels", "listed",
+    "mutated", "prove", "proved", "started", "waits",
 ]  # fmt: skip
 
 _SBY = """\
@@ -164,6 +164,12 @@ def started(m, dut, names):
         Assume(~(change | dut.start) | ~dut.o.valid),
     ]
     return begun, [change, choice.as_value()]
+
+
+def levels(queue, block):
+    """Of what is inside a StreamFIFO: its memory, how many items that holds, and whether one is at its output."""
+    memory = inside(queue.fifo)
+    return (memory, memory.inner_level, queue.fifo.r_rdy) if block else (memory, queue.fifo.level, queue.valid)
 
 
 def waits(m, port, name, unless=None):
