@@ -17,6 +17,7 @@ from hw.sequencer.program_reader import ProgramReader
 from hw.sequencer.sequencer import Sequencer
 from hw.units.credit_queue import CreditQueue
 from hw.units.divider import Divider
+from hw.units.reciprocal import Reciprocal
 from hw.units.round_saturate import RoundSaturate
 from hw.units.square_root import SquareRoot
 from hw.units.stream_fifo import StreamFIFO
@@ -30,6 +31,7 @@ from tests.formal.test_credit_queue import CREDITS
 from tests.formal.test_divider import DIVISIONS
 from tests.formal.test_packer import PACKERS
 from tests.formal.test_program_reader import PROGRAMS
+from tests.formal.test_reciprocal import RECIPROCALS
 from tests.formal.test_result_clamp import CLAMPS
 from tests.formal.test_round_saturate import ROUNDINGS
 from tests.formal.test_sequencer import SEQUENCERS, UNREACHED
@@ -52,7 +54,7 @@ def test_sizes_are_those_of_the_boards():
     """Wherever the boards' cores round, queue and cut bursts, it is at sizes that are proved."""
     units = (
         RoundSaturate, CreditQueue, BurstGenerator, Divider, ResultClamp, StreamFIFO, ProgramReader, ShiftExp,
-        SquareRoot, Packer, Unpacker, BurstQueue, Sequencer,
+        SquareRoot, Packer, Unpacker, BurstQueue, Sequencer, Reciprocal,
     )  # fmt: skip
     found = {unit: [] for unit in units}
 
@@ -83,6 +85,7 @@ def test_sizes_are_those_of_the_boards():
     assert {(s["word_bits"], s["queue_depth"], s["burst"]) for s in found[Sequencer]} == {*SEQUENCERS, *UNREACHED}
     assert {s["terms"] for s in found[ShiftExp]} == set(TERMS)
     assert {(s["value_bits"], s["bits_per_cycle"]) for s in found[SquareRoot]} == set(ROOTS)
+    assert {(s.get("divisor_bits", 31), s.get("bits_per_stage", 1)) for s in found[Reciprocal]} == set(RECIPROCALS)
     assert {(s["word_bits"], s["burst"]) for s in found[ProgramReader]} == {(bits, 4) for bits, _ in PROGRAMS}
 
 

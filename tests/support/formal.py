@@ -60,6 +60,8 @@ class Proof:
         By induction, for every number of cycles.
     covers : int
         Cycles in which everything that is to be covered can be reached.
+    lemmas : tuple of callable
+        Like ``make``: what is proved first, as ``make`` assumes it. Each may assume those before it, at any time.
     mutant : (str, str)
         Text of the unit's file, once in it, and what to put there that the proof must find.
     """
@@ -72,6 +74,7 @@ class Proof:
     mutant: tuple[str, str]
     forever: bool = False
     covers: int = 8
+    lemmas: tuple[Callable, ...] = ()
 
     @property
     def reach(self):
@@ -80,8 +83,9 @@ class Proof:
 
     def check(self):
         """Raises ProofError unless it holds."""
-        m, ports = self.make(self.unit)
-        prove(m, ports=ports, depth=self.depth, mode="prove" if self.forever else "bmc")
+        for make in (*self.lemmas, self.make):
+            m, ports = make(self.unit)
+            prove(m, ports=ports, depth=self.depth, mode="prove" if self.forever else "bmc")
 
     def cover(self):
         """Raises ProofError unless everything that is to be covered can be reached under the assumptions."""
