@@ -36,9 +36,10 @@ docs: setup
 mutants: setup
 	$(BIN)/python -m bench mutants --results $(OUT)/mutants.jsonl --docs docs/trust.md
 
-# Lines and branches of the Python that the tests execute; a page per file in build/coverage.
+# Lines and branches of the Python that the tests execute: the table in docs/trust.md; a page per file in build/coverage.
 coverage: setup
-	$(BIN)/pytest -n 2 --cov --cov-report=term --cov-report=html:$(OUT)/coverage
+	$(BIN)/pytest -n 2 --cov --cov-report=html:$(OUT)/coverage --cov-report=json:$(OUT)/coverage.json
+	$(BIN)/python -m bench executed $(OUT)/coverage.json --docs docs/trust.md
 
 # The ULX3S from gateware to bitstream with pip's tools alone: half an hour of one core, so not part of `make test`.
 bitstream: setup

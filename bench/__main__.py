@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import ablation, clock, coverage, deit, explore, golden, link, memory, real, scale, swin, text
+from bench import ablation, clock, coverage, deit, executed, explore, golden, link, memory, real, scale, swin, text
 from bench.mutants import command as mutants
 from bench.trust import command as trust
 from firmware.errors import UserError
@@ -15,7 +15,9 @@ from sim.libraries import BuildError
 
 __all__ = ["main", "parser"]
 
-_BENCHES = (deit, swin, scale, real, text, ablation, golden, link, memory, clock, explore, mutants, trust, coverage)
+_BENCHES = (
+    deit, swin, scale, real, text, ablation, golden, link, memory, clock, explore, mutants, trust, coverage, executed,
+)  # fmt: skip
 
 
 def parser(prog: str = "python -m bench") -> argparse.ArgumentParser:
