@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from bench.mutants.rings import units
 from bench.mutants.store import Store
 from bench.mutants.trial import Copy, Verdict
 from firmware.errors import UserError
+from firmware.evaluate.pools import Local
 
 __all__ = ["register", "summary"]
 
@@ -82,27 +81,25 @@ def _chosen(arguments: argparse.Namespace) -> list[Mutant]:
     return found
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """Mutants up to `ring`, each worker with a copy of the tree under `place`."""
+
+    ring: str
+    place: str
+
+    def run(self, mutant: Mutant) -> Verdict:
+        """In a worker."""
+        if not _COPIES:
+            os.nice(_NICE)
+            _COPIES.append(Copy(_ROOT, Path(tempfile.mkdtemp(dir=self.place))))
+        return _COPIES[0].judge(mutant, self.ring)
+
+
 def _judged(left: Sequence[Mutant], ring: str, workers: int) -> Iterator[tuple[Mutant, Verdict]]:
-    """Verdicts as they come, by `workers` processes with a copy of the tree each."""
-    context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory(prefix="mutants-") as place:
-        with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(place,)) as pool:
-            futures = {pool.submit(_judge, mutant, ring): mutant for mutant in left}
-            try:
-                for future in as_completed(futures):
-                    yield futures[future], future.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-
-
-def _begin(place: str) -> None:
-    os.nice(_NICE)
-    _COPIES.append(Copy(_ROOT, Path(tempfile.mkdtemp(dir=place))))
-
-
-def _judge(mutant: Mutant, ring: str) -> Verdict:
-    return _COPIES[0].judge(mutant, ring)
+    """Verdicts as they come, by `workers` processes. The last test of one that is ended may write for a moment yet."""
+    with tempfile.TemporaryDirectory(prefix="mutants-", ignore_cleanup_errors=True) as place:
+        yield from Local(workers).run(_Trial(ring, place), left)
 
 
 def summary(results: Sequence[tuple[Mutant, Verdict]], sizes: Mapping[str, int], wanted: Mapping[str, int]) -> str:

@@ -1,7 +1,8 @@
 """Runs pytest in children of a process that has imported what all tests need, which costs more than most of them.
 
 Started as a script in a copy of the tree. Of each line of stdin, what to run, it forks a child, and answers
-with two lines: its process id, then its status (negative: the signal that ended it) and processor seconds.
+with two lines: its process id, then its status (negative: the signal that ended it) and processor seconds. A child that
+takes too long is ended, and so is one whose answer nobody waits for any more: stdin has ended.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib
 import json
 import os
 import resource
+import select
 import signal
 import sys
 from typing import Any
@@ -31,15 +33,20 @@ def _main() -> None:
         if not child:
             _child(**call)
         print(child, flush=True)
-        signal.signal(signal.SIGALRM, lambda *_, child=child: os.killpg(child, signal.SIGKILL))
-        signal.alarm(call["wall"])
+        ended = os.pidfd_open(child)
+        found = select.select([ended, sys.stdin], [], [], call["wall"])[0]
+        if found != [ended]:
+            os.killpg(child, signal.SIGKILL)
+        os.close(ended)
         _, status, used = os.wait4(child, 0)
-        signal.alarm(0)
+        if sys.stdin in found:
+            return
         print(json.dumps([os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime]), flush=True)
 
 
 def _child(*, arguments: list[str], environment: dict[str, str], log: str, seconds: int, **_: Any) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C comes from tests alone, and is for them
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 10))  # its children's, too
     null, out = os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for file, number in ((null, 0), (out, 1), (out, 2)):
