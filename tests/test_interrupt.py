@@ -39,6 +39,7 @@ CASES = {
     "Verilog": (("hw.build", "--board", "arty_a7", "--out", "out1"), "writing Verilog", 1.0),
     "synthesis": (("hw.build", "--board", "tiny", "--out", "out2"), "synthesising the accelerator", 3.0),
     "benchmark": (("bench", "deit", "--only", "small"), "making the model", 1.0),
+    "campaigns": (("bench", "trust", "--only", "netlists", "--hours", "1", "--folder", "kept"), "", 5.0),
     "mutants": (("bench", "mutants", "--units", "hw/dma/store", "--results", "mutants.jsonl"), "", 12.0),
 }
 

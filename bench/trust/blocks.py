@@ -19,11 +19,12 @@ from typing import Any
 
 from bench.trust.campaign import Campaign, Unexplained
 
-__all__ = ["Block", "main", "run_block"]
+__all__ = ["Block", "end_blocks", "main", "run_block"]
 
 _ROOT = Path(__file__).parents[2]
 _PROCESSOR = 600  # seconds of a processor that a block may take, which is made to take about ten
 _PATIENCE = 20 * _PROCESSOR  # seconds: others may want the processor, too
+_RUNNING: set[subprocess.Popen[str]] = set()
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def run_block(campaign: type[Campaign], first: int, cases: int, sources: str, pa
         command, cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
     )  # fmt: skip
+    _RUNNING.add(process)
     try:
         output, errors = process.communicate(timeout=patience)
         end = f"ended with status {process.returncode}: {errors.strip()[-500:]}"
@@ -59,6 +61,8 @@ def run_block(campaign: type[Campaign], first: int, cases: int, sources: str, pa
     except BaseException:
         process.kill()
         raise
+    finally:
+        _RUNNING.discard(process)
     for line in output.splitlines():
         told = json.loads(line) if line.startswith("{") and line.endswith("}") else {}
         seed = told.get("seed", seed)
@@ -70,6 +74,12 @@ def run_block(campaign: type[Campaign], first: int, cases: int, sources: str, pa
         failures.append({"seed": seed, "what": f"the process {end}"})
     seconds = time.monotonic() - begun
     return Block(campaign.name, first, cases, counts, failures, round(seconds, 1), peak, sources)
+
+
+def end_blocks() -> None:
+    """Ends the processes of all blocks that run, in whatever thread."""
+    for process in tuple(_RUNNING):
+        process.kill()
 
 
 def _tell(**what: Any) -> None:

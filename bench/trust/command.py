@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench import page
 from bench.trust import tables
-from bench.trust.blocks import Block, cases, run_block
+from bench.trust.blocks import Block, cases, end_blocks, run_block
 from bench.trust.campaigns import CAMPAIGNS
 from bench.trust.ledger import Ledger
 
@@ -52,21 +53,36 @@ def _command(arguments: argparse.Namespace) -> int:
 def _run(ledgers: Sequence[Ledger], end: float, workers: int) -> None:
     """Blocks, until the time is up: next is one of the campaign that is furthest from its bar."""
     running: dict[Future[Block], Ledger] = {}
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers) as pool, _ended(running):
         while running or time.monotonic() < end:
             while len(running) < workers and time.monotonic() < end:
                 ledger = min(ledgers, key=lambda each: _share(each, running))
                 first, count = ledger.seeds()
                 running[pool.submit(run_block, ledger.campaign, first, count, ledger.sources)] = ledger
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                block, ledger = future.result(), running.pop(future)
-                ledger.add(block)
-                last = block.first + block.cases - 1
-                print(
-                    f"{block.campaign} seeds {block.first} to {last}: {len(block.failures)} unexplained, "
-                    f"{block.seconds:.0f} s, {ledger.counts[ledger.campaign.counted]:,} {ledger.campaign.counted}",
-                    flush=True,
-                )
+                _keep(running.pop(future), future.result())
+
+
+@contextmanager
+def _ended(running: Collection[Future[Block]]) -> Generator[None]:
+    """When interrupted, what runs is not waited for, and does not go on."""
+    try:
+        yield
+    except BaseException:
+        while not all(future.done() for future in running):
+            end_blocks()
+            time.sleep(0.05)
+        raise
+
+
+def _keep(ledger: Ledger, block: Block) -> None:
+    ledger.add(block)
+    last = block.first + block.cases - 1
+    print(
+        f"{block.campaign} seeds {block.first} to {last}: {len(block.failures)} unexplained, "
+        f"{block.seconds:.0f} s, {ledger.counts[ledger.campaign.counted]:,} {ledger.campaign.counted}",
+        flush=True,
+    )
 
 
 def _share(ledger: Ledger, running: dict[Future[Block], Ledger]) -> float:
