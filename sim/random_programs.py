@@ -1,8 +1,10 @@
 """Random but legal programs: every instruction waits for exactly those before it that it conflicts with.
 
 Some of them do what no compiler would: rows that miss their maximum, statistics of other rows, additions that
-saturate twice, norm parameters of any bits. The machine model says what comes of it. Where there are slices, each
-starts with a scratchpad of its own; transfers are to and from any of them, to all, and of parts of words.
+saturate twice, norm parameters of any bits, rows that all lie at one place, factors of zero, thresholds that nothing
+asks for. The machine model says what comes of it. Where there are slices, each starts with a scratchpad of its own;
+transfers are to and from any of them, to all, and of parts of words. What may be fetched is never stored to, since
+nothing can wait for FETCH.
 """
 
 from dataclasses import dataclass
@@ -10,13 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from hw.spec import memory
-from hw.spec.isa import WAITED, Engine, Kind, Op, Region, decode, encode, engine_of
+from hw.spec.isa import OPERANDS, WAITED, Engine, Kind, Op, Region, decode, encode, engine_of
 from sim.instructions import Instructions
 from sim.random_rivals import rival_groups
 
 __all__ = ["Generated", "random_program"]
 
 _AREAS = 8  # parts of the scratchpad; an instruction's operands lie in different ones
+_FACTORS = {"mult", "mult_identity", "shift", "shift_identity", "b", "c", "exp_mult"}  # operands that may be zero
+_SELDOM = 0.03
 
 
 @dataclass
@@ -54,7 +58,10 @@ class _Writer:
         self.touched = {region.name: np.zeros(len(words), bool) for region, words in self.machine.regions.items()}
         self.sizes = spaces | {"scratch": scratch, "row_max": 16, "stats": 16}
 
-    def emit(self, op, **operands):
+    def emit(self, op, *, exactly=False, **operands):
+        """With an operand of zero here and there, but `exactly`."""
+        if not exactly:
+            operands = self._with_zeros(op, operands)
         bare = decode(encode(op, **operands))
         engine = engine_of(op)
         if engine is None:
@@ -77,8 +84,20 @@ class _Writer:
                 key = space, operands[name]
                 self.full[key] = max(operands["rows"], self.full.get(key, 0))
 
+    def _with_zeros(self, op, operands):
+        may = {field.name for field in OPERANDS[op] if not field.nonzero} & _FACTORS
+        if operands.get("dest") not in (operands.get("source"), operands.get("identity")) or op is Op.MATMUL:
+            may |= {"source_row", "identity_row"}
+        may |= {"scratch0"} if op is Op.STORE or operands.get("run") == 1 else set()
+        may |= {"dest_row"} if operands.get("rows") == 1 else set()  # else a byte is written twice
+        return operands | {name: 0 for name in sorted(may & operands.keys()) if self.chance(_SELDOM)}
+
     def _waits(self, engine):
+        """What it has to wait for, and seldom something else that has been before."""
         waits = dict.fromkeys(WAITED, 0)
+        other = WAITED[self.number(0, len(WAITED) - 1)]
+        if self.counts[other] and self.chance(_SELDOM):
+            waits[other] = self.number(1, self.counts[other])
         for space, addresses, write, _ in self.machine.accesses:
             for other in WAITED:
                 for former in (True, False):
@@ -98,7 +117,8 @@ class _Writer:
     def areas(self, count):
         """First words of different areas, with room for `area` / 2 words behind each."""
         chosen = self.rng.permutation(_AREAS)[:count]
-        return [int(number) * self.area + self.number(0, self.area // 2) for number in chosen]
+        first = [0 if self.chance(0.1) else self.number(0, self.area // 2) for _ in chosen]
+        return [int(number) * self.area + at for number, at in zip(chosen, first, strict=True)]
 
     def rows(self, words):
         """(rows, words from row to row) that fit half an area."""
@@ -135,7 +155,7 @@ class _Writer:
         return operands | {name: self.number(0, word - 1) if self.chance(0.5) else 0 for name in ("skip", "drop")}
 
     def load(self):
-        region = (Region.MODEL, Region.WORK, Region.INPUT)[self.number(0, 2)]
+        region = Region(self.number(0, len(Region) - 1))
         self.transfer(Op.LOAD, region, self.sizes[region.name])
 
     def store(self):
@@ -181,17 +201,21 @@ class _Writer:
             "shift": self.number(20, 45), "track_max": int(track),
             "row_max": self.number(0, self.config.row_max_banks - 1),
         }  # fmt: skip
-        self.fetch(weight["offset"], weight["words"])
+        spare = self.sizes[Region.INPUT.name] - weight["words"]
+        if weight["per_channel"] or spare < 0 or self.chance(0.7):
+            self.fetch(Region.MODEL, weight["offset"], weight["words"])
+        else:  # weights of any bytes
+            self.fetch(Region.INPUT, self.number(0, spare), weight["words"])
         self.emit(Op.MATMUL, **operands)
         return operands | {"pitch": pitch, "dest_word": dest}
 
     def mantissa(self):
         return self.number(1 << 30, 1 << 31) if self.chance(0.9) else self.number(0, 1 << 31)
 
-    def fetch(self, offset, words):
+    def fetch(self, region, offset, words):
         while words:
             part = words if self.chance(0.6) else self.number(1, words)
-            self.emit(Op.FETCH, region=Region.MODEL, offset=offset, words=part)
+            self.emit(Op.FETCH, region=region, offset=offset, words=part)
             offset, words = offset + part, words - part
 
     def attention(self):
@@ -245,7 +269,7 @@ class _Writer:
     def norm(self):
         source, params, dest = (number * self.area for number in self.rng.permutation(_AREAS)[:3].tolist())
         entry = memory.param_words(self.config)
-        length = self.number(2, self.norm_length)
+        length = self.number(1, self.norm_length)
         self.emit(
             Op.LOAD, region=Region.MODEL, offset=self.norm_offset, scratch=params, run=length * entry, scratch0=1,
             count1=1, offset1=0, scratch1=0, count2=1, offset2=0, scratch2=0, every=int(self.config.slices > 1),
@@ -323,8 +347,9 @@ class _Writer:
         for slice_ in range(self.config.slices):
             for first in range(0, self.config.scratch_words, run):
                 self.emit(
-                    op, region=region, offset=offset + slice_ * self.config.scratch_words + first, scratch=first,
-                    run=run, scratch0=1, count1=1, offset1=0, scratch1=0, count2=1, offset2=0, scratch2=0, slice=slice_,
+                    op, exactly=True, region=region, offset=offset + slice_ * self.config.scratch_words + first,
+                    scratch=first, run=run, scratch0=1, count1=1, offset1=0, scratch1=0, count2=1, offset2=0,
+                    scratch2=0, slice=slice_,
                 )  # fmt: skip
 
 

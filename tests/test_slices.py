@@ -51,7 +51,7 @@ __all__ = [
 def test_random_programs_are_legal(slices):
     """No thresholds are missing, and every way to name slices and parts of words is among them."""
     found = Counter()
-    for seed in range(30):
+    for seed in range(60):
         generated = random_program(config(slices), seed, groups=20)
         regions = {region: content.copy() for region, content in generated.before.items()}
         machine = Machine(config(slices), regions, check=True)

@@ -7,6 +7,7 @@ out of order, their beats mixed, one burst at a time or sixteen.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from bench.trust.campaign import Campaign, Unexplained, expect
 from bench.trust.cover import points_of
 from hw.boards.registry import BOARDS
 from hw.spec.config import Config
-from hw.spec.isa import INSTRUCTION_BYTES, OPERANDS, Engine, Fault, Instruction, Op, Region, decode, encode
+from hw.spec.isa import INSTRUCTION_BYTES, OPCODE_BITS, OPERANDS, Engine, Fault, Instruction, Op, Region, decode, encode
 from hw.spec.regs import Control, State
 from hw.spec.vector import unit_names
 from sim.machine import Machine, MachineFault
@@ -35,12 +36,14 @@ CONFIGS = {
 _SHARES = (20, 48, 12, 20)
 _KINDS = {"legal": 70, "mutated": 14, "slverr": 8, "reset": 8}
 _LIMIT = 4_000_000  # cycles in which any program of this size ends on the slowest memory
+_LOOK = 50  # cycles
 _MOST_MOVED = 40_000  # words that a program's transfers move, so that it ends within the limit
+_UNUSED = sorted(set(range(1 << OPCODE_BITS)) - set(map(int, Op)))  # opcodes
 _GUARD = 4096  # bytes beyond a region that nothing may touch
 _WHO = {
     Region.MODEL: {"LOAD", "FETCH"},
-    Region.INPUT: {"LOAD"},
-    Region.OUTPUT: {"STORE"},
+    Region.INPUT: {"LOAD", "FETCH"},
+    Region.OUTPUT: {"LOAD", "STORE"},
     Region.WORK: {"LOAD", "STORE"},
 }
 
@@ -71,11 +74,15 @@ def predicted(
 
 
 def mutated(program: bytes, draw: random.Random) -> bytes:
-    """With one instruction changed: a bit, an operand, a threshold; or lost, doubled, exchanged with the next one."""
+    """With one instruction changed: a bit, an operand, the opcode; or lost, doubled, exchanged; or without an end."""
     size = INSTRUCTION_BYTES
     parts = [program[at : at + size] for at in range(0, len(program), size)]
-    at, kind = draw.randrange(len(parts) - 1), draw.randrange(8)
-    if kind < 3:
+    at, kind = draw.randrange(len(parts) - 1), draw.randrange(10)
+    if kind == 9:
+        del parts[-1]
+    elif kind == 8:
+        parts[at] = bytes([draw.choice(_UNUSED)]) + parts[at][1:]
+    elif kind < 3:
         bit = draw.randrange(8 * size)
         parts[at] = (int.from_bytes(parts[at], "little") ^ 1 << bit).to_bytes(size, "little")
     elif kind < 5:
@@ -225,11 +232,13 @@ class Programs(Campaign):
             _load(rig, generated.program, generated.before)
             rig.sim.clear_trace()
             rig.write(control=Control.START)
-            rig.sim.run(draw.randrange(1, draw.choice((100, 2000, 40_000))))
-            for engine in Engine:
-                of = [event.event for event in rig.sim.events() if event.engine is engine]
-                if of.count("started") > of.count("retired"):
-                    self.counts[f"cover reset: while {engine.name} executes"] += 1
+            if draw.random() < 0.5:
+                rig.sim.run(draw.randrange(1, draw.choice((100, 2000, 40_000))))
+            else:
+                _until(rig, draw.choice(list(Engine)), draw.randrange(20))
+                rig.sim.run(draw.randrange(1, 100))
+            for engine in _executing(rig):
+                self.counts[f"cover reset: while {engine.name} executes"] += 1
             if draw.random() < 0.4:
                 rig.sim.reset()
                 self.counts["resets by the pin"] += 1
@@ -243,6 +252,21 @@ class Programs(Campaign):
             expect(rig.read("status") == State.IDLE, f"{State(rig.read('status')).name} after a reset, not IDLE")
             expect(not any(rig.counters().values()), "counters after a reset that are not zero")
             _untouched(rig)
+
+
+def _executing(rig: Rig) -> set[Engine]:
+    found: Counter[Engine] = Counter()
+    for event in rig.sim.events():
+        found[event.engine] += {"started": 1, "retired": -1}.get(event.event, 0)
+    return {engine for engine, count in found.items() if count > 0}
+
+
+def _until(rig: Rig, engine: Engine, more: int) -> None:
+    """Until `engine` executes for the time `more` + 1 that somebody looks, or the program ends."""
+    for _ in range(_LIMIT // _LOOK):
+        if rig.sim.run(_LOOK) or (engine in _executing(rig) and not more):
+            return
+        more -= engine in _executing(rig)
 
 
 def _instruction(program: bytes, index: int) -> Instruction | None:
