@@ -38,7 +38,10 @@ def content_of(line: bytes, salt: str) -> dict[str, Any] | None:
     found = _CHECKED.fullmatch(line)
     if found is None or _check_of(found[1], salt) != found[2].decode():
         return None
-    content: dict[str, Any] = json.loads(found[1] + b"}")
+    try:
+        content: dict[str, Any] = json.loads(found[1] + b"}")
+    except ValueError:  # the salt, with nothing between, and what belongs to it: the end of the line before was lost
+        return None
     return content
 
 

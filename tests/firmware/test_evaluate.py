@@ -409,6 +409,16 @@ def test_files_that_are_no_results(tmp_path, content, sentence):
     assert path.read_text() == content
 
 
+def test_a_first_line_that_lost_its_end(tmp_path):
+    """Its check and the next line's are of the same bytes then."""
+    path = tmp_path / "r"
+    whole, _ = stored(path, 1)
+    path.write_bytes(joined := whole.replace(b"\n", b"", 1))
+    with pytest.raises(UserError, match="has a damaged first line.*--restart"):
+        Store(path, header_of(1), 60)
+    assert path.read_bytes() == joined
+
+
 def test_no_mutation_is_another_accuracy(tmp_path, monkeypatch):
     """10,000 damaged files: refused in one sentence, or what is missing runs again and every answer is right."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
