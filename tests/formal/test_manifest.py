@@ -16,6 +16,7 @@ from hw.dma.burst_queue import BurstQueue
 from hw.dma.fetch import FetchEngine
 from hw.dma.load import LoadEngine
 from hw.dma.store import StoreEngine
+from hw.sequencer.instruction_queue import InstructionQueue
 from hw.sequencer.program_reader import ProgramReader
 from hw.sequencer.sequencer import Sequencer
 from hw.units.credit_queue import CreditQueue
@@ -32,6 +33,7 @@ from tests.formal.test_burst_queue import BURST_QUEUES
 from tests.formal.test_credit_queue import CREDITS
 from tests.formal.test_divider import DIVISIONS
 from tests.formal.test_fetch import FETCHES
+from tests.formal.test_instruction_queue import INSTRUCTION_QUEUES
 from tests.formal.test_load import LOADS
 from tests.formal.test_packer import PACKERS
 from tests.formal.test_program_reader import PROGRAMS
@@ -59,6 +61,7 @@ def test_sizes_are_those_of_the_boards():
     units = (
         RoundSaturate, CreditQueue, BurstGenerator, Divider, ResultClamp, StreamFIFO, ProgramReader, ShiftExp,
         SquareRoot, Packer, Unpacker, BurstQueue, Sequencer, FetchEngine, LoadEngine, StoreEngine,
+        InstructionQueue,
     )  # fmt: skip
     found = {unit: [] for unit in units}
 
@@ -91,6 +94,8 @@ def test_sizes_are_those_of_the_boards():
     assert {tuple(s[size] for size in sizes) for s in found[LoadEngine]} == set(LOADS)
     assert {tuple(s[size] for size in sizes) for s in found[StoreEngine]} == set(STORES)
     assert {(s["word_bits"], s["queue_depth"], s["burst"]) for s in found[Sequencer]} == set(SEQUENCERS)
+    sizes = ("engines", "depth", "word_bits", "burst")
+    assert {tuple(s[size] for size in sizes) for s in found[InstructionQueue]} == set(INSTRUCTION_QUEUES)
     assert {s["terms"] for s in found[ShiftExp]} == set(TERMS)
     assert {(s["value_bits"], s["bits_per_cycle"]) for s in found[SquareRoot]} == set(ROOTS)
     assert {(s["word_bits"], s["burst"]) for s in found[ProgramReader]} == {(bits, 4) for bits, _ in PROGRAMS}
