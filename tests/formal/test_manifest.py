@@ -13,6 +13,10 @@ from hw.accelerator import Accelerator
 from hw.boards.registry import BOARDS
 from hw.dma.burst_generator import BurstGenerator
 from hw.dma.burst_queue import BurstQueue
+from hw.dma.fetch import FetchEngine
+from hw.dma.load import LoadEngine
+from hw.dma.store import StoreEngine
+from hw.sequencer.instruction_queue import InstructionQueue
 from hw.sequencer.program_reader import ProgramReader
 from hw.sequencer.sequencer import Sequencer
 from hw.units.credit_queue import CreditQueue
@@ -29,14 +33,18 @@ from tests.formal.test_burst_generator import BURSTS
 from tests.formal.test_burst_queue import BURST_QUEUES
 from tests.formal.test_credit_queue import CREDITS
 from tests.formal.test_divider import DIVISIONS
+from tests.formal.test_fetch import FETCHES
+from tests.formal.test_instruction_queue import INSTRUCTION_QUEUES
+from tests.formal.test_load import LOADS
 from tests.formal.test_packer import PACKERS
 from tests.formal.test_program_reader import PROGRAMS
 from tests.formal.test_reciprocal import RECIPROCALS
 from tests.formal.test_result_clamp import CLAMPS
 from tests.formal.test_round_saturate import ROUNDINGS
-from tests.formal.test_sequencer import SEQUENCERS, UNREACHED
+from tests.formal.test_sequencer import SEQUENCERS
 from tests.formal.test_shift_exp import TERMS
 from tests.formal.test_square_root import ROOTS
+from tests.formal.test_store import STORES
 from tests.formal.test_stream_fifo import QUEUES
 from tests.formal.test_unpacker import UNPACKERS
 from tests.support.formal import ProofError, listed, mutated, prove
@@ -54,7 +62,8 @@ def test_sizes_are_those_of_the_boards():
     """Wherever the boards' cores round, queue and cut bursts, it is at sizes that are proved."""
     units = (
         RoundSaturate, CreditQueue, BurstGenerator, Divider, ResultClamp, StreamFIFO, ProgramReader, ShiftExp,
-        SquareRoot, Packer, Unpacker, BurstQueue, Sequencer, Reciprocal,
+        SquareRoot, Packer, Unpacker, BurstQueue, Sequencer, FetchEngine, LoadEngine, StoreEngine,
+        InstructionQueue, Reciprocal,
     )  # fmt: skip
     found = {unit: [] for unit in units}
 
@@ -82,7 +91,13 @@ def test_sizes_are_those_of_the_boards():
     assert {(s["rows"], s["lanes"]) for s in found[Packer]} == set(PACKERS)
     assert {(s["rows"], s["lanes"]) for s in found[Unpacker]} == set(UNPACKERS)
     assert {(s["depth"], s.get("block", False)) for s in found[BurstQueue]} == set(BURST_QUEUES)
-    assert {(s["word_bits"], s["queue_depth"], s["burst"]) for s in found[Sequencer]} == {*SEQUENCERS, *UNREACHED}
+    assert {(s["word_bits"], s["stream_words"], s["burst_beats"]) for s in found[FetchEngine]} == set(FETCHES)
+    sizes = ("word_bits", "scratch_words", "burst_beats", "slices")
+    assert {tuple(s[size] for size in sizes) for s in found[LoadEngine]} == set(LOADS)
+    assert {tuple(s[size] for size in sizes) for s in found[StoreEngine]} == set(STORES)
+    assert {(s["word_bits"], s["queue_depth"], s["burst"]) for s in found[Sequencer]} == set(SEQUENCERS)
+    sizes = ("engines", "depth", "word_bits", "burst")
+    assert {tuple(s[size] for size in sizes) for s in found[InstructionQueue]} == set(INSTRUCTION_QUEUES)
     assert {s["terms"] for s in found[ShiftExp]} == set(TERMS)
     assert {(s["value_bits"], s["bits_per_cycle"]) for s in found[SquareRoot]} == set(ROOTS)
     assert {(s.get("divisor_bits", 31), s.get("bits_per_stage", 1)) for s in found[Reciprocal]} == set(RECIPROCALS)
