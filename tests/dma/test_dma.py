@@ -6,6 +6,7 @@ from amaranth.hdl import Cat
 from hw.dma import FetchEngine, LoadEngine, StoreEngine
 from hw.spec import isa
 from hw.spec.isa import Op
+from hw.units.ports import INDEX_BITS
 from sim.bench.dma_top import DmaTop
 from tests.support.cocotb import run_bench
 from tests.support.streams import simulate
@@ -169,3 +170,71 @@ def test_store_throughput():
     assert [word & 0xFFFF for _, word in sent] == [2 * n for n in range(400)]
     assert retired == [responses[-1]]
     assert rate([cycle for cycle, _ in sent]) >= 0.9
+
+
+ALL_ONES = (1 << INDEX_BITS) - 1
+MOVERS = {
+    Op.FETCH: lambda: FetchEngine(word_bits=64, stream_words=16, burst_beats=4),
+    Op.LOAD: lambda: LoadEngine(word_bits=64, scratch_words=64, burst_beats=4, slices=3),
+    Op.STORE: lambda: StoreEngine(word_bits=64, scratch_words=64, burst_beats=4, slices=3),
+}
+
+
+@pytest.mark.parametrize("index", [ALL_ONES, ALL_ONES >> 1, 1 << 12])
+@pytest.mark.parametrize("op", MOVERS)
+def test_any_index_is_told_with_a_fault(op, index):
+    """Of a transfer in a region of no words."""
+    dut, found = MOVERS[op](), []
+
+    async def control(ctx):
+        operands = {"words": 1} if op is Op.FETCH else {"run": 1, "count1": 1, "count2": 1}
+        ctx.set(dut.issue.payload, issue_of(op, region=2, **operands) | {"index": index})
+        ctx.set(dut.issue.valid, 1)
+        await ctx.tick().until(dut.issue.ready)
+        ctx.set(dut.issue.valid, 0)
+        fault, where = await ctx.tick().sample(dut.fault, dut.fault_index).until(dut.fault.any())
+        found.append((fault, where))
+
+    simulate(dut, control)
+    assert found == [(isa.Fault.REGION_ADDRESS, index)]
+
+
+@pytest.mark.parametrize("op", [Op.LOAD, Op.STORE])
+def test_words_are_asked_for_in_the_slice_that_is_named(op):
+    """Of instructions one behind the other; of LOADs also whether in every slice."""
+    dut, counts = MOVERS[op](), {"cycles": 0, "patience": 400, "words": [], "done": False}
+    named = [(0, 0), (2, 0), (1, 1), (2, 1), (0, 0), (1, 0)]
+    if op is Op.STORE:
+        named = [(slice_, 0) for slice_, _ in named]
+    found = []
+
+    async def control(ctx):
+        ctx.set(dut.regions, [{"base": 0, "size": 1 << 20}] * 4)
+        for slice_, every in named:
+            operands = {"run": 3, "count1": 1, "count2": 1, "slice": slice_} | ({"every": 1} if every else {})
+            ctx.set(dut.issue.payload, issue_of(op, region=1, **operands))
+            ctx.set(dut.issue.valid, 1)
+            await ctx.tick().until(dut.issue.ready)
+        ctx.set(dut.issue.valid, 0)
+        await ctx.tick().repeat(100)
+        counts["done"] = True
+
+    async def scratchpad(ctx):
+        request = dut.scratch.request
+        ctx.set(request.ready, 1)
+        sampled = (request.valid, dut.slice, dut.every if op is Op.LOAD else Cat())
+        async for _, _, valid, slice_, every in ctx.tick().sample(*sampled):
+            if op is Op.STORE:
+                ctx.set(dut.scratch.valid, valid)  # a cycle after it was asked for
+            if valid:
+                found.append((slice_, every))
+
+    async def accept(ctx):
+        """Of a memory that is written: all, and an answer to each burst."""
+        ctx.set(Cat(dut.bus.aw.ready, dut.bus.w.ready), 3)
+        async for _, _, valid, word in ctx.tick().sample(dut.bus.w.valid, dut.bus.w.payload):
+            ctx.set(dut.bus.b.valid, valid and word.last)
+
+    memories = [memory(dut.bus, counts)] if op is Op.LOAD else []
+    simulate(dut, control, *memories, background=[scratchpad, *([] if memories else [accept])])
+    assert found == [name for name in named for _ in range(3)]
