@@ -193,6 +193,17 @@ def test_a_reset_is_told(link):
     assert link.read_register(PLAIN) == 0
 
 
+def test_a_reset_ends_an_access_that_hangs(link):
+    """Of either kind; registers that answer do so again."""
+    for way in (lambda: link.read_register(HANG), lambda: link.write_registers([(HANG, 1)])):
+        with pytest.raises(LinkError, match="does not answer; was its memory started"):
+            way()
+        link.channel.simulation.reset()
+        link.hello()
+        link.write_registers([(PLAIN, 5)])
+        assert link.read_register(PLAIN) == 5
+
+
 def test_an_unplugged_line_is_told_and_can_be_opened_again():
     bench = open_link_bench("uart")
     data = random.Random(3).randbytes(20_000)

@@ -12,7 +12,7 @@ from hw.vector.engine import VectorEngine
 from sim.machine import Machine
 from tests.support.cocotb import run_bench
 from tests.support.streams import PRESSURES
-from tests.support.vector_driver import run_program
+from tests.support.vector_driver import FIRST_INDEX, run_program
 from tests.support.vector_reference import Program, operand_bits, random_program
 
 WORDS = 512
@@ -192,7 +192,7 @@ def test_faults(code, op, operands):
     program = faulty(op, **operands)
     run = run_program(engine(), program)
     assert run.fault is not None
-    assert run.fault[:2] == (code, 1001)
+    assert run.fault[:2] == (code, FIRST_INDEX + 1)
     assert run.accesses_after_halt == 0
     assert len(run.retired) == 1
     assert (run.memory == program.after).all(), "only the instruction before may have written"
@@ -201,7 +201,7 @@ def test_faults(code, op, operands):
 def test_second_plane_outside():
     program = faulty(Op.SHIFTMAX, i0=9, dest=WORDS - 1, rows=1, length=8, planes=1, dest_plane=1)
     run = run_program(engine(), program)
-    assert run.fault[:2] == (Fault.SCRATCH_ADDRESS, 1001)
+    assert run.fault[:2] == (Fault.SCRATCH_ADDRESS, FIRST_INDEX + 1)
     changed = np.argwhere((run.memory != program.after).any(axis=1)).ravel()
     assert set(changed) <= {WORDS - 1}
 
