@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
@@ -108,6 +108,26 @@ def test_no_cycle_is_lost(mapping):
     assert (np.diff(entered) == 1).all()
     assert (np.diff(left) == 1).all()
     assert (sums == np.concatenate([xs @ weights for weights, xs in tiles])).all()
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_a_reset_forgets_every_token(mapping):
+    """However far they have come, no sums of them are valid afterwards."""
+    dut, reset = Array(rows=8, cols=4, mapping=mapping), Signal()
+
+    async def bench(ctx):
+        ctx.set(dut.token.valid, 1)
+        await ctx.tick().repeat(dut.latency + 1)
+        assert ctx.get(dut.sums.valid)
+        ctx.set(dut.token.valid, 0)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        for _ in range(dut.latency + 1):
+            assert not ctx.get(dut.sums.valid)
+            await ctx.tick()
+
+    simulate(dut, bench, reset=reset)
 
 
 def test_refuses_unknown_mapping():
