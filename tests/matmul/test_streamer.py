@@ -102,6 +102,14 @@ def test_order_and_distance(pressure, latency):
         latest[tag["token"]] = cycle
 
 
+def test_every_number_of_outputs():
+    """Up to some tiles and one more."""
+    operands = [o | {"outputs": outputs} for outputs, o in enumerate(random_operands(5, 3 * COLS + 1), 1)]
+    sent, expected, _, faults = run(streamer(), operands, latency=2, pressure=0)
+    assert sent == expected
+    assert not faults
+
+
 @pytest.mark.parametrize("rows", [TOKENS, DISTANCE, 1])
 def test_rate(rows):
     """A beat per cycle across passes, planes, tiles and instructions; a single token waits for its own sums."""
