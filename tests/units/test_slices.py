@@ -77,7 +77,8 @@ def test_lockstep_waits_for_the_slowest():
 
 
 def test_lockstep_keeps_the_first_fault():
-    dut, seen = Lockstep(slices=3), []
+    """Until a reset."""
+    dut, reset, seen = Lockstep(slices=3), Signal(), []
 
     async def bench(ctx):
         for number, part in enumerate(dut.slices):
@@ -87,9 +88,13 @@ def test_lockstep_keeps_the_first_fault():
                 ctx.set(part.fault, fault)
             _, _, *found = await ctx.tick().sample(dut.fault, dut.fault_index)
             seen.append(tuple(found))
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        seen.append((ctx.get(dut.fault), ctx.get(dut.fault_index)))
 
-    simulate(dut, bench)
-    assert seen == [(0, 10), (Fault.SCRATCH_ADDRESS, 11), (0, 11), (0, 11)]
+    simulate(dut, bench, reset=reset)
+    assert seen == [(0, 10), (Fault.SCRATCH_ADDRESS, 11), (0, 11), (0, 11), (0, 10)]
 
 
 @pytest.mark.parametrize("first", [0, 1, 2])
