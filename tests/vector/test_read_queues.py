@@ -59,20 +59,21 @@ def test_answers_reach_their_queue_in_order(stall, latency):
         assert seen[0] <= 240 + latency + 4, "a word per cycle"
 
 
-def test_nothing_is_read_outside_or_when_halted():
-    dut = ReadQueues(word_bits=64, depth=8, scratch_words=WORDS, scratch_latency=2)
+@pytest.mark.parametrize("words", [WORDS, 1 << 16])
+def test_nothing_is_read_outside_or_when_halted(words):
+    dut = ReadQueues(word_bits=64, depth=8, scratch_words=words, scratch_latency=2)
 
     async def testbench(ctx):
         ctx.set(dut.port.request.ready, 1)
         ctx.set(dut.addresses.valid, 1)
-        ctx.set(dut.addresses.payload, WORDS - 1)
+        ctx.set(dut.addresses.payload, words - 1)
         await ctx.tick()
         assert ctx.get(dut.port.request.valid)
-        assert ctx.get(dut.port.request.payload) == WORDS - 1
+        assert ctx.get(dut.port.request.payload) == words - 1
         ctx.set(dut.halt, 1)
         assert not ctx.get(dut.port.request.valid)
         ctx.set(dut.halt, 0)
-        ctx.set(dut.addresses.payload, WORDS)
+        ctx.set(dut.addresses.payload, words)
         await ctx.tick()
         for _ in range(4):
             assert ctx.get(dut.outside)
