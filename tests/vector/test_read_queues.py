@@ -81,3 +81,27 @@ def test_nothing_is_read_outside_or_when_halted(words):
             await ctx.tick()
 
     simulate(dut, testbench)
+
+
+@pytest.mark.parametrize("stalled", [0, 1])
+def test_a_stalled_queue_stops_its_own_addresses_when_it_is_full(stalled):
+    dut, taken = ReadQueues(word_bits=64, depth=8, scratch_words=WORDS, scratch_latency=2), [0, 0]
+    sinks, sources = (dut.words, dut.other_words), (dut.addresses, dut.other_addresses)
+
+    async def bench(ctx):
+        ctx.set(dut.port.request.ready, 1)
+        ctx.set(sinks[1 - stalled].ready, 1)
+        answers = [0, 0]
+        for cycle in range(100):
+            offered = (1, cycle % 2)
+            for source, valid in zip(sources, offered, strict=True):
+                ctx.set(source.valid, valid)
+            ctx.set(dut.port.valid, answers.pop(0))
+            _, _, asked, *ready = await ctx.tick().sample(dut.port.request.valid, *(source.ready for source in sources))
+            answers.append(asked)
+            for number in range(2):
+                taken[number] += offered[number] and ready[number]
+
+    simulate(dut, bench)
+    assert taken[stalled] == dut.depth
+    assert taken[1 - stalled] > 45

@@ -10,6 +10,7 @@ from amaranth.hdl import Signal
 from hw.spec import arith
 from hw.spec.isa import Op
 from hw.spec.vector import Given, row_of
+from hw.vector.gelu_products import GeluProducts
 from hw.vector.shift_gelu import ShiftGelu
 from tests.support.rows import beats
 from tests.support.streams import PRESSURES, run_streams, simulate
@@ -33,7 +34,7 @@ def law(rows, factors):
     return [arith.shift_gelu(row, i0).tolist() for row, i0 in zip(rows, factors, strict=True)]
 
 
-@pytest.mark.parametrize("i0", [1, 2, 5, 16, 29, 255, 256, 1023])
+@pytest.mark.parametrize("i0", [1, 2, 5, 16, 29, 255, 256, 600, 1023])
 def test_equals_law_for_every_element_of_some_maxima(i0):
     """Rows -128..M: every x there is below M, with maxima around zero, powers of two and the ends."""
     rows = [np.arange(-128, top + 1) for top in (-128, -127, -90, -16, -1, 0, 1, 15, 64, 127)]
@@ -123,3 +124,23 @@ def test_reset_after_a_table(taken):
     simulate(dut, bench, reset=reset)
     first, second = law(*zip(*rows, strict=True))
     assert got == [*first[:taken], *second]
+
+
+@pytest.mark.parametrize("cycles", [1, 2, 100, 300])
+def test_reset_leaves_no_product(cycles):
+    """Of the row that is counted, or on its way through the reciprocal, none comes any more."""
+    dut, reset = GeluProducts(), Signal()
+
+    async def bench(ctx):
+        ctx.set(dut.i.payload, {"row_max": 3, "i0": 20, "exp": 9})
+        ctx.set(dut.i.valid, 1)
+        await ctx.tick().repeat(cycles)
+        ctx.set(dut.i.valid, 0)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        for _ in range(dut.timing().latency + 2):
+            assert not ctx.get(dut.o.valid)
+            await ctx.tick()
+
+    simulate(dut, bench, reset=reset)
