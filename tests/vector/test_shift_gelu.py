@@ -34,7 +34,7 @@ def law(rows, factors):
     return [arith.shift_gelu(row, i0).tolist() for row, i0 in zip(rows, factors, strict=True)]
 
 
-@pytest.mark.parametrize("i0", [1, 2, 5, 16, 29, 255, 256, 600, 1023])
+@pytest.mark.parametrize("i0", [1, 2, 5, 16, 29, 255, 256, 1023])
 def test_equals_law_for_every_element_of_some_maxima(i0):
     """Rows -128..M: every x there is below M, with maxima around zero, powers of two and the ends."""
     rows = [np.arange(-128, top + 1) for top in (-128, -127, -90, -16, -1, 0, 1, 15, 64, 127)]
