@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from amaranth.back import rtlil
 from amaranth.hdl import Module
 from amaranth.lib.wiring import connect
 
 from hw.boards.registry import BOARDS
-from hw.core import core_units
+from hw.core import Core, core_units
 from hw.sequencer import Sequencer
 from hw.spec.isa import INSTRUCTION_BYTES, OPERANDS, WAITED, Engine, Fault, Kind, Op, Region, decode, encode, engine_of
 from hw.spec.regs import Control, State
@@ -111,6 +112,19 @@ def test_the_programs_bursts_are_as_long_as_the_config_allows(settings):
     simulate(sequencer, bench)
     assert longest == [config.program_burst * INSTRUCTION_BYTES // config.word_bytes]
     assert longest[0] <= config.burst_beats
+
+
+def test_units_are_as_many_as_is_said():
+    """So many of each are made for a core, whose area is their sum."""
+    config, made = replace(CONFIG, slices=2), Counter()
+
+    class Counted(Core):
+        def _make(self, name, **others):
+            made[name] += 1
+            return super()._make(name, **others)
+
+    rtlil.convert(Counted(config), name="core", emit_src=False)
+    assert made == {name: count for name, (_, _, count) in core_units(config).items()}
 
 
 def test_counters(rig):
