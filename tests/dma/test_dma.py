@@ -369,3 +369,38 @@ def test_a_store_waits_for_the_scratchpad(before):
     simulate(dut, control, reset=reset)
     assert set(seen[:20]) == {(1, 0, 0)}
     assert seen[-1] == (0, 1, 0)
+
+
+@pytest.mark.parametrize("cycles", [3, 20, 60])
+@pytest.mark.parametrize("op", MOVERS)
+def test_a_halt_lets_no_burst_begin(op, cycles):
+    """Nor an access of the scratchpad; what was asked for before is taken and answered."""
+    dut, counts = MOVERS[op](), {"cycles": 0, "patience": 1000, "words": [], "done": False}
+    operands = {"words": 300} if op is Op.FETCH else {"run": 300, "count1": 1, "count2": 1}
+    begun, accesses = [], []
+
+    async def control(ctx):
+        request = dut.bus.aw if op is Op.STORE else dut.bus.ar
+        scratch = Cat() if op is Op.FETCH else dut.scratch.request.valid
+        if op is not Op.STORE:
+            ctx.set(dut.stream.ready if op is Op.FETCH else dut.scratch.request.ready, 1)
+        ctx.set(dut.regions, [{"base": 0, "size": 1 << 20}] * 4)
+        ctx.set(dut.issue.payload, issue_of(op, region=1, **operands))
+        ctx.set(dut.issue.valid, 1)
+        await ctx.tick().until(dut.issue.ready)
+        ctx.set(dut.issue.valid, 0)
+        await ctx.tick().repeat(cycles)
+        ctx.set(dut.halt, 1)
+        for cycle in range(150):
+            _, _, valid, access = await ctx.tick().sample(request.valid, scratch)
+            begun.extend([cycle] * valid)
+            accesses.extend([cycle] * access)
+        assert ctx.get(dut.quiet)
+        counts["done"] = True
+
+    if op is Op.STORE:
+        simulate(dut, control, background=[written(dut, []), addresses_as_words(dut)])
+    else:
+        simulate(dut, control, memory(dut.bus, counts))
+    assert begun in ([], [0])
+    assert not accesses
