@@ -6,8 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from amaranth.back import rtlil
+from amaranth.hdl import Module
+from amaranth.lib.wiring import connect
 
 from hw.boards.registry import BOARDS
+from hw.core import Core, core_units
 from hw.sequencer import Sequencer
 from hw.spec.isa import INSTRUCTION_BYTES, OPERANDS, WAITED, Engine, Fault, Kind, Op, Region, decode, encode, engine_of
 from hw.spec.regs import Control, State
@@ -110,6 +114,19 @@ def test_the_programs_bursts_are_as_long_as_the_config_allows(settings):
     assert longest[0] <= config.burst_beats
 
 
+def test_units_are_as_many_as_is_said():
+    """So many of each are made for a core, whose area is their sum."""
+    config, made = replace(CONFIG, slices=2), Counter()
+
+    class Counted(Core):
+        def _make(self, name, **others):
+            made[name] += 1
+            return super()._make(name, **others)
+
+    rtlil.convert(Counted(config), name="core", emit_src=False)
+    assert made == {name: count for name, (_, _, count) in core_units(config).items()}
+
+
 def test_counters(rig):
     generated = random_program(rig.config, 5, groups=30)
     rig.load(generated.program, generated.before)
@@ -138,6 +155,52 @@ def test_counters(rig):
     assert max(end for _, end in intervals) - min(start for start, _ in intervals) < counters["cycles"]
     again = counters
     assert rig.counters() == again
+
+
+@pytest.mark.parametrize("memory", ["fast"], indirect=True)
+def test_instructions_that_retire_together_are_all_counted(memory):
+    """Of two engines; LOADs of so many lengths that one of them ends when the MOMENTS beside it does."""
+    move = {"scratch": 0, "scratch0": 1, "count1": 1, "offset1": 0, "scratch1": 0, "count2": 1, "offset2": 0,
+            "scratch2": 0, "offset": 0}  # fmt: skip
+    moments = encode(Op.MOMENTS, source=240, source_row=1, rows=1, length=8, stats=0, wide_source=0)
+    content = {Region.INPUT: np.zeros((256, CONFIG.word_bytes), np.uint8)}
+    together = 0
+    for run in range(160, 190):
+        memory.load(encode(Op.LOAD, region=Region.INPUT, run=run, **move) + moments + encode(Op.HALT), content)
+        assert memory.start() is State.DONE
+        assert memory.counters()["instructions"] == 2
+        intervals = memory.sim.intervals()
+        together += intervals[Engine.LOAD][0][1] == intervals[Engine.VECTOR][0][1]
+    assert together
+
+
+@pytest.mark.parametrize("settings", [{}, {"slices": 2}, {"slices": 3, "stream_words": 128}], ids=str)
+def test_the_weight_stream_holds_what_the_config_says(settings):
+    """FETCH takes so many words ahead of engines that take none, and no more."""
+    config, top, arrived = replace(CONFIG, **settings), Module(), 0
+    most, units = config.stream_words + config.ahead_words, core_units(config)
+    for name in ("fetch", "weights"):
+        if name in units:
+            kind, parameters, _ = units[name]
+            top.submodules[name] = kind(**parameters)
+    fetch = top.submodules.fetch
+    if "weights" in units:
+        connect(top, fetch.stream, top.submodules.weights.i)
+
+    async def bench(ctx):
+        nonlocal arrived
+        ctx.set(fetch.regions, [{"base": 0, "size": 1 << 20}] * 4)
+        ctx.set(fetch.issue.p.op, Op.FETCH)  # and operands of zeros: of one word
+        ctx.set(fetch.issue.valid, 1)
+        ctx.set(fetch.bus.ar.ready, 1)
+        ctx.set(fetch.bus.r.p.last, 1)
+        for _ in range(20 * most):
+            _, _, asked = await ctx.tick().sample(fetch.bus.ar.valid)
+            ctx.set(fetch.bus.r.valid, asked)
+            arrived += asked
+
+    simulate(top, bench)
+    assert arrived == most
 
 
 def test_runs_move_input_and_output(rig):

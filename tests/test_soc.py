@@ -2,12 +2,18 @@
 """The system: datagrams find their way back, and what cannot be built is refused."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream
 
+from hw import soc
+from hw.axi.signature import AXILite
 from hw.boards.registry import BOARDS
 from hw.build import command
+from hw.link.byte import BYTE
 from hw.link.uart import uart_divisor
 from hw.soc import Datagrams, System
 from hw.spec.config import override
@@ -142,3 +148,98 @@ def test_refusals():
         System(board, board.config, link="usb")
     with pytest.raises(ValueError, match="the memory ports have 128 bits and words 64"):
         System(board, override(board.config, {"rows": "8"}))
+
+
+class Parts(System):
+    """Lights and links of a system without its shell; `pads`: what goes to and comes from the board's pins."""
+
+    def __init__(self, **options):
+        super().__init__(BOARDS["arty_a7"], BOARDS["arty_a7"].config, **options)
+        self.pads, self.ports = {}, {name: Signal(bits, name=name) for name, (_, bits) in PORTS.items()}
+        self.bridge = SimpleNamespace(
+            rx=stream.Signature(BYTE).create(), tx=stream.Signature(BYTE).create(), tx_length=Signal(16)
+        )
+        self._divisor = 4
+
+    def request(self, *_name, **_options):
+        return SimpleNamespace(rx=None, tx=None)
+
+    def _input(self, m, name, _port, signal):
+        self.pads[name] = Signal(init=1, name=name)
+        m.d.comb += signal.eq(self.pads[name])
+
+    def _output(self, m, name, _port, value):
+        self.pads[name] = Signal(name=name)
+        m.d.comb += self.pads[name].eq(value)
+
+
+def test_lights(monkeypatch):
+    """One goes on and off, one is on for a while after an access of the memory, one from an error on."""
+    monkeypatch.setattr(soc, "_LIGHT_BITS", 6)
+    monkeypatch.setattr(soc, "_BUSY_BITS", 4)
+    system, control, m = Parts(), AXILite().create(), Module()
+    system._lights(m, system, control, system.ports)
+    seen = {name: [] for name in system.pads}
+    ports = system.ports
+
+    async def bench(ctx):
+        for cycle in range(160):
+            ctx.set(ports["memory_arvalid"], cycle in (40, 41, 80))
+            ctx.set(ports["memory_arready"], cycle in (41, 60, 80))
+            ctx.set(control.rvalid, cycle in (90, 100))
+            ctx.set(control.rresp, 2 * (cycle in (95, 100)))
+            ctx.set(ports["init_done"], cycle >= 120)
+            for name, light in system.pads.items():
+                seen[name].append(ctx.get(light))
+            await ctx.tick()
+
+    simulate(m, bench)
+    assert seen["led0"] == [cycle // 32 % 2 for cycle in range(160)]
+    assert seen["led1"] == [42 <= cycle < 57 or 81 <= cycle < 96 for cycle in range(160)]
+    assert seen["led2"] == [cycle > 100 for cycle in range(160)]
+    assert seen["led3"] == [cycle >= 120 for cycle in range(160)]
+
+
+def test_answers_go_where_the_last_byte_came_from():
+    system, m = Parts(link="both"), Module()
+    system._link(m, system, system.bridge, system.ports)
+    rx, tx, ports, line = system.bridge.rx, system.bridge.tx, system.ports, system.pads["uart_tx"]
+
+    async def serial(ctx, byte):
+        for bit in (0, *(byte >> n & 1 for n in range(8)), 1):
+            ctx.set(system.pads["uart_rx"], bit)
+            await ctx.tick().repeat(4)
+
+    async def datagram(ctx, byte):
+        ctx.set(ports["udp_rx_data"], byte)
+        ctx.set(ports["udp_rx_last"], 1)
+        ctx.set(ports["udp_rx_valid"], 1)
+        await ctx.tick()
+        ctx.set(ports["udp_rx_valid"], 0)
+
+    async def bench(ctx):
+        ctx.set(rx.ready, 1)
+        for byte, way in enumerate((datagram, serial, serial, datagram, datagram, serial), 65):
+            await way(ctx, byte)
+            _, got = await ctx.tick().sample(rx.valid, rx.p.data).until(rx.valid)
+            assert got == byte
+            await ctx.tick()
+            ctx.set(tx.p.data, byte + 100)
+            ctx.set(tx.valid, 1)
+            if way is datagram:
+                assert ctx.get(ports["udp_tx_valid"])
+                assert ctx.get(ports["udp_tx_data"]) == byte + 100
+                assert not ctx.get(tx.ready)
+                ctx.set(ports["udp_tx_ready"], 1)
+            assert ctx.get(tx.ready)
+            assert ctx.get(ports["udp_tx_valid"]) == (way is datagram)
+            await ctx.tick()
+            ctx.set(tx.valid, 0)
+            ctx.set(ports["udp_tx_ready"], 0)
+            levels = set()
+            for _ in range(60):
+                await ctx.tick()
+                levels.add(ctx.get(line))
+            assert levels == ({1} if way is datagram else {0, 1})
+
+    simulate(m, bench)

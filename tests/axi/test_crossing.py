@@ -3,6 +3,7 @@
 import pytest
 
 from hw.axi.crossing import AxiCrossing
+from hw.axi.crossing_reset import CrossingReset
 from tests.support.crossing import TwoClocks
 
 RATIOS = (0.37, 0.8, 1.0, 1.25, 2.9)
@@ -252,3 +253,65 @@ def test_a_clock_that_stands_still(seed):
 
     clocks.run(main, memory.process, core.process)
     assert core.lives >= 5
+
+
+OWED = 16  # bursts of each kind that a memory may take and not answer
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_as_many_bursts_as_a_memory_may_owe(kind):
+    """From a memory that answers none, that many are asked for and no more; one more for each that it answers."""
+    dut = AxiCrossing(word_bits=8 * BYTES, id_bits=IDS, address_bits=10, burst_beats=BEATS)
+    clocks, taken = TwoClocks(dut, ratio=1.25, seed=2), 0
+    core, memory = getattr(dut.core, kind), getattr(dut.memory, kind)
+    (ask, asked), answer = ((core.ar, memory.ar), memory.r) if kind == "read" else ((core.aw, memory.aw), memory.b)
+
+    async def count(ctx):
+        nonlocal taken
+        async for _, reset, valid, ready in ctx.tick("sync").sample(asked.valid, asked.ready):
+            taken += valid and ready and not reset
+
+    async def main(ctx):
+        ctx.set(ask.valid, 1)
+        ctx.set(asked.ready, 1)
+        if kind == "read":
+            ctx.set(core.r.ready, 1)
+            ctx.set(answer.p.last, 1)
+        else:
+            ctx.set(core.w.valid, 1)
+            ctx.set(memory.w.ready, 1)
+            ctx.set(core.b.ready, 1)
+        for answered in range(4):
+            await clocks.wait(ctx, 300)
+            assert taken == OWED + answered
+            ctx.set(answer.valid, 1)
+            await clocks.wait(ctx, 1)
+            ctx.set(answer.valid, 0)
+
+    clocks.run(main, count)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_nothing_is_open_while_the_cores_side_is_cleared(ratio, seed):
+    """Neither before the core begins nor when its reset, of one cycle or several, is over."""
+    dut = CrossingReset()
+    clocks, opened = TwoClocks(dut, ratio=ratio, seed=seed), 0
+    draw = clocks.random
+
+    async def watch(ctx):
+        nonlocal opened
+        async for _, _, open_, clear in ctx.tick("sync").sample(dut.open, dut.clear):
+            assert not (open_ and clear)
+            opened += open_
+
+    async def main(ctx):
+        ctx.set(dut.drained, 1)
+        for _ in range(30):
+            await clocks.until(ctx, lambda: ctx.get(dut.open))
+            await clocks.wait(ctx, draw.choice([1, 2, 5, 30]))
+            await clocks.pulse(ctx, "core", draw.choice([1, 2, 3, 9]))
+            await clocks.wait(ctx, draw.choice([0, 1, 5, 20]))
+
+    clocks.run(main, watch)
+    assert opened

@@ -181,3 +181,29 @@ def test_a_core_in_reset_answers_an_error():
         assert (await access(ctx, clocks, dut.manager, 3)) == (0, 0)
 
     clocks.run(main, registers.process)
+
+
+@pytest.mark.parametrize("written", [False, True])
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_a_reset_forgets_the_access(ratio, written):
+    """After a reset of ``sync`` in the middle of an access, nothing is answered before the next one asks for it."""
+    dut, clocks, registers = bench(ratio, seed=4)
+    bus, requests = dut.manager, ("awvalid", "wvalid") if written else ("arvalid",)
+
+    async def main(ctx):
+        ctx.set(bus.wstrb, 15)
+        await clocks.wait(ctx, 100)
+        for delay in range(20):
+            for name in requests:
+                ctx.set(getattr(bus, name), 1)
+            await ctx.tick("sync").until(bus.awready if written else bus.arready)
+            for name in requests:
+                ctx.set(getattr(bus, name), 0)
+            await clocks.wait(ctx, delay)
+            await clocks.pulse(ctx, "sync", 1)
+            for _ in range(60):
+                _, *answers = await clocks.tick(ctx, "sync", bus.bvalid, bus.rvalid)
+                assert answers == [0, 0]
+            assert (await access(ctx, clocks, bus, 3)) == (0, registers.values[3])
+
+    clocks.run(main, registers.process)

@@ -206,3 +206,20 @@ def test_reset_in_any_state(cycles):
 
     simulate(dut, testbench, reset=reset)
     assert outcome == [([address for address, _ in bursts(second, 0x2000, 8, 4)], 0)]
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_counts_of_all_bits(level):
+    """More than half of what a count can be: the first half is not forgotten."""
+    dut = BurstGenerator(word_bits=64, burst_beats=4, run_bits=12)
+    count = 2050
+    transfer = {"region": 1, "offset": 0, "run": 1, "count1": 1, "offset1": 0, "count2": 1, "offset2": 0}
+    transfer |= {f"count{level}": count, f"offset{level}": 3}
+    outcome = []
+
+    async def testbench(ctx):
+        ctx.set(dut.regions, regions(0x1000, 8 * 3 * count))
+        outcome.append(await collect(ctx, dut, transfer, (count + 5) * (dut.interval + dut.turn)))
+
+    simulate(dut, testbench)
+    assert outcome == [([0x1000 + 24 * n for n in range(count)], 0)]

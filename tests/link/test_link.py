@@ -3,11 +3,13 @@
 
 import random
 import zlib
+from collections import Counter
 
 import pytest
 
 from firmware.link.channel import LinkError
 from firmware.link.client import Identity, Link
+from hw.link.register_port import RegisterPort
 from hw.spec.link import (
     CHECKSUM_LIMIT,
     HELLO_KEY,
@@ -34,6 +36,7 @@ from sim.board.bench import (
     open_link_bench,
 )  # fmt: skip
 from sim.board.faulty import FaultyChannel
+from tests.support.streams import simulate
 
 PATIENCE = 1e-4  # seconds, simulated
 
@@ -191,6 +194,17 @@ def test_a_reset_is_told(link):
         link.read_register(PLAIN)
     link.hello()
     assert link.read_register(PLAIN) == 0
+
+
+def test_a_reset_ends_an_access_that_hangs(link):
+    """Of either kind; registers that answer do so again."""
+    for way in (lambda: link.read_register(HANG), lambda: link.write_registers([(HANG, 1)])):
+        with pytest.raises(LinkError, match="does not answer; was its memory started"):
+            way()
+        link.channel.simulation.reset()
+        link.hello()
+        link.write_registers([(PLAIN, 5)])
+        assert link.read_register(PLAIN) == 5
 
 
 def test_an_unplugged_line_is_told_and_can_be_opened_again():
@@ -351,3 +365,30 @@ class Other:
 def test_strangers_and_silence(answer, message):
     with pytest.raises(LinkError, match=message):
         Link(Other(*answer)).hello()
+
+
+@pytest.mark.parametrize("write", [0, 1])
+@pytest.mark.parametrize("window", Window)
+def test_a_register_is_asked_once_for_an_access(window, write):
+    """However long its bus takes to take the request and to answer it; the other window's is not asked at all."""
+    dut, asked = RegisterPort(bus_cycles=64), Counter()
+    buses = {Window.ACCELERATOR: dut.control, Window.SHELL: dut.csr}
+    ways = {(number, name): bus for number, bus in buses.items() for name in ("aw", "w", "ar")}
+    valids = [getattr(bus, f"{name}valid") for (_, name), bus in ways.items()]
+
+    async def bench(ctx):
+        for delay in (0, 1, 2, 9):
+            ctx.set(dut.start.p, {"write": write, "address": window + 0x40, "data": 7})
+            ctx.set(dut.start.valid, 1)
+            await ctx.tick().until(dut.start.ready)
+            ctx.set(dut.start.valid, 0)
+            for cycle in range(30):
+                for (_, name), bus in ways.items():
+                    ctx.set(getattr(bus, f"{name}ready"), cycle >= delay)
+                ctx.set(buses[window].bvalid if write else buses[window].rvalid, cycle == 2 * delay + 1)
+                _, _, *valid = await ctx.tick().sample(*valids)
+                if cycle >= delay:
+                    asked.update(way for way, there in zip(ways, valid, strict=True) if there)
+
+    simulate(dut, bench)
+    assert asked == {(window, name): 4 for name in (("aw", "w") if write else ("ar",))}

@@ -78,14 +78,17 @@ def test_reset_in_mid_operation():
         idle = {"token": 0, "first": 1, "last": 1}
         for last in (0, 1):
             begun, more = {"token": 3, "first": 1, "last": 0}, {"token": 3, "first": 0, "last": 1}
-            for beat in (begun, idle, idle):
+            for beat in (begun, idle):
                 await step(beat, 5, valid=0)
             await step(idle, 5)  # the array's answer to it, two cycles later
             for beat in ({"token": 3, "first": 1, "last": last}, idle):
                 await step(beat, 0, valid=0)
             await step(idle, 100, resets=1)
-            for beat in (more, idle):
+            for beat in (idle, more, idle):
                 await step(beat, 0, valid=0)
                 assert not ctx.get(dut.o.valid)
+            await step(idle, 7)
+            assert ctx.get(dut.o.valid)
+            assert ~ctx.get(dut.o.data[0]) == 5 + 7
 
     simulate(dut, bench, reset=reset)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from hw.matmul.array import Array
+from hw.matmul.dsp48 import DSP48
 from hw.units.ports import stationary_members
 from tests.support.cocotb import run_bench
 from tests.support.streams import simulate
@@ -110,9 +111,63 @@ def test_no_cycle_is_lost(mapping):
     assert (sums == np.concatenate([xs @ weights for weights, xs in tiles])).all()
 
 
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_a_reset_forgets_every_token(mapping):
+    """However far they have come, no sums of them are valid afterwards."""
+    dut, reset = Array(rows=8, cols=4, mapping=mapping), Signal()
+
+    async def bench(ctx):
+        ctx.set(dut.token.valid, 1)
+        await ctx.tick().repeat(dut.latency + 1)
+        assert ctx.get(dut.sums.valid)
+        ctx.set(dut.token.valid, 0)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        for _ in range(dut.latency + 1):
+            assert not ctx.get(dut.sums.valid)
+            await ctx.tick()
+
+    simulate(dut, bench, reset=reset)
+
+
 def test_refuses_unknown_mapping():
     with pytest.raises(ValueError, match="mapping must be 'dsp48', 'ecp5' or 'portable', not 'lut'"):
         Array(rows=8, cols=4, mapping="lut")
+
+
+def as_signed(value, bits):
+    return (value + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_slice_of_all_operands(first):
+    """Of the whole width that each register has, taken when it is enabled and only then."""
+    dut, rng = DSP48(first=first), np.random.default_rng(1)
+    widths = {"a": 25, "d": 25, "b": 18, "cascade": 48}
+    kept = dict.fromkeys(("a", "d", "ad", "b", "product", "p"), 0)
+
+    def operand(bits):
+        low, high = -(1 << bits - 1), (1 << bits - 1) - 1
+        return int(rng.choice([low, high, 0, -1, rng.integers(low, high + 1)]))
+
+    async def bench(ctx):
+        for _ in range(2000):
+            given = {name: operand(bits) for name, bits in widths.items()}
+            loads = {name: int(rng.integers(2)) for name in ("a", "d", "ad")}
+            for name, value in given.items():
+                ctx.set(getattr(dut, name), value)
+            for name, value in loads.items():
+                ctx.set(getattr(dut, f"load_{name}"), value)
+            await ctx.tick()
+            sums = {"ad": as_signed(kept["a"] + kept["d"], 25), "a": given["a"], "d": given["d"]}
+            kept["p"] = as_signed(kept["product"] + (0 if first else given["cascade"]), 48)
+            kept["product"] = kept["ad"] * kept["b"]
+            kept["b"] = given["b"]
+            kept.update({name: sums[name] for name, load in loads.items() if load})
+            assert ctx.get(dut.p) == ctx.get(dut.below) == kept["p"]
+
+    simulate(dut, bench)
 
 
 def slice_model():

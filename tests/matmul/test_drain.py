@@ -137,11 +137,27 @@ def test_equals_law(lanes, pressure):
     dut = Drain(cols=COLS, tokens=TOKENS, lanes=lanes, slots=SLOTS, banks=BANKS)
     got, told, _ = run(dut, lanes, operands, shares, pressure=pressure, seed=lanes)
     assert got == [{name: r[name] for name in ("values", "tile_end", "end")} for r in results]
+    assert told == maxima(results, lanes)
+
+
+def maxima(results, lanes):
+    """What the row maximum is to be told of `results`."""
     expected = []
     for r in (r for r in results if r["place"]):
         parts = [r["values"][k : k + lanes] for k in range(0, len(r["values"]), lanes)]
         expected += [(*r["place"], k == 0, k == len(parts) - 1, part) for k, part in enumerate(parts)]
-    assert told == expected
+    return expected
+
+
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_tells_the_row_maximum_of_every_tile(lanes):
+    """Only the first one of an instruction begins a maximum."""
+    operands, shares, results = work(12, kind=Kind.INT8)
+    _, told, _ = run(
+        Drain(cols=COLS, tokens=TOKENS, lanes=lanes, slots=SLOTS, banks=BANKS), lanes, operands, shares, pressure=0
+    )
+    assert told == maxima(results, lanes)
+    assert {begin for _, _, begin, *_ in told} == {0, 1}
 
 
 @pytest.mark.parametrize(("kind", "latency"), [(Kind.INT16, Drain.latency), (Kind.INT32, Drain.raw_latency)])

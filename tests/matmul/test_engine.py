@@ -16,11 +16,11 @@ from tests.support.streams import PRESSURES
 SMALL = replace(BOARDS["tiny"].config, rows=8, cols=4, tokens=16, banks=2, bank_words=512)
 
 
-def engine(config, latency=3):
+def engine(config, latency=3, number=0):
     return MatmulEngine(
         rows=config.rows, cols=config.cols, tokens=config.tokens, drain_lanes=config.drain_lanes,
         row_max_banks=config.row_max_banks, scratch_words=config.scratch_words, mapping=config.array,
-        scratch_latency=latency,
+        scratch_latency=latency, number=number,
     )  # fmt: skip
 
 
@@ -89,6 +89,25 @@ def test_no_gaps(shape):
     first, last = log["beats"][0], log["beats"][-1]
     assert len(log["beats"]) >= 0.99 * (last - first + 1)
     assert log["wait_out"] == 0
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("rows", [1, 3, 5])
+def test_transposed_results_of_a_later_slice(number, rows):
+    """They begin where those of the slices before it end, within a word; others are where they are without slices."""
+    word, half = SMALL.rows, SMALL.scratch_bytes // 2
+    instructions = [
+        dense(SMALL, rows=rows, transpose=1, track_max=0, outputs=6, passes=1, dest=half + 64 * at + at, dest_row=1,
+              dest_col=16)
+        for at in range(word)
+    ] + [dense(SMALL, rows=rows, outputs=6, passes=1, dest=half + 64 * 40 + 3, dest_row=9)]  # fmt: skip
+    machine = Machine(SMALL)
+    for o in instructions:
+        low = (o["dest"] + number * rows) % word if o["transpose"] else o["dest"] % word
+        machine.execute(o | {"dest": o["dest"] // word * word + low})
+    encoded = [(Op.MATMUL, issue_bits(o)) for o in instructions]
+    log = run_engine(engine(SMALL, number=number), SMALL, machine, encoded)
+    assert np.array_equal(log["scratch"], machine.scratch)
 
 
 def test_slow_drain_waits_for_room():

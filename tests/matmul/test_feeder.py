@@ -64,6 +64,12 @@ def test_the_largest_instructions():
     fed(BOARDS["tiny"].config, random.Random(0), [(1, 1 << 13), (1 << 9, 1)], pressure=0)
 
 
+def test_every_number_of_outputs():
+    """Up to some tiles and one more: the last one may have a single column, or all."""
+    config = BOARDS["tiny"].config
+    fed(config, random.Random(2), [(1, outputs) for outputs in range(1, 3 * config.cols + 2)], pressure=0)
+
+
 def fed(config, rng, sizes, pressure):
     """Instructions of these `sizes`, fed and taken at random."""
     rows = config.rows

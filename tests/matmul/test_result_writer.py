@@ -4,6 +4,7 @@ import random
 from itertools import product
 
 import pytest
+from amaranth.hdl import Signal
 
 from hw.matmul.result_writer import ResultWriter
 from hw.spec.isa import Kind
@@ -158,10 +159,35 @@ def test_latency():
     assert cycles - 1 == ResultWriter.latency
 
 
-def test_faults_outside():
+@pytest.mark.parametrize("words", [WORDS, 1 << 14, 1 << 16])
+def test_faults_outside(words):
     """The write outside is not made; all before it are."""
-    o = [base(), base(dest=8 * (WORDS - 2), rows=3), base(dest=0)]
-    memory, _, writes, _, faults = run(o, lanes=2, cols=8, until=100)
-    assert writes == [0, WORDS - 2, WORDS - 1]
-    assert max(memory) < ROWS * WORDS
+    o = [base(), base(dest=8 * (words - 2), rows=3), base(dest=0)]
+    memory, _, writes, _, faults = run(o, lanes=2, cols=8, words=words, until=100)
+    assert writes == [0, words - 2, words - 1]
+    assert max(memory) < ROWS * words
     assert set(faults) == {1}
+
+
+def test_a_reset_forgets_the_write_that_waits():
+    dut, reset = ResultWriter(rows=ROWS, words=WORDS, lanes=2), Signal()
+
+    async def bench(ctx):
+        o = base()
+        ctx.set(dut.i.payload, {name: o[name] for name in ("dest", "dest_row", "dest_col", "kind", "transpose")})
+        ctx.set(dut.i.valid, 1)
+        ctx.set(dut.items.payload, {"values": [1, 2], "keep": 3, "token_end": 1, "tile_end": 1, "end": 1})
+        ctx.set(dut.items.valid, 1)
+        await ctx.tick().until(dut.write.request.valid)
+        ctx.set(dut.i.valid, 0)
+        ctx.set(dut.items.valid, 0)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        ctx.set(dut.write.request.ready, 1)
+        for _ in range(8):
+            assert not ctx.get(dut.write.request.valid)
+            assert not ctx.get(dut.retired)
+            await ctx.tick()
+
+    simulate(dut, bench, reset=reset)

@@ -10,8 +10,8 @@ from tests.support.streams import PRESSURES, simulate
 ROWS, COLS, TOKENS, WORDS, DISTANCE = 4, 4, 8, 1024, 4
 
 
-def streamer():
-    return Streamer(rows=ROWS, cols=COLS, tokens=TOKENS, words=WORDS, depth=16, distance=DISTANCE)
+def streamer(words=WORDS):
+    return Streamer(rows=ROWS, cols=COLS, tokens=TOKENS, words=words, depth=16, distance=DISTANCE)
 
 
 def beats(o):
@@ -30,7 +30,7 @@ def beats(o):
 def run(dut, operands, *, latency, pressure, seed=0, until=None):
     """Sent beats [(word, swap, tag)], their cycles, and whether `fault` was raised."""
     rng = random.Random(seed)
-    memory = [rng.getrandbits(8 * ROWS) for _ in range(WORDS)]
+    memory = [rng.getrandbits(8 * ROWS) for _ in range(dut.words)]
     sent, stamps, faults = [], [], []
     total = sum(1 for o in operands for _ in beats(o))
 
@@ -71,7 +71,7 @@ def run(dut, operands, *, latency, pressure, seed=0, until=None):
     expected = []
     for o in operands:
         for address, unsigned, swap, tag in beats(o):
-            raw = [memory[address % WORDS] >> 8 * r & 255 for r in range(ROWS)]
+            raw = [memory[address % dut.words] >> 8 * r & 255 for r in range(ROWS)]
             expected.append(([x - 256 * (x > 127 and not unsigned) for x in raw], swap, tag))
     return sent, expected, stamps, faults
 
@@ -102,6 +102,14 @@ def test_order_and_distance(pressure, latency):
         latest[tag["token"]] = cycle
 
 
+def test_every_number_of_outputs():
+    """Up to some tiles and one more."""
+    operands = [o | {"outputs": outputs} for outputs, o in enumerate(random_operands(5, 3 * COLS + 1), 1)]
+    sent, expected, _, faults = run(streamer(), operands, latency=2, pressure=0)
+    assert sent == expected
+    assert not faults
+
+
 @pytest.mark.parametrize("rows", [TOKENS, DISTANCE, 1])
 def test_rate(rows):
     """A beat per cycle across passes, planes, tiles and instructions; a single token waits for its own sums."""
@@ -117,11 +125,12 @@ def test_latency(latency):
     assert stamps[0] == Streamer.timing(scratch_latency=latency).latency
 
 
-def test_stops_at_the_border():
+@pytest.mark.parametrize("words", [WORDS, 1 << 16])
+def test_stops_at_the_border(words):
     """The last instruction's second token lies outside: its first word is the last one sent."""
     good = random_operands(3, 1)[0]
-    bad = good | {"source": WORDS - 2, "source_row": 2, "rows": 2, "passes": 1, "two_planes": 0}
-    sent, expected, _, faults = run(streamer(), [good, bad], latency=2, pressure=0, until=300)
+    bad = good | {"source": words - 2, "source_row": 2, "rows": 2, "passes": 1, "two_planes": 0}
+    sent, expected, _, faults = run(streamer(words), [good, bad], latency=2, pressure=0, until=300)
     assert sent == expected[: len(sent)]
     assert len(sent) == sum(1 for _ in beats(good)) + 1
     assert set(faults) == {1}

@@ -25,6 +25,7 @@ class World:
         self.faults = faults or {}  # index -> fault raised instead of retiring
         self.errors = errors  # beats of the program that answer an error
         self.stuck = set()  # engines that never accept
+        self.room = 2  # instructions that an engine takes before it retires the first one
         self.log = []  # (cycle, "issue" or "retire", engine, index)
         self.waits = {}
         self.word_bytes = word_bits // 8
@@ -102,7 +103,7 @@ class World:
                     self.log.append((self.cycle, "retire", Engine(number), index))
             for item in queue:
                 item[1] -= 1
-            self.readies[number] = number not in self.stuck and len(queue) < 2 and rng.random() < 0.6
+            self.readies[number] = number not in self.stuck and len(queue) < self.room and rng.random() < 0.6
             ctx.set(engine.issue.ready, self.readies[number])
 
     def observe(self, _ctx, values):
@@ -191,6 +192,31 @@ def test_random_programs_run_in_order(word_bits, depth):
     program = random_program(rng, 60)
     world = World(program, word_bits=word_bits, depth=depth, seed=depth)
     result = world.start()
+    assert (result["status"], result["fault_code"]) == (State.DONE, Fault.NONE)
+    check_order(world, program)
+
+
+@pytest.mark.parametrize("count", [8, 15])
+def test_a_barrier_waits_for_all_that_an_engine_has_taken(count):
+    """They are the engine's all at once, and last a while from then on."""
+    rng = random.Random(count)
+    program = [instruction(rng, Op.LOAD, {}) for _ in range(count)]
+    program += [encode(Op.SYNC), instruction(rng, Op.STORE, {}), encode(Op.HALT)]
+    world, most = World(program, depth=32, seed=count), 0
+    world.room = count
+
+    def hold(ctx, values, observe=world.observe):
+        nonlocal most
+        observe(ctx, values)
+        queue = world.pending[Engine.LOAD]
+        most = max(most, len(queue))
+        if most < count:
+            for item in queue:
+                item[1] = 60
+
+    world.observe = hold
+    result = world.start()
+    assert most == count
     assert (result["status"], result["fault_code"]) == (State.DONE, Fault.NONE)
     check_order(world, program)
 

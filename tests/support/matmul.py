@@ -7,10 +7,12 @@ import numpy as np
 from hw.spec import arith
 from hw.spec.isa import Fault, Kind, Op, encode
 from hw.spec.memory import channel_params, pack_stream
+from hw.units.ports import INDEX_BITS
 from tests.support.streams import simulate
 
 __all__ = ["Machine", "beats_of", "issue_bits", "prepare", "program", "run_engine"]
 
+_FIRST_INDEX = (1 << INDEX_BITS) - 1000  # of a program's first instruction: a late one of a long program
 _TYPES = {Kind.INT8: "<i1", Kind.INT16: "<i2", Kind.INT32: "<i4", Kind.PLANES: "<i2"}
 
 
@@ -157,7 +159,7 @@ def run_engine(dut, config, machine, instructions, *, latency=3, pressure=0.0, s
             issue = issued < len(instructions)
             if issue:
                 op, bits = instructions[issued]
-                ctx.set(dut.issue.payload, {"op": int(op), "operands": bits, "index": issued + 7})
+                ctx.set(dut.issue.payload, {"op": int(op), "operands": bits, "index": _FIRST_INDEX + issued})
             ctx.set(dut.issue.valid, issue)
             offered = (offered or rng.random() >= pressure) and taken < len(words)
             ctx.set(dut.stream.valid, offered)
@@ -202,7 +204,7 @@ def run_engine(dut, config, machine, instructions, *, latency=3, pressure=0.0, s
                 log["retired"].append(cycle)
             if fault:
                 assert log["fault"] is None, "a second fault"
-                log["fault"] = (Fault(fault), index - 7)
+                log["fault"] = (Fault(fault), index - _FIRST_INDEX)
             stop = fault or (halt_after is not None and len(log["writes"]) >= halt_after)
             if stop and not halt_now:
                 halt_now.append(cycle)

@@ -3,10 +3,13 @@
 import random
 from dataclasses import dataclass, field
 
+from hw.units.ports import INDEX_BITS
 from tests.support.streams import simulate
 from tests.support.vector_reference import operand_bits
 
-__all__ = ["Run", "run_program"]
+__all__ = ["FIRST_INDEX", "Run", "run_program"]
+
+FIRST_INDEX = (1 << INDEX_BITS) - 1000  # of a program's first instruction: a late one of a long program
 
 
 @dataclass
@@ -44,7 +47,7 @@ def run_program(dut, program, *, stall=0.0, seed=0, patience=3000):
             if offer:
                 op, operands, _ = program.instructions[issued]
                 bits = operand_bits(op, operands)
-                ctx.set(dut.issue.payload, {"op": int(op), "operands": bits, "index": 1000 + issued})
+                ctx.set(dut.issue.payload, {"op": int(op), "operands": bits, "index": FIRST_INDEX + issued})
             read_ready, write_ready = int(rng.random() >= stall), int(rng.random() >= stall)
             ctx.set(read.request.ready, read_ready)
             ctx.set(write.request.ready, write_ready)

@@ -60,6 +60,21 @@ def test_delay_counts_steps_or_cycles(stepped):
     simulate(m, bench)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_only_the_end_of_a_delay_powers_up_as_told(steps):
+    m, x, seen = Module(), Signal(8), []
+    late = delay(m, x, steps, "x", init=5)
+
+    async def bench(ctx):
+        ctx.set(x, 9)
+        for _ in range(steps + 2):
+            seen.append(ctx.get(late))
+            await ctx.tick()
+
+    simulate(m, bench)
+    assert seen == [5, *[0] * (steps - 1), 9, 9]
+
+
 def test_moves_until_an_item_waits_at_its_end():
     dut = Adder(3)
 

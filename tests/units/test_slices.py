@@ -1,8 +1,10 @@
 """What stands between one engine, stream or port and those of several slices."""
 
+import itertools
 import random
 
 import pytest
+from amaranth.hdl import Signal
 
 from hw.spec.isa import Fault
 from hw.units.broadcast import Broadcast
@@ -75,7 +77,8 @@ def test_lockstep_waits_for_the_slowest():
 
 
 def test_lockstep_keeps_the_first_fault():
-    dut, seen = Lockstep(slices=3), []
+    """Until a reset."""
+    dut, reset, seen = Lockstep(slices=3), Signal(), []
 
     async def bench(ctx):
         for number, part in enumerate(dut.slices):
@@ -85,9 +88,44 @@ def test_lockstep_keeps_the_first_fault():
                 ctx.set(part.fault, fault)
             _, _, *found = await ctx.tick().sample(dut.fault, dut.fault_index)
             seen.append(tuple(found))
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        seen.append((ctx.get(dut.fault), ctx.get(dut.fault_index)))
+
+    simulate(dut, bench, reset=reset)
+    assert seen == [(0, 10), (Fault.SCRATCH_ADDRESS, 11), (0, 11), (0, 11), (0, 10)]
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_lockstep_lets_slices_be_apart(first):
+    """By as many instructions as it says: none retires before the last slice has retired it, and none is forgotten."""
+    dut, retired = Lockstep(slices=3), []
+
+    async def bench(ctx):
+        for parts in ([first], [n for n in range(3) if n != first], []):
+            for number, part in enumerate(dut.slices):
+                ctx.set(part.retired, number in parts)
+            for _ in range(dut.ahead):
+                _, _, ended = await ctx.tick().sample(dut.retired)
+                retired.append(ended)
 
     simulate(dut, bench)
-    assert seen == [(0, 10), (Fault.SCRATCH_ADDRESS, 11), (0, 11), (0, 11)]
+    latest = dut.ahead + Lockstep.latency
+    assert retired == [latest <= cycle < latest + dut.ahead for cycle in range(3 * dut.ahead)]
+
+
+def test_lockstep_is_quiet_when_all_slices_are():
+    dut = Lockstep(slices=3)
+
+    async def bench(ctx):
+        for quiet in itertools.product((0, 1), repeat=3):
+            for part, value in zip(dut.slices, quiet, strict=True):
+                ctx.set(part.quiet, value)
+            assert ctx.get(dut.quiet) == all(quiet)
+            await ctx.tick()
+
+    simulate(dut, bench)
 
 
 @pytest.mark.parametrize("every", [0, 1])
@@ -147,3 +185,22 @@ def test_reads_are_answered_by_the_slice_that_is_asked():
 
     simulate(dut, bench)
     assert answers == [(4 * number + 3, 16 * (4 * number + 2) + number) for number in range(3)]
+
+
+@pytest.mark.parametrize("granting", [0, 1, 2])
+def test_a_reset_forgets_who_has_the_word(granting):
+    """The next word, even if it comes at once, goes to all slices, also to that which had the one before."""
+    dut, reset = WriteSelect(word_bits=8, slices=3), Signal()
+
+    async def bench(ctx):
+        ctx.set(dut.every, 1)
+        ctx.set(dut.i.request.valid, 1)
+        ctx.set(dut.o[granting].request.ready, 1)
+        await ctx.tick()
+        assert [ctx.get(port.request.valid) for port in dut.o] == [number != granting for number in range(3)]
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        assert [ctx.get(port.request.valid) for port in dut.o] == [1, 1, 1]
+
+    simulate(dut, bench, reset=reset)

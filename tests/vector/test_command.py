@@ -33,7 +33,7 @@ FULL = {
 
 
 def load(cases, table=None):
-    """[(command fields, illegal)] of each (op, operands) loaded in turn."""
+    """[(command fields, illegal)] of each (op, operands) loaded in turn; what else is at the inputs changes nothing."""
     dut = VectorCommand(table=table or rows(), tokens=16, max_row=64, row_max_banks=2, stat_banks=4)
     seen = []
 
@@ -47,6 +47,11 @@ def load(cases, table=None):
             ctx.set(dut.load, 0)
             command = ctx.get(dut.command)
             seen.append(({name: command[name] for name, _ in command.shape()}, ctx.get(dut.illegal)))
+            for other in cases:
+                ctx.set(dut.op, other[0])
+                ctx.set(dut.operands, -1)
+                await ctx.tick()
+                assert ctx.get(dut.command) == command
 
     simulate(dut, testbench)
     return seen

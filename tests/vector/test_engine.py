@@ -5,14 +5,15 @@ import json
 
 import numpy as np
 import pytest
+from amaranth.hdl import Signal
 
 from hw.spec.config import Config
 from hw.spec.isa import OPCODE_BITS, OPERAND_BITS, Fault, Op, encode
 from hw.vector.engine import VectorEngine
 from sim.machine import Machine
 from tests.support.cocotb import run_bench
-from tests.support.streams import PRESSURES
-from tests.support.vector_driver import run_program
+from tests.support.streams import PRESSURES, simulate
+from tests.support.vector_driver import FIRST_INDEX, run_program
 from tests.support.vector_reference import Program, operand_bits, random_program
 
 WORDS = 512
@@ -166,6 +167,50 @@ def test_next_instruction_starts_at_once():
     assert [later - earlier for later, earlier in zip(run.started[1:], run.retired, strict=False)] == [1, 1]
 
 
+ADD = {"rows": 2, "length": 16, "source": 0, "source_row": 2, "identity": 8, "identity_row": 2, "dest": 20,
+       "dest_row": 2}  # fmt: skip
+
+
+@pytest.mark.parametrize("cycles", [1, 2, 3, 7])
+def test_a_reset_ends_what_has_begun(cycles):
+    """So many cycles after an instruction was offered: nothing is read or written any more."""
+    dut, reset = engine(), Signal()
+
+    async def bench(ctx):
+        ctx.set(dut.issue.payload, {"op": int(Op.ADD), "operands": operand_bits(Op.ADD, ADD), "index": 1})
+        ctx.set(dut.issue.valid, 1)
+        for _ in range(cycles):
+            assert ctx.get(dut.issue.ready) or not ctx.get(dut.issue.valid)
+            await ctx.tick()
+            ctx.set(dut.issue.valid, 0)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        for _ in range(60):
+            for signal in (dut.started, dut.retired, dut.busy, dut.wait_in, dut.wait_out, dut.fault.any()):
+                assert not ctx.get(signal)
+            assert not ctx.get(dut.scratch_read.request.valid)
+            assert not ctx.get(dut.scratch_write.request.valid)
+            await ctx.tick()
+
+    simulate(dut, bench, reset=reset)
+
+
+def test_a_halted_engine_takes_nothing():
+    dut = engine()
+
+    async def bench(ctx):
+        ctx.set(dut.halt, 1)
+        ctx.set(dut.issue.payload, {"op": int(Op.ADD), "operands": operand_bits(Op.ADD, ADD), "index": 1})
+        ctx.set(dut.issue.valid, 1)
+        for _ in range(20):
+            for signal in (dut.issue.ready, dut.started, dut.retired, dut.busy):
+                assert not ctx.get(signal)
+            await ctx.tick()
+
+    simulate(dut, bench)
+
+
 def faulty(op, **operands):
     """A program of one fine instruction and one that faults."""
     fine = random_program(8, ["add"], rows=8, words=WORDS, max_rows=2, max_length=10)
@@ -192,7 +237,7 @@ def test_faults(code, op, operands):
     program = faulty(op, **operands)
     run = run_program(engine(), program)
     assert run.fault is not None
-    assert run.fault[:2] == (code, 1001)
+    assert run.fault[:2] == (code, FIRST_INDEX + 1)
     assert run.accesses_after_halt == 0
     assert len(run.retired) == 1
     assert (run.memory == program.after).all(), "only the instruction before may have written"
@@ -201,7 +246,7 @@ def test_faults(code, op, operands):
 def test_second_plane_outside():
     program = faulty(Op.SHIFTMAX, i0=9, dest=WORDS - 1, rows=1, length=8, planes=1, dest_plane=1)
     run = run_program(engine(), program)
-    assert run.fault[:2] == (Fault.SCRATCH_ADDRESS, 1001)
+    assert run.fault[:2] == (Fault.SCRATCH_ADDRESS, FIRST_INDEX + 1)
     changed = np.argwhere((run.memory != program.after).any(axis=1)).ravel()
     assert set(changed) <= {WORDS - 1}
 

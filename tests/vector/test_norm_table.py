@@ -10,9 +10,17 @@ from tests.support.streams import simulate
 @pytest.mark.parametrize("wide", [0, 1])
 @pytest.mark.parametrize(("rows", "lanes"), [(8, 2), (16, 4), (32, 1)])
 def test_serves_group_after_group(rows, lanes, wide):
+    serve(rows, lanes, wide, length=3 * (rows // 2 if wide else rows) + 3)
+
+
+def test_the_longest_row():
+    """Of as many channels as its 12 bits can say, almost: the last group is not whole."""
+    serve(32, 1, 0, length=4096 - 5)
+
+
+def serve(rows, lanes, wide, *, length):
     rng = np.random.default_rng(rows + wide)
     group = rows // 2 if wide else rows
-    length = 3 * group + 3
     bias = rng.integers(-(1 << 33), 1 << 33, length)
     mult = rng.integers(-(1 << 32), 1 << 32, length)
     shift = rng.integers(0, 64, length)

@@ -59,20 +59,21 @@ def test_answers_reach_their_queue_in_order(stall, latency):
         assert seen[0] <= 240 + latency + 4, "a word per cycle"
 
 
-def test_nothing_is_read_outside_or_when_halted():
-    dut = ReadQueues(word_bits=64, depth=8, scratch_words=WORDS, scratch_latency=2)
+@pytest.mark.parametrize("words", [WORDS, 1 << 16])
+def test_nothing_is_read_outside_or_when_halted(words):
+    dut = ReadQueues(word_bits=64, depth=8, scratch_words=words, scratch_latency=2)
 
     async def testbench(ctx):
         ctx.set(dut.port.request.ready, 1)
         ctx.set(dut.addresses.valid, 1)
-        ctx.set(dut.addresses.payload, WORDS - 1)
+        ctx.set(dut.addresses.payload, words - 1)
         await ctx.tick()
         assert ctx.get(dut.port.request.valid)
-        assert ctx.get(dut.port.request.payload) == WORDS - 1
+        assert ctx.get(dut.port.request.payload) == words - 1
         ctx.set(dut.halt, 1)
         assert not ctx.get(dut.port.request.valid)
         ctx.set(dut.halt, 0)
-        ctx.set(dut.addresses.payload, WORDS)
+        ctx.set(dut.addresses.payload, words)
         await ctx.tick()
         for _ in range(4):
             assert ctx.get(dut.outside)
@@ -80,3 +81,27 @@ def test_nothing_is_read_outside_or_when_halted():
             await ctx.tick()
 
     simulate(dut, testbench)
+
+
+@pytest.mark.parametrize("stalled", [0, 1])
+def test_a_stalled_queue_stops_its_own_addresses_when_it_is_full(stalled):
+    dut, taken = ReadQueues(word_bits=64, depth=8, scratch_words=WORDS, scratch_latency=2), [0, 0]
+    sinks, sources = (dut.words, dut.other_words), (dut.addresses, dut.other_addresses)
+
+    async def bench(ctx):
+        ctx.set(dut.port.request.ready, 1)
+        ctx.set(sinks[1 - stalled].ready, 1)
+        answers = [0, 0]
+        for cycle in range(100):
+            offered = (1, cycle % 2)
+            for source, valid in zip(sources, offered, strict=True):
+                ctx.set(source.valid, valid)
+            ctx.set(dut.port.valid, answers.pop(0))
+            _, _, asked, *ready = await ctx.tick().sample(dut.port.request.valid, *(source.ready for source in sources))
+            answers.append(asked)
+            for number in range(2):
+                taken[number] += offered[number] and ready[number]
+
+    simulate(dut, bench)
+    assert taken[stalled] == dut.depth
+    assert taken[1 - stalled] > 45

@@ -31,3 +31,14 @@ def test_visits_every_word_in_order(walk, pressure):
     else:
         with pytest.raises(AssertionError, match="delivered more than 200 items"):
             run_streams(dut, {}, {"o": len(expected)}, pressure=pressure, constants={"walk": fields})
+
+
+@pytest.mark.parametrize("walk", [(65534, 1, 5, 1, 1), (65000, 4095, 2, 3, 1), (65530, 9, 1, 1, 9)])
+def test_addresses_beyond_16_bits(walk):
+    """By words, by rows, by groups: exact up to and including the first one."""
+    base, stride, words, rows, groups = walk
+    expected = [base + g + r * stride + w for g in range(groups) for r in range(rows) for w in range(words)]
+    exact = next(number for number, address in enumerate(expected) if address >= 1 << 16) + 1
+    fields = {"base": base, "stride": stride, "words_m1": words - 1, "rows_m1": rows - 1, "groups_m1": groups - 1}
+    results, _ = run_streams(Started(RowReader()), {}, {"o": len(expected)}, constants={"walk": fields})
+    assert results["o"][:exact] == expected[:exact]

@@ -164,3 +164,15 @@ def test_a_walk_is_cut_off(cycles, end, walk):
         assert await walked(ctx, dut, 12) == [1000, 1001, 1002][: 3 * walk]
 
     simulate(dut, bench, reset=reset)
+
+
+def test_as_many_rows_as_there_can_be():
+    """Of the 256 that 8 bits can number."""
+    dut = RowStatistics(tokens=256, row_max_banks=2, stat_banks=4)
+
+    async def bench(ctx):
+        await write(ctx, dut, 256)
+        await begin(ctx, dut, 256, walk=1)
+        assert await walked(ctx, dut, 2 * 256 + 4) == [value_of(row)["factor"] for row in range(256)]
+
+    simulate(dut, bench)

@@ -2,15 +2,20 @@
 
 import pytest
 
+from hw.spec.isa import Op
+from hw.spec.vector import row_of
 from hw.vector.deviation import IntDeviation, L1Deviation
 from hw.vector.int_gelu import IntGelu
 from hw.vector.int_softmax import IntSoftmax
 from hw.vector.int_softmax_sum import IntSoftmaxSum
+from hw.vector.layer_norm import LayerNorm
 from hw.vector.log_softmax import LogSoftmax
 from hw.vector.log_softmax_sum import LogSoftmaxSum
 from hw.vector.moments import Moments
 from hw.vector.power_factors import PowerFactors
+from hw.vector.requantize_lanes import RequantizeLanes
 from hw.vector.row_mean import RowMean
+from hw.vector.row_units import longest
 from hw.vector.shift_gelu import ShiftGelu
 from hw.vector.shiftmax import Shiftmax
 from hw.vector.table import Table
@@ -37,3 +42,15 @@ UNITS = {
 @pytest.mark.parametrize("name", UNITS)
 def test_equals_law(name, pressure):
     assert run_bench(UNITS[name](), "sim.bench.row_units", name=name, env={"PRESSURE": pressure}, testcase=name) == 1
+
+
+@pytest.mark.parametrize(("ops", "cycles"), [
+    ([Op.MOMENTS], 0),
+    ([Op.ADD], RequantizeLanes.latency),
+    ([Op.SHIFTMAX], Shiftmax.timing().latency),
+    ([Op.MOMENTS, Op.LAYER_NORM, Op.ADD], LayerNorm.timing().latency + RequantizeLanes.latency),
+    ([Op.SHIFT_GELU, Op.ADD], ShiftGelu.timing().latency + RequantizeLanes.latency),
+])  # fmt: skip
+def test_how_long_a_result_may_be_under_way(ops, cycles):
+    """Through its unit, and through a requantizer if it is to be scaled; statistics are no results."""
+    assert longest([row_of(op) for op in ops], lanes=2, max_row=64) == cycles

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from amaranth.hdl import Signal
 
 from hw.spec import arith
 from hw.spec.isa import Op
 from hw.spec.vector import Given, row_of
+from hw.vector.gelu_products import GeluProducts
 from hw.vector.shift_gelu import ShiftGelu
 from tests.support.rows import beats
-from tests.support.streams import PRESSURES, run_streams
+from tests.support.streams import PRESSURES, run_streams, simulate
 
 GOLDEN = sorted((Path(__file__).parents[1] / "data" / "units").glob("gelu_*.npz"))
 
@@ -90,3 +92,55 @@ def test_time_depends_on_lengths_only(lanes):
         beats_ = length // lanes
         assert [cycles[k * beats_] - cycles[0] for k in range(4)] == [k * distance for k in range(4)]
         assert cycles[beats_ - 1] - cycles[0] == beats_ - 1
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2])
+def test_reset_after_a_table(taken):
+    """When so many of the two elements of its row have been taken; the next row is as if it were the first one."""
+    dut, reset, got = ShiftGelu(lanes=1), Signal(), []
+    rows = [([3, -5], 20), ([-7, 9, 1], 5)]
+
+    async def feed(ctx, row, i0, count):
+        ctx.set(dut.rows.payload, {"row_max": max(row), "i0": i0})
+        ctx.set(dut.rows.valid, 1)
+        await ctx.tick().until(dut.rows.ready)
+        ctx.set(dut.rows.valid, 0)
+        await ctx.tick().until(dut.i.ready)
+        for beat in beats([row], 1)[:count]:
+            ctx.set(dut.i.payload, beat)
+            ctx.set(dut.i.valid, 1)
+            await ctx.tick().until(dut.i.ready)
+            ctx.set(dut.i.valid, 0)
+            got.append(ctx.get(dut.o.p.x[0]))
+
+    async def bench(ctx):
+        ctx.set(dut.o.ready, 1)
+        await feed(ctx, *rows[0], taken)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        await feed(ctx, *rows[1], 3)
+
+    simulate(dut, bench, reset=reset)
+    first, second = law(*zip(*rows, strict=True))
+    assert got == [*first[:taken], *second]
+
+
+@pytest.mark.parametrize("cycles", [1, 2, 100, 300])
+def test_reset_leaves_no_product(cycles):
+    """Of the row that is counted, or on its way through the reciprocal, none comes any more."""
+    dut, reset = GeluProducts(), Signal()
+
+    async def bench(ctx):
+        ctx.set(dut.i.payload, {"row_max": 3, "i0": 20, "exp": 9})
+        ctx.set(dut.i.valid, 1)
+        await ctx.tick().repeat(cycles)
+        ctx.set(dut.i.valid, 0)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        for _ in range(dut.timing().latency + 2):
+            assert not ctx.get(dut.o.valid)
+            await ctx.tick()
+
+    simulate(dut, bench, reset=reset)
