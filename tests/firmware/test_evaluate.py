@@ -414,7 +414,7 @@ def test_a_first_line_that_lost_its_end(tmp_path):
     path = tmp_path / "r"
     whole, _ = stored(path, 1)
     path.write_bytes(joined := whole.replace(b"\n", b"", 1))
-    with pytest.raises(UserError, match="has a damaged first line.*--restart"):
+    with pytest.raises(UserError, match=r"has a damaged first line.*--restart"):
         Store(path, header_of(1), 60)
     assert path.read_bytes() == joined
 
