@@ -86,10 +86,10 @@ class _Writer:
 
     def _with_zeros(self, op, operands):
         may = {field.name for field in OPERANDS[op] if not field.nonzero} & _FACTORS
-        if operands.get("dest") not in (operands.get("source"), operands.get("identity")) or op is Op.MATMUL:
-            may |= {"source_row", "identity_row"}
+        may |= {f"{base}_row" for base in ("source", "identity") if operands.get(base) != operands.get("dest", -1)}
         may |= {"scratch0"} if op is Op.STORE or operands.get("run") == 1 else set()
         may |= {"dest_row"} if operands.get("rows") == 1 else set()  # else a byte is written twice
+        may |= {"dest_plane"} if not operands.get("planes", 1) else set()
         return operands | {name: 0 for name in sorted(may & operands.keys()) if self.chance(_SELDOM)}
 
     def _waits(self, engine):
