@@ -211,9 +211,9 @@ def test_a_halted_engine_takes_nothing():
     simulate(dut, bench)
 
 
-def faulty(op, **operands):
+def faulty(op, word_bytes=8, **operands):
     """A program of one fine instruction and one that faults."""
-    fine = random_program(8, ["add"], rows=8, words=WORDS, max_rows=2, max_length=10)
+    fine = random_program(8, ["add"], rows=word_bytes, words=WORDS, max_rows=2, max_length=10)
     common = {"rows": 2, "length": 16, "source": 0, "source_row": 2}
     instructions = [*fine.instructions, (op, common | operands, np.zeros(16, np.int64))]
     return Program(instructions, fine.before, fine.after)
@@ -241,6 +241,16 @@ def test_faults(code, op, operands):
     assert run.accesses_after_halt == 0
     assert len(run.retired) == 1
     assert (run.memory == program.after).all(), "only the instruction before may have written"
+
+
+@pytest.mark.parametrize(("word_bytes", "words"), [(8, 32), (16, 16), (32, 16)])
+def test_norm_parameters_at_the_end_of_the_scratchpad(word_bytes, words):
+    """16 entries of 16 bytes, or of a word if that has more, are read, and nothing behind them."""
+    for params, fault in ((WORDS - words, None), (WORDS - words + 1, (Fault.SCRATCH_ADDRESS, FIRST_INDEX + 1))):
+        program = faulty(Op.LAYER_NORM, word_bytes, params=params, dest=100)
+        run = run_program(engine(rows=word_bytes), program)
+        assert (run.fault and run.fault[:2]) == fault
+        assert len(run.retired) == 1 + (fault is None)
 
 
 def test_second_plane_outside():
