@@ -7,7 +7,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +32,9 @@ _TYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
 }  # fmt: skip
+
+
+_LONGEST = 200  # characters of a tensor's name: messages say it
 
 
 class Checkpoint(NamedTuple):
@@ -80,7 +83,18 @@ def _safetensors(path: Path) -> dict[str, Array]:
         found = deserialize(path.read_bytes())
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is neither a PyTorch nor a safetensors checkpoint: {error!s:.300}") from None
+    _check_names(path, [name for name, _ in found])
     return {name: _numpy(path, name, tensor) for name, tensor in found}
+
+
+def _check_names(path: Path, names: Iterable[Any]) -> None:
+    """Raises UserError for one that no message can say."""
+    for name in map(str, names):
+        if len(name) > _LONGEST or not name.isprintable():
+            raise UserError(
+                f"{path} has a tensor whose name is {name[:40]!a}, of {len(name)} characters: at most {_LONGEST} "
+                f"are wanted, all printable"
+            )
 
 
 def _numpy(path: Path, name: str, tensor: Mapping[str, Any]) -> Array:
@@ -114,10 +128,11 @@ def _pytorch(path: Path, *, zipped: bool) -> tuple[dict[str, Array], list[str]]:
         raise UserError(f"{path} {what}: only tensors are read, code never; save its state_dict alone") from None
     except (RuntimeError, EOFError, LookupError, ValueError, OSError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise UserError(f"{path} is not a whole PyTorch checkpoint: {reason or type(error).__name__}") from None
+        raise UserError(f"{path} is not a whole PyTorch checkpoint: {reason or type(error).__name__:.300}") from None
     state, taken = _unwrapped(stored)
     if not isinstance(state, Mapping):
         raise UserError(f"{path} must hold a state_dict, not a {type(state).__name__}")
+    _check_names(path, state)
     result = {}
     for name, tensor in state.items():
         if isinstance(tensor, np.ndarray | np.generic) and tensor.dtype.kind in "iufb":
@@ -163,6 +178,6 @@ def _check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
-        raise UserError(f"{path} is not a whole PyTorch checkpoint: {error}") from None
+        raise UserError(f"{path} is not a whole PyTorch checkpoint: {error!s:.300}") from None
     if broken:
-        raise UserError(f"{path} is damaged: the checksum of its record {broken} is wrong")
+        raise UserError(f"{path} is damaged: the checksum of its record {ascii(broken)[:80]} is wrong")
