@@ -23,8 +23,13 @@ from hw.spec.isa import (
 __all__ = ["FAULTS", "instruction_points", "points_of"]
 
 _SEQUENCER = "sequencer"
+_CHOOSY = [  # engines with an operand that may be illegal
+    engine.name
+    for engine in Engine
+    if any(field.limit or field.nonzero for op in Op if engine_of(op) is engine for field in OPERANDS[op])
+]
 FAULTS = (
-    ("ILLEGAL_OPCODE", _SEQUENCER), *(("ILLEGAL_OPERAND", engine.name) for engine in Engine),
+    ("ILLEGAL_OPCODE", _SEQUENCER), *(("ILLEGAL_OPERAND", name) for name in _CHOOSY),
     *(("SCRATCH_ADDRESS", name) for name in ("LOAD", "MATMUL", "VECTOR", "STORE")),
     *(("REGION_ADDRESS", name) for name in ("LOAD", "FETCH", "STORE")),
     *(("BUS_READ", name) for name in ("LOAD", "FETCH", _SEQUENCER)), ("BUS_WRITE", "STORE"),
