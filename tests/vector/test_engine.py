@@ -167,6 +167,16 @@ def test_next_instruction_starts_at_once():
     assert [later - earlier for later, earlier in zip(run.started[1:], run.retired, strict=False)] == [1, 1]
 
 
+def test_every_cycle_of_an_instruction_is_told():
+    """Between its start and its retirement it is busy or waits; at no other time."""
+    program = random_program(8, ["add", "norm"], rows=8, words=WORDS, max_rows=3, max_length=20)
+    run = run_program(engine(), program, stall=0.3)
+    told = [cycle for cycle, (busy, waits) in enumerate(zip(run.busy, run.waits, strict=True)) if busy or any(waits)]
+    assert told == [
+        cycle for pair in zip(run.started, run.retired, strict=True) for cycle in range(pair[0] + 1, pair[1])
+    ]
+
+
 ADD = {"rows": 2, "length": 16, "source": 0, "source_row": 2, "identity": 8, "identity_row": 2, "dest": 20,
        "dest_row": 2}  # fmt: skip
 

@@ -14,8 +14,9 @@ from hw.vector.row_unit import RowUnit
 from hw.vector.row_units import make_unit, with_units
 from sim.machine import Machine
 from tests.support.vector_driver import run_program
-from tests.support.vector_reference import Program
-from tests.vector.test_engine import WORDS, engine
+from tests.support.vector_reference import Program, random_program
+from tests.vector.test_engine import WORDS, check, engine
+from tests.vector.test_engine_rivals import Instructions
 
 pytestmark = pytest.mark.usefixtures("extended")
 
@@ -32,14 +33,14 @@ def leaky(given):
 
 LEAKY = VectorOp(  # `lanes` a cycle, an operand of its own, straight into words
     number=24, name="LEAKY_RELU", unit="leaky_relu", doc="", law=leaky,
-    operands=(*SHAPE, Field("slope", 8, "in 1/256")),
+    operands=(*SHAPE, Field("slope", 8, "in 1/256", count=True)),
 )  # fmt: skip
 
 
 class LeakyRelu(RowUnit):
     def __init__(self, *, lanes, max_row):
         timing = self.timing(max_row=max_row)
-        super().__init__(lanes=lanes, x=signed(8), timing=timing, operands={"slope": 8}, results=signed(8))
+        super().__init__(lanes=lanes, x=signed(8), timing=timing, operands={"slope": 9}, results=signed(8))
 
     @staticmethod
     def timing(**_sizes):
@@ -135,6 +136,23 @@ def test_opcodes_from_elsewhere(units, stall):
     assert result.fault is None
     assert len(result.retired) == 3
     assert (result.memory == program.after).all()
+
+
+def test_operands_and_widths_of_results():
+    """Both operands of additions; int16 results, in words and in two planes."""
+    calls = [
+        ("add", {"shape": (3, 19), "wide": (1, 1, 1)}), ("add", {"shape": (2, 9), "wide": (0, 0, 0)}),
+        ("norm", {"shape": (3, 23), "wide_source": 0, "wide_dest": 0, "planes": 1}),
+    ]  # fmt: skip
+    program = random_program(7, calls, rows=8, words=WORDS, max_rows=16, max_length=64)
+    check(run_program(engine(vector=("layer_norm", "add")), program), program)
+
+
+def test_statistics_that_need_others():
+    """L1_DEVIATION looks up the means that ROW_MEAN has found, row by row."""
+    made = Instructions(1, rows=8, units=("l1_layer_norm",))
+    made.norm(Op.L1_DEVIATION)
+    check(run_program(engine(vector=made.machine.config.vector), made.program()), made.program())
 
 
 def test_an_opcode_without_a_unit_is_named():
