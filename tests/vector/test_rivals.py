@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from amaranth.hdl import Signal
 
 from hw.spec import arith, rivals
 from hw.spec.isa import Op
@@ -20,7 +21,7 @@ from hw.vector.power_factors import PowerFactors
 from hw.vector.row_mean import RowMean
 from tests.spec.test_rivals import load, vectors
 from tests.support.rows import beats
-from tests.support.streams import PRESSURES, run_stream, run_streams
+from tests.support.streams import PRESSURES, run_stream, run_streams, simulate
 
 SIZES = (1, 2, 3, 4, 5, 8, 1, 17, 49, 30)
 CONSTANTS = {  # of scales 0.0033, 0.0324 (official), 0.1 and 0.69
@@ -102,6 +103,28 @@ def test_int_deviation(lanes, shift):
             constants={"operands.norm_shift": shift},
         )  # fmt: skip
         assert [item["factor"] for item in got] == expected
+
+
+def test_a_reset_ends_a_deviation():
+    """However far its row has come, no factor of it is found."""
+    dut, reset = IntDeviation(lanes=1), Signal()
+
+    async def bench(ctx):
+        ctx.set(dut.o.ready, 1)
+        ctx.set(dut.i.payload, {"x": [77], "mask": 1, "last": 1, "mean": 3})
+        for cycles in range(1, dut.timing().latency + 1):
+            ctx.set(dut.i.valid, 1)
+            await ctx.tick().until(dut.i.ready)
+            ctx.set(dut.i.valid, 0)
+            await ctx.tick().repeat(cycles)
+            ctx.set(reset, 1)
+            await ctx.tick()
+            ctx.set(reset, 0)
+            for _ in range(dut.timing().latency + 2):
+                assert not ctx.get(dut.o.valid)
+                await ctx.tick()
+
+    simulate(dut, bench, reset=reset)
 
 
 @pytest.mark.parametrize("shift", range(8))
@@ -296,6 +319,11 @@ def test_logarithms_of_ties():
     for extra in (-60, -90):
         rows += [[*row, extra] for row in rows[:9]]
     log_softmax(1, rows, [0] * len(rows), official, 0)
+
+
+def test_logarithms_of_the_largest_sum():
+    """4096 elements, each the largest exponential that there is: of a rest of 254 where b is 0."""
+    log_softmax(4, [np.full(4096, -127)], [127], {"ln2": 255, "b": 0, "c": (1 << 18) - 1}, 0)
 
 
 def test_logarithms_with_strange_constants():
