@@ -321,6 +321,14 @@ def test_logarithms_of_ties():
     log_softmax(1, rows, [0] * len(rows), official, 0)
 
 
+def test_logarithms_of_the_least_exponentials():
+    """Rows of nothing else, around the difference from which on all exponentials are alike."""
+    fine, fraction = CONSTANTS["fine"], 5
+    middle = 30 * fine["ln2"] >> fraction
+    rows = [[127 - d] * 9 for d in range(middle - 5, middle + 8)]
+    log_softmax(1, rows, [127] * len(rows), fine, fraction)
+
+
 def test_logarithms_of_the_largest_sum():
     """4096 elements, each the largest exponential that there is: of a rest of 254 where b is 0."""
     log_softmax(4, [np.full(4096, -127)], [127], {"ln2": 255, "b": 0, "c": (1 << 18) - 1}, 0)
