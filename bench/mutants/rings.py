@@ -24,7 +24,7 @@ _ARRAYS = ("tests/matmul/test_array.py", "tests/formal/test_packing.py")
 # What tests a file, where that is not the modules with its name: in its folder of tests, and of the formal proofs.
 _TESTS: dict[str, tuple[str, ...]] = {
     "hw/accelerator.py": ("tests/test_accelerator.py",),
-    "hw/axi/pins.py": ("tests/dma/test_dma.py",),
+    "hw/axi/pins.py": ("tests/axi/test_pins.py", "tests/dma/test_dma.py"),
     "hw/core.py": CORE,
     "hw/dma/fetch.py": ("tests/dma/test_dma.py", "tests/formal/test_fetch.py"),
     "hw/dma/load.py": ("tests/dma/test_dma.py", "tests/formal/test_load.py"),
