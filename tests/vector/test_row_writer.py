@@ -4,7 +4,7 @@ import pytest
 
 from hw.vector.row_writer import RowWriter
 from tests.support.started import Started
-from tests.support.streams import PRESSURES, run_streams
+from tests.support.streams import PRESSURES, run_streams, simulate
 
 
 def packed(rng, *, last, group_last, column, final):
@@ -43,6 +43,37 @@ def test_writes_every_word_once(rows, groups, words, halves, planes, pressure):
         assert cycles[out] == [
             dut.latency + k * (writes + 1) + plane for k in range(len(items)) for plane in range(writes)
         ]
+
+
+@pytest.mark.parametrize("planes", [0, 1])
+def test_done_with_the_last_write_of_a_tensor(planes):
+    """In the cycle in which it is granted, and in no other one; of two tensors."""
+    rng, dut, seen = random.Random(3), RowWriter(rows=8, scratch_words=1024), []
+    lengths = [3, 1]
+
+    async def bench(ctx):
+        request = dut.port.request
+        for length in lengths:
+            for name, value in {"dest": 5, "dest_row": 1, "dest_plane": 100, "planes": planes, "start": 1}.items():
+                ctx.set(getattr(dut, name), value)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            items = [packed(rng, last=1, group_last=0, column=1, final=n == length - 1) for n in range(length)]
+            for _ in range(60):
+                ctx.set(dut.i.valid, bool(items))
+                if items:
+                    ctx.set(dut.i.payload, items[0])
+                ctx.set(request.ready, rng.random() < 0.5)
+                sampled = await ctx.tick().sample(dut.i.ready, request.valid & request.ready, dut.done)
+                _, _, taken, granted, done = sampled
+                if taken and items:
+                    items.pop(0)
+                assert granted or not done
+                if granted:
+                    seen.append(done)
+
+    simulate(dut, bench)
+    assert seen == [int(n == length * (1 + planes) - 1) for length in lengths for n in range(length * (1 + planes))]
 
 
 def test_nothing_is_written_outside():
