@@ -5,7 +5,7 @@ import random
 from itertools import pairwise
 
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 
 from hw.link.uart import UART, UARTReceiver, UARTTransmitter
@@ -139,3 +139,30 @@ def test_a_glitch_of_a_cycle_is_not_seen():
 
     simulate(dut, send, background=[receive])
     assert got == [byte] * len(levels)
+
+
+def test_a_reset_in_any_cycle_of_a_byte_forgets_it():
+    """A byte of ones, so that what follows the reset on the line is a line at rest."""
+    divisor, came = 4, []
+
+    def line(cycle):
+        return 0 if cycle < divisor else 1
+
+    for at in range(1, 12 * divisor):
+        dut, reset = UARTReceiver(divisor=divisor), Signal()
+
+        async def bench(ctx, dut=dut, reset=reset, at=at):
+            before = 0
+            for cycle in range(24 * divisor):
+                ctx.set(dut.line, line(cycle))
+                ctx.set(reset, cycle == at)
+                await ctx.tick()
+                if cycle < at:
+                    before += ctx.get(dut.o.valid)
+                elif at > 2 * divisor:  # the start bit is over
+                    assert not ctx.get(dut.o.valid)
+            came.append(before)
+
+        simulate(dut, bench, reset=reset)
+    assert came[0] == 0
+    assert came[-1] == 1
