@@ -33,7 +33,6 @@ _TYPES = {
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
 }  # fmt: skip
 
-
 _LONGEST = 200  # characters of a tensor's name: messages say it
 
 

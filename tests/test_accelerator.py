@@ -8,7 +8,7 @@ from amaranth.back import rtlil
 
 from hw.accelerator import Accelerator
 from hw.boards.registry import BOARDS
-from hw.spec.isa import INSTRUCTION_BYTES, Engine, decode, engine_of
+from hw.spec.isa import Engine, decode_program, engine_of
 from hw.spec.regs import State
 from sim.random_programs import random_program
 from sim.rig import Rig
@@ -40,9 +40,8 @@ def test_the_trace_is_the_cores():
     rig.load(generated.program, generated.before)
     begun = rig.sim.cycle
     assert rig.start() is State.DONE
-    code = generated.program
-    ops = [decode(code[at : at + INSTRUCTION_BYTES]).op for at in range(0, len(code), INSTRUCTION_BYTES)]
-    wanted = Counter(engine for op in ops if (engine := engine_of(op)) is not None)
+    engines = (engine_of(instruction.op) for instruction in decode_program(generated.program))
+    wanted = Counter(engine for engine in engines if engine is not None)
     assert len(wanted) == len(Engine)
     for engine, pairs in zip(Engine, rig.sim.intervals(), strict=True):
         assert len(pairs) == wanted[engine]

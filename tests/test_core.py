@@ -13,7 +13,19 @@ from amaranth.lib.wiring import connect
 from hw.boards.registry import BOARDS
 from hw.core import Core, core_units
 from hw.sequencer import Sequencer
-from hw.spec.isa import INSTRUCTION_BYTES, OPERANDS, WAITED, Engine, Fault, Kind, Op, Region, decode, encode, engine_of
+from hw.spec.isa import (
+    INSTRUCTION_BYTES,
+    OPERANDS,
+    WAITED,
+    Engine,
+    Fault,
+    Kind,
+    Op,
+    Region,
+    decode_program,
+    encode,
+    engine_of,
+)
 from hw.spec.regs import Control, State
 from hw.spec.vector import opcodes
 from sim.machine import Machine, MachineFault
@@ -67,9 +79,7 @@ def test_random_programs_use_every_instruction():
     """And those that write two byte planes with and without them, into other places and that of their source."""
     found, planes = set(), set()
     for seed in range(60):
-        code = random_program(CONFIG, seed).program
-        for at in range(0, len(code), INSTRUCTION_BYTES):
-            instruction = decode(code[at : at + INSTRUCTION_BYTES])
+        for instruction in decode_program(random_program(CONFIG, seed).program):
             op, o = instruction.op, instruction.operands
             found.add(op)
             if op is Op.MATMUL:
@@ -131,8 +141,7 @@ def test_counters(rig):
     generated = random_program(rig.config, 5, groups=30)
     rig.load(generated.program, generated.before)
     rig.start()
-    code = generated.program
-    ops = [decode(code[at : at + INSTRUCTION_BYTES]) for at in range(0, len(code), INSTRUCTION_BYTES)]
+    ops = decode_program(generated.program)
     counters = rig.counters()
     assert counters["instructions"] == sum(engine_of(op.op) is not None for op in ops)
     beats = 0
@@ -255,8 +264,7 @@ def test_faults_stop_the_machine_and_it_recovers(rig, what):
 
 def users(generated, region):
     """The opcodes that name the region."""
-    code = generated.program
-    found = [decode(code[at : at + INSTRUCTION_BYTES]) for at in range(0, len(code), INSTRUCTION_BYTES)]
+    found = decode_program(generated.program)
     return {each.op.name for each in found if region is not None and each.operands.get("region") == region}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hw.boards.registry import BOARDS
-from hw.spec.isa import INSTRUCTION_BYTES, Fault, Op, Region, decode, encode
+from hw.spec.isa import Fault, Op, Region, decode_program, encode
 from hw.spec.regs import State
 from sim.machine import Machine, MachineFault
 from sim.random_programs import random_program
@@ -58,9 +58,7 @@ def test_random_programs_are_legal(slices):
         machine.run(generated.program)
         assert not machine.hazards
         assert all((machine.regions[region] == content).all() for region, content in generated.after.items())
-        code = generated.program
-        for at in range(0, len(code), INSTRUCTION_BYTES):
-            instruction = decode(code[at : at + INSTRUCTION_BYTES])
+        for instruction in decode_program(generated.program):
             o = instruction.operands
             found[instruction.op, o.get("slice"), o.get("every"), o.get("skip", 0) > 0, o.get("drop", 0) > 0] += 1
             found[instruction.op, o.get("transpose")] += 1

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 
 from hw.spec.config import Config
 from hw.spec.isa import (
-    INSTRUCTION_BYTES,
     OPERANDS,
     WAITED,
     Engine,
@@ -16,7 +15,7 @@ from hw.spec.isa import (
     Kind,
     Op,
     Region,
-    decode,
+    decode_program,
     engine_of,
 )
 
@@ -84,8 +83,7 @@ def _named(instruction: Instruction) -> Iterator[str]:
 def points_of(program: bytes, config: Config) -> Counter[str]:
     """The points that a program's instructions are, and how many instructions there are of each opcode."""
     found: Counter[str] = Counter()
-    for at in range(0, len(program), INSTRUCTION_BYTES):
-        instruction = decode(program[at : at + INSTRUCTION_BYTES])
+    for instruction in decode_program(program):
         found[f"cover count: {instruction.op.name}"] += 1
         found.update(f"cover op: {instruction.op.name} {point}" for point in _named(instruction))
     found[f"cover config: {config.slices} slices, {len(config.vector)} units"] += 1

@@ -264,9 +264,12 @@ def _executing(rig: Rig) -> set[Engine]:
 def _until(rig: Rig, engine: Engine, more: int) -> None:
     """Until `engine` executes for the time `more` + 1 that somebody looks, or the program ends."""
     for _ in range(_LIMIT // _LOOK):
-        if rig.sim.run(_LOOK) or (engine in _executing(rig) and not more):
+        if rig.sim.run(_LOOK):
             return
-        more -= engine in _executing(rig)
+        if engine in _executing(rig):
+            if not more:
+                return
+            more -= 1
 
 
 def _instruction(program: bytes, index: int) -> Instruction | None:

@@ -22,8 +22,8 @@ from hw.spec.opcodes import OPCODE_BITS, OPERAND_BITS, OPERANDS, Field, Op, add_
 
 __all__ = [
     "INSTRUCTION_BITS", "INSTRUCTION_BYTES", "OPCODE_BITS", "OPERANDS", "OPERAND_BITS", "WAITED", "WAIT_BITS", "Engine",
-    "Fault", "Field", "Instruction", "Kind", "Op", "Region", "decode", "describe", "encode", "engine_of", "layout",
-    "word_layout",
+    "Fault", "Field", "Instruction", "Kind", "Op", "Region", "decode", "decode_program", "describe", "encode",
+    "engine_of", "layout", "word_layout",
 ]  # fmt: skip
 
 INSTRUCTION_BITS = 256
@@ -221,6 +221,11 @@ def decode(code: bytes) -> Instruction:
         operands[field.name] = (word >> position & ((1 << field.bits) - 1)) + field.count
         position += field.bits
     return Instruction(op, operands, {engine: count for engine, count in waits.items() if count})
+
+
+def decode_program(code: bytes) -> list[Instruction]:
+    """The instructions of a program. Raises ValueError for an opcode that no machine has."""
+    return [decode(code[at : at + INSTRUCTION_BYTES]) for at in range(0, len(code), INSTRUCTION_BYTES)]
 
 
 def describe(units: Collection[str] = vector_ops.UNITS) -> list[Any]:

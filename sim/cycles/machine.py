@@ -9,7 +9,7 @@ from hw.boards.memory import Memory
 from hw.sequencer.instruction_queue import InstructionQueue
 from hw.sequencer.sequencer import Sequencer
 from hw.spec.config import Config
-from hw.spec.isa import INSTRUCTION_BYTES, Engine, Instruction, Op, Region, decode, engine_of
+from hw.spec.isa import INSTRUCTION_BYTES, Engine, Instruction, Op, Region, decode_program, engine_of
 from hw.spec.vector import row_of
 from sim.cycles.matmul import Matmul
 from sim.cycles.memory import Bus
@@ -47,8 +47,7 @@ class Machine:
     ) -> None:
         self.config, self._program, self._bases = config, program, bases
         self.bus = Bus(memory, config.word_bytes)
-        size = INSTRUCTION_BYTES
-        self._code = [decode(code[at : at + size]) for at in range(0, len(code), size)]
+        self._code = decode_program(code)
         self._events: list[tuple[int, int, Callable[[int], None]]] = []
         self._sequence = self.now = 0
         self.fetch, self.load, self.matmul = Fetch(self), Load(self), Matmul(self)

@@ -200,6 +200,31 @@ def test_any_index_is_told_with_a_fault(op, index):
     assert found == [(isa.Fault.REGION_ADDRESS, index)]
 
 
+def written(dut, words):
+    """A memory that takes every word at once, appends (word, strobe) to `words`, and answers each burst."""
+
+    async def accept(ctx):
+        ctx.set(Cat(dut.bus.aw.ready, dut.bus.w.ready), 3)
+        async for _, _, valid, word in ctx.tick().sample(dut.bus.w.valid, dut.bus.w.payload):
+            if valid:
+                words.append((int(word.data), int(word.strobe)))
+            ctx.set(dut.bus.b.valid, valid and word.last)
+
+    return accept
+
+
+def addresses_as_words(dut):
+    """A scratchpad whose words are their own addresses."""
+
+    async def answer(ctx):
+        ctx.set(dut.scratch.request.ready, 1)
+        async for _, _, valid, address in ctx.tick().sample(dut.scratch.request.valid, dut.scratch.request.payload):
+            ctx.set(dut.scratch.valid, valid)
+            ctx.set(dut.scratch.data, address)
+
+    return answer
+
+
 @pytest.mark.parametrize("op", [Op.LOAD, Op.STORE])
 def test_words_are_asked_for_in_the_slice_that_is_named(op):
     """Of instructions one behind the other; of LOADs also whether in every slice."""
@@ -230,40 +255,11 @@ def test_words_are_asked_for_in_the_slice_that_is_named(op):
             if valid:
                 found.append((slice_, every))
 
-    async def accept(ctx):
-        """Of a memory that is written: all, and an answer to each burst."""
-        ctx.set(Cat(dut.bus.aw.ready, dut.bus.w.ready), 3)
-        async for _, _, valid, word in ctx.tick().sample(dut.bus.w.valid, dut.bus.w.payload):
-            ctx.set(dut.bus.b.valid, valid and word.last)
-
-    memories = [memory(dut.bus, counts)] if op is Op.LOAD else []
-    simulate(dut, control, *memories, background=[scratchpad, *([] if memories else [accept])])
+    if op is Op.LOAD:
+        simulate(dut, control, memory(dut.bus, counts), background=[scratchpad])
+    else:
+        simulate(dut, control, background=[scratchpad, written(dut, [])])
     assert found == [name for name in named for _ in range(3)]
-
-
-def written(dut, words):
-    """A memory that takes every word at once, appends (word, strobe) to `words`, and answers each burst."""
-
-    async def accept(ctx):
-        ctx.set(Cat(dut.bus.aw.ready, dut.bus.w.ready), 3)
-        async for _, _, valid, word in ctx.tick().sample(dut.bus.w.valid, dut.bus.w.payload):
-            if valid:
-                words.append((int(word.data), int(word.strobe)))
-            ctx.set(dut.bus.b.valid, valid and word.last)
-
-    return accept
-
-
-def addresses_as_words(dut):
-    """A scratchpad whose words are their own addresses."""
-
-    async def answer(ctx):
-        ctx.set(dut.scratch.request.ready, 1)
-        async for _, _, valid, address in ctx.tick().sample(dut.scratch.request.valid, dut.scratch.request.payload):
-            ctx.set(dut.scratch.valid, valid)
-            ctx.set(dut.scratch.data, address)
-
-    return answer
 
 
 @pytest.mark.parametrize(("skip", "drop"), [(0, 0), (1, 0), (0, 7), (3, 2), (7, 0), (5, 5)])

@@ -222,8 +222,7 @@ def test_tables_need_neither_shift_gelu_nor_maxima_of_the_hidden_channels():
     units = ("shiftmax", "layer_norm", "add", "table")
     program, images = compile_model(model, replace(TINY, vector=units)), images_for(model, 2)
     np.testing.assert_array_equal(execute(program, images[:1]), golden.run(model, images[:1]))
-    starts = range(0, len(program.code), isa.INSTRUCTION_BYTES)
-    code = [isa.decode(program.code[at : at + isa.INSTRUCTION_BYTES]) for at in starts]
+    code = isa.decode_program(program.code)
     count = Counter(instruction.op for instruction in code)
     assert sum(i.operands["track_max"] for i in code if i.op is isa.Op.MATMUL) == count[isa.Op.SHIFTMAX_SUM] > 0
     assert count[isa.Op.TABLE] == 3 * len(program.tiles) + 1  # of the last block the class token's alone

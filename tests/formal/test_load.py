@@ -6,8 +6,8 @@ from amaranth.hdl import Assert, Cover, Module, Mux, Signal
 from hw.dma.load import LoadEngine
 from tests.support.formal import Proof, answered, in_state, inputs, inside, proved, waits
 
-# Bits of a word, words of the scratchpad, beats of the longest burst and slices, of the boards' cores.
-LOADS = ((64, 2048, 16, 1), (128, 8192, 16, 1), (128, 16384, 16, 1), (128, 8192, 16, 3), (256, 8192, 16, 4))
+# Of LOAD and STORE: bits of a word, words of the scratchpad, beats of the longest burst, slices, of the boards' cores.
+MOVERS = ((64, 2048, 16, 1), (128, 8192, 16, 1), (128, 16384, 16, 1), (128, 8192, 16, 3), (256, 8192, 16, 4))
 
 
 def reads(word_bits, scratch_words, burst_beats, slices):
@@ -53,7 +53,7 @@ PROOFS = [
             make=reads(bits, words, beats, slices), unit=LoadEngine, depth=2, forever=True, covers=15,
             mutant=("generator.allow.eq(fifo.room & ~stop)", "generator.allow.eq(~stop)"),
         )
-        for bits, words, beats, slices in LOADS
+        for bits, words, beats, slices in MOVERS
     ),
 ]  # fmt: skip
 

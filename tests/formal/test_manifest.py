@@ -35,7 +35,7 @@ from tests.formal.test_credit_queue import CREDITS
 from tests.formal.test_divider import DIVISIONS
 from tests.formal.test_fetch import FETCHES
 from tests.formal.test_instruction_queue import INSTRUCTION_QUEUES
-from tests.formal.test_load import LOADS
+from tests.formal.test_load import MOVERS
 from tests.formal.test_packer import PACKERS
 from tests.formal.test_program_reader import PROGRAMS
 from tests.formal.test_reciprocal import RECIPROCALS
@@ -44,7 +44,6 @@ from tests.formal.test_round_saturate import ROUNDINGS
 from tests.formal.test_sequencer import SEQUENCERS
 from tests.formal.test_shift_exp import TERMS
 from tests.formal.test_square_root import ROOTS
-from tests.formal.test_store import STORES
 from tests.formal.test_stream_fifo import QUEUES
 from tests.formal.test_unpacker import UNPACKERS
 from tests.support.formal import ProofError, listed, mutated, prove
@@ -93,8 +92,8 @@ def test_sizes_are_those_of_the_boards():
     assert {(s["depth"], s.get("block", False)) for s in found[BurstQueue]} == set(BURST_QUEUES)
     assert {(s["word_bits"], s["stream_words"], s["burst_beats"]) for s in found[FetchEngine]} == set(FETCHES)
     sizes = ("word_bits", "scratch_words", "burst_beats", "slices")
-    assert {tuple(s[size] for size in sizes) for s in found[LoadEngine]} == set(LOADS)
-    assert {tuple(s[size] for size in sizes) for s in found[StoreEngine]} == set(STORES)
+    assert {tuple(s[size] for size in sizes) for s in found[LoadEngine]} == set(MOVERS)
+    assert {tuple(s[size] for size in sizes) for s in found[StoreEngine]} == set(MOVERS)
     assert {(s["word_bits"], s["queue_depth"], s["burst"]) for s in found[Sequencer]} == set(SEQUENCERS)
     sizes = ("engines", "depth", "word_bits", "burst")
     assert {tuple(s[size] for size in sizes) for s in found[InstructionQueue]} == set(INSTRUCTION_QUEUES)

@@ -11,7 +11,7 @@ from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal, signed
 from amaranth.lib import data
 
 from hw.units.reciprocal import QUOTIENT_BITS, Reciprocal
-from tests.support.formal import Proof, driven, inputs, inside, proved, waits
+from tests.support.formal import Proof, driven, inputs, inside, pipelined, proved
 
 RECIPROCALS = ((31, 1),)  # bits of the divisor, digits of a stage, of the boards' cores
 PARTS = tuple(pairwise(range(0, QUOTIENT_BITS + 2, 4)))  # stages that are proved at a time; stage n has n digits
@@ -65,8 +65,7 @@ def reciprocal(divisor_bits, first, end):
                     Assert(dut.o.p.tag == here.tag),
                     Cover(here.digits == 11),
                 ]
-            m.d.comb += Assert(dut.i.ready == (dut.o.ready | ~dut.o.valid))
-            waits(m, dut.o, "o")
+            pipelined(m, dut)
         return m, inputs(dut)
 
     return make

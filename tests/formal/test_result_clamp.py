@@ -4,7 +4,7 @@
 from amaranth.hdl import Assert, Cover, Module, Mux, Signal, Value, signed
 
 from hw.vector.result_clamp import ResultClamp
-from tests.support.formal import Proof, inputs, inside, proved, waits
+from tests.support.formal import Proof, inputs, inside, pipelined, proved
 
 CLAMPS = ((27, 1), (27, 2), (27, 4))  # bits of a value and lanes, of the boards' cores
 
@@ -40,9 +40,8 @@ def clamp(bits, lanes):
         m.d.comb += [
             Assert(~own.pipe.valid[0] | ((own.ends.mask == ends[0]) & (own.ends.last == lasts[0]))),
             Assert(~dut.o.valid | ((dut.o.p.mask == ends[1]) & (dut.o.p.last == lasts[1]))),
-            Assert(dut.i.ready == (dut.o.ready | ~dut.o.valid)),
         ]
-        waits(m, dut.o, "o")
+        pipelined(m, dut)
         return m, [*(port for port in inputs(dut) if port is not dut.wide), choice]
 
     return make

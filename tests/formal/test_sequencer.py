@@ -84,9 +84,8 @@ def issue(word_bits, depth, burst):
                     Assert(~head.valid | new | met[e][bit] | (before < wait)),
                 ]
         matmul = isa.Engine.MATMUL
-        m.d.comb += Cover(
-            own.filling & (driven(own.m).engine == matmul)
-        )  # what else there is to reach is many cycles away
+        # What else there is to reach is many cycles away.
+        m.d.comb += Cover(own.filling & (driven(own.m).engine == matmul))
         m.d.comb += Assert(~dut._drained | queue.empty & idle & ~dut._unretired.any())
         return m, [
             dut.clear, dut.halt, dut._synced, idle, *map(Value.cast, (queue.write,)),

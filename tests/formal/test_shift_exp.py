@@ -8,7 +8,7 @@ from amaranth.lib import data
 
 from hw.spec import arith
 from hw.vector.shift_exp import FRACTION_BITS, I0_BITS, SHIFTED_BITS, T_BITS, ShiftExp
-from tests.support.formal import Proof, driven, inputs, inside, proved, waits
+from tests.support.formal import Proof, driven, inputs, inside, pipelined, proved
 
 TERMS = (15,)  # of the boards' cores
 
@@ -99,8 +99,7 @@ def exponential(terms):
                 Cover((dut.o.p.q == 11) & (dut.o.p.mantissa == 1201)),
                 Cover(dut.o.p.q == terms),
             ]
-        m.d.comb += Assert(dut.i.ready == (dut.o.ready | ~dut.o.valid))
-        waits(m, dut.o, "o")
+        pipelined(m, dut)
         return m, inputs(dut)
 
     return make

@@ -10,10 +10,8 @@ from amaranth.utils import exact_log2
 from hw.dma.store import StoreEngine
 from hw.spec import isa
 from hw.units.scratchpad import Scratchpad
+from tests.formal.test_load import MOVERS
 from tests.support.formal import ANEW, Proof, in_state, inputs, inside, levels, proved, waits
-
-# Bits of a word, words of the scratchpad, beats of the longest burst and slices, of the boards' cores.
-STORES = ((64, 2048, 16, 1), (128, 8192, 16, 1), (128, 16384, 16, 1), (128, 8192, 16, 3), (256, 8192, 16, 4))
 
 
 def writes(word_bits, scratch_words, burst_beats, slices):
@@ -143,10 +141,7 @@ def strobes(m, dut, own, read, sent):
     """Of a byte, any, of a word, any: whether it is written is what its instruction says. Returns the choice, free."""
     layout, size = isa.layout(isa.Op.STORE), dut.word_bits // 8
     given = Signal(layout, reset_less=True)  # of the instruction under way
-    word, run = (
-        Signal(12),
-        Signal(12),
-    )  # of the word that is read next: its place in its run, and its run's in its group
+    word, run = Signal(12), Signal(12)  # of the word that is read next: its place in its run, its run's in its group
     chosen, byte = Signal(), Signal(range(size))
     is_first, is_last, run_ends, written = Signal(), Signal(), Signal(), Signal()
     m.d.comb += [
@@ -224,7 +219,7 @@ PROOFS = [
             make=writes(bits, words, beats, slices), unit=StoreEngine, depth=1, forever=True, covers=16,
             mutant=MUTANTS[slices > 1], engine=ANEW,
         )
-        for bits, words, beats, slices in STORES
+        for bits, words, beats, slices in MOVERS
     ),
 ]  # fmt: skip
 

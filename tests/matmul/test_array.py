@@ -14,7 +14,7 @@ from hw.matmul.array import Array
 from hw.matmul.dsp48 import DSP48
 from hw.units.ports import stationary_members
 from tests.support.cocotb import run_bench
-from tests.support.streams import simulate
+from tests.support.streams import reset_and_silent, simulate
 
 MAPPINGS = ("dsp48", "ecp5", "portable")
 MULT18X18D = Path(__file__).parents[2] / "sim" / "netlist" / "mult18x18d.v"
@@ -121,12 +121,7 @@ def test_a_reset_forgets_every_token(mapping):
         await ctx.tick().repeat(dut.latency + 1)
         assert ctx.get(dut.sums.valid)
         ctx.set(dut.token.valid, 0)
-        ctx.set(reset, 1)
-        await ctx.tick()
-        ctx.set(reset, 0)
-        for _ in range(dut.latency + 1):
-            assert not ctx.get(dut.sums.valid)
-            await ctx.tick()
+        await reset_and_silent(ctx, reset, dut.latency + 1, dut.sums.valid)
 
     simulate(dut, bench, reset=reset)
 

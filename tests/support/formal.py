@@ -21,7 +21,7 @@ from amaranth.lib import wiring
 
 __all__ = [
     "ANEW", "Proof", "ProofError", "answered", "driven", "follows", "in_state", "inputs", "inside", "levels", "listed",
-    "mutated", "prove", "proved", "started", "waits",
+    "mutated", "pipelined", "prove", "proved", "started", "waits",
 ]  # fmt: skip
 
 ANEW = "smtbmc --nomem --stbv z3 -- --noincr"  # every step's formula of bits only, by itself; at times much faster
@@ -192,6 +192,12 @@ def waits(m, port, name, unless=None):
     m.d.sync += [held.eq(payload), waiting.eq(port.valid & ~port.ready)]
     with m.If(waiting if unless is None else waiting & ~unless):
         m.d.comb += Assert(port.valid & (payload == held))
+
+
+def pipelined(m, unit):
+    """Asserts of a pipeline from stream ``i`` to ``o`` that it moves, whole, unless what it offers is not taken."""
+    m.d.comb += Assert(unit.i.ready == (unit.o.ready | ~unit.o.valid))
+    waits(m, unit.o, "o")
 
 
 def inputs(unit):

@@ -9,7 +9,7 @@ from amaranth.hdl import ClockDomain, Module, ResetInserter, Signal
 from amaranth.lib import data
 from amaranth.sim import Simulator
 
-__all__ = ["PRESSURES", "plain", "run_stream", "run_streams", "simulate"]
+__all__ = ["PRESSURES", "plain", "reset_and_silent", "run_stream", "run_streams", "simulate"]
 
 PRESSURES = (0.0, 0.5)  # full speed, and stalls at random on every side
 _RESETS = ((1, 5), (5, 20), (20, 200))  # a unit under pressure is reset after so many cycles: from, below
@@ -46,6 +46,17 @@ def simulate(dut, *testbenches, until=None, background=(), reset=None, limit=100
             assert steps < 2 * limit, f"no end in {limit} cycles"
     else:
         simulator.run_until(until * 1e-6)
+
+
+async def reset_and_silent(ctx, reset, cycles, *signals):
+    """`reset` for a cycle; in none of the `cycles` behind it is one of `signals` high."""
+    ctx.set(reset, 1)
+    await ctx.tick()
+    ctx.set(reset, 0)
+    for _ in range(cycles):
+        for signal in signals:
+            assert not ctx.get(signal)
+        await ctx.tick()
 
 
 def run_stream(dut, items, *, pressure=0.0, seed=0, i="i", o="o", count=None, constants=None, patience=2000):

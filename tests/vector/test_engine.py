@@ -12,7 +12,7 @@ from hw.spec.isa import OPCODE_BITS, OPERAND_BITS, Fault, Op, encode
 from hw.vector.engine import VectorEngine
 from sim.machine import Machine
 from tests.support.cocotb import run_bench
-from tests.support.streams import PRESSURES, simulate
+from tests.support.streams import PRESSURES, reset_and_silent, simulate
 from tests.support.vector_driver import FIRST_INDEX, run_program
 from tests.support.vector_reference import Program, operand_bits, random_program
 
@@ -193,15 +193,9 @@ def test_a_reset_ends_what_has_begun(cycles):
             assert ctx.get(dut.issue.ready) or not ctx.get(dut.issue.valid)
             await ctx.tick()
             ctx.set(dut.issue.valid, 0)
-        ctx.set(reset, 1)
-        await ctx.tick()
-        ctx.set(reset, 0)
-        for _ in range(60):
-            for signal in (dut.started, dut.retired, dut.busy, dut.wait_in, dut.wait_out, dut.fault.any()):
-                assert not ctx.get(signal)
-            assert not ctx.get(dut.scratch_read.request.valid)
-            assert not ctx.get(dut.scratch_write.request.valid)
-            await ctx.tick()
+        accesses = (dut.scratch_read.request.valid, dut.scratch_write.request.valid)
+        activity = (dut.started, dut.retired, dut.busy, dut.wait_in, dut.wait_out, dut.fault.any())
+        await reset_and_silent(ctx, reset, 60, *activity, *accesses)
 
     simulate(dut, bench, reset=reset)
 

@@ -21,7 +21,7 @@ from hw.vector.power_factors import PowerFactors
 from hw.vector.row_mean import RowMean
 from tests.spec.test_rivals import load, vectors
 from tests.support.rows import beats
-from tests.support.streams import PRESSURES, run_stream, run_streams, simulate
+from tests.support.streams import PRESSURES, reset_and_silent, run_stream, run_streams, simulate
 
 SIZES = (1, 2, 3, 4, 5, 8, 1, 17, 49, 30)
 CONSTANTS = {  # of scales 0.0033, 0.0324 (official), 0.1 and 0.69
@@ -117,12 +117,7 @@ def test_a_reset_ends_a_deviation():
             await ctx.tick().until(dut.i.ready)
             ctx.set(dut.i.valid, 0)
             await ctx.tick().repeat(cycles)
-            ctx.set(reset, 1)
-            await ctx.tick()
-            ctx.set(reset, 0)
-            for _ in range(dut.timing().latency + 2):
-                assert not ctx.get(dut.o.valid)
-                await ctx.tick()
+            await reset_and_silent(ctx, reset, dut.timing().latency + 2, dut.o.valid)
 
     simulate(dut, bench, reset=reset)
 

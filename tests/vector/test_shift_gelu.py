@@ -13,7 +13,7 @@ from hw.spec.vector import Given, row_of
 from hw.vector.gelu_products import GeluProducts
 from hw.vector.shift_gelu import ShiftGelu
 from tests.support.rows import beats
-from tests.support.streams import PRESSURES, run_streams, simulate
+from tests.support.streams import PRESSURES, reset_and_silent, run_streams, simulate
 
 GOLDEN = sorted((Path(__file__).parents[1] / "data" / "units").glob("gelu_*.npz"))
 
@@ -136,11 +136,6 @@ def test_reset_leaves_no_product(cycles):
         ctx.set(dut.i.valid, 1)
         await ctx.tick().repeat(cycles)
         ctx.set(dut.i.valid, 0)
-        ctx.set(reset, 1)
-        await ctx.tick()
-        ctx.set(reset, 0)
-        for _ in range(dut.timing().latency + 2):
-            assert not ctx.get(dut.o.valid)
-            await ctx.tick()
+        await reset_and_silent(ctx, reset, dut.timing().latency + 2, dut.o.valid)
 
     simulate(dut, bench, reset=reset)
