@@ -10,6 +10,7 @@ from amaranth.back import rtlil
 from amaranth.hdl import Module
 from amaranth.lib.wiring import connect
 
+from hw.boards.memory import Memory
 from hw.boards.registry import BOARDS
 from hw.core import Core, core_units
 from hw.sequencer import Sequencer
@@ -34,9 +35,11 @@ from sim.rig import BASES, PROGRAM, Rig
 from tests.support.streams import simulate
 
 CONFIG = BOARDS["tiny"].config
-MEMORIES = {
+DEFAULTS = {"random": 0, "interleave": 0, "latency": 21, "write_latency": 5, "row_miss": 11, "turnaround": 14,
+            "refresh": Memory().refresh, "rate": 100, "outstanding": 16}  # fmt: skip
+MEMORIES = {  # what each has other than that
     "dram": {},
-    "fast": {"latency": 1, "write_latency": 1, "row_miss": 0, "turnaround": 0},
+    "fast": {"latency": 1, "write_latency": 1, "row_miss": 0, "turnaround": 0, "refresh": 0},
     "random": {"random": 1},
     "interleaved": {"random": 2, "interleave": 1, "latency": 40},
     "slow": {"random": 3, "rate": 20, "outstanding": 2},
@@ -51,11 +54,10 @@ def rig():
 @pytest.fixture(params=MEMORIES)
 def memory(rig, request):
     """The rig, with one of the memories; an ideal one afterwards."""
-    defaults = {"random": 0, "interleave": 0, "latency": 21, "write_latency": 5, "row_miss": 11, "turnaround": 14}
-    rig.sim.configure(**defaults | {"rate": 100, "outstanding": 16} | MEMORIES[request.param])
+    rig.sim.configure(**DEFAULTS | MEMORIES[request.param])
     rig.sim.reset()
     yield rig
-    rig.sim.configure(**defaults | {"rate": 100, "outstanding": 16})
+    rig.sim.configure(**DEFAULTS)
     rig.sim.reset()
 
 

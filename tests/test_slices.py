@@ -17,6 +17,7 @@ from sim.machine import Machine, MachineFault
 from sim.random_programs import random_program
 from sim.rig import Rig
 from tests.test_core import (
+    DEFAULTS,
     MEMORIES,
     equal,
     reset_after,
@@ -70,8 +71,7 @@ def test_random_programs_are_legal(slices):
 
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_random_programs(rig, memory):
-    defaults = {"random": 0, "interleave": 0, "latency": 21, "write_latency": 5, "row_miss": 11, "turnaround": 14}
-    rig.sim.configure(**defaults | {"rate": 100, "outstanding": 16} | MEMORIES[memory])
+    rig.sim.configure(**DEFAULTS | MEMORIES[memory])
     rig.sim.reset()
     first = EACH * list(MEMORIES).index(memory)
     for seed in range(first, first + EACH):
@@ -84,8 +84,7 @@ def test_random_programs(rig, memory):
 @pytest.fixture(scope="module")
 def calm(rig):
     """The rig, with an ideal memory."""
-    defaults = {"random": 0, "interleave": 0, "latency": 21, "write_latency": 5, "row_miss": 11, "turnaround": 14}
-    rig.sim.configure(**defaults | {"rate": 100, "outstanding": 16})
+    rig.sim.configure(**DEFAULTS)
     rig.sim.reset()
     return rig
 
