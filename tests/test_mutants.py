@@ -137,6 +137,21 @@ def test_every_end_that_a_mutant_can_take(tree, tmp_path):
     assert (copy.place / "hw/units/toy.py").read_text() == (tree / "hw/units/toy.py").read_text() == TOY
 
 
+def test_what_killed_others_comes_first(tree, tmp_path):
+    """One that is gone, or passes, changes nothing."""
+    tests = tree / "tests/units/test_toy.py"
+    tests.write_text(f"{TESTED}\ndef test_late():\n    test_toy()\n\ndef test_other():\n    pass\n")
+    kills = next(m for m in mutants("hw/units/toy.py", TOY.encode()) if m.becomes.strip() == "<=")
+    for number, (killers, first) in enumerate((
+        (["test_late"], "test_late"), (["test_late", "test_other"], "test_late"), (["test_gone"], "test_toy"),
+    )):  # fmt: skip
+        names = [f"tests/units/test_toy.py::{name}" for name in killers]
+        copy = Copy(tree, tmp_path / f"copy{number}", more=2, killers=names)
+        verdict = copy.judge(kills, "unit")
+        copy.close()
+        assert (verdict.outcome, verdict.test) == ("killed", f"tests/units/test_toy.py::{first}")
+
+
 def test_verdicts_are_kept_as_long_as_they_are_true(tree, tmp_path):
     path, unit = tmp_path / "store.jsonl", "hw/units/toy.py"
     first, second = mutants(unit, TOY.encode())[:2]

@@ -50,19 +50,21 @@ def register(commands: Any) -> None:
 def _command(arguments: argparse.Namespace) -> int:
     chosen = _chosen(arguments)
     store = Store(arguments.results, _ROOT, arguments.ring)
-    left = [] if arguments.known else [mutant for mutant in chosen if store.verdict(mutant) is None]
-    for number, (mutant, verdict) in enumerate(_judged(left, arguments.ring, arguments.workers), 1):
+    known = [(mutant, store.verdict(mutant)) for mutant in chosen]
+    left = [] if arguments.known else [mutant for mutant, verdict in known if verdict is None]
+    killers = tuple(verdict.test for _, verdict in known if verdict is not None and verdict.outcome == "killed")
+    for number, (mutant, verdict) in enumerate(_judged(left, arguments.ring, killers, arguments.workers), 1):
         store.add(mutant, verdict)
         print(f"{number}/{len(left)} {verdict.outcome} {mutant.name} {verdict.test}", flush=True)
     results = [(mutant, found) for mutant in chosen if (found := store.verdict(mutant))]
-    known = equivalents()
+    same = equivalents()
     for mutant, verdict in results:
-        if verdict.outcome in {"survived", "timeout"} and mutant.change not in known:
+        if verdict.outcome in {"survived", "timeout"} and mutant.change not in same:
             print(f"{verdict.outcome} {mutant.name} in: {mutant.text}")
     sizes = {unit: len(mutants(unit, (_ROOT / unit).read_bytes())) for unit in {mutant.unit for mutant in chosen}}
     text = f"Seed {arguments.seed}.\n\n{summary(results, sizes, Counter(mutant.unit for mutant in chosen))}"
     page.publish(arguments, text, {"mutants": [
-        {"mutant": mutant.name, "line": mutant.text, **asdict(verdict), "why": known.get(mutant.change, "")}
+        {"mutant": mutant.name, "line": mutant.text, **asdict(verdict), "why": same.get(mutant.change, "")}
         for mutant, verdict in results
     ]})  # fmt: skip
     return 0
@@ -83,23 +85,26 @@ def _chosen(arguments: argparse.Namespace) -> list[Mutant]:
 
 @dataclass(frozen=True)
 class _Trial:
-    """Mutants up to `ring`, each worker with a copy of the tree under `place`."""
+    """Mutants up to `ring`, each worker with a copy of the tree under `place`; `killers`: see Copy."""
 
     ring: str
     place: str
+    killers: tuple[str, ...]
 
     def run(self, mutant: Mutant) -> Verdict:
         """In a worker."""
         if not _COPIES:
             os.nice(_NICE)
-            _COPIES.append(Copy(_ROOT, Path(tempfile.mkdtemp(dir=self.place))))
+            _COPIES.append(Copy(_ROOT, Path(tempfile.mkdtemp(dir=self.place)), killers=self.killers))
         return _COPIES[0].judge(mutant, self.ring)
 
 
-def _judged(left: Sequence[Mutant], ring: str, workers: int) -> Iterator[tuple[Mutant, Verdict]]:
+def _judged(
+    left: Sequence[Mutant], ring: str, killers: tuple[str, ...], workers: int
+) -> Iterator[tuple[Mutant, Verdict]]:
     """Verdicts as they come, by `workers` processes. The last test of one that is ended may write for a moment yet."""
     with tempfile.TemporaryDirectory(prefix="mutants-", ignore_cleanup_errors=True) as place:
-        yield from Local(workers).run(_Trial(ring, place), left)
+        yield from Local(workers).run(_Trial(ring, place, killers), left)
 
 
 def summary(results: Sequence[tuple[Mutant, Verdict]], sizes: Mapping[str, int], wanted: Mapping[str, int]) -> str:

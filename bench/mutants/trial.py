@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ _FILES = ("pyproject.toml", "shiftwork.py")
 _TIMES = 5  # a mutant's tests may take so many times the processor seconds of the unchanged, and some more
 _WALL = 20  # and of the clock, so many times that
 _LONGEST = 3600  # processor seconds of the tests of a unit
+_FIRST = 5  # tests that come first: as many as have killed others
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,15 @@ def _source(root: Path, test: str) -> bytes:
 
 
 class Copy:
-    """A copy of the tree `root` in directory `place`, with caches of its own; `more`: processor seconds of patience."""
+    """A copy of the tree `root` in directory `place`, with caches of its own; `more`: processor seconds of patience.
 
-    def __init__(self, root: Path, place: Path, more: float = 60) -> None:
+    `killers`: tests that have killed others, of the tree, in that order. The latest of a mutant's ring come before all.
+    """
+
+    def __init__(self, root: Path, place: Path, more: float = 60, killers: Sequence[str] = ()) -> None:
         self.place, self._more, self._seconds = place, more, dict[tuple[str, ...], float]()
         self._passed = set[str]()  # tests that pass without a mutant
+        self._killers = [*killers]
         rubbish = shutil.ignore_patterns("__pycache__", "*.egg-info")
         for name in _FOLDERS:
             shutil.copytree(root / name, place / name, ignore=rubbish)
@@ -108,6 +113,12 @@ class Copy:
 
         Raises UserError for a test that fails without the mutant.
         """
+        found = None
+        if first := self._first(modules):
+            with self._mutated(mutant), suppress(UserError):  # of a test that is no more
+                found, _ = self._run(first, self._more)
+            if found is not None and "timeout" not in found:
+                return self._kills(found)
         for known in (modules in self._seconds, True):
             limit = _TIMES * self._seconds.get(modules, 0) + self._more
             with self._mutated(mutant):
@@ -115,9 +126,20 @@ class Copy:
             if known or found is None or "timeout" not in found:
                 break
             self._seconds[modules] = self._unchanged(modules)
-        if found is not None and "timeout" not in found and found["test"] not in self._passed:
-            self._unchanged((found["test"],))
-            self._passed.add(found["test"])
+        return found if found is None or "timeout" in found else self._kills(found)
+
+    def _first(self, modules: Sequence[str]) -> list[str]:
+        """The latest killers of these modules."""
+        mine = [test for test in reversed(self._killers) if test.partition("::")[0] in modules]
+        return [*dict.fromkeys(mine)][:_FIRST]
+
+    def _kills(self, found: dict[str, str]) -> dict[str, str]:
+        """What the witness says of a failing test, which passes without the mutant. Raises UserError if it does not."""
+        test = found["test"]
+        if test not in self._passed:
+            self._unchanged((test,))
+            self._passed.add(test)
+        self._killers.append(test)
         return found
 
     def _unchanged(self, tests: Sequence[str]) -> float:
