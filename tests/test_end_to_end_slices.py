@@ -19,7 +19,7 @@ from tests.support.swin import random_swin
 DIGITS = Path(__file__).parent.parent / "examples" / "digits"
 
 
-@pytest.fixture(scope="module", params=["slices=2", "slices=3,pair_lanes=1"])
+@pytest.fixture(scope="module", params=["slices=2", "slices=3"])
 def device(request):
     with Accelerator.open(f"sim:tiny?{request.param}") as opened:
         yield opened

@@ -31,8 +31,7 @@ EACH = -(-int(os.environ.get("SLICE_PROGRAMS", "120")) // (len(SLICES) * len(MEM
 
 
 def config(slices):
-    """Of three, additions take as many lanes as others."""
-    return replace(BOARDS["tiny"].config, slices=slices, pair_lanes=1 if slices == 3 else 4)
+    return replace(BOARDS["tiny"].config, slices=slices)
 
 
 @pytest.fixture(scope="module", params=SLICES, ids=lambda slices: f"{slices} slices")

@@ -50,5 +50,5 @@ def matmul_cost(operands: Mapping[str, int], config: Config, memory: Memory) -> 
 
 def vector_cost(row: VectorOp, operands: Mapping[str, int], config: Config) -> tuple[int, int]:
     """Elements through the lanes, or the slowest per-row unit."""
-    per_row = max(row.beats(operands["length"], config.lanes, pairs=config.pairs), row.row_cycles)
+    per_row = max(-(-operands["length"] // config.lanes), row.row_cycles)
     return operands["rows"] * per_row + row.overhead, 0

@@ -71,8 +71,7 @@ def _logic(unit: UnitSource, part: str) -> list[float]:
     """What LUTs and registers grow with."""
     p = unit.parameters
     if unit.name == "vector":
-        pairs = p["lanes"] * p["pairs"]
-        return [p["lanes"], pairs, p["rows"], p["lanes"] * p["rows"]] if part == _OWN else [p["lanes"]]
+        return [p["lanes"], p["rows"], p["lanes"] * p["rows"]] if part == _OWN else [p["lanes"]]
     if unit.name == "matmul":
         return {
             "array": [p["cols"], p["rows"] * p["cols"]],

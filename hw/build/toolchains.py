@@ -18,6 +18,7 @@ from typing import Any
 
 from hw.axi.crossing import AxiCrossing
 from hw.boards.board import Board
+from hw.boards.fabric import LUT6
 from hw.build.yosys import Watch
 
 __all__ = [
@@ -262,11 +263,11 @@ _PRJXRAY = {"xc7a": "artix7", "xc7k": "kintex7"}  # directories of its database
 # As hw.boards.fabric maps to the 7 series, MUXF7 and MUXF8 left out, but to nothing that nextpnr stops at: a chain of
 # more than 32 SRLs, one beside a LUT RAM in a slice, and the memories of one bit that openxc7_map.v makes RAM64M of.
 # openXC7's nextpnr-xilinx does not know $scopeinfo
-_OPENXC7_YOSYS = """\
+_OPENXC7_YOSYS = f"""\
 read_verilog shiftwork.v shell.v top.v
 synth_xilinx -family xc7 -flatten -top top -nosrl -nowidelut -run begin:map_luts
 opt_expr -mux_undef -noclkinv
-abc -lut 6 -script +strash;ifraig;scorr;dc2;dch,-f;if,-g;strash;dch,-f;if;mfs2
+{LUT6}
 clean
 techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6
 xilinx_dffopt

@@ -38,7 +38,6 @@ class Config:
     tokens: int = 64  # most tokens (matrix rows) of one instruction: depth of the accumulators
     drain_lanes: int = 2  # requantized outputs per cycle leaving the array
     lanes: int = 2  # elements per cycle in the VECTOR engine
-    pair_lanes: int = 4  # from so many on a lane rounds both operands of an addition at once: more LUTs, fewer cycles
     banks: int = 4  # scratchpad banks, each with one read and one write port
     bank_words: int = 2048  # words per scratchpad bank
     stream_words: int = 512  # weight stream FIFO, words
@@ -57,7 +56,6 @@ class Config:
         for name, low, high in (
             ("rows", 8, 32),
             ("lanes", 1, 8),
-            ("pair_lanes", 1, 8),
             ("drain_lanes", 1, 8),
             ("tokens", 16, 256),
             ("banks", 2, 8),
@@ -101,11 +99,6 @@ class Config:
     @property
     def word_bits(self) -> int:
         return 8 * self.rows
-
-    @property
-    def pairs(self) -> bool:
-        """Whether an addition takes one cycle per beat, not two."""
-        return self.lanes >= self.pair_lanes
 
     @property
     def scratch_words(self) -> int:

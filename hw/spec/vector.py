@@ -148,14 +148,6 @@ class VectorOp:
         """The operand of that name, if it has it."""
         return next((operand for operand in self.operands if operand.name == name), None)
 
-    def passes(self, *, pairs: bool) -> int:
-        """Cycles of a beat: an addition's two operands pass one after the other where `pairs` are not built."""
-        return 2 if self.adds and not pairs else 1
-
-    def beats(self, length: int, lanes: int, *, pairs: bool) -> int:
-        """Cycles in which a row's elements enter."""
-        return -(-length // lanes) * self.passes(pairs=pairs)
-
 
 def result_bits(operands: Mapping[str, int]) -> int:
     """Bits of a result."""

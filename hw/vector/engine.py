@@ -50,8 +50,6 @@ class VectorEngine(wiring.Component):
         Cycles from a granted read to its answer.
     vector : sequence of str
         Units that are built: Config.vector.
-    pairs : bool
-        See RequantizeLanes: additions, too, take `lanes` elements per cycle, not half of them.
 
     Members
     -------
@@ -59,14 +57,12 @@ class VectorEngine(wiring.Component):
     """
 
     def __init__(
-        self, *, rows, lanes, tokens, row_max_banks, stat_banks, max_row, scratch_words, scratch_latency, vector=UNITS,
-        pairs=False,
+        self, *, rows, lanes, tokens, row_max_banks, stat_banks, max_row, scratch_words, scratch_latency, vector=UNITS
     ):  # fmt: skip
         if 2 * lanes > rows:
             raise ValueError(f"lanes must be at most half the {rows} bytes of a word, not {lanes}")
         self.rows = rows
         self.lanes = lanes
-        self.pairs = pairs
         self.tokens = tokens
         self.row_max_banks = row_max_banks
         self.stat_banks = stat_banks
@@ -161,7 +157,7 @@ class VectorEngine(wiring.Component):
         row_slice = RegisterSlice(shape=statistics.o.payload.shape())  # from the memories to long adders
         m.submodules.row_slice = ResetInserter(self.start)(row_slice)
         path = RowPath(
-            m, rows=self.rows, lanes=self.lanes, pairs=self.pairs, max_row=self.max_row, table=self.table,
+            m, rows=self.rows, lanes=self.lanes, max_row=self.max_row, table=self.table,
             start=self.start, command=command, beats=source.o, identity=source.identity, words=source.table,
             known=row_slice.o, found=statistics.found, write=statistics.write, room=results.room, begin=results.begin,
             results=results.i,

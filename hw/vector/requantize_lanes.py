@@ -1,6 +1,6 @@
 """Several requantizers in lockstep, the residual addition and the clamp behind them."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -26,10 +26,9 @@ RESULT_BITS = ADDEND_BITS
 class RequantizeLanes(wiring.Component):
     """clamp(RNE(value * mult / 2^shift)) per lane; ``add`` adds RNE(other * mult_other / 2^shift_other) before it.
 
-    A lane has four multipliers, for one wide product or, with `pairs`, for both narrow ones of an addition, whose
-    values are int16 and whose factors have mantissas of at most 2^31.
-    Rate: one beat per cycle. Without `pairs` a lane rounds one product per cycle, so that a beat of an addition takes
-    two cycles, and is taken in the second. Latency: ``latency`` cycles from there. A stall holds the pipeline.
+    A lane has four multipliers, for one wide product or for both narrow ones of an addition, whose values are int16 and
+    whose factors have mantissas of at most 2^31, and rounds both.
+    Rate: one beat per cycle. Latency: ``latency`` cycles. A stall holds the pipeline.
 
     Parameters
     ----------
@@ -37,8 +36,6 @@ class RequantizeLanes(wiring.Component):
         Results of a beat.
     adds : bool
         Whether there is ``add``; without, it is 0.
-    pairs : bool
-        Whether a beat of an addition takes one cycle, with a second rounding in each lane.
 
     Members
     -------
@@ -51,9 +48,8 @@ class RequantizeLanes(wiring.Component):
     rounded = LimbMultiplier.latency + RoundSaturate.latency
     latency = rounded + ResultClamp.latency
 
-    def __init__(self, *, lanes, adds=True, pairs=False):
+    def __init__(self, *, lanes, adds=True):
         self.lanes, self.adds = lanes, adds
-        self.pairs = adds and pairs
         beat = {
             "value": lanes_of(lanes, signed(VALUE_BITS)),
             "mult": lanes_of(lanes, signed(MULT_BITS)),
@@ -75,13 +71,14 @@ class RequantizeLanes(wiring.Component):
     def elaborate(self, _platform):
         m = Module()
         m.submodules.clamp = clamp = ResultClamp(bits=RESULT_BITS, lanes=self.lanes)
-        pipe, first = self._passes(m, clamp)
+        pipe = Pipe(m, self.i, clamp.i, self.rounded)
+        for name in ("mask", "last"):
+            pipe.carry(name)
         # An operand less than 2^15 in size times a mantissa up to 2^31 is at most half of 2^47
         nothing = self.shift_other >= OPERAND_BITS - 1 + 32
         shift_other = Signal(SHIFT_BITS)
         m.d.comb += [clamp.wide.eq(self.wide), shift_other.eq(self.shift_other + PairMultiplier.limb)]
         beat, result = self.i.p, clamp.i.p
-        second = self.add & ~first  # of a beat's passes; of pairs there is one
         for lane in range(self.lanes):
             m.submodules[f"product{lane}"] = product = self._multiplier()
             m.d.comb += [
@@ -90,15 +87,7 @@ class RequantizeLanes(wiring.Component):
                 product.mult.eq(beat.mult[lane]),
             ]
             shift = beat.shift[lane]
-            if self.adds and not self.pairs:
-                held = Signal(signed(RESULT_BITS), name=f"held{lane}", reset_less=True)
-                with m.If(second):
-                    m.d.comb += [product.value.eq(beat.other[lane]), product.mult.eq(self.mult_other)]
-                shift = Mux(second, self.shift_other, shift)
-                with m.If(pipe.step):
-                    m.d.sync += held.eq(Mux(self.add, result.value[lane], 0))
-                m.d.comb += result.other[lane].eq(held)
-            if self.pairs:
+            if self.adds:
                 m.d.comb += [
                     product.apart.eq(self.add),
                     product.other.eq(Mux(nothing, 0, beat.other[lane])),
@@ -111,37 +100,9 @@ class RequantizeLanes(wiring.Component):
         return m
 
     def _multiplier(self):
-        if self.pairs:
+        if self.adds:
             return PairMultiplier(value_bits=VALUE_BITS, mult_bits=MULT_BITS)
         return LimbMultiplier(value_bits=VALUE_BITS, mult_bits=MULT_BITS, mult_signed=True)
-
-    def _passes(self, m, clamp):
-        """The pipe, and whether what enters it is the first of two passes."""
-        first = Signal(init=1)
-        if not self.adds or self.pairs:
-            pipe = Pipe(m, self.i, clamp.i, self.rounded)
-            for name in ("mask", "last"):
-                pipe.carry(name)
-            return pipe, Const(1)
-        ends = stream.Signature(data.StructLayout({"mask": self.lanes, "last": 1, "first": 1}))
-        into, out = ends.flip().create(), ends.create()
-        pipe = Pipe(m, into, out, self.rounded)
-        m.d.comb += [
-            into.valid.eq(self.i.valid),
-            into.p.mask.eq(self.i.p.mask),
-            into.p.last.eq(self.i.p.last),
-            into.p.first.eq(self.add & first),
-            self.i.ready.eq(into.ready & ~into.p.first),
-            clamp.i.valid.eq(out.valid & ~out.p.first),
-            out.ready.eq(clamp.i.ready),
-            clamp.i.p.mask.eq(out.p.mask),
-            clamp.i.p.last.eq(out.p.last),
-        ]
-        for name in ("mask", "last", "first"):
-            pipe.carry(name)
-        with m.If(into.valid & into.ready):
-            m.d.sync += first.eq(~into.p.first)
-        return pipe, first
 
     def _round(self, m, name, pipe, value, shift, result):
         m.submodules[name] = rounding = RoundSaturate(

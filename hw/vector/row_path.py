@@ -34,7 +34,7 @@ class RowPath:
     ----------
     m : Module
         The engine's, of which everything here becomes a submodule.
-    rows, lanes, pairs, max_row
+    rows, lanes, max_row
         See VectorEngine.
     table : sequence of VectorOp
         The opcodes that are built.
@@ -54,10 +54,10 @@ class RowPath:
     """
 
     def __init__(
-        self, m, *, rows, lanes, pairs, max_row, table, start, command, beats, identity, words, known, found, write,
+        self, m, *, rows, lanes, max_row, table, start, command, beats, identity, words, known, found, write,
         room, begin, results,
     ):  # fmt: skip
-        self.rows, self.lanes, self.pairs = rows, lanes, pairs
+        self.rows, self.lanes = rows, lanes
         self.max_row, self.ops = max_row, table
         self.start, self.command = start, command
         self.beats, self.identity, self.words = beats, identity, words
@@ -99,7 +99,7 @@ class RowPath:
         scaled = [row for row in ops if row.requantized]
         if scaled:
             m.submodules.requantize = self.requantize = RequantizeLanes(
-                lanes=lanes, adds=any(row.adds for row in scaled), pairs=self.pairs
+                lanes=lanes, adds=any(row.adds for row in scaled)
             )
         if any(row.results and row.writes for row in ops):
             m.submodules.result_max = self.result_max = ResultMax(lanes=lanes)

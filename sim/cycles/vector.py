@@ -37,7 +37,7 @@ class VectorTiming:
     def cycles(self, row: VectorOp, o: Mapping[str, int]) -> int:
         """From ``started`` to ``retired``."""
         unit = self._units[row.name]
-        beats = self._beats(row, o["length"])
+        beats = self._beats(o["length"])
         if not row.results:
             return _FILL + unit.lead + self._rows(o["rows"], beats, unit.interval) + unit.latency
         stream = self._rows(o["rows"], beats + self._late(row, o), unit.interval) - self._first_late(row, o)
@@ -51,8 +51,9 @@ class VectorTiming:
             stream = self._behind_parameters(o, stream)
         return _FILL + unit.lead + stream + self._depth(row) + _OUT + o.get("planes", 0)
 
-    def _beats(self, row: VectorOp, elements: int) -> int:
-        return row.beats(elements, self._config.lanes, pairs=self._config.pairs)
+    def _beats(self, elements: int) -> int:
+        """Cycles in which they enter."""
+        return -(-elements // self._config.lanes)
 
     def _depth(self, row: VectorOp) -> int:
         """Cycles from an element to its result."""
@@ -62,18 +63,18 @@ class VectorTiming:
         """Cycles a row loses because the writer takes longer for its words than the elements in them come."""
         word = self._word(row, o)
         full, rest = divmod(o["length"] - 1, word)
-        return full * self._word_late(row, o, word) + self._word_late(row, o, rest + 1)
+        return full * self._word_late(o, word) + self._word_late(o, rest + 1)
 
     def _first_late(self, row: VectorOp, o: Mapping[str, int]) -> int:
         """Those of them that the first word does not lose: no former one is being written."""
-        return self._word_late(row, o, min(o["length"], self._word(row, o)))
+        return self._word_late(o, min(o["length"], self._word(row, o)))
 
     def _word(self, row: VectorOp, o: Mapping[str, int]) -> int:
         """Elements of a word that is written."""
         return self._config.rows // max(result_bytes(o), 1 + o.get("wide_source", 0) if row.grouped else 1)
 
-    def _word_late(self, row: VectorOp, o: Mapping[str, int], elements: int) -> int:
-        return max(0, 2 + o.get("planes", 0) - self._beats(row, elements))
+    def _word_late(self, o: Mapping[str, int], elements: int) -> int:
+        return max(0, 2 + o.get("planes", 0) - self._beats(elements))
 
     @staticmethod
     def _rows(rows: int, beats: int, least: int) -> int:
@@ -92,18 +93,14 @@ class VectorTiming:
 
     def busy(self, row: VectorOp, o: Mapping[str, int]) -> int:
         """Cycles of them in which an element entered a unit or a result left the last one."""
-        passes = row.passes(pairs=self._config.pairs)
-        each = self._beats(row, o["length"]) // passes
+        each = self._beats(o["length"])
         beats = o["rows"] * each
         if not row.results:
             return beats
         depth, interval = self._depth(row), self._units[row.name].interval
         if interval > each:
             return self._apart(o["rows"], each, interval, depth + CreditQueue.latency)
-        later = depth + CreditQueue.latency
-        if passes == 2 and later % 2:  # elements enter in every other cycle, results leave in those between
-            return 2 * beats
-        return beats + min(beats, later // passes) + self._backlog(row, o, depth)
+        return beats + min(beats, depth + CreditQueue.latency) + self._backlog(row, o, depth)
 
     @staticmethod
     def _apart(rows: int, each: int, interval: int, depth: int) -> int:

@@ -20,7 +20,7 @@ from tests.support.models import random_model
 
 DIGITS = Path(__file__).parents[2] / "examples/digits/digits.safetensors"
 NUMBERS = {
-    "rows": (8, 32), "cols": (2, 64), "tokens": (16, 256), "drain_lanes": (1, 8), "lanes": (1, 8), "pair_lanes": (1, 8),
+    "rows": (8, 32), "cols": (2, 64), "tokens": (16, 256), "drain_lanes": (1, 8), "lanes": (1, 8),
     "banks": (2, 8), "bank_words": (64, 16384), "stream_words": (64, 8192), "queue_depth": (4, 64),
     "row_max_banks": (2, 16), "stat_banks": (2, 16), "max_row": (64, 4096), "burst_beats": (4, 256), "slices": (1, 8),
 }  # fmt: skip

@@ -43,24 +43,22 @@ def check(run, program):
 
 @pytest.mark.parametrize("stall", PRESSURES)
 @pytest.mark.parametrize(("rows", "lanes", "latency"), [(8, 2, 2), (8, 1, 1), (16, 4, 3)])
-@pytest.mark.parametrize("pairs", [False, True])
-def test_random_programs(rows, lanes, latency, pairs, stall):
+def test_random_programs(rows, lanes, latency, stall):
     calls = EVERYTHING
     program = random_program(10 * rows + lanes, calls, rows=rows, words=WORDS, max_rows=5, max_length=45)
-    dut = engine(rows=rows, lanes=lanes, scratch_latency=latency, pairs=pairs)
+    dut = engine(rows=rows, lanes=lanes, scratch_latency=latency)
     check(run_program(dut, program, stall=stall, seed=lanes), program)
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 4])
-@pytest.mark.parametrize("pairs", [False, True])
-def test_additions_take_all_lanes_where_pairs_are_built(lanes, pairs):
+def test_additions_take_all_lanes(lanes):
     calls = [("add", {"shape": (12, 64), "wide": (1, 1, 1)}), ("biased", {"shape": (12, 64), "planes": 0})]
     program = random_program(21, calls, rows=16, words=WORDS, max_rows=16, max_length=64)
-    run = run_program(engine(rows=16, lanes=lanes, pairs=pairs), program)
+    run = run_program(engine(rows=16, lanes=lanes), program)
     check(run, program)
     for (op, operands, _), start, end in zip(program.instructions, run.started, run.retired, strict=True):
         if op in (Op.ADD, Op.ADD_MAX):
-            beats = operands["rows"] * operands["length"] // lanes * (1 if pairs else 2)
+            beats = operands["rows"] * operands["length"] // lanes
             assert beats < end - start <= beats + 64
 
 

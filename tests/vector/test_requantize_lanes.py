@@ -12,8 +12,7 @@ from tests.support.streams import PRESSURES, run_stream
 
 @pytest.mark.parametrize("pressure", PRESSURES)
 @pytest.mark.parametrize(("lanes", "add", "wide"), [(1, 1, 0), (1, 0, 1), (2, 1, 1), (2, 0, 0), (4, 0, 1), (4, 1, 1)])
-@pytest.mark.parametrize("pairs", [False, True])
-def test_requantizes_like_the_law(lanes, add, wide, pairs, pressure):
+def test_requantizes_like_the_law(lanes, add, wide, pressure):
     rng = random.Random(lanes + add)
     bits = 16 if wide else 8
     other = {"mult_other": rng.randrange(1 << 30, (1 << 31) + 1), "shift_other": rng.randrange(25, 40)}
@@ -28,7 +27,7 @@ def test_requantizes_like_the_law(lanes, add, wide, pairs, pressure):
         }
         for _ in range(100)
     ]
-    dut = RequantizeLanes(lanes=lanes, pairs=pairs)
+    dut = RequantizeLanes(lanes=lanes)
     results, cycles = run_stream(dut, items, pressure=pressure, constants={"wide": wide, "add": add, **other})
     for item, result in zip(items, results, strict=True):
         expected = []
@@ -38,15 +37,13 @@ def test_requantizes_like_the_law(lanes, add, wide, pairs, pressure):
         assert result["x"] == [int(value) & 0xFFFF for value in expected]
         assert (result["mask"], result["last"]) == (item["mask"], item["last"])
     if not pressure:
-        each = 2 if add and not pairs else 1
-        assert cycles == [dut.latency + each * number for number in range(len(items))]
+        assert cycles == [dut.latency + number for number in range(len(items))]
 
 
-@pytest.mark.parametrize("pairs", [False, True])
 @pytest.mark.parametrize("wide", [0, 1])
 @pytest.mark.parametrize("mult_other", [1 << 31, 1 << 30, 12345, 0])
 @pytest.mark.parametrize("shift_other", [0, 5, 20, 30, 45, 46, 47, 48, 63])
-def test_addends_saturate_as_the_table_says(mult_other, shift_other, wide, pairs):
+def test_addends_saturate_as_the_table_says(mult_other, shift_other, wide):
     """Both of them, to the same side and to opposite ones, whose sum is -1; ties of large shifts."""
     rng, law = random.Random(3), row_of(Op.ADD).law
     items, expected = [], []
@@ -59,7 +56,7 @@ def test_addends_saturate_as_the_table_says(mult_other, shift_other, wide, pairs
         given = Given(x=np.array([value]), identity=np.array([other]), operands=operands | {"wide_dest": wide})
         expected.append(int(law(given).results[0]))
     factor = {"mult_other": mult_other, "shift_other": shift_other}
-    results, _ = run_stream(RequantizeLanes(lanes=1, pairs=pairs), items, constants={"wide": wide, "add": 1, **factor})
+    results, _ = run_stream(RequantizeLanes(lanes=1), items, constants={"wide": wide, "add": 1, **factor})
     assert [item["x"][-1] for item in results] == [value & 0xFFFF for value in expected]
     if shift_other == 0 and mult_other > 12345:
         assert -1 in expected
