@@ -9,6 +9,7 @@ import pytest
 
 from firmware.link.channel import LinkError
 from firmware.link.client import Identity, Link
+from hw.link.framer import Framer
 from hw.link.register_port import RegisterPort
 from hw.spec.link import (
     CHECKSUM_LIMIT,
@@ -21,6 +22,7 @@ from hw.spec.link import (
     Response,
     Status,
     Window,
+    crc32,
     frame,
     pack_response,
     unpack_response,
@@ -36,7 +38,7 @@ from sim.board.bench import (
     open_link_bench,
 )  # fmt: skip
 from sim.board.faulty import FaultyChannel
-from tests.support.streams import simulate
+from tests.support.streams import PRESSURES, run_streams, simulate
 
 PATIENCE = 1e-4  # seconds, simulated
 
@@ -392,3 +394,37 @@ def test_a_register_is_asked_once_for_an_access(window, write):
 
     simulate(dut, bench)
     assert asked == {(window, name): 4 for name in (("aw", "w") if write else ("ar",))}
+
+
+@pytest.mark.parametrize("cycles", [16, 64])
+def test_a_bus_has_its_time_to_answer(cycles):
+    """So many cycles, and a few for what is registered."""
+    dut, took = RegisterPort(bus_cycles=cycles), []
+
+    async def bench(ctx):
+        ctx.set(dut.start.valid, 1)
+        await ctx.tick().until(dut.start.ready)
+        ctx.set(dut.start.valid, 0)
+        while not ctx.get(dut.done):
+            await ctx.tick()
+            took.append(ctx.get(dut.status))
+
+    simulate(dut, bench)
+    assert cycles <= len(took) <= cycles + 4
+    assert took[-1] == Status.TIMEOUT
+
+
+@pytest.mark.parametrize("pressure", PRESSURES)
+def test_responses_with_payloads_are_whole_from_the_first(pressure):
+    """Whether nothing or half a response came before a reset; their numbers are of nothing but the framer's input."""
+    payloads = [b"abcde", b"f", b"ghi"]
+    responses = [Response(Op.READ_MEMORY, Status.OK, 7, 8, len(data) - 1, 0x1234) for data in payloads]
+    inputs = {
+        "header": [response._asdict() for response in responses],
+        "payload": [
+            {"data": byte, "last": at == len(data)} for data in payloads for at, byte in enumerate(data, 1)
+        ],
+    }  # fmt: skip
+    sent = [pack_response(response) + data + crc32(data) for response, data in zip(responses, payloads, strict=True)]
+    found, _ = run_streams(Framer(), inputs, {"o": sum(map(len, sent))}, pressure=pressure, constants={"follows": 1})
+    assert bytes(item["data"] for item in found["o"]) == b"".join(sent)
