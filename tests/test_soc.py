@@ -18,7 +18,7 @@ from hw.link.uart import uart_divisor
 from hw.soc import Datagrams, System
 from hw.spec.config import override
 from hw.spec.link import RECEIVE_BYTES
-from tests.support.streams import simulate
+from tests.support.streams import reset_and_silent, simulate
 
 PORTS = BOARDS["arty_a7"].shell.ports(ethernet=True)
 
@@ -198,6 +198,24 @@ def test_lights(monkeypatch):
     assert seen["led1"] == [42 <= cycle < 57 or 81 <= cycle < 96 for cycle in range(160)]
     assert seen["led2"] == [cycle > 100 for cycle in range(160)]
     assert seen["led3"] == [cycle >= 120 for cycle in range(160)]
+
+
+def test_a_reset_puts_lights_out():
+    """Those of an access and of an error."""
+    system, control, m, reset = Parts(), AXILite().create(), Module(), Signal()
+    system._lights(m, system, control, system.ports)
+    lights = [system.pads[f"led{number}"] for number in (1, 2)]
+
+    async def bench(ctx):
+        for name in ("memory_arvalid", "memory_arready", "init_error"):
+            ctx.set(system.ports[name], 1)
+        await ctx.tick()
+        for name in ("memory_arvalid", "memory_arready", "init_error"):
+            ctx.set(system.ports[name], 0)
+        assert [ctx.get(light) for light in lights] == [1, 1]
+        await reset_and_silent(ctx, reset, 20, *lights)
+
+    simulate(m, bench, reset=reset)
 
 
 def test_answers_go_where_the_last_byte_came_from():

@@ -367,6 +367,27 @@ def test_a_store_waits_for_the_scratchpad(before):
     assert seen[-1] == (0, 1, 0)
 
 
+def test_a_fetch_waits_for_words_that_are_asked_for():
+    """That is ``wait_in``; a word that arrives is ``busy``, and behind the last one there is neither."""
+    dut, seen = MOVERS[Op.FETCH](), []
+
+    async def control(ctx):
+        ctx.set(dut.regions, [{"base": 0, "size": 1 << 20}] * 4)
+        ctx.set(dut.issue.payload, issue_of(Op.FETCH, words=1))
+        ctx.set(Cat(dut.issue.valid, dut.bus.ar.ready, dut.stream.ready), 0b111)
+        await ctx.tick().until(dut.issue.ready)
+        ctx.set(dut.issue.valid, 0)
+        await ctx.tick().until(dut.bus.ar.valid)
+        for cycle in range(30):
+            ctx.set(dut.bus.r.valid, cycle == 20)
+            ctx.set(dut.bus.r.payload, {"data": 0, "id": 0, "error": 0, "last": 1})
+            seen.append(tuple(ctx.get(signal) for signal in (dut.wait_in, dut.wait_out, dut.busy)))
+            await ctx.tick()
+
+    simulate(dut, control)
+    assert seen == [(1, 0, 0)] * 20 + [(0, 0, 1)] + [(0, 0, 0)] * 9
+
+
 @pytest.mark.parametrize("cycles", [3, 20, 60])
 @pytest.mark.parametrize("op", MOVERS)
 def test_a_halt_lets_no_burst_begin(op, cycles):

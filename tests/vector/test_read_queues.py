@@ -1,9 +1,10 @@
 import random
 
 import pytest
+from amaranth.hdl import Signal
 
 from hw.vector.read_queues import ReadQueues
-from tests.support.streams import simulate
+from tests.support.streams import reset_and_silent, simulate
 
 WORDS = 64
 
@@ -81,6 +82,23 @@ def test_nothing_is_read_outside_or_when_halted(words):
             await ctx.tick()
 
     simulate(dut, testbench)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_reset_forgets_what_was_asked_for(number):
+    """An address that waits for its grant, too."""
+    dut, reset = ReadQueues(word_bits=64, depth=8, scratch_words=WORDS, scratch_latency=2), Signal()
+    source = (dut.addresses, dut.other_addresses)[number]
+
+    async def bench(ctx):
+        ctx.set(source.valid, 1)
+        await ctx.tick()
+        ctx.set(source.valid, 0)
+        await ctx.tick()
+        assert ctx.get(dut.port.request.valid)
+        await reset_and_silent(ctx, reset, 20, dut.port.request.valid, dut.words.valid, dut.other_words.valid)
+
+    simulate(dut, bench, reset=reset)
 
 
 @pytest.mark.parametrize("stalled", [0, 1])
