@@ -19,7 +19,7 @@ from bench.trust.cover import FAULTS, instruction_points
 from bench.trust.ledger import Ledger
 from bench.trust.netlists import Netlists
 from bench.trust.programs import CONFIGS, Programs, mutated, predicted
-from hw.spec.isa import INSTRUCTION_BYTES, OPERANDS, Fault, decode, encode
+from hw.spec.isa import INSTRUCTION_BYTES, OPERANDS, Fault, Op, Region, decode, encode
 from hw.spec.regs import State
 from sim.random_programs import random_program
 from sim.rig import Rig
@@ -217,3 +217,13 @@ def test_points_are_those_that_can_be():
     assert len(set(points)) == len(points) > 400
     assert len(set(FAULTS)) == len(FAULTS)
     assert not [point for point in points if point[1] == "i0=0"]
+
+
+def test_what_nothing_wrote_may_be_anything():
+    """Statistics of all bits that the gateware keeps: a LAYER_NORM before its MOMENTS may read any."""
+    regions = {region: np.zeros(64, np.uint8) for region in Region}
+    _, machine = predicted(CONFIGS["2 slices"], encode(Op.HALT), regions, leftovers=1)
+    for present in machine.slices:
+        assert present.factor.max() >= 1 << 24
+        assert present.row_max.min() < 0 < present.row_max.max()
+        assert present.mean.min() < 0 < present.mean.max()

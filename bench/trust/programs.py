@@ -20,6 +20,7 @@ from hw.spec.config import Config
 from hw.spec.isa import INSTRUCTION_BYTES, OPCODE_BITS, OPERANDS, Engine, Fault, Instruction, Op, Region, decode, encode
 from hw.spec.regs import Control, State
 from hw.spec.vector import unit_names
+from hw.units.square_root import FACTOR_BITS
 from sim.machine import Machine, MachineFault
 from sim.random_programs import Generated, random_program
 from sim.rig import BASES, PROGRAM, Rig
@@ -64,7 +65,7 @@ def predicted(
             present.scratch[:] = draw.integers(0, 256, present.scratch.shape)
             present.row_max[:] = draw.integers(-128, 128, present.row_max.shape)
             present.mean[:] = draw.integers(-(1 << 15), 1 << 15, present.mean.shape)
-            present.factor[:] = draw.integers(0, 1 << 16, present.factor.shape)
+            present.factor[:] = draw.integers(0, 1 << FACTOR_BITS, present.factor.shape)
     try:
         machine.run(program, PROGRAM)
     except MachineFault as fault:
