@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from amaranth.hdl import Signal
 
 from hw.boards.registry import BOARDS
 from hw.matmul.engine import MatmulEngine
 from hw.spec.isa import Fault, Op
 from tests.support.cocotb import run_bench
 from tests.support.matmul import Machine, beats_of, issue_bits, prepare, program, run_engine
-from tests.support.streams import PRESSURES
+from tests.support.streams import PRESSURES, reset_and_silent, simulate
 
 SMALL = replace(BOARDS["tiny"].config, rows=8, cols=4, tokens=16, banks=2, bank_words=512)
 
@@ -45,6 +46,25 @@ def check(config, instructions, *, latency=3, **how):
 @pytest.mark.parametrize("seed", range(3))
 def test_random_programs(pressure, seed):
     check(SMALL, program(SMALL, 10, seed), pressure=pressure, seed=seed, latency=2 + seed % 2)
+
+
+@pytest.mark.parametrize("cycles", [1, 5, 20])
+def test_a_reset_forgets_instructions_that_wait(cycles):
+    """Of three, issued while no read is granted; none of them is read for, or written, afterwards."""
+    dut, reset = engine(SMALL), Signal()
+
+    async def bench(ctx):
+        ctx.set(dut.issue.p, {"op": Op.MATMUL, "operands": issue_bits(dense(SMALL)), "index": 0})
+        ctx.set(dut.issue.valid, 1)
+        await ctx.tick().repeat(10 + cycles)
+        assert ctx.get(dut.scratch_read.request.valid)
+        ctx.set(dut.issue.valid, 0)
+        ctx.set(dut.scratch_read.request.ready, 1)
+        await reset_and_silent(ctx, reset, 60, dut.scratch_read.request.valid, dut.scratch_write.request.valid)
+        assert ctx.get(dut.issue.ready)
+        assert ctx.get(dut.quiet)
+
+    simulate(dut, bench, reset=reset)
 
 
 @pytest.mark.parametrize(

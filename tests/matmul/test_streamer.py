@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from amaranth.hdl import Cat, Signal
 
 from hw.matmul.streamer import Streamer
 from tests.support.streams import PRESSURES, simulate
@@ -27,14 +28,25 @@ def beats(o):
                     yield address, plane == 1, token == plane == 0, tag
 
 
-def run(dut, operands, *, latency, pressure, seed=0, until=None):
-    """Sent beats [(word, swap, tag)], their cycles, and whether `fault` was raised."""
+def run(dut, operands, *, latency, pressure, seed=0, until=None, before=0):
+    """Sent beats [(word, swap, tag)], their cycles, and whether `fault` was raised.
+
+    First the last instruction runs for `before` cycles, if any, without leave to send, and is reset.
+    """
     rng = random.Random(seed)
     memory = [rng.getrandbits(8 * ROWS) for _ in range(dut.words)]
     sent, stamps, faults = [], [], []
-    total = sum(1 for o in operands for _ in beats(o))
+    total, reset = sum(1 for o in operands for _ in beats(o)), Signal()
 
     async def bench(ctx):
+        if before:
+            counts = {name: operands[-1][name] - 1 for name in ("rows", "passes", "outputs")}
+            ctx.set(dut.i.payload, operands[-1] | counts | {"index": 99})
+            ctx.set(Cat(dut.i.valid, dut.read.request.ready, dut.read.valid), 0b111)
+            await ctx.tick().repeat(before)
+            ctx.set(Cat(dut.i.valid, dut.read.request.ready, dut.read.valid, reset), 0b1000)
+            await ctx.tick()
+            ctx.set(reset, 0)
         answers, issued, cycle, kept = [None] * latency, 0, 0, 0
         while len(sent) < total and cycle < (until or 30 * total + 100):
             ctx.set(dut.i.valid, issued < len(operands))
@@ -67,7 +79,7 @@ def run(dut, operands, *, latency, pressure, seed=0, until=None):
             cycle += 1
         assert kept == sum(tag["last"] for _, _, tag in sent)
 
-    simulate(dut, bench)
+    simulate(dut, bench, reset=reset)
     expected = []
     for o in operands:
         for address, unsigned, swap, tag in beats(o):
@@ -100,6 +112,15 @@ def test_order_and_distance(pressure, latency):
         if not tag["first"]:  # adds to what the former beat of this token has left
             assert cycle - latest[tag["token"]] >= DISTANCE
         latest[tag["token"]] = cycle
+
+
+@pytest.mark.parametrize("before", [1, 2, 3, 6, 30])
+def test_a_reset_forgets_what_was_read_ahead(before):
+    """Words, and the tag that waits beside them."""
+    operands = random_operands(4)
+    sent, expected, _, faults = run(streamer(), operands, latency=2, pressure=0.5, before=before)
+    assert sent == expected
+    assert not faults
 
 
 def test_every_number_of_outputs():
