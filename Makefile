@@ -34,7 +34,7 @@ docs: setup
 
 # Mutants of the gateware against its tests: hours of two cores, so not part of `make test`; goes on where it stopped.
 mutants: setup
-	$(BIN)/python -m bench mutants --count 6 --results $(OUT)/mutants.jsonl --docs docs/trust.md
+	$(BIN)/python -m bench mutants --count 9 --results $(OUT)/mutants.jsonl --docs docs/trust.md
 
 # Lines and branches of the Python that the tests execute: the table in docs/trust.md; a page per file in build/coverage.
 coverage: setup
