@@ -56,7 +56,7 @@ def _command(arguments: argparse.Namespace) -> int:
     for number, (mutant, verdict) in enumerate(_judged(left, arguments.ring, killers, arguments.workers), 1):
         store.add(mutant, verdict)
         print(f"{number}/{len(left)} {verdict.outcome} {mutant.name} {verdict.test}", flush=True)
-    results = [(mutant, found) for mutant in chosen if (found := store.verdict(mutant))]
+    results = [(mutant, found) for mutant, verdict in known if (found := verdict or store.verdict(mutant))]
     same = equivalents()
     for mutant, verdict in results:
         if verdict.outcome in {"survived", "timeout"} and mutant.change not in same:

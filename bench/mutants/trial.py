@@ -14,6 +14,7 @@ import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from bench.mutants.operators import Mutant
@@ -63,10 +64,17 @@ def _source(root: Path, test: str) -> bytes:
     """The text of the function of a node of pytest; of its module, if it is none, or of what is no longer there."""
     module, _, name = test.partition("::")
     text = (root / module).read_text(encoding="utf-8") if (root / module).is_file() else ""
+    return _functions(text).get(name.partition("[")[0], text).encode()
+
+
+@cache
+def _functions(text: str) -> dict[str, str]:
+    """The functions of a module and their texts, of several of a name the first: many verdicts are of few modules."""
+    found: dict[str, str] = {}
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef) and node.name == name.partition("[")[0]:
-            return (ast.get_source_segment(text, node) or "").encode()
-    return text.encode()
+        if isinstance(node, ast.FunctionDef):
+            found.setdefault(node.name, ast.get_source_segment(text, node) or "")
+    return found
 
 
 class Copy:
