@@ -45,7 +45,12 @@ def core_units(config, *, primitives=False):
         "scratch_latency": Scratchpad.latency,
     }
     array = {"cols": config.cols, "drain_lanes": config.drain_lanes, "mapping": config.array}
-    lanes = {"lanes": config.lanes, "max_row": config.max_row, "vector": config.vector}
+    lanes = {
+        "lanes": config.lanes,
+        "max_row": config.max_row,
+        "vector": config.vector,
+        "products": config.small_products,
+    }
     issued = {"queue_depth": config.queue_depth, "burst": config.program_burst, "ops": opcodes(config.vector)}
     banks = {"banks": config.banks, "bank_words": config.bank_words}
     increments = [len(Engine).bit_length() if name == "instructions" else 1 for name in _COUNTED]

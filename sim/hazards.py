@@ -20,7 +20,8 @@ _ORDERED = {Engine.LOAD, Engine.STORE}  # an instruction writes word after word 
 
 
 class Access(NamedTuple):
-    """Addresses of a space ("scratch" in bytes, a region's name in words, "row_max" and "stats" in banks)."""
+    """Addresses of a space: "scratch" in bytes, reads of whole words; a region's name in words; "row_max" and "stats"
+    in banks."""
 
     space: str
     addresses: Array

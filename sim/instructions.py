@@ -146,7 +146,9 @@ class Instructions:
     def _read(self, addresses: Array, *, in_place: bool = False) -> Array:
         """Scratchpad bytes at byte addresses. `in_place`: each is read before the instruction writes it."""
         self._inside(addresses, self.config.scratch_bytes, Fault.SCRATCH_ADDRESS)
-        self._touch("scratch", self._slice.base + addresses, write=False, in_place=in_place)
+        if self.accesses is not None:  # a read is of whole words
+            words = np.unique(addresses // self.config.word_bytes)
+            self._touch("scratch", self._slice.base + self._bytes(words), write=False, in_place=in_place)
         return self._slice.scratch.reshape(-1)[addresses]
 
     def _write(self, addresses: Array, values: Array) -> None:

@@ -47,8 +47,8 @@ ARTY_A7_100 = Board(
     title="Digilent Arty A7-100T",
     part="xc7a100ticsg324-1L",
     clock_hz=100_000_000,
-    # Three slices with two lanes each would take 267 of its DSPs.
-    config=Config(slices=3, lanes=1, drain_lanes=1),
+    # 240 DSPs: those products in DSP slices, too, would be 267
+    config=Config(slices=3, small_products="lut"),
     capacity={"lut": 63_400, "ff": 126_800, "dsp": 240, "bram36": 135},  # Xilinx DS180
     platform=lambda: _platform("ArtyA7_100Platform"),
     link="both",

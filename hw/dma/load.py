@@ -76,8 +76,9 @@ class LoadEngine(Component):
         m.submodules.walker = walker = ScratchWalker(scratch_words=self.scratch_words)
         word = data.StructLayout({"data": self.word_bits, "error": 1})
         m.submodules.fifo = fifo = BurstQueue(shape=word, depth=self.fifo_words)
-        stop, stopped = Signal(), Signal()
+        stop, stopped, ended = Signal(), Signal(), Signal()  # who waits for a grant waits for `ended` only
         m.d.comb += stop.eq(self.halt | stopped)
+        m.d.sync += ended.eq(stop)
 
         walking, strange = self._begin(m, generator, walker, stop)
         empty = self._request(m, generator, fifo, stop)
@@ -88,10 +89,10 @@ class LoadEngine(Component):
         dead = Signal()
         m.d.sync += dead.eq(dead | generator.outside)
         m.d.comb += [
-            ready.eq(fifo.o.valid & walker.o.valid & ~strange & ~stop),
-            error.eq(ready & fifo.o.p.error),
-            outside.eq(ready & walker.o.p.outside),
-            self.scratch.request.valid.eq(ready & ~fifo.o.p.error & ~walker.o.p.outside),
+            ready.eq(fifo.o.valid & walker.o.valid & ~strange),
+            error.eq(ready & fifo.o.p.error & ~stop),
+            outside.eq(ready & walker.o.p.outside & ~stop),
+            self.scratch.request.valid.eq(ready & ~fifo.o.p.error & ~walker.o.p.outside & ~ended),
             self.scratch.request.p.address.eq(walker.o.p.address),
             self.scratch.request.p.data.eq(fifo.o.p.data),
             self.scratch.request.p.mask.eq(~0),

@@ -158,11 +158,15 @@ class StoreEngine(Component):
         return Mux(runs.o.p[0], first, every) & Mux(runs.o.p[1], last, every)
 
     def _read(self, m, generator, walker, fifo, stop):
-        """Reads ahead what the FIFO has room for; returns whether the next word is outside the scratchpad."""
-        outside, granted = Signal(), Signal()
+        """Reads ahead what the FIFO has room for; returns whether the next word is outside the scratchpad.
+
+        Who waits for a grant does not wait for `stop`, which a read may follow by a cycle.
+        """
+        outside, granted, ended = Signal(), Signal(), Signal()
+        m.d.sync += ended.eq(stop)
         m.d.comb += [
             outside.eq(walker.o.valid & walker.o.p.outside & ~stop),
-            self.scratch.request.valid.eq(walker.o.valid & ~walker.o.p.outside & fifo.room & ~stop),
+            self.scratch.request.valid.eq(walker.o.valid & ~walker.o.p.outside & fifo.room & ~ended),
             self.scratch.request.p.eq(walker.o.p.address),
             granted.eq(self.scratch.request.valid & self.scratch.request.ready),
             walker.o.ready.eq(granted),

@@ -37,7 +37,8 @@ class ResultWriter(wiring.Component):
     Members
     -------
     ``i``: an instruction's operands; taken when the former one's last write has been granted.
-    ``items``: from the drain. ``write``: scratchpad. ``halt``: write no more.
+    ``items``: from the drain. ``write``: scratchpad. ``halt``: from the next
+    cycle on, write no more.
     ``retired``: the cycle after the last write of an instruction. ``fault``, ``index``: of the current instruction.
     """
 
@@ -66,9 +67,9 @@ class ResultWriter(wiring.Component):
         step, done, granted, aligned, take = Signal(), Signal(), Signal(), Signal(), Signal()
         high, low = Signal(), Signal()  # the next step is one of high bytes, one of low ones
         outside, end = Signal(reset_less=True), Signal(reset_less=True)  # of the word being written
-        asks = Signal()  # full & ~outside
+        asks = Signal()  # full & ~outside, until a halt
         m.d.comb += [
-            self.write.request.valid.eq(asks & ~self.halt),
+            self.write.request.valid.eq(asks),
             granted.eq(self.write.request.valid & self.write.request.ready),
             self.fault.eq(full & outside),
             self.index.eq(operands.index),
@@ -98,6 +99,8 @@ class ResultWriter(wiring.Component):
             full.eq((step & flush) | (full & ~granted)),
             asks.eq((step & flush & ~beyond) | (asks & ~granted)),
         ]
+        with m.If(self.halt):
+            m.d.sync += asks.eq(0)
         with m.If(step):
             m.d.sync += [more.eq(~flush), end.eq(item.end & done), outside.eq(beyond)]
         return m

@@ -38,7 +38,8 @@ class Streamer(wiring.Component):
 
     Members
     -------
-    ``i``: an instruction's operands, counts minus one. ``halt``: read no more.
+    ``i``: an instruction's operands, counts minus one. ``halt``: from the next cycle on, read no
+    more.
     ``read``: scratchpad. ``fault``, ``index``: instruction `index` reads outside the scratchpad.
     ``loaded``, ``swap``: the next tile is whole; it is taken now (``token`` shows it one cycle later).
     ``room``, ``reserve``: a result can be kept; one is on its way.
@@ -115,7 +116,7 @@ class Streamer(wiring.Component):
             popped.eq(popped + pop),
             free.eq(up_down(free, up=pop, down=granted)),
             waiting.eq(up_down(waiting, up=self.read.valid, down=pop)),
-            some_free.eq(pop | free[1:].any() | (free[0] & ~granted)),
+            some_free.eq((pop | free[1:].any() | (free[0] & ~granted)) & ~self.halt),
             some_wait.eq(self.read.valid | waiting[1:].any() | (waiting[0] & ~pop)),
             following.eq(following + load),
             known.eq(load | (known & ~pop)),
@@ -153,7 +154,7 @@ class Streamer(wiring.Component):
             self.i.ready.eq(~active | finish),
             take.eq(self.i.valid & self.i.ready),
             self.read.request.payload.eq(address),
-            self.read.request.valid.eq(active & free & inside & ~self.halt),
+            self.read.request.valid.eq(active & free & inside),
             granted.eq(self.read.request.valid & self.read.request.ready),
             self.fault.eq(active & ~inside),
             self.index.eq(operands.index),

@@ -237,7 +237,8 @@ class Sequencer(wiring.Component):
         outcome = Signal(State)  # of the run that is being stopped
         ending = Signal()
         wait = Signal(range(_QUIET_CYCLES))
-        capture, forget = Signal(), Signal()
+        capture, begin_anew, forget = Signal(), Signal(), Signal()
+        m.d.sync += forget.eq(begin_anew)  # a cycle later: a register write decides it, and it reaches far
         faulted, code, who = self._faults(m, capture, forget)
         halting, going, clearing = Signal(), Signal(), Signal()
         # halt and clear reach far, so they are registers beside the state. Each engine's halt holds itself, as what
@@ -264,7 +265,7 @@ class Sequencer(wiring.Component):
                 with m.Elif(self.start):
                     m.d.comb += self.restart.eq(1)
                     m.d.sync += [ending.eq(0), self._run.eq(0), self.status.eq(State.RUNNING)]
-                    m.d.comb += forget.eq(1)
+                    m.d.comb += begin_anew.eq(1)
                     clear()
             with m.State("Clear"):
                 m.next = "Prepare"
@@ -272,7 +273,7 @@ class Sequencer(wiring.Component):
                     m.d.sync += self.status.eq(outcome)
                     with m.If(self.reset | (outcome == State.IDLE)):
                         m.d.sync += self.status.eq(State.IDLE)
-                        m.d.comb += [self.restart.eq(1), forget.eq(1)]
+                        m.d.comb += [self.restart.eq(1), begin_anew.eq(1)]
                     m.next = "Idle"
                 with m.Elif(self.reset):
                     stop(State.IDLE)

@@ -12,10 +12,13 @@ __all__ = ["Lockstep"]
 class Lockstep(wiring.Component):
     """One engine to the sequencer, `slices` of them behind it that execute the same instructions.
 
-    An instruction is issued when every slice can take it. It retires ``latency`` cycles after the last slice has
-    retired it; slices may be up to `ahead` instructions apart. ``started`` and the performance counters' view are slice
-    0's. A fault is that of the first slice that has one, of several in one cycle the lowest slice's: all address the
-    same words of their own scratchpads, so it is one of the instruction, not of the slice.
+    An instruction is taken a cycle after every slice could take one, and issued ``issue_latency`` cycles later, so that
+    neither a slice's state nor the sequencer's reaches all slices in a cycle. A slice that can take one can until it
+    has, unless it faults or is halted; what is issued then is lost, as everything is that comes after a fault. It
+    retires ``latency`` cycles after the last slice has retired it; slices may be up to `ahead` instructions apart.
+    ``started`` and the performance counters' view are slice 0's. A fault is that of the first slice that has one, of
+    several in one cycle the lowest slice's: all address the same words of their own scratchpads, so it is one of the
+    instruction, not of the slice.
 
     Parameters
     ----------
@@ -30,6 +33,7 @@ class Lockstep(wiring.Component):
     """
 
     latency = 1
+    issue_latency = 1
 
     def __init__(self, *, slices, ahead=7):
         self.count, self.ahead = slices, ahead
@@ -37,9 +41,16 @@ class Lockstep(wiring.Component):
 
     def elaborate(self, _platform):
         m = Module()
-        ready = Signal()
+        ready, taken, issued = Signal(), Signal(), Signal()
+        instruction = Signal.like(self.issue.payload, reset_less=True)
+        m.d.comb += taken.eq(self.issue.valid & ready)
+        m.d.sync += [
+            ready.eq(Cat(part.issue.ready for part in self.slices).all() & ~taken & ~issued),
+            issued.eq(taken),
+        ]
+        with m.If(taken):
+            m.d.sync += instruction.eq(self.issue.payload)
         m.d.comb += [
-            ready.eq(Cat(part.issue.ready for part in self.slices).all()),
             self.issue.ready.eq(ready),
             self.quiet.eq(Cat(part.quiet for part in self.slices).all()),
             *(getattr(self, name).eq(getattr(self.slices[0], name)) for name in (
@@ -47,8 +58,8 @@ class Lockstep(wiring.Component):
         ]  # fmt: skip
         for part in self.slices:
             m.d.comb += [
-                part.issue.valid.eq(self.issue.valid & ready),
-                part.issue.payload.eq(self.issue.payload),
+                part.issue.valid.eq(issued),
+                part.issue.payload.eq(instruction),
                 part.halt.eq(self.halt),
             ]
         self._retire(m)

@@ -61,7 +61,8 @@ def engine_members():
     ``busy``/``wait_in``/``wait_out``: at most one is high in a cycle; the performance counters count them.
     ``fault``: nonzero (an ``isa.Fault``) for one cycle, with ``fault_index``, the instruction's index, until it is
     cleared; without a fault, while nothing moves, that of the oldest instruction that has started and not retired.
-    ``halt``: from the cycle after any fault; start no new scratchpad access or burst, finish begun bursts.
+    ``halt``: from the cycle after any fault; start no new burst, finish begun ones, and from the next cycle on ask for
+    no scratchpad access.
     ``quiet``: no bus transfer of this engine is outstanding.
     """
     return {

@@ -5,6 +5,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In
 from amaranth.utils import exact_log2
 
+from hw.units.memory_attributes import NEVER_TOGETHER
 from hw.units.ports import ScratchRead, ScratchWrite
 
 __all__ = ["Scratchpad"]
@@ -17,8 +18,8 @@ class Scratchpad(Component):
     granted (``ready``) in the cycle it asks; the others wait. Ports of different banks do not disturb each other.
     A granted read is answered exactly ``latency`` cycles later: one each for the memory's input registers, the memory
     and its output register; the answer's bank multiplexer comes after that register. A write granted in cycle c is seen
-    by a read granted in c+1; a read granted in c gets the old word. Address bits beyond ``banks * bank_words`` are
-    ignored: who asks has checked them.
+    by a read granted in c+1. What a read of the same word granted in c gets is undefined: thresholds keep such pairs
+    apart. Address bits beyond ``banks * bank_words`` are ignored: who asks has checked them.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ class Scratchpad(Component):
         m = Module()
         outputs = []
         for bank in range(self.banks):
-            memory = Memory(shape=unsigned(self.word_bits), depth=self.bank_words, init=[])
+            memory = Memory(shape=unsigned(self.word_bits), depth=self.bank_words, init=[], attrs=NEVER_TOGETHER)
             m.submodules[f"bank{bank}"] = memory
             reader = memory.read_port()
             writer = memory.write_port(granularity=8)

@@ -50,6 +50,8 @@ class VectorEngine(wiring.Component):
         Cycles from a granted read to its answer.
     vector : sequence of str
         Units that are built: Config.vector.
+    products : str
+        Config.small_products.
 
     Members
     -------
@@ -57,7 +59,8 @@ class VectorEngine(wiring.Component):
     """
 
     def __init__(
-        self, *, rows, lanes, tokens, row_max_banks, stat_banks, max_row, scratch_words, scratch_latency, vector=UNITS
+        self, *, rows, lanes, tokens, row_max_banks, stat_banks, max_row, scratch_words, scratch_latency, vector=UNITS,
+        products="dsp",
     ):  # fmt: skip
         if 2 * lanes > rows:
             raise ValueError(f"lanes must be at most half the {rows} bytes of a word, not {lanes}")
@@ -70,6 +73,7 @@ class VectorEngine(wiring.Component):
         self.scratch_words = scratch_words
         self.scratch_latency = scratch_latency
         self.table = built(vector)
+        self.products = products
         super().__init__({
             **engine_members(),
             "scratch_read": Out(ScratchRead(8 * rows)),
@@ -160,7 +164,7 @@ class VectorEngine(wiring.Component):
             m, rows=self.rows, lanes=self.lanes, max_row=self.max_row, table=self.table,
             start=self.start, command=command, beats=source.o, identity=source.identity, words=source.table,
             known=row_slice.o, found=statistics.found, write=statistics.write, room=results.room, begin=results.begin,
-            results=results.i,
+            results=results.i, products=self.products,
         )  # fmt: skip
         m.d.comb += [
             source.start.eq(self.start),

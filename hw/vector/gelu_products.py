@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hw.spec.timing import Timing
 from hw.units.pipe import delay
 from hw.units.reciprocal import Reciprocal
+from hw.units.small_product import product_sum, product_terms
 from hw.vector.gelu_max_exp import TERMS, GeluMaxExp
 
 __all__ = ["ENTRIES", "PRODUCT_BITS", "GeluProducts"]
@@ -29,13 +30,19 @@ class GeluProducts(wiring.Component):
     with the last step of the one before. Nothing stalls; the first product of a row leaves ``latency`` cycles after it
     was taken.
 
+    Parameters
+    ----------
+    products : str
+        Where they are, see `product_terms`.
+
     Members
     -------
     i : {"row_max", "i0", "exp": EM}
     o : Out({"valid", "x", "y": x * sigma, "last"})
     """
 
-    def __init__(self):
+    def __init__(self, *, products="dsp"):
+        self._products = products
         self.latency = self.timing().latency
         super().__init__({
             "i": In(stream.Signature(GeluMaxExp.row_layout())),
@@ -130,29 +137,30 @@ class GeluProducts(wiring.Component):
         sides = [Signal(self._side, name=f"late{k}", reset_less=True) for k in range(7)]
         valid = Signal(7)
         factor = Signal(FACTOR_BITS - LOW_BITS, reset_less=True)
-        low = [Signal(LOW_BITS + 11, name=f"low{k}", reset_less=True) for k in range(2)]
-        high = Signal(FACTOR_BITS - LOW_BITS + 11, reset_less=True)
+        low = Signal(LOW_BITS + 11, reset_less=True)
         product = Signal(FACTOR_BITS + 11, reset_less=True)
         window = Signal(16, reset_less=True)
         sigma = Signal(9, reset_less=True)  # i0/2 at most
-        y = [Signal(signed(PRODUCT_BITS), name=f"y{k}", reset_less=True) for k in range(2)]
+        y = Signal(signed(PRODUCT_BITS), reset_less=True)
+        mantissa = quotient.p.tag.mantissa
+        lows = product_terms(m, mantissa, quotient.p.quotient[:LOW_BITS], "lows", place=self._products)
+        highs = product_terms(m, sides[0].mantissa, factor, "highs", place=self._products)
+        ys = product_terms(m, sides[4].x, sigma, "ys", place=self._products)
+        high = product_sum(m, highs, FACTOR_BITS + 11 - LOW_BITS, "high", low[LOW_BITS:])
         m.d.comb += [
             quotient.ready.eq(1),
             self.o.valid.eq(valid[-1]),
             self.o.x.eq(sides[-1].x),
-            self.o.y.eq(y[1]),
+            self.o.y.eq(y),
             self.o.last.eq(sides[-1].last),
         ]
         m.d.sync += [
             valid.eq(Cat(quotient.valid, valid)),
             *(after.eq(before) for before, after in pairwise([quotient.p.tag, *sides])),
             factor.eq(quotient.p.quotient[LOW_BITS:]),
-            low[0].eq(quotient.p.tag.mantissa * quotient.p.quotient[:LOW_BITS]),
-            low[1].eq(low[0]),
-            high.eq(sides[0].mantissa * factor),
-            product.eq(Cat(low[1][:LOW_BITS], high + low[1][LOW_BITS:])),
+            low.eq(product_sum(m, lows, len(low), "low")),
+            product.eq(Cat(low[:LOW_BITS], high)),
             window.eq(product >> Cat(Const(2, 3), sides[2].q[3:])),
             sigma.eq(window >> sides[3].q[:3]),
-            y[0].eq(sides[4].x * sigma),
-            y[1].eq(y[0]),
+            y.eq(product_sum(m, ys, PRODUCT_BITS, "y")),
         ]

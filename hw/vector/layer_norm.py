@@ -7,6 +7,7 @@ from hw.spec.timing import Timing
 from hw.spec.vector_ops import NORMALIZED_BITS
 from hw.units.pipe import Pipe
 from hw.units.ports import lanes_of
+from hw.units.small_product import product_sum, product_terms
 from hw.vector.row_unit import RowUnit
 
 __all__ = ["LayerNorm"]
@@ -16,7 +17,8 @@ class LayerNorm(RowUnit):
     """Computes :func:`arith.normalize`, z = (((x - mean) * factor) >> 1) + bias, `lanes` elements per cycle.
 
     With y = x - mean and F = 2*h + f: (y*F) >> 1 = (2*y*h + y*f) >> 1 = y*h + ((y >> 1) if f else 0), an unsigned 24 by
-    signed 17 product and an addend: one DSP48E1 per lane, which adds too. z is right modulo 2**35. A result leaves
+    signed 17 product and an addend: one DSP48E1 per lane, which adds too, unless `products` says otherwise (see
+    `product_terms`). z is right modulo 2**35. A result leaves
     ``latency`` cycles after its elements enter; a stalled output stalls the whole pipe.
 
     Members
@@ -26,8 +28,9 @@ class LayerNorm(RowUnit):
     """
 
     latency = 4
+    places_products = True
 
-    def __init__(self, *, lanes, max_row=4096, tag=None):
+    def __init__(self, *, lanes, max_row=4096, tag=None, products="dsp"):
         super().__init__(
             lanes=lanes,
             x=signed(16),
@@ -36,6 +39,7 @@ class LayerNorm(RowUnit):
             results=signed(NORMALIZED_BITS),
             tag=tag,
         )
+        self._products = products
 
     @staticmethod
     def timing(**_sizes):
@@ -55,7 +59,7 @@ class LayerNorm(RowUnit):
             y = Signal(signed(17), name=f"y{lane}", reset_less=True)
             half = Signal(24, name=f"half{lane}", reset_less=True)
             addend = [Signal(signed(NORMALIZED_BITS), name=f"addend{lane}_{k}", reset_less=True) for k in range(2)]
-            product = Signal(signed(41), name=f"product{lane}", reset_less=True)
+            terms = product_terms(m, y, half, f"product{lane}", step=pipe.step, place=self._products)
             z = Signal(signed(NORMALIZED_BITS), name=f"z{lane}", reset_less=True)
             with m.If(pipe.step):
                 m.d.sync += [
@@ -64,9 +68,8 @@ class LayerNorm(RowUnit):
                     y.eq(difference),
                     half.eq(factor >> 1),
                     addend[0].eq(bias + Mux(factor[0], difference >> 1, 0)),
-                    product.eq(y * half),
                     addend[1].eq(addend[0]),
-                    z.eq(product + addend[1]),
+                    z.eq(product_sum(m, terms, NORMALIZED_BITS, f"z{lane}", addend[1])),
                 ]
             m.d.comb += self.o.p.x[lane].eq(z)
 

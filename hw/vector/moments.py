@@ -6,6 +6,7 @@ from amaranth.utils import ceil_log2
 
 from hw.spec.timing import Timing
 from hw.units.divider import Divider
+from hw.units.small_product import product_sum, product_terms
 from hw.units.square_root import FACTOR_BITS, SquareRoot
 from hw.vector.row_join import RowJoin
 from hw.vector.row_unit import RowUnit
@@ -31,6 +32,8 @@ class Moments(RowUnit):
         Elements of the longest row, at most 4096.
     bits_per_cycle : int
         Of the root, see `SquareRoot`.
+    products : str
+        Where the squares are, see `product_terms`.
 
     Members
     -------
@@ -41,7 +44,9 @@ class Moments(RowUnit):
     o : {"mean", "factor"}
     """
 
-    def __init__(self, *, lanes, max_row=4096, bits_per_cycle=2):
+    places_products = True
+
+    def __init__(self, *, lanes, max_row=4096, bits_per_cycle=2, products="dsp"):
         if not 1 <= max_row <= 4096:
             raise ValueError(f"max_row must be 1..4096, not {max_row}")
         super().__init__(
@@ -51,6 +56,7 @@ class Moments(RowUnit):
             rows={"length": 13},
             statistics={"mean": signed(16), "factor": FACTOR_BITS},
         )
+        self._products = products
         row_bits = ceil_log2(max_row)
         self._sum_bits = X_BITS + row_bits
         self._value_bits = self._square_bits(max_row)
@@ -109,7 +115,11 @@ class Moments(RowUnit):
         begin = Signal(init=1)  # the next beat is the first of its row
         fresh = [Signal(X_BITS, name=f"u{lane}", reset_less=True) for lane in range(self.lanes)]
         beat = [Signal(range(self.lanes << X_BITS), name=f"beat{k}", reset_less=True) for k in range(2)]
-        square = [Signal(2 * X_BITS, name=f"square{lane}", reset_less=True) for lane in range(self.lanes)]
+        squares = [
+            term
+            for lane, u in enumerate(fresh)
+            for term in product_terms(m, u, u, f"square{lane}", step=step, place=self._products)
+        ]
         squared = Signal(range(self.lanes << 2 * X_BITS), reset_less=True)
 
         with m.If(step):
@@ -121,15 +131,12 @@ class Moments(RowUnit):
                 lengths[2].eq(lengths[1]),
                 beat[0].eq(sum(fresh)),
                 beat[1].eq(beat[0]),
-                squared.eq(sum(square)),
+                squared.eq(product_sum(m, squares, len(squared), "squared")),
                 self.done.eq(valid[2] & last[2]),
             ]
             for lane in range(self.lanes):
                 u = join.o.p.element.x[lane] ^ (1 << X_BITS - 1)
-                m.d.sync += [
-                    fresh[lane].eq(Mux(join.o.p.element.mask[lane], u[:X_BITS], 0)),
-                    square[lane].eq(fresh[lane] * fresh[lane]),
-                ]
+                m.d.sync += fresh[lane].eq(Mux(join.o.p.element.mask[lane], u[:X_BITS], 0))
             with m.If(valid[2]):
                 m.d.sync += [
                     self.sum.eq(beat[1] + Mux(begin, 0, self.sum)),

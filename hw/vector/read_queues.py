@@ -36,7 +36,7 @@ class ReadQueues(wiring.Component):
     words, other_words : Out(stream of word_bits)
     port : Out(ScratchRead)
     halt : In(1)
-        No request while high.
+        No request from the next cycle on.
     outside : Out(1)
         High in each cycle in which an address to be asked for is beyond the scratchpad; the queue then waits.
     """
@@ -64,9 +64,9 @@ class ReadQueues(wiring.Component):
         other = Signal(reset_less=True)  # ... asked for by the second queue
         load = Signal()
         m.d.comb += [
-            request.valid.eq(pending & ~self.halt),
+            request.valid.eq(pending),
             request.payload.eq(address),
-            load.eq(~self.outside & (~pending | (request.valid & request.ready))),
+            load.eq(~self.outside & ~self.halt & (~pending | (request.valid & request.ready))),
         ]
 
         asks = []
@@ -92,6 +92,8 @@ class ReadQueues(wiring.Component):
                 other.eq(take_other),
             ]
 
+        with m.If(self.halt):
+            m.d.sync += pending.eq(0)
         owner = Signal(self.scratch_latency, reset_less=True)  # of the answers under way, the next one last
         m.d.sync += owner.eq(Cat(other, owner))
         m.d.comb += self._owner.eq(owner[-1])

@@ -44,6 +44,8 @@ class RowPath:
         RowStatistics' ``o``, ``found`` and ``write``.
     room, begin, results
         CreditQueue's ``room``, ``begin`` and ``i``.
+    products : str
+        See VectorEngine.
 
     Attributes
     ----------
@@ -55,10 +57,10 @@ class RowPath:
 
     def __init__(
         self, m, *, rows, lanes, max_row, table, start, command, beats, identity, words, known, found, write,
-        room, begin, results,
+        room, begin, results, products="dsp",
     ):  # fmt: skip
         self.rows, self.lanes = rows, lanes
-        self.max_row, self.ops = max_row, table
+        self.max_row, self.ops, self.products = max_row, table, products
         self.start, self.command = start, command
         self.beats, self.identity, self.words = beats, identity, words
         self.known, self.found, self.write = known, found, write
@@ -90,7 +92,9 @@ class RowPath:
         self.units = []  # (row, its unit); additions have none
         for row in ops:
             if not row.adds:
-                unit = make_unit(row, lanes=lanes, max_row=self.max_row, tag=tag, word_bits=8 * rows)
+                unit = make_unit(
+                    row, lanes=lanes, max_row=self.max_row, tag=tag, word_bits=8 * rows, products=self.products
+                )
                 m.submodules[row.name.lower()] = unit
                 m.d.comb += unit.o.ready.eq(1)
                 self.units.append((row, unit))

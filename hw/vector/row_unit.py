@@ -12,9 +12,9 @@ class RowUnit(wiring.Component):
     """Elements in, results or statistics of rows out. A subclass says which; the engine joins ports by their names.
 
     A subclass has a static method ``timing(*, lanes, max_row)`` that gives its `Timing`, and a constructor that takes
-    ``lanes`` (elements of a beat), ``max_row``, for ``grouped`` opcodes ``tag``, for
-    those that read a table ``word_bits``. It may stall ``i`` and ``rows`` as it likes; at ``o`` the engine never stalls
-    it.
+    ``lanes`` (elements of a beat), ``max_row``, for ``grouped`` opcodes ``tag``, for those that read a table
+    ``word_bits``, and with ``places_products`` also ``products``, where those are (see `product_terms`). It may stall
+    ``i`` and ``rows`` as it likes; at ``o`` the engine never stalls it.
 
     Parameters
     ----------
@@ -52,6 +52,8 @@ class RowUnit(wiring.Component):
     o : {"x", "mask", "last", "tag" if any}, or `statistics`
         A beat of results for each of elements, or one item for each row.
     """
+
+    places_products = False
 
     def __init__(
         self, *, lanes, x, timing, rows=None, operands=None, words=None, beat=None, results=None, statistics=None,

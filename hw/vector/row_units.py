@@ -59,10 +59,14 @@ def _unit(row):
     return ROW_UNITS[row.name]
 
 
-def make_unit(row, *, lanes, max_row, tag, word_bits):
-    """The unit of a row of the table, which does not add; `tag` is for grouped ones, `word_bits` for tables."""
+def make_unit(row, *, lanes, max_row, tag, word_bits, products="dsp"):
+    """The unit of a row of the table, which does not add.
+
+    `tag` is for grouped ones, `word_bits` for tables, `products` for those that let it be chosen.
+    """
     more = {"tag": tag} if row.grouped else {}
     more |= {"word_bits": word_bits} if row.second is Second.TABLE else {}
+    more |= {"products": products} if _unit(row).places_products else {}
     return _unit(row)(lanes=lanes, max_row=max_row, **more)
 
 

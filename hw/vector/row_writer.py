@@ -89,8 +89,8 @@ class RowWriter(wiring.Component):
             over.eq(next_address[exact_log2(self.scratch_words) :].any()),
             next_address.eq(Mux(pending, address, row_base) + Mux(pending, self.dest_plane, column)),
         ]
-        with m.If(accept | granted):
-            m.d.sync += [address.eq(next_address), beyond.eq(over)]
+        with m.If(accept | granted):  # nothing is accepted while a second word waits
+            m.d.sync += [address.eq(next_address), beyond.eq(over), word.eq(Mux(second, low, packed.word))]
 
         with m.If(accept):
             m.d.sync += [
@@ -98,12 +98,11 @@ class RowWriter(wiring.Component):
                 asks.eq(~over),
                 second.eq(self.planes),
                 final.eq(packed.final),
-                word.eq(packed.word),
                 low.eq(packed.low),
                 mask.eq(packed.mask),
             ]
         with m.Elif(granted):
-            m.d.sync += [pending.eq(second), asks.eq(second & ~over), second.eq(0), word.eq(low)]
+            m.d.sync += [pending.eq(second), asks.eq(second & ~over), second.eq(0)]
         with m.If(self.halt):
             m.d.sync += asks.eq(0)
 

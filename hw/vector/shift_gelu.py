@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import memory, wiring
 
 from hw.spec.timing import Timing
+from hw.units.memory_attributes import NEVER_TOGETHER
 from hw.vector.gelu_max_exp import GeluMaxExp
 from hw.vector.gelu_products import ENTRIES, PRODUCT_BITS, GeluProducts
 from hw.vector.row_unit import RowUnit
@@ -24,6 +25,8 @@ class ShiftGelu(RowUnit):
     Parameters
     ----------
     lanes : int
+    products : str
+        Where those of the table are, see `product_terms`.
 
     Members
     -------
@@ -34,7 +37,9 @@ class ShiftGelu(RowUnit):
         Of the mask's lanes only.
     """
 
-    def __init__(self, *, lanes, max_row=4096):
+    places_products = True
+
+    def __init__(self, *, lanes, max_row=4096, products="dsp"):
         super().__init__(
             lanes=lanes,
             x=signed(8),
@@ -42,6 +47,7 @@ class ShiftGelu(RowUnit):
             rows={"row_max": signed(8), "i0": 10},
             results=signed(PRODUCT_BITS),
         )
+        self._products = products
 
     @staticmethod
     def timing(**_sizes):
@@ -53,7 +59,7 @@ class ShiftGelu(RowUnit):
     def elaborate(self, _platform):
         m = Module()
         m.submodules.max_exp = max_exp = GeluMaxExp()
-        m.submodules.products = products = GeluProducts()
+        m.submodules.products = products = GeluProducts(products=self._products)
         wiring.connect(m, wiring.flipped(self.rows), max_exp.i)
         room, ready = Signal(range(TABLES + 1), init=TABLES), Signal(range(TABLES + 1))
         filling, reading = Signal(), Signal()  # which table
@@ -81,7 +87,10 @@ class ShiftGelu(RowUnit):
 
         for lane in range(self.lanes):
             m.submodules[f"copy{lane}"] = copy = memory.Memory(
-                shape=signed(PRODUCT_BITS), depth=TABLES * ENTRIES, init=[], attrs={"ram_style": "block"}
+                shape=signed(PRODUCT_BITS),
+                depth=TABLES * ENTRIES,
+                init=[],
+                attrs={"ram_style": "block", **NEVER_TOGETHER},
             )
             write, read = copy.write_port(), copy.read_port()
             m.d.comb += [

@@ -6,6 +6,7 @@ from amaranth.lib import data
 from hw.spec.timing import Timing
 from hw.spec.vector_ops import FACTOR_BITS
 from hw.units.pipe import Pipe
+from hw.units.small_product import product_sum, product_terms
 from hw.vector.exponentials import feed
 from hw.vector.row_join import RowJoin
 from hw.vector.row_unit import RowUnit
@@ -26,6 +27,8 @@ class Shiftmax(RowUnit):
     Parameters
     ----------
     lanes : int
+    products : str
+        Where they are, see `product_terms`.
 
     Members
     -------
@@ -36,7 +39,9 @@ class Shiftmax(RowUnit):
         Zero where the mask is.
     """
 
-    def __init__(self, *, lanes, max_row=4096):
+    places_products = True
+
+    def __init__(self, *, lanes, max_row=4096, products="dsp"):
         super().__init__(
             lanes=lanes,
             x=signed(8),
@@ -44,6 +49,7 @@ class Shiftmax(RowUnit):
             rows={"row_max": signed(8), "i0": 10, "fraction": FRACTION_BITS, "factor": FACTOR_BITS, "planes": 1},
             results=16,
         )
+        self._products = products
         self._side = data.StructLayout({"factor": FACTOR_BITS, "planes": 1, "mask": lanes, "last": 1})
         self._exps = [ShiftExp(terms=TERMS, tag=self._side if lane == 0 else None) for lane in range(lanes)]
         self._join = RowJoin(row=self.rows.p.shape(), element=self.i.p.shape())
@@ -73,17 +79,17 @@ class Shiftmax(RowUnit):
             mantissa = Signal(11, name=f"mantissa{lane}", reset_less=True)
             factor = Signal(16, name=f"factor{lane}", reset_less=True)
             q = [Signal(4, name=f"q{lane}_{k}", reset_less=True) for k in range(4)]
-            product = [Signal(27, name=f"product{lane}_{k}", reset_less=True) for k in range(2)]
+            terms = product_terms(m, mantissa, factor, f"terms{lane}", step=pipe.step, place=self._products)
+            product = Signal(27, name=f"product{lane}", reset_less=True)
             coarse = Signal(19, name=f"coarse{lane}", reset_less=True)  # 16 bits and a shift of up to 3
             p = Signal(16, name=f"p{lane}", reset_less=True)
             with m.If(pipe.step):
                 m.d.sync += [
                     mantissa.eq(exp.o.p.mantissa),
                     factor.eq(lead.p.tag.factor),
-                    product[0].eq(mantissa * factor),
-                    product[1].eq(product[0]),
+                    product.eq(product_sum(m, terms, len(product), f"product{lane}")),
                     *(after.eq(before) for before, after in zip([exp.o.p.q, *q], q, strict=False)),
-                    coarse.eq(product[1] >> (Mux(sides[2].planes, 2, 10) + Cat(Const(0, 2), q[2][2:]))),
+                    coarse.eq(product >> (Mux(sides[2].planes, 2, 10) + Cat(Const(0, 2), q[2][2:]))),
                     p.eq(Mux(sides[3].mask[lane], coarse >> q[3][:2], 0)),
                 ]
             m.d.comb += self.o.p.x[lane].eq(p)

@@ -6,6 +6,7 @@ from amaranth.utils import exact_log2
 
 from hw.spec.memory import TABLE_ENTRIES, TABLE_ENTRY_BYTES
 from hw.spec.timing import Timing
+from hw.units.memory_attributes import NEVER_TOGETHER
 from hw.vector.row_unit import RowUnit
 
 __all__ = ["Table"]
@@ -73,7 +74,9 @@ class Table(RowUnit):
 
         addresses = [Cat(x[:-1], ~x[-1]) for x in self.i.p.x]  # x + 128
         for first in range(0, self.lanes, PORTS):
-            m.submodules[f"copy{first}"] = copy = memory.Memory(shape=ENTRY_BITS, depth=TABLE_ENTRIES, init=[])
+            m.submodules[f"copy{first}"] = copy = memory.Memory(
+                shape=ENTRY_BITS, depth=TABLE_ENTRIES, init=[], attrs=NEVER_TOGETHER
+            )
             shared = Signal.like(entry, name=f"address{first}")
             port = copy.write_port()
             m.d.comb += [

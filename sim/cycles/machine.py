@@ -13,7 +13,7 @@ from hw.spec.isa import INSTRUCTION_BYTES, Engine, Instruction, Op, Region, deco
 from hw.spec.vector import row_of
 from sim.cycles.matmul import Matmul
 from sim.cycles.memory import Bus
-from sim.cycles.scratch import together, vector_share
+from sim.cycles.scratch import handed, together, vector_share
 from sim.cycles.transfers import ACCEPTED, Fetch, Load, Store
 from sim.cycles.vector import VectorTiming
 
@@ -119,9 +119,10 @@ class Machine:
         self._planned[engine] = False
         self._issued[engine] += 1
         self._fired[engine] = now
-        self.started[engine].append(now + (engine is Engine.VECTOR))
+        begin = now + (handed(self.config) if engine in (Engine.MATMUL, Engine.VECTOR) else 0)
+        self.started[engine].append(begin + (engine is Engine.VECTOR))
         unit = self._engines[engine]
-        unit.start(now, instruction if engine is Engine.VECTOR else instruction.operands)
+        unit.start(begin, instruction if engine is Engine.VECTOR else instruction.operands)
         self.poke(engine)
         if self._read_waits is not None:
             self._read_waits = None

@@ -111,7 +111,7 @@ class Matmul:
         self._feeder = max(self._feeder, now + 2)
         self._group_cycles = self._writes_single(o)
         # The next one is accepted when the streamer has taken this one, having read all words of the former.
-        self.ready = max(now + 3, self._read_end + 1)
+        self.ready = max(now + 3, self._read_end + 1) + together(config)
         self.conflicts.share = matmul_share(config, o)
         self._slack = self._period - self._tokens
         self._machine.poke(Engine.MATMUL)

@@ -9,14 +9,20 @@ from hw.spec.memory import param_words
 from hw.spec.vector import Second, VectorOp
 from hw.units.lockstep import Lockstep
 
-__all__ = ["Conflicts", "Share", "matmul_share", "store_share", "together", "vector_share"]
+__all__ = ["Conflicts", "Share", "handed", "matmul_share", "store_share", "together", "vector_share"]
 
 Share = tuple[float, ...]  # reads per bank
 
 
 def together(config: Config) -> int:
-    """Cycles from the last slice's retirement of an instruction to that of the instruction."""
+    """Cycles from the last slice's retirement of an instruction to that of the instruction; and from its being ready
+    for the next one to that of the engine."""
     return Lockstep.latency if config.slices > 1 else 0
+
+
+def handed(config: Config) -> int:
+    """Cycles from an instruction's issue to that to the slices."""
+    return Lockstep.issue_latency if config.slices > 1 else 0
 
 
 def _spread(config: Config, parts: Iterable[tuple[int, int, float]]) -> Share:

@@ -391,7 +391,7 @@ def test_a_fetch_waits_for_words_that_are_asked_for():
 @pytest.mark.parametrize("cycles", [3, 20, 60])
 @pytest.mark.parametrize("op", MOVERS)
 def test_a_halt_lets_no_burst_begin(op, cycles):
-    """Nor an access of the scratchpad; what was asked for before is taken and answered."""
+    """Nor, but in its first cycle, an access of the scratchpad; what was asked for before is taken and answered."""
     dut, counts = MOVERS[op](), {"cycles": 0, "patience": 1000, "words": [], "done": False}
     operands = {"words": 300} if op is Op.FETCH else {"run": 300, "count1": 1, "count2": 1}
     begun, accesses = [], []
@@ -420,4 +420,4 @@ def test_a_halt_lets_no_burst_begin(op, cycles):
     else:
         simulate(dut, control, memory(dut.bus, counts))
     assert begun in ([], [0])
-    assert not accesses
+    assert accesses in ([], [0])

@@ -38,7 +38,7 @@ def reads(word_bits, scratch_words, burst_beats, slices):
             Cover(dut.retired),
         ]
         waits(m, dut.bus.ar, "ar")
-        waits(m, dut.scratch.request, "scratch", unless=own.stop)
+        waits(m, dut.scratch.request, "scratch", unless=own.ended)
         return m, inputs(dut)
 
     return make

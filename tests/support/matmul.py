@@ -178,7 +178,7 @@ def run_engine(dut, config, machine, instructions, *, latency=3, pressure=0.0, s
                 answers.append(int.from_bytes(scratch[address * width : (address + 1) * width], "little"))
             else:
                 answers.append(None)
-            assert not (halt_now and (put or asked)), "access after halt"
+            assert not (halt_now and cycle > halt_now[0] + 1 and (put or asked)), "access after halt"
             now = (place, mask, value) if put else None
             assert held is None or halt_now or held == now, "a waiting write changed"
             held = None if write_ready else now

@@ -42,30 +42,37 @@ def test_broadcast_gives_every_word_to_all(count):
 
 
 def test_lockstep_waits_for_the_slowest():
-    """Three slices that take and finish instructions at random: it retires each once, a cycle after the last one."""
+    """Three slices that take and finish instructions at random: it takes one a cycle after the last can, issues
+    it to all at once in the next one, and retires each once, a cycle after the last one."""
     dut, rng = Lockstep(slices=3), random.Random(1)
     issued, retired, done = [0], [], [[] for _ in range(3)]
 
     async def bench(ctx):
-        pending = [0, 0, 0]
+        pending, able, before, last_taken = [0, 0, 0], [False] * 3, False, False
         for cycle in range(2000):
             ctx.set(dut.issue.valid, rng.random() < 0.5)
+            ctx.set(dut.issue.payload.index, cycle)
             for number, part in enumerate(dut.slices):
                 finish = pending[number] > 0 and rng.random() < 0.3
                 ctx.set(part.retired, finish)
-                ctx.set(part.issue.ready, pending[number] < 3 and rng.random() < 0.7)
+                able[number] = pending[number] < 3 and (able[number] or rng.random() < 0.3)
+                ctx.set(part.issue.ready, able[number])
                 if finish:
                     done[number].append(cycle)
                     pending[number] -= 1
             sampled = [signal for part in dut.slices for signal in (part.issue.valid, part.issue.ready)]
+            payloads = [ctx.get(part.issue.payload) for part in dut.slices]
             _, _, valid, ready, ended, *parts = await ctx.tick().sample(
                 dut.issue.valid, dut.issue.ready, dut.retired, *sampled
             )
-            assert parts[::2] == [valid and ready] * 3
-            assert bool(ready) == all(parts[1::2])
-            if valid and ready:
+            assert bool(ready) == before
+            assert parts[::2] == [last_taken] * 3
+            if last_taken:
+                assert [part.index for part in payloads] == [cycle - 1] * 3
                 issued[0] += 1
-                pending[:] = [waiting + 1 for waiting in pending]
+                pending[:], able = [waiting + 1 for waiting in pending], [False] * 3
+            taken = bool(valid and ready)
+            before, last_taken = all(parts[1::2]) and not taken and not last_taken, taken
             if ended:
                 retired.append(cycle)
 

@@ -8,6 +8,7 @@ import pytest
 from amaranth.hdl import unsigned
 
 from hw.spec import arith
+from hw.spec.config import PRODUCT_PLACES
 from hw.vector.layer_norm import LayerNorm
 from tests.support.streams import PRESSURES, run_stream
 
@@ -31,23 +32,24 @@ def random_item(rng, lanes):
 
 
 @pytest.mark.parametrize("pressure", PRESSURES)
-@pytest.mark.parametrize("lanes", [1, 2, 4])
-def test_equals_law(lanes, pressure):
+@pytest.mark.parametrize(("lanes", "products"), [(1, "dsp"), (2, "dsp"), (2, "lut"), (4, "dsp")])
+def test_equals_law(lanes, products, pressure):
     rng = random.Random(lanes)
     items = [random_item(rng, lanes) for _ in range(300)]
     tagged = [{**x, "tag": k} for k, x in enumerate(items)]
-    got, _ = run_stream(LayerNorm(lanes=lanes, tag=unsigned(9)), tagged, pressure=pressure)
+    got, _ = run_stream(LayerNorm(lanes=lanes, tag=unsigned(9), products=products), tagged, pressure=pressure)
     assert got == [{**ENDS, "x": law(x), "tag": k} for k, x in enumerate(items)]
 
 
-def test_statistics_of_other_rows():
+@pytest.mark.parametrize("products", PRODUCT_PLACES)
+def test_statistics_of_other_rows(products):
     """z is right modulo 2^35 whatever it is."""
     rng = random.Random(7)
     items = []
     for _ in range(200):
         item = random_item(rng, 2)
         items.append(item | {"mean": rng.randint(-32768, 32767), "factor": rng.getrandbits(25)})
-    got, _ = run_stream(LayerNorm(lanes=2), items)
+    got, _ = run_stream(LayerNorm(lanes=2, products=products), items)
     assert [item["x"] for item in got] == [[int(arith.wrap(z, 35)) for z in law(item)] for item in items]
     assert any(abs(z) >= 1 << 34 for item in items for z in law(item))
 

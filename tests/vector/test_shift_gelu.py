@@ -18,12 +18,12 @@ from tests.support.streams import PRESSURES, reset_and_silent, run_streams, simu
 GOLDEN = sorted((Path(__file__).parents[1] / "data" / "units").glob("gelu_*.npz"))
 
 
-def run(rows, factors, *, lanes=1, tops=None, **kwargs):
+def run(rows, factors, *, lanes=1, tops=None, products="dsp", **kwargs):
     """(results of each row, cycles of its beats); `tops` are the rows' maxima, if they shall not be theirs."""
     tops = [max(row) for row in rows] if tops is None else tops
     heads = [{"row_max": int(top), "i0": int(i0)} for top, i0 in zip(tops, factors, strict=True)]
     items = beats(rows, lanes)
-    dut = ShiftGelu(lanes=lanes)
+    dut = ShiftGelu(lanes=lanes, products=products)
     got, cycles = run_streams(dut, {"rows": heads, "i": items}, {"o": len(items)}, **kwargs)
     assert [(y["mask"], y["last"]) for y in got["o"]] == [(x["mask"], x["last"]) for x in items]
     found = iter(x for y in got["o"] for x in y["x"][: y["mask"].bit_count()])
@@ -42,14 +42,14 @@ def test_equals_law_for_every_element_of_some_maxima(i0):
     assert got == law(rows, [i0] * len(rows))
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 4])
+@pytest.mark.parametrize(("lanes", "products"), [(1, "dsp"), (2, "dsp"), (2, "lut"), (4, "dsp")])
 @pytest.mark.parametrize("pressure", PRESSURES)
-def test_equals_law_at_random(lanes, pressure):
+def test_equals_law_at_random(lanes, products, pressure):
     """Every row has its own factor; rows of one element follow each other, and long ones."""
     rng, pick = np.random.default_rng(5), random.Random(5)
     rows = [rng.integers(-128, pick.choice([-100, -20, 0, 30, 128]), size) for size in (1, 1, 2, 90, 1, 64, 3, 120, 1)]
     factors = [pick.randint(1, 1 << pick.randint(1, 10)) & 1023 or 1 for _ in rows]
-    got, _ = run(rows, factors, lanes=lanes, pressure=pressure)
+    got, _ = run(rows, factors, lanes=lanes, products=products, pressure=pressure)
     assert got == law(rows, factors)
 
 

@@ -16,9 +16,9 @@ from tests.support.streams import PRESSURES, run_streams
 GOLDEN = sorted((Path(__file__).parents[1] / "data" / "units").glob("softmax_*.npz"))
 
 
-def run(lanes, rows, factors, bits, fractions=None, **kwargs):
+def run(lanes, rows, factors, bits, fractions=None, products="dsp", **kwargs):
     """Probabilities per row, and the cycles of their beats; checks mask, last and the zeros beyond a row."""
-    dut = Shiftmax(lanes=lanes)
+    dut = Shiftmax(lanes=lanes, products=products)
     heads, items = [], beats(rows, lanes)
     for row, i0, width, fraction in zip(rows, factors, bits, fractions or [0] * len(rows), strict=True):
         top = int(max(row))
@@ -48,14 +48,14 @@ def test_equals_law_for_every_difference(i0, bits):
 
 
 @pytest.mark.parametrize("pressure", PRESSURES)
-@pytest.mark.parametrize("lanes", [1, 2, 4])
-def test_equals_law_at_random(lanes, pressure):
+@pytest.mark.parametrize(("lanes", "products"), [(1, "dsp"), (2, "dsp"), (2, "lut"), (4, "dsp")])
+def test_equals_law_at_random(lanes, products, pressure):
     rng = np.random.default_rng(lanes)
     rows = [rng.integers(-128, rng.integers(-127, 129), size) for size in (1, 2, 3, 4, 5, 8, 1, 17, 49, 30)]
     factors = [int(x) for x in rng.integers(1, 1 << rng.integers(2, 11, len(rows)))]
     bits = [int(x) for x in rng.choice([8, 16], len(rows))]
     fractions = [int(x) for x in rng.integers(0, 8, len(rows))]
-    got, _, _ = run(lanes, rows, factors, bits, fractions, pressure=pressure)
+    got, _, _ = run(lanes, rows, factors, bits, fractions, products, pressure=pressure)
     assert got == [
         arith.shiftmax(row, i0, b, fraction=f).tolist()
         for row, i0, b, f in zip(rows, factors, bits, fractions, strict=True)
