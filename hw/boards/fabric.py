@@ -66,7 +66,7 @@ def _generic_cell(cell: str) -> tuple[str, float] | None:
     return ("multiplier", 1) if cell == "$__multiplier" else None
 
 
-LUT6 = "abc -lut 6 -script +strash;ifraig;scorr;dc2;dch,-f;if,-g;" + "strash;dch,-f;if;mfs2;" * 4 + "lutpack,-S,3"
+LUT6 = "abc -lut 6 -script +strash;ifraig;scorr;dc2;dch,-f;if,-g;" + "strash;dch,-f;if;mfs2;" * 5 + "lutpack,-S,3"
 """Logic into LUTs of six inputs, as yosys' command."""
 
 SERIES7 = Fabric(
@@ -84,7 +84,8 @@ SERIES7 = Fabric(
     # mapped, because ABC gives all of it the depth of what is deepest: five LUTs where it had six. Four mappings, each
     # of what the one before made, and the packing behind them take 4 % fewer LUTs, and lengthen no path. synth_xilinx
     # refuses a tristate without pads, such as a shell's to the Ethernet PHY, so those become logic first, and the
-    # assertions that come with it go again
+    # assertions that come with it go again. Clock enables stay what they are: xilinx_dffopt makes them inputs of the
+    # LUTs before the registers, and so of late signals with few loads such with hundreds
     commands=f"""\
 proc
 tribuf -formal
@@ -95,7 +96,6 @@ opt_expr -mux_undef -noclkinv
 clean
 xilinx_srl -fixed -minlen 3
 techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6
-xilinx_dffopt
 opt_lut_ins -tech xilinx
 clean
 """,

@@ -11,11 +11,10 @@ from typing import Any
 from hw.spec import vector
 from hw.spec.vector_ops import UNITS
 
-__all__ = ["ARRAY_MAPPINGS", "PRODUCT_PLACES", "Config", "ConfigError", "changes", "override", "parse_settings"]
+__all__ = ["ARRAY_MAPPINGS", "Config", "ConfigError", "changes", "override", "parse_settings"]
 
 AHEAD_WORDS = 33  # what one LUT RAM and a register hold
 ARRAY_MAPPINGS = ("dsp48", "ecp5", "portable")
-PRODUCT_PLACES = ("dsp", "lut")
 
 
 class ConfigError(ValueError):
@@ -91,8 +90,8 @@ class Config:
         object.__setattr__(self, "vector", tuple(name for name in known if name in self.vector))
         if not isinstance(self.slices, int) or not 1 <= self.slices <= 8:
             raise ConfigError(f"slices must be from 1 to 8, not {self.slices}")
-        if self.small_products not in PRODUCT_PLACES:
-            known_places = ", ".join(PRODUCT_PLACES)
+        if self.small_products not in vector.PRODUCT_PLACES:
+            known_places = ", ".join(vector.PRODUCT_PLACES)
             raise ConfigError(f"small_products must be one of {known_places}, not {self.small_products!r}")
         if self.array not in ARRAY_MAPPINGS:
             raise ConfigError(f"array must be one of {', '.join(ARRAY_MAPPINGS)}, not {self.array!r}")

@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 from hw.spec.opcodes import OPERANDS, Field, Op, add_opcode, remove_opcode
 
 __all__ = [
-    "DEST", "PLANES", "SHAPE", "SOURCE", "Given", "Outcome", "Second", "VectorOp", "built", "opcodes",
+    "DEST", "PLANES", "PRODUCT_PLACES", "SHAPE", "SOURCE", "Given", "Outcome", "Second", "VectorOp", "built", "opcodes",
     "register", "registered", "result_bits", "result_bytes", "row_of", "rows", "unit_names",
 ]  # fmt: skip
 
 Array = NDArray[Any]
+
+PRODUCT_PLACES = ("dsp", "lut")
+"""Where the products of units may be made that have places for them: Config.small_products."""
 
 SOURCE = (
     Field("source", 16, "scratchpad word of row 0"),

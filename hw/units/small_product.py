@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Mux, Signal, Value
 
-from hw.spec.config import PRODUCT_PLACES
+from hw.spec.vector import PRODUCT_PLACES
 from hw.units.carry_chain import total
 
 __all__ = ["product_sum", "product_terms"]

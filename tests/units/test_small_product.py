@@ -10,7 +10,7 @@ from amaranth.hdl import Module, Shape, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.spec.config import PRODUCT_PLACES
+from hw.spec.vector import PRODUCT_PLACES
 from hw.units.small_product import product_terms
 from hw.vector.gelu_products import GeluProducts
 from hw.vector.layer_norm import LayerNorm

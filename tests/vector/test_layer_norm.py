@@ -8,7 +8,7 @@ import pytest
 from amaranth.hdl import unsigned
 
 from hw.spec import arith
-from hw.spec.config import PRODUCT_PLACES
+from hw.spec.vector import PRODUCT_PLACES
 from hw.vector.layer_norm import LayerNorm
 from tests.support.streams import PRESSURES, run_stream
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from itertools import product
+from typing import TypeVar
 
 from firmware.families.swin.constants import constants
 from firmware.families.swin.pattern import SwinTransformer, recognise
@@ -21,6 +22,8 @@ from hw.spec.model import Model
 
 __all__ = ["place"]
 
+_Way = TypeVar("_Way")
+
 
 def place(job: Job) -> Placed:
     """A short schedule. Raises CompileError if there is none."""
@@ -32,20 +35,30 @@ def place(job: Job) -> Placed:
     image = constants(model, roles, config)
     stages, single = range(len(roles.stages)), replace(work, images=1)
 
-    def best(items: Callable[[Plan], list[Item]], heights: Iterable[int]) -> tuple[int, int]:
-        """The number of slots, and the most rows of a slice in a projection, that make `items` shortest."""
+    counts = range(most_slots(config), 0, -1)
 
-        def trial(way: tuple[int, int], limit: float) -> int | None:
-            count, rows = way
-            several = [count] * len(stages)
-            plan = Plan(single, roles, image, several, several, [rows] * len(stages))
+    def best(ways: Iterable[_Way], plan_of: Callable[[_Way], Plan], items_of: Callable[[Plan], list[Item]]) -> _Way:
+        """The way whose items take the fewest cycles."""
+
+        def makespan(way: _Way, limit: float) -> int | None:
+            plan = plan_of(way)
             scheduler = plan.scheduler(job.layers())
-            return scheduler.makespan if scheduler.run(items(plan), limit) else None
+            return scheduler.makespan if scheduler.run(items_of(plan), limit) else None
 
-        return ranked(product(range(most_slots(config), 0, -1), heights), trial)[0]
+        return ranked(ways, makespan)[0]
 
-    slots, rows = zip(*(best(partial(Plan.trial, stage=stage), _heights(config)) for stage in stages), strict=True)
-    merging = [best(partial(Plan.merging_trial, stage=stage), (1,))[0] for stage in stages[:-1]]
+    def of_block(way: tuple[int, int]) -> Plan:
+        """Slots, and the most rows of a slice in a projection, the same in every stage."""
+        count, most = ([each] * len(stages) for each in way)
+        return Plan(single, roles, image, count, count, most)
+
+    ways = list(product(counts, _heights(config)))
+    slots, rows = zip(*(best(ways, of_block, partial(Plan.trial, stage=stage)) for stage in stages), strict=True)
+
+    def of_merging(count: int) -> Plan:
+        return Plan(single, roles, image, slots, [count] * len(stages), rows)
+
+    merging = [best(counts, of_merging, partial(Plan.merging_trial, stage=stage)) for stage in stages[:-1]]
     whole = Plan(work, roles, image, slots, merging, rows)
     scheduler = whole.scheduler(job.layers())
     scheduler.run(whole.items())
@@ -57,9 +70,10 @@ def place(job: Job) -> Placed:
 def _heights(config: Config) -> tuple[int, ...]:
     """Rows of a slice in a projection that are tried: of one rectangle, or of as many as fit all, a half or a quarter.
 
-    A single slice has few rows of more than one.
+    A single slice has few rows of more than one, and gains nothing by a quarter.
     """
-    return (1,) if config.slices == 1 else (config.tokens, config.tokens // 2, config.tokens // 4, 1)
+    heights = (config.tokens, config.tokens // 2, config.tokens // 4, 1)
+    return heights if config.slices > 1 else (heights[0], heights[1], 1)
 
 
 def _check(model: Model, roles: SwinTransformer, config: Config) -> None:

@@ -101,9 +101,12 @@ class Plan:
         return [*items, self._head(0, writers)] if stage == len(self.roles.stages) - 1 else items
 
     def merging_trial(self, stage: int) -> list[Item]:
-        """Items of the merging behind `stage` alone."""
-        tokens = self.roles.stages[stage].tokens
-        return list(self._merge(0, stage, np.full(tokens, None), np.full(tokens // 4, None)))
+        """Items of the merging behind `stage`, and of a block on either side of it."""
+        before = self.roles.stages[stage]
+        writers, following = np.full(before.tokens, None), np.full(before.tokens // 4, None)
+        items = list(self._block(0, stage, len(before.blocks) - 1, writers))
+        items += self._merge(0, stage, writers, following)
+        return [*items, *self._block(0, stage + 1, 0, following)]
 
     def checkpoints(self, emitted: Mapping[Any, int]) -> tuple[Checkpoint, ...]:
         """Where the residual stream of a single image is whole in WORK: behind blocks."""
