@@ -31,7 +31,8 @@ EACH = -(-int(os.environ.get("SLICE_PROGRAMS", "120")) // (len(SLICES) * len(MEM
 
 
 def config(slices):
-    return replace(BOARDS["tiny"].config, slices=slices)
+    products = "lut" if slices == 3 else "dsp"
+    return replace(BOARDS["tiny"].config, slices=slices, small_products=products)
 
 
 @pytest.fixture(scope="module", params=SLICES, ids=lambda slices: f"{slices} slices")

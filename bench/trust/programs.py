@@ -31,7 +31,7 @@ _TINY = BOARDS["tiny"].config
 CONFIGS = {
     "tiny": _TINY,
     "2 slices": replace(_TINY, slices=2),
-    "3 slices": replace(_TINY, slices=3),
+    "3 slices": replace(_TINY, slices=3, small_products="lut"),
     "rivals": replace(_TINY, vector=unit_names()),
 }
 _SHARES = (20, 48, 12, 20)

@@ -23,6 +23,8 @@ class BurstQueue(wiring.Component):
         Words reserved and not yet taken, at most.
     block : bool
         See `StreamFIFO`.
+    single : bool
+        Words are reserved one at a time: ``last`` is zero, and ``room`` a register.
 
     Members
     -------
@@ -34,8 +36,9 @@ class BurstQueue(wiring.Component):
 
     latency = StreamFIFO.latency
 
-    def __init__(self, *, shape, depth, block=False):
+    def __init__(self, *, shape, depth, block=False, single=False):
         self.depth = depth
+        self.single = single
         self._fifo = StreamFIFO(shape=shape, depth=depth, block=block)
         super().__init__({
             "last": In(8),
@@ -52,6 +55,13 @@ class BurstQueue(wiring.Component):
         free = Signal(range(self.depth + 1), init=self.depth)
         wiring.connect(m, wiring.flipped(self.i), fifo.i)
         wiring.connect(m, fifo.o, wiring.flipped(self.o))
-        m.d.comb += [self.room.eq(free > self.last), self.empty.eq(free == self.depth)]
-        m.d.sync += free.eq(credit(free, take=self.reserve, last=self.last, give=self.o.valid & self.o.ready))
+        give = self.o.valid & self.o.ready
+        m.d.comb += self.empty.eq(free == self.depth)
+        m.d.sync += free.eq(credit(free, take=self.reserve, last=self.last, give=give))
+        if self.single:
+            some = Signal(init=1)
+            m.d.comb += self.room.eq(some)
+            m.d.sync += some.eq(give | free[1:].any() | (free[0] & ~self.reserve))
+        else:
+            m.d.comb += self.room.eq(free > self.last)
         return m

@@ -113,7 +113,7 @@ class LoadEngine(Component):
         m.d.sync += self.fault.eq(fault)
         with m.If(fault != 0):
             m.d.sync += stopped.eq(1)
-        m.d.comb += [
+        m.d.sync += [  # a cycle late, as a grant is
             self.busy.eq(written),
             self.wait_out.eq(self.scratch.request.valid & ~self.scratch.request.ready),
             self.wait_in.eq(walking & ~self.scratch.request.valid & ~stop),

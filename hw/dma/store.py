@@ -80,7 +80,7 @@ class StoreEngine(Component):
             word_bits=self.word_bits, burst_beats=self.burst_beats, run_bits=_RUN_BITS
         )
         m.submodules.walker = walker = ScratchWalker(scratch_words=self.scratch_words)
-        m.submodules.fifo = fifo = BurstQueue(shape=unsigned(self.word_bits), depth=self.fifo_words)
+        m.submodules.fifo = fifo = BurstQueue(shape=unsigned(self.word_bits), depth=self.fifo_words, single=True)
         stop, stopped = Signal(), Signal()
         pending = Signal(range(self.bursts + 1))
         m.d.comb += stop.eq(self.halt | stopped)

@@ -48,4 +48,4 @@ def count_down(level, *, load, value):
 
 def up_down(level, *, up, down):
     """level + up - down, of a bit each."""
-    return plus(level, (down & ~up).replicate(len(level)), up & ~down)
+    return plus(level, down.replicate(len(level)), up)

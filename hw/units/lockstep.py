@@ -17,8 +17,8 @@ class Lockstep(wiring.Component):
     has, unless it faults or is halted; what is issued then is lost, as everything is that comes after a fault. It
     retires ``latency`` cycles after the last slice has retired it; slices may be up to `ahead` instructions apart.
     ``started`` and the performance counters' view are slice 0's. A fault is that of the first slice that has one, of
-    several in one cycle the lowest slice's: all address the same words of their own scratchpads, so it is one of the
-    instruction, not of the slice.
+    several in one cycle the lowest slice's, told in the next one: all address the same words of their own scratchpads,
+    so it is one of the instruction, not of the slice.
 
     Parameters
     ----------
@@ -75,12 +75,11 @@ class Lockstep(wiring.Component):
 
     def _fault(self, m):
         """The index stays that of the slice that faulted."""
-        held, who = Signal(range(self.count)), Signal(range(self.count))
-        m.d.comb += who.eq(held)
-        m.d.sync += held.eq(who)
+        who = Signal(range(self.count))
+        m.d.sync += self.fault.eq(0)
         for number, part in reversed(list(enumerate(self.slices))):
             with m.If(part.fault.any()):
-                m.d.comb += [who.eq(number), self.fault.eq(part.fault)]
+                m.d.sync += [who.eq(number), self.fault.eq(part.fault)]
         index = self.slices[-1].fault_index
         for number, part in reversed(list(enumerate(self.slices[:-1]))):
             index = Mux(who == number, part.fault_index, index)

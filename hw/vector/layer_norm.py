@@ -61,6 +61,7 @@ class LayerNorm(RowUnit):
             addend = [Signal(signed(NORMALIZED_BITS), name=f"addend{lane}_{k}", reset_less=True) for k in range(2)]
             terms = product_terms(m, y, half, f"product{lane}", step=pipe.step, place=self._products)
             z = Signal(signed(NORMALIZED_BITS), name=f"z{lane}", reset_less=True)
+            result = product_sum(m, terms, NORMALIZED_BITS, f"z{lane}", addend[1])
             with m.If(pipe.step):
                 m.d.sync += [
                     difference.eq(self.i.p.x[lane] - self.i.p.mean),
@@ -69,7 +70,7 @@ class LayerNorm(RowUnit):
                     half.eq(factor >> 1),
                     addend[0].eq(bias + Mux(factor[0], difference >> 1, 0)),
                     addend[1].eq(addend[0]),
-                    z.eq(product_sum(m, terms, NORMALIZED_BITS, f"z{lane}", addend[1])),
+                    z.eq(result),
                 ]
             m.d.comb += self.o.p.x[lane].eq(z)
 

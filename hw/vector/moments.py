@@ -122,6 +122,7 @@ class Moments(RowUnit):
         ]
         squared = Signal(range(self.lanes << 2 * X_BITS), reset_less=True)
 
+        all_squares = product_sum(m, squares, len(squared), "squared")
         with m.If(step):
             m.d.sync += [
                 valid.eq(Cat(join.o.valid, valid)),
@@ -131,7 +132,7 @@ class Moments(RowUnit):
                 lengths[2].eq(lengths[1]),
                 beat[0].eq(sum(fresh)),
                 beat[1].eq(beat[0]),
-                squared.eq(product_sum(m, squares, len(squared), "squared")),
+                squared.eq(all_squares),
                 self.done.eq(valid[2] & last[2]),
             ]
             for lane in range(self.lanes):

@@ -83,11 +83,12 @@ class Shiftmax(RowUnit):
             product = Signal(27, name=f"product{lane}", reset_less=True)
             coarse = Signal(19, name=f"coarse{lane}", reset_less=True)  # 16 bits and a shift of up to 3
             p = Signal(16, name=f"p{lane}", reset_less=True)
+            whole = product_sum(m, terms, len(product), f"product{lane}")
             with m.If(pipe.step):
                 m.d.sync += [
                     mantissa.eq(exp.o.p.mantissa),
                     factor.eq(lead.p.tag.factor),
-                    product.eq(product_sum(m, terms, len(product), f"product{lane}")),
+                    product.eq(whole),
                     *(after.eq(before) for before, after in zip([exp.o.p.q, *q], q, strict=False)),
                     coarse.eq(product >> (Mux(sides[2].planes, 2, 10) + Cat(Const(0, 2), q[2][2:]))),
                     p.eq(Mux(sides[3].mask[lane], coarse >> q[3][:2], 0)),
