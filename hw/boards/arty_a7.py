@@ -46,7 +46,7 @@ ARTY_A7_100 = Board(
     name="arty_a7_100",
     title="Digilent Arty A7-100T",
     part="xc7a100ticsg324-1L",
-    clock_hz=100_000_000,
+    clock_hz=125_000_000,  # as the Arty's
     # 240 DSPs: those products in DSP slices, too, would be 267
     config=Config(slices=3, small_products="lut"),
     capacity={"lut": 63_400, "ff": 126_800, "dsp": 240, "bram36": 135},  # Xilinx DS180

@@ -131,6 +131,7 @@ def data_of_bursts(m, dut, own):
         Assert((sent + words.fifo.level + words.valid)[: bits + 3] == came),
         Assert((announced + own.unsent)[: bits + 3] == read),
         Assert(queue.free + there == dut.fifo_words),
+        Assert(queue.some == (queue.free != 0)),
         Assert(own.unsent <= there),
         Assert(words.fifo.level + words.valid <= there),
     ]
