@@ -23,6 +23,7 @@ from hw.build.synthesis import Counts
 from hw.build.units import Parts, UnitSource, known, measured, units_of
 from hw.spec.config import Config
 from hw.spec.vector import built
+from hw.vector.row_units import places_products
 
 __all__ = ["STORED", "AreaModel", "Fit", "stored_cores"]
 
@@ -49,13 +50,23 @@ def _opcodes(unit: UnitSource) -> set[str]:
     return {row.name.lower() for row in built(unit.parameters["vector"]) if not row.adds}
 
 
+def _in_luts(unit: UnitSource, part: str) -> float:
+    """1 where the products of a VECTOR engine's part are in LUTs."""
+    if unit.parameters["products"] != "lut":
+        return 0.0
+    return float(part in {row.name.lower() for row in built(unit.parameters["vector"]) if places_products(row)})
+
+
 def _made_of(unit: UnitSource, part: str, resource: str) -> list[float]:
     """What a resource of a part is a sum of multiples of."""
     p = unit.parameters
     if resource == "dsp":  # counted by the gateware, not mapped
+        if unit.name == "vector":
+            there = 1.0 - _in_luts(unit, part)
+            return [there, there * p["lanes"]]
         return {
             "array": [p.get("rows", 0) * p.get("cols", 0)], "drain": [p.get("drain_lanes", 0)],
-        }.get(part, [1.0, p["lanes"]] if unit.name == "vector" else [1.0])  # fmt: skip
+        }.get(part, [1.0])  # fmt: skip
     if "ram" in resource or resource == "ebr":
         bits = {
             "scratchpad": lambda: [p["banks"] * p["bank_words"] * p["word_bits"]],
@@ -71,7 +82,10 @@ def _logic(unit: UnitSource, part: str) -> list[float]:
     """What LUTs and registers grow with."""
     p = unit.parameters
     if unit.name == "vector":
-        return [p["lanes"], p["rows"], p["lanes"] * p["rows"]] if part == _OWN else [p["lanes"]]
+        if part == _OWN:
+            return [p["lanes"], p["rows"], p["lanes"] * p["rows"]]
+        added = _in_luts(unit, part)
+        return [p["lanes"], added, added * p["lanes"]]
     if unit.name == "matmul":
         return {
             "array": [p["cols"], p["rows"] * p["cols"]],

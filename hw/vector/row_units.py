@@ -20,7 +20,7 @@ from hw.vector.shiftmax import Shiftmax
 from hw.vector.shiftmax_sum import ShiftmaxSum
 from hw.vector.table import Table
 
-__all__ = ["ROW_UNITS", "longest", "make_unit", "unit_timing", "with_units"]
+__all__ = ["ROW_UNITS", "longest", "make_unit", "places_products", "unit_timing", "with_units"]
 
 ROW_UNITS = {
     "SHIFTMAX_SUM": ShiftmaxSum,
@@ -66,8 +66,13 @@ def make_unit(row, *, lanes, max_row, tag, word_bits, products="dsp"):
     """
     more = {"tag": tag} if row.grouped else {}
     more |= {"word_bits": word_bits} if row.second is Second.TABLE else {}
-    more |= {"products": products} if _unit(row).places_products else {}
+    more |= {"products": products} if places_products(row) else {}
     return _unit(row)(lanes=lanes, max_row=max_row, **more)
+
+
+def places_products(row):
+    """Whether it can be chosen where the products of a row's unit are; an addition has none."""
+    return not row.adds and _unit(row).places_products
 
 
 def unit_timing(row, *, lanes, max_row):

@@ -38,6 +38,7 @@ KNOWN = "arty_a7, arty_a7_100, genesys2, ulx3s_85f, verilog, tiny"
             "dsp48 or portable on arty_a7, whose fabric is 7-series, not",
         ),
         (["--board", "ulx3s_85f", "--set", "array=dsp48"], "array must be ecp5 or portable on ulx3s_85f"),
+        (["--board", "arty_a7", "--set", "small_products=bram"], "small_products must be one of dsp, lut, not 'bram'"),
         (["--board", "arty_a7", "--set", "cols=16"], "the array alone takes 128 DSP48E1, and arty_a7 (xc7a35ti"),
         (
             ["--board", "arty_a7", "--set", "burst_beats=256", "--set", "stream_words=128"],
