@@ -44,6 +44,7 @@ _TESTS: dict[str, tuple[str, ...]] = {
     "hw/units/floor_root.py": ("tests/vector/test_rivals.py",),
     "hw/units/lockstep.py": ("tests/units/test_slices.py",),
     "hw/units/scratch_select.py": ("tests/units/test_slices.py",),
+    "hw/units/small_product.py": ("tests/units/test_small_product.py", "tests/vector/test_layer_norm.py"),
     "hw/units/limb_multiplier.py": ("tests/units/test_requantizer.py",),
     "hw/units/round_saturate.py": ("tests/units/test_requantizer.py", "tests/formal/test_round_saturate.py"),
     **dict.fromkeys(

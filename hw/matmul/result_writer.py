@@ -37,8 +37,7 @@ class ResultWriter(wiring.Component):
     Members
     -------
     ``i``: an instruction's operands; taken when the former one's last write has been granted.
-    ``items``: from the drain. ``write``: scratchpad. ``halt``: from the next
-    cycle on, write no more.
+    ``items``: from the drain. ``write``: scratchpad. ``halt``: write no more, from the next cycle on.
     ``retired``: the cycle after the last write of an instruction. ``fault``, ``index``: of the current instruction.
     """
 

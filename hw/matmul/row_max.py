@@ -46,7 +46,9 @@ class RowMax(wiring.Component):
 
     def elaborate(self, _platform):
         m = Module()
-        m.submodules.running = running = Memory(shape=signed(8), depth=self.tokens, init=[])
+        m.submodules.running = running = Memory(
+            shape=signed(8), depth=self.tokens, init=[], attrs={"ram_style": "distributed"}
+        )  # a block RAM's output is late for a comparison, where its register is taken for the one behind it
         m.submodules.banks = banks = Memory(shape=signed(8), depth=self.tokens * self.banks, init=[])
         keep, former = running.write_port(), running.read_port(domain="comb")
         write, read = banks.write_port(), banks.read_port()

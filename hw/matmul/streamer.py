@@ -38,8 +38,7 @@ class Streamer(wiring.Component):
 
     Members
     -------
-    ``i``: an instruction's operands, counts minus one. ``halt``: from the next cycle on, read no
-    more.
+    ``i``: an instruction's operands, counts minus one. ``halt``: read no more, from the next cycle on.
     ``read``: scratchpad. ``fault``, ``index``: instruction `index` reads outside the scratchpad.
     ``loaded``, ``swap``: the next tile is whole; it is taken now (``token`` shows it one cycle later).
     ``room``, ``reserve``: a result can be kept; one is on its way.

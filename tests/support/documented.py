@@ -67,7 +67,7 @@ HERE = {
     ),
     "python -m hw.build --board arty_a7 --dry-run": (),
     "python -m hw.build --board boards/mine.py --dry-run": (),
-    "python -m firmware estimate MODEL --board arty_a7_100 --set clock=125": (),
+    "python -m firmware estimate MODEL --board arty_a7_100 --set clock=112.5": (),
     "python -m hw.build --board examples/extending/arty_s7.py --dry-run": (),
 }  # fmt: skip
 
