@@ -28,7 +28,14 @@ __all__ = ["AROUND", "NOTES", "Verdict", "measure", "register", "verdict"]
 
 AROUND = {
     "arty_a7": ("cols=4,6,8,10", "drain_lanes=1,2", "lanes=1,2", "slices=1,2", "bank_words=1024,2048"),
-    "arty_a7_100": ("cols=4,8,12,16", "drain_lanes=1,2", "lanes=1,2", "slices=1,2,3,4", "bank_words=1024,2048"),
+    "arty_a7_100": (
+        "cols=4,8,12",
+        "drain_lanes=1,2",
+        "lanes=1,2",
+        "slices=1,2,3,4",
+        "bank_words=1024,2048",
+        "small_products=dsp,lut",
+    ),
     "genesys2": ("cols=8,16", "drain_lanes=2,4", "lanes=2,4", "slices=2,3,4"),
     "ulx3s_85f": ("cols=4,6,8", "drain_lanes=1,2", "lanes=1,2", "bank_words=2048,4096"),
 }

@@ -270,7 +270,6 @@ opt_expr -mux_undef -noclkinv
 {LUT6}
 clean
 techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6
-xilinx_dffopt
 opt_lut_ins -tech xilinx
 synth_xilinx -family xc7 -flatten -top top -nosrl -nowidelut -run finalize:
 techmap -map openxc7_map.v

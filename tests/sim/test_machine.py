@@ -592,6 +592,8 @@ CASES = {
         [FETCH4, encode(Op.MATMUL, rows=2, source=3, source_row=1, dest=80, mult=1)], "twice", (1, 1)),
     "load to one word twice": ([load(1, run=2, scratch0=0)], None, None),
     "bytes beside each other": ([FETCH4, encode(Op.MATMUL, dest=80, mult=1, source=3), load(11)], None, None),
+    "a byte of a word of which others are read": (
+        [FETCH4, encode(Op.MATMUL, dest=86, mult=1, source=3), add(10, 20, length=4)], "read after write", (1, 2)),
     "row maximum": ([FETCH4, matmul(3, 4, track_max=1), SUM], "read after write", (1, 2)),
     "row maximum, waits": ([FETCH4, matmul(3, 4, track_max=1), SUM_AFTER], None, None),
     "row maximum too early": ([SUM, FETCH4, matmul(3, 4, track_max=1)], "write after read", (0, 2)),
