@@ -14,7 +14,7 @@ from hw.boards.registry import BOARDS
 from hw.build import command
 from hw.core import Core
 from hw.spec.config import ARRAY_MAPPINGS, Config, parse_settings
-from hw.spec.vector import unit_names
+from hw.spec.vector import PRODUCT_PLACES, unit_names
 from hw.spec.vector_ops import UNITS
 from tests.support.models import random_model
 
@@ -39,6 +39,8 @@ def settings(rng):
         yield key, rng.choice([low, high, inside, *([high + 2] if rng.random() < 0.2 else [])])
     if rng.random() < 0.3:
         yield "array", rng.choice(ARRAY_MAPPINGS)
+    if rng.random() < 0.3:
+        yield "small_products", rng.choice(PRODUCT_PLACES)
 
 
 @cache
@@ -64,7 +66,7 @@ def make_engines(board):
 
 
 def test_every_setting_is_known():
-    assert {field.name for field in fields(Config)} == {*NUMBERS, "array", "vector"}
+    assert {field.name for field in fields(Config)} == {*NUMBERS, "array", "small_products", "vector"}
     assert Config().vector == UNITS
     assert {*UNITS} < {*unit_names()}
 
