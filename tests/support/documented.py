@@ -158,8 +158,8 @@ COVERED = {
     "--process SG13G2 sg13g2_typ_1p20V_25C.lib.gz --process sky130 sky130hd_tt_025C_1v80.lib.gz":
         "tests/test_bench_ablation.py::test_page_and_report",
     "python -m bench clock": "tests/build/test_timing.py::",
-    "python -m firmware explore deit_t.safetensors --board arty_a7_100 --over cols=4,8,12,16 drain_lanes=1,2 lanes=1,2 "
-    "slices=1,2,3,4 bank_words=1024,2048": "tests/test_explore.py::test_command",
+    "python -m firmware explore deit_t.safetensors --board arty_a7_100 --over cols=4,8,12 drain_lanes=1,2 lanes=1,2 "
+    "slices=1,2,3,4 bank_words=1024,2048 small_products=dsp,lut": "tests/test_explore.py::test_command",
     "python -m bench explore deit_t.safetensors --docs docs/explore.md":
         "tests/test_explore.py::test_presets_against_the_front",
     "make mutants": "tests/test_docs.py::test_the_makefile",
