@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,12 @@ def test_no_bench_is_without_an_end():
     for path in (ROOT / "tests").rglob("*.py"):
         name = path.relative_to(ROOT).as_posix()
         assert name in own or not re.search(r"\bSimulator\(", path.read_text()), name
+
+
+def test_every_test_is_collected(pytestconfig):
+    """No folder of tests has a name that pytest does not go into."""
+    left_out = pytestconfig.getini("norecursedirs")
+    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "tests").rglob("test_*.py")}
+    parts = {part for folder in folders for part in folder.parts}
+    assert "build" in parts
+    assert not [(part, pattern) for part in parts for pattern in left_out if fnmatch(part, pattern)]
