@@ -81,7 +81,7 @@ SERIES7 = Fabric(
     # number of LUTs within 3 % (measured on the accelerator: 607 s and 55 s). A LUT of any size costs one and MUXF7 and
     # MUXF8 are left out: synth_xilinx's own costs, which make small ones cheap, took 5 % more LUTs and longer chains of
     # them, and a placer puts wide multiplexers far from what they join. The logic is balanced (if -g) before it is
-    # mapped, because ABC gives all of it the depth of what is deepest: five LUTs where it had six. Four mappings, each
+    # mapped, because ABC gives all of it the depth of what is deepest: five LUTs where it had six. Five mappings, each
     # of what the one before made, and the packing behind them take 4 % fewer LUTs, and lengthen no path. synth_xilinx
     # refuses a tristate without pads, such as a shell's to the Ethernet PHY, so those become logic first, and the
     # assertions that come with it go again. Clock enables stay what they are: xilinx_dffopt makes them inputs of the

@@ -91,8 +91,8 @@ class Config:
         if not isinstance(self.slices, int) or not 1 <= self.slices <= 8:
             raise ConfigError(f"slices must be from 1 to 8, not {self.slices}")
         if self.small_products not in vector.PRODUCT_PLACES:
-            known_places = ", ".join(vector.PRODUCT_PLACES)
-            raise ConfigError(f"small_products must be one of {known_places}, not {self.small_products!r}")
+            places = vector.PRODUCT_PLACES
+            raise ConfigError(f"small_products must be one of {', '.join(places)}, not {self.small_products!r}")
         if self.array not in ARRAY_MAPPINGS:
             raise ConfigError(f"array must be one of {', '.join(ARRAY_MAPPINGS)}, not {self.array!r}")
 

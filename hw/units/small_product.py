@@ -1,9 +1,10 @@
 """Products of two narrow operands in a DSP slice, or in LUTs where a part has more of those to spare."""
 
-from amaranth.hdl import Mux, Signal, Value
+from amaranth.hdl import Mux, Value
 
 from hw.spec.vector import PRODUCT_PLACES
 from hw.units.carry_chain import total
+from hw.units.pipe import delay
 
 __all__ = ["product_sum", "product_terms"]
 
@@ -11,11 +12,10 @@ DIGIT_BITS = 4  # of a factor in LUTs: two additions one after the other; 6.1 ns
 
 
 def product_terms(m, a, b, name, *, step=None, place="dsp"):
-    """Registers ``{name}_0``... whose sum is a * b of one step before; `b` is unsigned.
+    """Registers whose sum is a * b of one step before (see :func:`delay`); `b` is unsigned.
 
     In a DSP slice it is one. In LUTs there is one for each 4 bits of `b`, and only additions: no tool makes a DSP slice
-    of them. They are for the next step's adder; so a unit's latency does not depend on where its products are. A step
-    is a cycle in which `step` is high, or every cycle.
+    of them. They are for the next step's adder; so a unit's latency does not depend on where its products are.
 
     Raises ValueError for a `place` that is not of `PRODUCT_PLACES`.
     """
@@ -27,14 +27,7 @@ def product_terms(m, a, b, name, *, step=None, place="dsp"):
     else:
         digits = [(low, b[low : low + DIGIT_BITS]) for low in range(0, len(b), DIGIT_BITS)]
         made = [_multiple(m, a, digit, f"{name}_digit{low}") << low for low, digit in digits]
-    registers = [Signal(value.shape(), name=f"{name}_{k}", reset_less=True) for k, value in enumerate(made)]
-    for register, value in zip(registers, made, strict=True):
-        if step is None:
-            m.d.sync += register.eq(value)
-        else:
-            with m.If(step):
-                m.d.sync += register.eq(value)
-    return registers
+    return [delay(m, value, 1, f"{name}_{k}", step=step) for k, value in enumerate(made)]
 
 
 def product_sum(m, terms, bits, name, addend=None):

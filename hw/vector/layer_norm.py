@@ -18,8 +18,8 @@ class LayerNorm(RowUnit):
 
     With y = x - mean and F = 2*h + f: (y*F) >> 1 = (2*y*h + y*f) >> 1 = y*h + ((y >> 1) if f else 0), an unsigned 24 by
     signed 17 product and an addend: one DSP48E1 per lane, which adds too, unless `products` says otherwise (see
-    `product_terms`). z is right modulo 2**35. A result leaves
-    ``latency`` cycles after its elements enter; a stalled output stalls the whole pipe.
+    `product_terms`). z is right modulo 2**35. A result leaves ``latency`` cycles after its elements enter; a stalled
+    output stalls the whole pipe.
 
     Members
     -------
