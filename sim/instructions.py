@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hw.spec import arith, memory, vector
 from hw.spec.config import Config
-from hw.spec.isa import OPERANDS, Engine, Fault, Instruction, Kind, Op, Region, engine_of
+from hw.spec.isa import OPERANDS, TOGETHER, Engine, Fault, Instruction, Kind, Op, Region, engine_of
 from hw.spec.vector import Given, Second, VectorOp, result_bytes
 from sim.hazards import Access
 
@@ -126,7 +126,8 @@ class Instructions:
             return False
         kind = Kind(o["kind"])
         only_int8 = bool(o["transpose"] or o["track_max"])
-        return (kind is not Kind.INT8 and only_int8) or (o["dest"] | o["dest_row"]) % kind.step != 0
+        scattered = o["transpose"] and (o["dest_row"] != 1 or o["dest_col"] % TOGETHER)
+        return bool((kind is not Kind.INT8 and only_int8) or scattered or (o["dest"] | o["dest_row"]) % kind.step)
 
     # --- state ---
 
@@ -275,15 +276,21 @@ class Instructions:
         return word * self.config.word_bytes + moved % self.config.word_bytes
 
     def _put_results(self, o: Mapping[str, int], kind: Kind, out: Array) -> None:
-        """Writes [rows, outputs], tile by tile and token by token within a tile."""
+        """Writes [rows, outputs], tile by tile, within a tile token by token or, transposed, few by few of them."""
         cols, places = self.config.cols, np.arange(out.itemsize)  # of a result's bytes
         step = o["dest_col"] if o["transpose"] else kind.step
         at = self._dest(o) + np.arange(o["rows"])[:, None] * o["dest_row"] + np.arange(o["outputs"]) * step
         at = at[..., None] + (places[::-1] * o["dest_col"] if kind is Kind.PLANES else places)
         raw = np.ascontiguousarray(out).view(np.uint8).reshape(at.shape)
+        if o["transpose"]:
+            token, output = np.indices((o["rows"], o["outputs"]))
+            few = (at[0, 0, 0] % TOGETHER + token) // TOGETHER
+            order = np.lexsort([key.ravel() for key in (token, output, few, output // cols)])
+            self._write(at.ravel()[order], raw.ravel()[order])
+            return
         starts = range(cols, o["outputs"], cols)
-        order = [np.concatenate([part.ravel() for part in np.split(array, starts, axis=1)]) for array in (at, raw)]
-        self._write(*order)
+        parts = [np.concatenate([part.ravel() for part in np.split(array, starts, axis=1)]) for array in (at, raw)]
+        self._write(*parts)
 
     # --- VECTOR ---
 

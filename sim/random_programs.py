@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hw.spec import memory
-from hw.spec.isa import OPERANDS, WAITED, Engine, Kind, Op, Region, decode, encode, engine_of
+from hw.spec.isa import OPERANDS, TOGETHER, WAITED, Engine, Kind, Op, Region, decode, encode, engine_of
 from sim.instructions import Instructions
 from sim.random_rivals import rival_groups
 
@@ -195,7 +195,7 @@ class _Writer:
         operands = {
             "source": source, "source_row": step, "source_plane": low - source if planes else 0, "rows": rows,
             "passes": weight["passes"], "outputs": outputs, "two_planes": int(planes),
-            "dest": dest * word + (0 if "transpose" in fixed else self.number(0, 1) * size),
+            "dest": dest * word + (0 if "transpose" in fixed else self.number(0, (TOGETHER - 1) ** transpose) * size),
             "dest_row": 1 if transpose else pitch * word, "dest_col": dest_col, "kind": kind,
             "transpose": int(transpose), "per_channel": int(weight["per_channel"]), "mult": self.mantissa(),
             "shift": self.number(20, 45), "track_max": int(track),

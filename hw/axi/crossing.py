@@ -95,17 +95,25 @@ class AxiCrossing(wiring.Component):
         return fifo
 
     def _back(self, m, name, ours, theirs, *, kind, depth):
-        """A FIFO of answers, which are dropped while requests are ended."""
+        """A FIFO of answers, which are dropped while requests are ended. A register is behind it.
+
+        A block RAM's output is late: 5.8 ns on an ECP5 of speed grade 6.
+        """
         payload = Value.cast(theirs.p)
+        held, answer = Signal(name=f"{name}_held"), Signal(len(payload), name=f"{name}_answer", reset_less=True)
         m.submodules[name] = fifo = kind(width=len(payload), depth=depth, w_domain="far", r_domain="core")
         m.d.comb += [
             fifo.w_data.eq(payload),
             fifo.w_en.eq(theirs.valid & ~self._reset.drain),
             theirs.ready.eq(fifo.w_rdy | self._reset.drain),
-            Value.cast(ours.p).eq(fifo.r_data),
-            ours.valid.eq(fifo.r_rdy),
-            fifo.r_en.eq(ours.ready),
+            fifo.r_en.eq(ours.ready | ~held),
+            Value.cast(ours.p).eq(answer),
+            ours.valid.eq(held),
         ]
+        with m.If(fifo.r_en):
+            m.d.core += [held.eq(fifo.r_rdy), answer.eq(fifo.r_data)]
+        with m.If(self._reset.hold):
+            m.d.core += held.eq(0)
 
     def _owed(self, m, name, taken, answered):
         """Bursts that the memory has taken and not answered."""

@@ -57,11 +57,12 @@ class Memory:
         """
         ratio = clock_hz / bus_hz
         times = {name: round(getattr(self, name) * ratio) for name in ("row_miss", "turnaround", "refresh")}
-        ways = {name: round((getattr(self, name) + _CROSSED) * ratio + _CROSSED) for name in _ANSWERED}
+        ways = {name: round((getattr(self, name) + _CROSSED) * ratio + _CROSSED + _HELD) for name in _ANSWERED}
         rate, period = max(1, min(100, round(self.rate / ratio))), max(1, round(self.refresh_period * ratio))
         return replace(self, **times, **ways, rate=rate, refresh_period=period)
 
 
 _CROSSED = 2.5  # cycles of the domain arrived in: two registers, and half a cycle on average to the next edge
+_HELD = 1  # cycle of the accelerator: the register behind its answers
 _ANSWERED = ("latency", "write_latency")
 _POSITIVE = {"latency", "refresh_period", "rate", "outstanding"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -24,8 +25,10 @@ _SCRIPT = """\
 read_rtlil {name}.il
 proc -nomux -norom
 memory_collect
-write_verilog -noattr -norename {name}.v
+write_verilog -norename {name}.v
 """
+# What synthesis is told of a memory stays; the rest is of the tools that the text came from.
+_ATTRIBUTE = re.compile(rb"^ *\(\*(?! (?:ram_style|no_rw_check) = ).*\*\)\n", re.MULTILINE)
 
 
 def write_core(config: Config, board: Board, directory: Path, *, macros: bool = False) -> None:
@@ -52,10 +55,13 @@ def write_core(config: Config, board: Board, directory: Path, *, macros: bool = 
 
 
 def as_verilog(text: str, name: str, scratch: Path) -> bytes:
-    """RTLIL of a module `name` as the Verilog that we ship, without attributes; `scratch` is an empty directory."""
+    """RTLIL of a module `name` as the Verilog that we ship; `scratch` is an empty directory.
+
+    Of attributes it has those of memories alone (`hw.units.memory_attributes`, ``ram_style``).
+    """
     write(scratch / f"{name}.il", text)
     yosys.run("verilog", _SCRIPT.format(name=name), scratch)
-    return (scratch / f"{name}.v").read_bytes()
+    return _ATTRIBUTE.sub(b"", (scratch / f"{name}.v").read_bytes())
 
 
 def _digest(config: Config, board: Board, macros: bool) -> str:

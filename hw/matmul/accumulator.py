@@ -23,7 +23,6 @@ class Accumulator(wiring.Component):
     ----------
     cols, sum_bits, tokens: shape of the sums and number of accumulator rows
     array_latency: cycles from ``beat`` to ``sums``, at least 2
-    style: "block" or "distributed" memory
 
     Members
     -------
@@ -34,10 +33,10 @@ class Accumulator(wiring.Component):
     latency = 1
     distance = 4  # read address, memory, register, sum: the write and the read after it in consecutive cycles
 
-    def __init__(self, *, cols, sum_bits, tokens, array_latency, style="block"):
+    def __init__(self, *, cols, sum_bits, tokens, array_latency):
         if array_latency < 2:
             raise ValueError(f"array_latency must be at least 2, not {array_latency}")
-        self.cols, self.tokens, self.array_latency, self.style = cols, tokens, array_latency, style
+        self.cols, self.tokens, self.array_latency = cols, tokens, array_latency
         super().__init__({
             "beat": In(beat_layout(tokens=tokens)),
             "sums": stationary_members(rows=1, cols=cols, sum_bits=sum_bits)["sums"].flip(),
@@ -47,7 +46,7 @@ class Accumulator(wiring.Component):
     def elaborate(self, _platform):
         m = Module()
         m.submodules.memory = memory = Memory(
-            shape=ACC_BITS * self.cols, depth=self.tokens, init=[], attrs={"ram_style": self.style}
+            shape=ACC_BITS * self.cols, depth=self.tokens, init=[], attrs={"ram_style": "block"}
         )
         read, write = memory.read_port(), memory.write_port()
         beats = [self.beat]  # beats[k]: of the token that entered k cycles ago

@@ -22,10 +22,10 @@ _QUEUE = 32  # items; what one LUT RAM holds, and CreditQueue.depth_behind(the r
 
 
 def item_layout(*, lanes):
-    """`lanes` results of one token: those to ``keep``, and whether they end its share of the tile, the tile, the
-    instruction."""
+    """`lanes` results of one token: those to ``keep``, and whether they end its share of the tile, are of the tile's
+    last token, end the instruction."""
     return data.StructLayout({
-        "values": lanes_of(lanes, signed(_ACC_BITS)), "keep": lanes, "token_end": 1, "tile_end": 1, "end": 1,
+        "values": lanes_of(lanes, signed(_ACC_BITS)), "keep": lanes, "token_end": 1, "last_token": 1, "end": 1,
     })  # fmt: skip
 
 
@@ -43,7 +43,6 @@ class Drain(wiring.Component):
     cols, tokens, lanes: array tile, most tokens of an instruction, outputs per cycle (divides cols, power of two)
     slots: tiles whose parameters the ring holds
     banks: row-maximum banks
-    style: "block" or "distributed" memory for the sums
 
     Members
     -------
@@ -58,9 +57,9 @@ class Drain(wiring.Component):
     raw_latency = lead + 3  # sums and parameters, the item, the count of items
     latency = raw_latency + Requantizer.latency
 
-    def __init__(self, *, cols, tokens, lanes, slots, banks, style="block"):
+    def __init__(self, *, cols, tokens, lanes, slots, banks):
         self.cols, self.tokens, self.lanes, self.slots = cols, tokens, lanes, slots
-        self.groups, self.style = cols // lanes, style
+        self.groups = cols // lanes
         operands = data.StructLayout({"rows": 8, "outputs": 13, "kind": 2, "track_max": 1, "row_max": range(banks)})
         self._maximum = maximum_layout(tokens=tokens, banks=banks, lanes=lanes)
         self._item = item_layout(lanes=lanes)
@@ -131,9 +130,7 @@ class Drain(wiring.Component):
         width = _ACC_BITS * self.lanes
         outputs = []
         for k in range(self.groups):
-            m.submodules[f"sums_{k}"] = memory = Memory(
-                shape=width, depth=self.tokens, init=[], attrs={"ram_style": self.style}
-            )
+            m.submodules[f"sums_{k}"] = memory = Memory(shape=width, depth=self.tokens, init=[])
             write, read = memory.write_port(), memory.read_port()
             m.d.comb += [
                 write.addr.eq(last),
@@ -195,14 +192,14 @@ class Drain(wiring.Component):
             m.d.sync += last_token.eq(self.i.p.rows == 0)
 
         layout = data.StructLayout({
-            "keep": self.lanes, "token_end": 1, "tile_end": 1, "end": 1, "narrow": 1, "start": 1, "begin": 1,
+            "keep": self.lanes, "token_end": 1, "last_token": 1, "end": 1, "narrow": 1, "start": 1, "begin": 1,
             "track": 1, "bank": operands.row_max.shape(), "token": token.shape(),
         })  # fmt: skip
         tag = Signal(layout)
         m.d.comb += [
             tag.keep.eq(Cat(~token_end | (lane <= partial) for lane in range(self.lanes)) if shift else 1),
             tag.token_end.eq(token_end),
-            tag.tile_end.eq(tile_end),
+            tag.last_token.eq(last_token),
             tag.end.eq(finish),
             tag.narrow.eq(operands.kind == Kind.INT8),
             tag.start.eq(group == 0),
@@ -247,7 +244,7 @@ class Drain(wiring.Component):
                 clamped.eq(Mux(outside, Cat((~value[-1]).replicate(7), value[-1].replicate(_OUT_BITS - 7)), value)),
                 wide["values"][lane].eq(Mux(raw, totals[lane], clamped)),
             ]
-        m.d.comb += [wide[name].eq(tag[name]) for name in ("keep", "token_end", "tile_end", "end")]
+        m.d.comb += [wide[name].eq(tag[name]) for name in ("keep", "token_end", "last_token", "end")]
         m.d.sync += [item.eq(wide), valid.eq(raw | results[0].valid)]
 
         tracked = Signal()

@@ -1,6 +1,6 @@
 """The MATMUL engine: weight stream times scratchpad rows, through array, accumulators and drain, to the scratchpad."""
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -9,10 +9,11 @@ from hw.matmul.accumulator import Accumulator
 from hw.matmul.array import Array
 from hw.matmul.drain import Drain
 from hw.matmul.feeder import Feeder
+from hw.matmul.gatherer import Gatherer
 from hw.matmul.result_writer import ResultWriter
 from hw.matmul.row_max import RowMax
 from hw.matmul.streamer import Streamer
-from hw.spec.isa import Fault, Kind, Op, layout
+from hw.spec.isa import TOGETHER, Fault, Kind, Op, layout
 from hw.units.ports import INDEX_BITS, ISSUE, ScratchRead, ScratchWrite, engine_members
 
 __all__ = ["MatmulEngine"]
@@ -28,8 +29,9 @@ class MatmulEngine(wiring.Component):
 
     Feeder and streamer work on an instruction while the drain finishes the one before. An instruction is accepted as
     soon as both have begun the former one. It retires the cycle after its last scratchpad write was granted. Beyond
-    the common rules, ILLEGAL_OPERAND is: ``transpose`` or ``track_max`` with a kind other than int8, a ``row_max`` bank
-    that does not exist, ``dest`` or ``dest_row`` not a multiple of the element size, of a plane's with two planes.
+    the common rules, ILLEGAL_OPERAND is: ``transpose`` or ``track_max`` with a kind other than int8, ``transpose`` with
+    ``dest_row`` other than 1 or ``dest_col`` not a multiple of `TOGETHER`, a ``row_max`` bank that does not exist,
+    ``dest`` or ``dest_row`` not a multiple of the element size, of a plane's with two planes.
 
     Parameters
     ----------
@@ -39,7 +41,6 @@ class MatmulEngine(wiring.Component):
     row_max_banks: row-maximum vectors
     scratch_words, scratch_latency: words of the scratchpad, a power of two; cycles from grant to answer
     number: of its slice
-    sums_memory: "block" or "distributed" RAM for accumulators and completed sums, twice 32 bits x cols x tokens
 
     Members
     -------
@@ -52,7 +53,7 @@ class MatmulEngine(wiring.Component):
 
     def __init__(
         self, *, rows, cols, tokens, drain_lanes, row_max_banks, scratch_words, mapping, primitives=False,
-        scratch_latency=2, sums_memory="block", number=0,
+        scratch_latency=2, number=0,
     ):  # fmt: skip
         if scratch_words & (scratch_words - 1):
             raise ValueError(f"scratch_words must be a power of two, not {scratch_words}")
@@ -65,11 +66,12 @@ class MatmulEngine(wiring.Component):
             depth=Streamer.ahead(scratch_latency=scratch_latency),
         )  # fmt: skip
         self._accumulator = Accumulator(
-            cols=cols, sum_bits=array.sum_bits, tokens=tokens, array_latency=array.latency, style=sums_memory,
+            cols=cols, sum_bits=array.sum_bits, tokens=tokens, array_latency=array.latency
         )  # fmt: skip
         self._drain = Drain(
-            cols=cols, tokens=tokens, lanes=drain_lanes, slots=self.slots, banks=row_max_banks, style=sums_memory,
+            cols=cols, tokens=tokens, lanes=drain_lanes, slots=self.slots, banks=row_max_banks
         )  # fmt: skip
+        self._gatherer = Gatherer(lanes=drain_lanes, groups=cols // drain_lanes)
         self._writer = ResultWriter(rows=rows, words=scratch_words, lanes=drain_lanes)
         self._row_max = RowMax(tokens=tokens, banks=row_max_banks, lanes=drain_lanes)
         super().__init__(engine_members() | {
@@ -84,15 +86,16 @@ class MatmulEngine(wiring.Component):
     def elaborate(self, _platform):
         m = Module()
         feeder, streamer, drain, writer = self._feeder, self._streamer, self._drain, self._writer
-        array, accumulator, row_max = self._array, self._accumulator, self._row_max
+        array, accumulator, row_max, gatherer = self._array, self._accumulator, self._row_max, self._gatherer
         m.submodules.feeder, m.submodules.streamer, m.submodules.array = feeder, streamer, array
         m.submodules.accumulator, m.submodules.drain, m.submodules.writer = accumulator, drain, writer
-        m.submodules.row_max = row_max
+        m.submodules.row_max, m.submodules.gatherer = row_max, gatherer
 
         wiring.connect(m, wiring.flipped(self.stream), feeder.words)
         wiring.connect(m, wiring.flipped(self.scratch_read), streamer.read)
         wiring.connect(m, wiring.flipped(self.scratch_write), writer.write)
-        wiring.connect(m, drain.o, writer.items)
+        wiring.connect(m, drain.o, gatherer.items)
+        wiring.connect(m, gatherer.o, writer.items)
         m.d.comb += [
             array.load.eq(feeder.load),
             feeder.swap.eq(streamer.swap),
@@ -127,10 +130,10 @@ class MatmulEngine(wiring.Component):
         first = Signal(ISSUE, reset_less=True)
         second = Signal(ISSUE, reset_less=True)
         stopped, move, accept = Signal(), Signal(), Signal()
-        waiting = {name: Signal(name=f"{name}_waits") for name in ("feeder", "streamer", "second", "drain", "writer")}
+        begin, end = ("feeder", "streamer", "second"), ("drain", "gatherer", "writer")
+        waiting = {name: Signal(name=f"{name}_waits") for name in (*begin, *end)}
         parity = {name: Signal(name=f"{name}_parity") for name in ("drain", "writer")}
-        first_taken = waiting["feeder"] | waiting["streamer"] | waiting["second"]
-        second_taken = waiting["drain"] | waiting["writer"]
+        first_taken, second_taken = (Cat(waiting[name] for name in names).any() for names in (begin, end))
         illegal = self._illegal(self.issue.p.op, _operands(self.issue.p))
         m.d.comb += [
             self.issue.ready.eq(~first_taken & ~stopped & ~self.halt),
@@ -143,41 +146,56 @@ class MatmulEngine(wiring.Component):
             ("feeder", self._feeder, first),
             ("streamer", self._streamer, first),
             ("drain", self._drain, second),
+            ("gatherer", self._gatherer, second),
             ("writer", self._writer, second),
         ):
             operands = _operands(source)
             m.d.comb += unit.i.valid.eq(waiting[name])
             for field, _ in unit.i.payload.shape():
-                m.d.comb += unit.i.p[field].eq(source.index if field == "index" else operands[field])
-            if name == "writer" and self._number:
-                self._move(m, operands, unit.i.p.dest)
+                if field != "first":
+                    m.d.comb += unit.i.p[field].eq(source.index if field == "index" else operands[field])
             with m.If(unit.i.ready):
                 m.d.sync += waiting[name].eq(0)
             if name in parity:
                 m.d.sync += parity[name].eq(parity[name] ^ (waiting[name] & unit.i.ready))
+        self._transpose(m, _operands(second))
         with m.If(move):
-            m.d.sync += [waiting["second"].eq(0), waiting["drain"].eq(1), waiting["writer"].eq(1), second.eq(first)]
+            m.d.sync += [waiting["second"].eq(0), *(waiting[name].eq(1) for name in end), second.eq(first)]
         with m.If(accept):
             m.d.sync += first.eq(self.issue.payload)
-            m.d.sync += [waiting[name].eq(~illegal) for name in ("feeder", "streamer", "second")]
+            m.d.sync += [waiting[name].eq(~illegal) for name in begin]
         self._faults(m, stopped, accept, accept & illegal)
         return first_taken
 
-    def _move(self, m, operands, dest):
-        """Transposed results of this slice's tokens begin where those of the slices before it end, within a word."""
-        moved = operands.dest[: self._byte_bits] + self._number * (operands.rows + 1)
+    def _transpose(self, m, operands):
+        """What the writer sees of transposed results are elements of a few tokens' bytes.
+
+        They begin where those of the slices before this one end, within a word.
+        """
+        writer = self._writer.i.p
+        begin = Signal(self._byte_bits)
+        m.d.comb += [
+            begin.eq(operands.dest + self._number * (operands.rows + 1)),
+            self._gatherer.i.p.first.eq(begin),
+        ]
         with m.If(operands.transpose):
-            m.d.comb += dest[: self._byte_bits].eq(moved[: self._byte_bits])
+            m.d.comb += [
+                writer.dest[: self._byte_bits].eq(begin & -TOGETHER),
+                writer.dest_row.eq(TOGETHER),
+                writer.kind.eq(Kind.INT32),
+            ]
 
     def _illegal(self, op, operands):
         """Operands that this build cannot execute, or that make no sense together."""
         other = operands.kind != Kind.INT8
+        scattered = (operands.dest_row != 1) | operands.dest_col[: exact_log2(TOGETHER)].any()
         misaligned = ((operands.kind == Kind.INT16) & (operands.dest[0] | operands.dest_row[0])) | (
             (operands.kind == Kind.INT32) & (operands.dest[:2] | operands.dest_row[:2]).any()
         )
         return (
             (op != Op.MATMUL)
             | (other & (operands.transpose | operands.track_max))
+            | (operands.transpose & scattered)
             | misaligned
             | (operands.rows >= self.tokens)  # counts are stored minus one
             | (operands.row_max >= self.row_max_banks)

@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from hw.matmul.address import advance, extend
-from hw.matmul.drain import item_layout
-from hw.spec.isa import Kind
+from hw.matmul.gatherer import gathered_layout
+from hw.spec.isa import TOGETHER, Kind
 from hw.units.ports import INDEX_BITS, ScratchWrite
 
 __all__ = ["ResultWriter"]
@@ -50,7 +50,7 @@ class ResultWriter(wiring.Component):
         })  # fmt: skip
         super().__init__({
             "i": In(stream.Signature(operands)),
-            "items": In(stream.Signature(item_layout(lanes=lanes))),
+            "items": In(stream.Signature(gathered_layout(lanes=lanes))),
             "write": Out(ScratchWrite(8 * rows)),
             "halt": In(1),
             "retired": Out(1),
@@ -126,13 +126,13 @@ class ResultWriter(wiring.Component):
             next_row.eq(advance(row, operands.dest_row)),
         ]
 
-        following = Mux(item.tile_end, Mux(opening, beyond, tile), next_row)
+        following = Mux(item.last_token, Mux(opening, beyond, tile), next_row)
         with m.If(step):
             m.d.sync += address.eq(beyond)
         with m.If(high):  # whether the step is taken or not: `step` is late
             m.d.sync += upper.eq(address)
         with m.If(done & item.token_end):
-            m.d.sync += [address.eq(following), row.eq(following), opening.eq(item.tile_end)]
+            m.d.sync += [address.eq(following), row.eq(following), opening.eq(item.last_token)]
             m.d.sync += fits.eq(~never & self._aligned(operands.kind, following))
             with m.If(opening):
                 m.d.sync += tile.eq(beyond)
@@ -172,6 +172,8 @@ class ResultWriter(wiring.Component):
                 lane, part = (b >> k) % self.lanes, b % (1 << k)
                 wide = ceil_log2(self.lanes << k)
                 single = address[k:low] == b >> k
+                if 1 << k == TOGETHER:  # an element of another size has all its bytes
+                    single &= item.bytes[part]
                 group = (address[wide:low] == b >> wide) & item.keep[lane] if wide <= low else 0
                 turn.append(Mux(aligned, group, single))
                 chosen = [value.word_select(part, 8) for value in values] if k else bytes_

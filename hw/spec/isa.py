@@ -21,14 +21,15 @@ from hw.spec import vector, vector_ops
 from hw.spec.opcodes import OPCODE_BITS, OPERAND_BITS, OPERANDS, Field, Op, add_opcode
 
 __all__ = [
-    "INSTRUCTION_BITS", "INSTRUCTION_BYTES", "OPCODE_BITS", "OPERANDS", "OPERAND_BITS", "WAITED", "WAIT_BITS", "Engine",
-    "Fault", "Field", "Instruction", "Kind", "Op", "Region", "decode", "decode_program", "describe", "encode",
-    "engine_of", "layout", "word_layout",
+    "INSTRUCTION_BITS", "INSTRUCTION_BYTES", "OPCODE_BITS", "OPERANDS", "OPERAND_BITS", "TOGETHER", "WAITED",
+    "WAIT_BITS", "Engine", "Fault", "Field", "Instruction", "Kind", "Op", "Region", "decode", "decode_program",
+    "describe", "encode", "engine_of", "layout", "word_layout",
 ]  # fmt: skip
 
 INSTRUCTION_BITS = 256
 INSTRUCTION_BYTES = INSTRUCTION_BITS // 8
 WAIT_BITS = 16
+TOGETHER = 4  # tokens whose transposed results, bytes that lie next to one another, are written together
 
 
 class Engine(enum.IntEnum):
@@ -120,9 +121,12 @@ _MATMUL = (
     Field("outputs", 13, "output channels written; the last tile may be partial", count=True),
     Field("two_planes", 1, "activations are 16 bit: signed high plane x 256 + unsigned low plane"),
     Field("dest", 21, "scratchpad byte of token 0, output 0"),
-    Field("dest_row", 16, "bytes from one token to the next"),
+    Field("dest_row", 16, "bytes from one token to the next; 1 with transpose"),
     Field(
-        "dest_col", 16, "bytes from one output to the next, with transpose (int8 only); from the high plane to the low"
+        "dest_col",
+        16,
+        f"bytes from one output to the next, a multiple of {TOGETHER}, with transpose (int8 only); from the high plane "
+        "to the low",
     ),
     Field("kind", 2, "element type of the result: 0 int8, 1 int16, 2 int32 raw, 3 int16 in two byte planes"),
     Field(

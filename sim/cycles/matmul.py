@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from functools import cache
 
 from hw.matmul.accumulator import Accumulator
 from hw.matmul.array import Array
@@ -11,7 +12,7 @@ from hw.matmul.drain import Drain
 from hw.matmul.engine import MatmulEngine
 from hw.matmul.result_writer import ResultWriter
 from hw.matmul.streamer import Streamer
-from hw.spec.isa import Engine, Kind
+from hw.spec.isa import TOGETHER, Engine, Kind
 from hw.spec.memory import param_words, tiles
 from hw.units.scratchpad import Scratchpad
 from sim.cycles.scratch import Conflicts, matmul_share, together
@@ -47,7 +48,7 @@ class Matmul:
         self._queue: deque[tuple[Mapping[str, int], int]] = deque()
         self._current: Mapping[str, int] | None = None
         self._drained = 0  # the drain may begin the next token
-        # (results so far, cycle in which the first one's drain began, cycles each, how many)
+        # (results so far, cycle in which the first one's drain began, cycles of all, how many)
         self._sums: deque[tuple[int, int, int, int]] = deque()
         self._pushed = 0
         self._slots: deque[int] = deque([0] * MatmulEngine.slots)  # when each ring slot becomes free, oldest first
@@ -109,7 +110,6 @@ class Matmul:
             self._period = max(self._period, o["rows"] + 2 * Accumulator.distance - 1)
         self._next = max(self._next, now + _FIRST_TOKEN)
         self._feeder = max(self._feeder, now + 2)
-        self._group_cycles = self._writes_single(o)
         # The next one is accepted when the streamer has taken this one, having read all words of the former.
         self.ready = max(now + 3, self._read_end + 1) + together(config)
         self.conflicts.share = matmul_share(config, o)
@@ -164,19 +164,19 @@ class Matmul:
             return 0
         while self._sums and self._sums[0][0] < needed:
             self._sums.popleft()
-        total, begin, each, count = self._sums[0]
-        return begin + (needed - (total - count) - 1) * each
+        total, begin, cycles, count = self._sums[0]
+        return begin + (needed - (total - count) - 1) * cycles // count
 
     def _end_tile(self, o: Mapping[str, int], last: int) -> None:
         config, rows = self._config, o["rows"]
         self._tile += 1
         self.beats += self._tokens * o["passes"]
         outputs = min(config.cols, o["outputs"] - (self._tile - 1) * config.cols)
-        each = -(-outputs // config.drain_lanes) * self._group_cycles
+        cycles, behind = self._writes(o, outputs)
         begin = max(self._drained, last + (self._tokens - rows) + self._to_drain)
-        self._drained = begin + rows * each
+        self._drained = begin + cycles
         self._pushed += rows
-        self._sums.append((self._pushed, begin, each, rows))
+        self._sums.append((self._pushed, begin, cycles, rows))
         self._slots.append(self._drained)
         self._done = 0
         self._parameters = bool(o["per_channel"])
@@ -185,13 +185,33 @@ class Matmul:
             self._read_end = self._next - self._ahead
             raw = o["kind"] == Kind.INT32
             skipped = Drain.latency - Drain.raw_latency if raw else 0
-            self._machine.retire(Engine.MATMUL, self._drained - 1 + self._to_retire - skipped)
+            self._machine.retire(Engine.MATMUL, self._drained - 1 + behind + self._to_retire - skipped)
 
-    def _writes_single(self, o: Mapping[str, int]) -> int:
-        """Cycles of the writer for an item of `drain_lanes` outputs."""
-        lanes, kind = self._config.drain_lanes, Kind(o["kind"])
+    def _writes(self, o: Mapping[str, int], outputs: int) -> tuple[int, int]:
+        """Cycles of gatherer and writer for a tile of so many outputs, and those of the writer alone after them."""
+        lanes, kind, rows = self._config.drain_lanes, Kind(o["kind"]), o["rows"]
+        items = -(-outputs // lanes)
+        if o["transpose"]:  # in every slice, whose tokens begin anywhere in an element
+            begins = range(o["dest"], o["dest"] + rows * self._config.slices, rows)
+            return max(_gathered(first % TOGETHER, rows, outputs, lanes) for first in begins)
         item = lanes * kind.step
         planes = kind is Kind.PLANES
         places = o["dest"] | o["dest_row"] | (o["dest_col"] if planes else 0)
-        aligned = not o["transpose"] and not places % item and item <= self._config.rows
-        return (1 if aligned else lanes) * (1 + planes)
+        aligned = not places % item and item <= self._config.rows
+        return rows * items * (1 if aligned else lanes) * (1 + planes), 0
+
+
+@cache
+def _gathered(first: int, rows: int, outputs: int, lanes: int) -> tuple[int, int]:
+    """Cycles until the last of the elements of `TOGETHER` tokens goes to the writer, and those that it takes there.
+
+    An output is a cycle of the writer; while it is at those of an element's last item the gatherer keeps others.
+    """
+    items = -(-outputs // lanes)
+    behind = outputs - (items - 1) * lanes - 1  # cycles of the last item's outputs but the first
+    cycles = busy = token = 0
+    while token < rows:
+        tokens = min(TOGETHER - first, rows - token)
+        cycles += max((tokens - 1) * items, busy) + outputs - behind
+        busy, first, token = behind, 0, token + tokens
+    return cycles, behind

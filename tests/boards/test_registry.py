@@ -108,7 +108,7 @@ def test_both_clocks_are_data():
     assert (fast.clock_hz, fast.system_hz, fast.crossed) == (125_000_000, 100_000_000, True)
     assert fast.memory == board.memory
     assert fast.core_memory == Memory(
-        latency=32, write_latency=12, row_miss=14, turnaround=18, refresh=38, refresh_period=975, rate=80
+        latency=33, write_latency=13, row_miss=14, turnaround=18, refresh=38, refresh_period=975, rate=80
     )  # fmt: skip
     assert config_and_memory(fast) == (fast.config, fast.core_memory)
     slow = replace(board, clock_hz=80_000_000)

@@ -37,8 +37,9 @@ def work(seed, count=6, **fixed):
                 else:
                     value = arith.requantize(sums + bias, mult, shift, Kind(kind).bits)
                 kept = value[: outputs - first].tolist()
+                last = token == rows - 1
                 results.append({
-                    "values": kept, "tile_end": token == rows - 1, "end": token == rows - 1 and first + COLS >= outputs,
+                    "values": kept, "last_token": last, "end": last and first + COLS >= outputs,
                     "place": (bank, token, int(first == 0)) if track else None,
                 })  # fmt: skip
     return operands, shares, results
@@ -104,11 +105,10 @@ def run(dut, lanes, operands, shares, *, pressure, seed=0, arrivals=None, closed
                 keep = [lane for lane in range(lanes) if item.keep >> lane & 1]
                 current["values"] += [item["values"][lane] for lane in keep]
                 if item.token_end:
-                    got.append(current | {"tile_end": bool(item.tile_end), "end": bool(item.end)})
+                    got.append(current | {"last_token": bool(item.last_token), "end": bool(item.end)})
                     current = {"values": []}
                 else:
                     assert len(keep) == lanes
-                    assert not item.tile_end
                     assert not item.end
             if maximum.valid:
                 values = [maximum["values"][lane] for lane in range(lanes) if maximum.keep >> lane & 1]
@@ -136,7 +136,7 @@ def test_equals_law(lanes, pressure):
     operands, shares, results = work(lanes)
     dut = Drain(cols=COLS, tokens=TOKENS, lanes=lanes, slots=SLOTS, banks=BANKS)
     got, told, _ = run(dut, lanes, operands, shares, pressure=pressure, seed=lanes)
-    assert got == [{name: r[name] for name in ("values", "tile_end", "end")} for r in results]
+    assert got == [{name: r[name] for name in ("values", "last_token", "end")} for r in results]
     assert told == maxima(results, lanes)
 
 

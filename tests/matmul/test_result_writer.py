@@ -7,10 +7,11 @@ import pytest
 from amaranth.hdl import Signal
 
 from hw.matmul.result_writer import ResultWriter
-from hw.spec.isa import Kind
+from hw.spec.isa import TOGETHER, Kind
 from tests.support.streams import PRESSURES, simulate
 
 ROWS, WORDS = 8, 64
+ALL = (1 << TOGETHER) - 1
 
 
 def items_of(o, lanes, cols, values):
@@ -22,12 +23,13 @@ def items_of(o, lanes, cols, values):
             for k in range(0, count, lanes):
                 part = [values[token][first + j] for j in range(k, min(k + lanes, count))]
                 ends = k + lanes >= count
-                tile_end = ends and token == o["rows"] - 1
+                last = token == o["rows"] - 1
                 padded = part + [-1] * (lanes - len(part))
                 yield {
                     "values": [x if x < 1 << (bits - 1) else x - (1 << bits) for x in padded],
-                    "keep": (1 << len(part)) - 1, "token_end": ends, "tile_end": tile_end,
-                    "end": tile_end and first + count == o["outputs"],
+                    "keep": (1 << len(part)) - 1, "token_end": ends, "last_token": last,
+                    "end": ends and last and first + count == o["outputs"],
+                    "bytes": o.get("bytes", [ALL])[token % len(o.get("bytes", [ALL]))],
                 }  # fmt: skip
 
 
@@ -43,7 +45,9 @@ def run(instructions, *, lanes, cols, pressure=0.0, seed=0, words=WORDS, until=N
         for token, j in product(range(o["rows"]), range(o["outputs"])):
             at = o["dest"] + token * o["dest_row"] + j * (o["dest_col"] if o["transpose"] else kind.step)
             places = (o["dest_col"], 0) if kind is Kind.PLANES else range(kind.bits // 8)
-            expected |= {at + place: values[token][j] >> 8 * k & 255 for k, place in enumerate(places)}
+            some = o.get("bytes", [ALL])
+            there = [(k, place) for k, place in enumerate(places) if some[token % len(some)] >> k & 1]
+            expected |= {at + place: values[token][j] >> 8 * k & 255 for k, place in there}
     cycles = [0]
 
     async def bench(ctx):
@@ -136,14 +140,16 @@ def test_the_low_plane_outside():
 
 @pytest.mark.parametrize("pressure", PRESSURES)
 def test_transposed(pressure):
+    """Elements of which some bytes are not there, a write each."""
     o = [
-        base(transpose=1, rows=5, outputs=7, dest=3, dest_row=1, dest_col=9),
-        base(transpose=1, rows=3, outputs=6, dest=100, dest_row=40, dest_col=1),
-        base(transpose=1, rows=1, outputs=9, dest=300, dest_row=0, dest_col=20),
+        base(transpose=1, kind=2, rows=3, outputs=7, dest=4, dest_row=4, dest_col=16, bytes=[0b1100, ALL, 0b0001]),
+        base(transpose=1, kind=2, rows=2, outputs=6, dest=120, dest_row=24, dest_col=4, bytes=[0b0111, 0b1000]),
+        base(transpose=1, kind=2, rows=1, outputs=9, dest=300, dest_row=0, dest_col=20, bytes=[0b0110]),
+        base(kind=2, rows=2, dest=480, dest_row=16, outputs=4),
     ]
     memory, expected, writes, *_ = run(o, lanes=2, cols=4, pressure=pressure)
     assert memory == expected
-    assert len(writes) == 35 + 18 + 9
+    assert len(writes) == 21 + 12 + 9 + 4
 
 
 def test_one_write_per_word_and_tile():
@@ -176,7 +182,9 @@ def test_a_reset_forgets_the_write_that_waits():
         o = base()
         ctx.set(dut.i.payload, {name: o[name] for name in ("dest", "dest_row", "dest_col", "kind", "transpose")})
         ctx.set(dut.i.valid, 1)
-        ctx.set(dut.items.payload, {"values": [1, 2], "keep": 3, "token_end": 1, "tile_end": 1, "end": 1})
+        ctx.set(
+            dut.items.payload, {"values": [1, 2], "keep": 3, "token_end": 1, "last_token": 1, "end": 1, "bytes": ALL}
+        )
         ctx.set(dut.items.valid, 1)
         await ctx.tick().until(dut.write.request.valid)
         ctx.set(dut.i.valid, 0)

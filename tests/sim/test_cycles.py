@@ -27,8 +27,9 @@ SIZE = 1 << 20
 QUIET = Memory(row_miss=0, turnaround=0, refresh=0)  # no state that one program leaves to the next
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def device():
+    """One of its own for each test: another would find the memory between two refreshes, where the former left it."""
     with Accelerator.open("sim:tiny?memory=8") as device:
         yield device
 

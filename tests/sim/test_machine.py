@@ -360,6 +360,8 @@ GELU = {"op": Op.SHIFT_GELU, "rows": 2, "length": 8, "i0": 16}
         (Fault.ILLEGAL_OPERAND, {"op": Op.MATMUL, "kind": 3, "track_max": 1}),
         (Fault.ILLEGAL_OPERAND, {"op": Op.MATMUL, "kind": 3, "transpose": 1}),
         (Fault.ILLEGAL_OPERAND, {"op": Op.MATMUL, "kind": 1, "transpose": 1}),
+        (Fault.ILLEGAL_OPERAND, {"op": Op.MATMUL, "transpose": 1, "dest_row": 2}),
+        (Fault.ILLEGAL_OPERAND, {"op": Op.MATMUL, "transpose": 1, "dest_row": 1, "dest_col": 2}),
         (Fault.ILLEGAL_OPERAND, {"op": Op.MATMUL, "kind": 2, "track_max": 1}),
         (Fault.ILLEGAL_OPERAND, {"op": Op.MATMUL, "kind": 1, "dest": 3}),
         (Fault.ILLEGAL_OPERAND, {"op": Op.MATMUL, "kind": 2, "dest_row": 6}),

@@ -1,11 +1,12 @@
 """What MATMUL instructions mean, from the laws, and a bench that runs them on the engine in Amaranth's simulator."""
 
 import random
+from itertools import product
 
 import numpy as np
 
 from hw.spec import arith
-from hw.spec.isa import Fault, Kind, Op, encode
+from hw.spec.isa import TOGETHER, Fault, Kind, Op, encode
 from hw.spec.memory import channel_params, pack_stream
 from hw.units.ports import INDEX_BITS
 from tests.support.streams import simulate
@@ -56,16 +57,20 @@ class Machine:
         result = arith.wrap(acc + bias) if raw else arith.requantize(acc + bias, mult, shift, kind.bits)
         step = o["dest_col"] if o["transpose"] else kind.step
         raw = np.ascontiguousarray(result.astype(_TYPES[kind])).view(np.uint8).reshape(o["rows"], o["outputs"], -1)
-        for t in range(o["rows"]):
-            for j in range(o["outputs"]):
-                byte = o["dest"] + t * o["dest_row"] + j * step
-                if kind is Kind.PLANES:
-                    self.scratch[byte + o["dest_col"]], self.scratch[byte] = raw[t, j]
-                else:
-                    self.scratch[byte : byte + raw.shape[2]] = raw[t, j]
+        for t, j in sorted(product(range(o["rows"]), range(o["outputs"])), key=lambda place: self._turn(o, *place)):
+            byte = o["dest"] + t * o["dest_row"] + j * step
+            if kind is Kind.PLANES:
+                self.scratch[byte + o["dest_col"]], self.scratch[byte] = raw[t, j]
+            else:
+                self.scratch[byte : byte + raw.shape[2]] = raw[t, j]
         if o["track_max"]:
             for t in range(o["rows"]):
                 self.row_max[o["row_max"] * self.config.tokens + t] = int(result[t].max())
+
+    def _turn(self, o, token, output):
+        """When this result is written: tile by tile, token by token, transposed four tokens' bytes at a time."""
+        tokens = (o["dest"] % TOGETHER + token) // TOGETHER if o["transpose"] else token
+        return output // self.config.cols, tokens, output
 
     def stream_words(self):
         return [int.from_bytes(word.tobytes(), "little") for block in self.stream for word in block]
@@ -85,8 +90,9 @@ def program(config, count, seed):
         plane = rng.randint(0, words // 4)
         reach = (rows - 1) * source_row + passes + plane
         if transpose:
-            dest_row, dest_col = rng.choice([(1, rows + rng.randint(0, 3)), (outputs + 1, 1)])
-            extent = (rows - 1) * dest_row + (outputs - 1) * dest_col + 1
+            whole = -(-rows // TOGETHER)  # fewer, and results lie one over another
+            dest_row, dest_col = 1, TOGETHER * rng.choice([whole, whole + 1, whole + 1, rng.randint(0, whole)])
+            extent = rows + (outputs - 1) * dest_col
         else:
             slack = rng.choice([0, 1, 2 * config.rows - outputs % config.rows])
             dest_row, dest_col = size * (outputs + slack), rng.randint(0, 65535)

@@ -93,11 +93,14 @@ class Plan:
         """All items, in the order in which they are to start if they can."""
         return [item for image in range(self.images) for item in self._image(image)]
 
-    def trial(self, stage: int) -> list[Item]:
-        """What runs in the slots of `stage`, of one block alone, the second if there is one, all before being there."""
+    def trial(self, stage: int, blocks: int = 1) -> list[Item]:
+        """What runs in the slots of `stage`, of its first `blocks`, all before being there; of one alone the second."""
         writers = np.full(self.roles.stages[stage].tokens, None)
         items = list(self._embed(0, writers)) if stage == 0 else []
-        items += self._block(0, stage, min(1, len(self.roles.stages[stage].blocks) - 1), writers)
+        last = min(1, len(self.roles.stages[stage].blocks) - 1)
+        for index in range(last) if blocks > 1 else ():
+            items += self._block(0, stage, index, writers)
+        items += self._block(0, stage, last, writers)
         return [*items, self._head(0, writers)] if stage == len(self.roles.stages) - 1 else items
 
     def merging_trial(self, stage: int) -> list[Item]:
