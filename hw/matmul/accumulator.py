@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.matmul.streamer import beat_layout
+from hw.units.memory_attributes import NEVER_TOGETHER
 from hw.units.ports import lanes_of, stationary_members
 
 __all__ = ["Accumulator"]
@@ -46,7 +47,7 @@ class Accumulator(wiring.Component):
     def elaborate(self, _platform):
         m = Module()
         m.submodules.memory = memory = Memory(
-            shape=ACC_BITS * self.cols, depth=self.tokens, init=[], attrs={"ram_style": "block"}
+            shape=ACC_BITS * self.cols, depth=self.tokens, init=[], attrs={"ram_style": "block", **NEVER_TOGETHER}
         )
         read, write = memory.read_port(), memory.write_port()
         beats = [self.beat]  # beats[k]: of the token that entered k cycles ago

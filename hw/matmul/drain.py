@@ -11,6 +11,7 @@ from hw.matmul.row_max import maximum_layout
 from hw.spec.isa import Kind
 from hw.units.carry_chain import up_down
 from hw.units.credit_queue import CreditQueue
+from hw.units.memory_attributes import NEVER_TOGETHER
 from hw.units.ports import lanes_of
 from hw.units.requantizer import Requantizer
 
@@ -130,7 +131,7 @@ class Drain(wiring.Component):
         width = _ACC_BITS * self.lanes
         outputs = []
         for k in range(self.groups):
-            m.submodules[f"sums_{k}"] = memory = Memory(shape=width, depth=self.tokens, init=[])
+            m.submodules[f"sums_{k}"] = memory = Memory(shape=width, depth=self.tokens, init=[], attrs=NEVER_TOGETHER)
             write, read = memory.write_port(), memory.read_port()
             m.d.comb += [
                 write.addr.eq(last),

@@ -142,16 +142,16 @@ class Streamer(wiring.Component):
         row_begin, row_end, last_pass = (
             Signal(name=name, reset_less=True) for name in ("row_begin", "row_end", "last_pass")
         )
-        plane_end, pass_end, tile_end, finish, take = (Signal(name=name) for name in (
-            "plane_end", "pass_end", "tile_end", "finish", "take"))  # fmt: skip
-        inside = ~address[exact_log2(self.words) :].any()
+        plane_end, pass_end, tile_end, ends = (
+            Signal(name=name) for name in ("plane_end", "pass_end", "tile_end", "ends")
+        )
+        inside = Signal(reset_less=True)
         m.d.comb += [
             plane_end.eq(row_end & operands.two_planes & ~low),
             pass_end.eq(row_end & ~plane_end),
             tile_end.eq(pass_end & last_pass),
-            finish.eq(granted & tile_end & last_tile),
-            self.i.ready.eq(~active | finish),
-            take.eq(self.i.valid & self.i.ready),
+            ends.eq(tile_end & last_tile),
+            self.i.ready.eq(~active | (granted & ends)),
             self.read.request.payload.eq(address),
             self.read.request.valid.eq(active & free & inside),
             granted.eq(self.read.request.valid & self.read.request.ready),
@@ -160,41 +160,53 @@ class Streamer(wiring.Component):
             tag.eq(Cat(token, begin & (low == 0), operands.two_planes & ~low,
                        last_pass & (low | ~operands.two_planes), row_begin & ~low, row_begin & few, low)),
         ]  # fmt: skip
-        fresh = ~active | last_tile  # the next tile is the next instruction's: known before `finish`
+        # The grant is late: what comes after it is known before, and the grant alone says when.
+        step, row_anew, pass_anew, tile_anew, anew = (
+            Signal(name=name) for name in ("step", "row_anew", "pass_anew", "tile_anew", "anew")
+        )
+        m.d.comb += [
+            step.eq(granted | (self.i.valid & ~active)),
+            row_anew.eq(row_end | ~active),
+            pass_anew.eq(pass_end | ~active),
+            tile_anew.eq(tile_end | ~active),
+            anew.eq(ends | ~active),
+        ]
+        fresh = ~active | last_tile  # the next tile is the next instruction's
         source = extend(Mux(fresh, self.i.p.source, operands.source), SCRATCH_ADDRESS_BITS)
-        onward = Signal(SCRATCH_ADDRESS_BITS + 1)  # where the next plane or pass begins
-        m.d.comb += onward.eq(advance(base, Mux(plane_end, operands.source_plane, 1)))
-        with m.If(granted):
-            m.d.sync += [token.eq(Mux(row_end, 0, token + 1)), low.eq(low ^ (row_end & operands.two_planes))]
-            m.d.sync += [row_begin.eq(row_end), row_end.eq(Mux(row_end, 0, token + 1) == operands.rows)]
-            m.d.sync += address.eq(Mux(row_end, onward, advance(address, operands.source_row)))
-            with m.If(pass_end):
-                m.d.sync += [base.eq(onward), last_pass.eq(passes == 1), begin.eq(0)]
-            with m.If(tile_end):
-                m.d.sync += [
-                    last_pass.eq(operands.passes == 0),
-                    last_tile.eq(remaining < 2 * self.cols),
-                ]
-        with m.If(granted & tile_end | take):
-            m.d.sync += [address.eq(source), base.eq(source), begin.eq(1)]
-        with m.If((granted & pass_end) | take):
-            m.d.sync += passes.eq(
-                count_down(passes, load=~active | last_pass, value=Mux(fresh, self.i.p.passes, operands.passes))
-            )
-        with m.If((granted & tile_end) | take):
-            m.d.sync += remaining.eq(
-                plus(Mux(fresh, 0, Const(-self.cols, 13)), Mux(fresh, self.i.p.outputs, remaining), 0)
-            )
-        with m.If(finish):
-            m.d.sync += active.eq(0)
-        with m.If(take):
+        onward, following = (Signal(SCRATCH_ADDRESS_BITS + 1, name=name) for name in ("onward", "following"))
+        following_token = Signal.like(token)
+        m.d.comb += [
+            onward.eq(advance(base, Mux(plane_end, operands.source_plane, 1))),  # where a plane or pass begins
+            following.eq(Mux(tile_anew, source, Mux(row_end, onward, advance(address, operands.source_row)))),
+            following_token.eq(Mux(row_anew, 0, token + 1)),
+        ]
+        with m.If(step):
             m.d.sync += [
-                active.eq(1),
+                address.eq(following),
+                inside.eq(~following[exact_log2(self.words) :].any()),
+                token.eq(following_token),
+                low.eq(active & (low ^ (row_end & operands.two_planes))),
+                row_begin.eq(row_anew),
+                row_end.eq(following_token == Mux(anew, self.i.p.rows, operands.rows)),
+            ]
+        with m.If(step & pass_anew):
+            m.d.sync += [
+                base.eq(Mux(tile_anew, source, onward)),
+                begin.eq(tile_anew),
+                last_pass.eq(Mux(tile_anew, Mux(anew, self.i.p.passes, operands.passes) == 0, passes == 1)),
+                passes.eq(
+                    count_down(passes, load=~active | last_pass, value=Mux(fresh, self.i.p.passes, operands.passes))
+                ),
+            ]
+        with m.If(step & tile_anew):
+            m.d.sync += [
+                remaining.eq(plus(Mux(fresh, 0, Const(-self.cols, 13)), Mux(fresh, self.i.p.outputs, remaining), 0)),
+                last_tile.eq(Mux(anew, self.i.p.outputs < self.cols, remaining < 2 * self.cols)),
+            ]
+        with m.If(step & anew):
+            m.d.sync += [
+                active.eq(self.i.valid),
                 operands.eq(self.i.payload),
-                row_begin.eq(1),
-                row_end.eq(self.i.p.rows == 0),
-                last_pass.eq(self.i.p.passes == 0),
-                last_tile.eq(self.i.p.outputs < self.cols),
                 few.eq(self.i.p.rows < self.distance - 1),
             ]
 

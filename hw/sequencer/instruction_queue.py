@@ -9,6 +9,7 @@ from amaranth.utils import ceil_log2
 from hw.spec import isa
 from hw.spec.timing import Timing
 from hw.units.carry_chain import up_down
+from hw.units.memory_attributes import NEVER_TOGETHER
 from hw.units.ports import INDEX_BITS
 
 __all__ = ["HEAD", "WAITS", "InstructionQueue"]
@@ -69,7 +70,9 @@ class InstructionQueue(wiring.Component):
     def elaborate(self, _platform):
         m = Module()
         rows = (1 << ceil_log2(self.engines)) * self.depth * self.beats
-        m.submodules.memory = memory = Memory(shape=self.word_bits + self.tag_bits, depth=rows, init=[])
+        m.submodules.memory = memory = Memory(
+            shape=self.word_bits + self.tag_bits, depth=rows, init=[], attrs=NEVER_TOGETHER
+        )
         write, read = memory.write_port(), memory.read_port()
 
         queued = Array(Signal(range(self.depth + 1), name=f"queued_{e}") for e in range(self.engines))

@@ -132,7 +132,7 @@ register(VectorOp(
         "16 bits of the row's factor. The rest of a row's last word is written with zeros.",
 ))  # fmt: skip
 register(VectorOp(
-    number=18, name="MOMENTS", unit="layer_norm", law=_moments, writes=("mean", "factor"), row_cycles=124, overhead=170,
+    number=18, name="MOMENTS", unit="layer_norm", law=_moments, writes=("mean", "factor"), row_cycles=62, overhead=170,
     shared=("ptf_layer_norm",), operands=(*SOURCE, *SHAPE, *_STATS, *_WIDE_SOURCE),
     doc="Mean and factor of I-LayerNorm of each row.",
 ))  # fmt: skip

@@ -14,6 +14,7 @@ from hw.vector.row_unit import RowUnit
 __all__ = ["Moments"]
 
 X_BITS = 16
+_ROOTS = 2  # that work by turns, a power of two: with one a row of fewer than 248 channels would wait for it
 
 
 class Moments(RowUnit):
@@ -52,7 +53,7 @@ class Moments(RowUnit):
         super().__init__(
             lanes=lanes,
             x=signed(X_BITS),
-            timing=self.timing(lanes=lanes, max_row=max_row, bits_per_cycle=bits_per_cycle),
+            timing=self.timing(max_row=max_row, bits_per_cycle=bits_per_cycle),
             rows={"length": 13},
             statistics={"mean": signed(16), "factor": FACTOR_BITS},
         )
@@ -60,16 +61,9 @@ class Moments(RowUnit):
         row_bits = ceil_log2(max_row)
         self._sum_bits = X_BITS + row_bits
         self._value_bits = self._square_bits(max_row)
-        self._roots = [
-            SquareRoot(value_bits=self._value_bits, bits_per_cycle=bits_per_cycle) for _ in range(self.roots(lanes))
-        ]
+        self._roots = [SquareRoot(value_bits=self._value_bits, bits_per_cycle=bits_per_cycle) for _ in range(_ROOTS)]
         self._divider = Divider(dividend_bits=self._sum_bits, divisor_bits=row_bits + 1, quotient_bits=X_BITS)
         self._join = RowJoin(row=self.rows.p.shape(), element=self.i.p.shape())
-
-    @staticmethod
-    def roots(lanes):
-        """How many roots work by turns, a power of two: with few lanes rows are long enough for one."""
-        return 1 if lanes < 4 else 2
 
     @staticmethod
     def _square_bits(max_row):
@@ -78,13 +72,11 @@ class Moments(RowUnit):
         return max(34, 30 + row_bits + row_bits % 2)
 
     @staticmethod
-    def timing(*, lanes, max_row=4096, bits_per_cycle=2):
+    def timing(*, max_row=4096, bits_per_cycle=2, **_sizes):
         """Sums, mean, remainder and V of a row, then its root; rows begin theirs at even distances."""
         root = SquareRoot.timing(value_bits=Moments._square_bits(max_row), bits_per_cycle=bits_per_cycle)
         mean = Divider.timing(quotient_bits=X_BITS)
-        return Timing(
-            latency=4 + mean.latency + 3 + X_BITS + root.latency, interval=-(-root.interval // Moments.roots(lanes))
-        )
+        return Timing(latency=4 + mean.latency + 3 + X_BITS + root.latency, interval=-(-root.interval // _ROOTS))
 
     def elaborate(self, _platform):
         m = Module()
