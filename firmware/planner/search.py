@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ from firmware.providers import PROVIDERS, provided
 from hw.boards.memory import Memory
 from hw.spec.config import Config
 
-__all__ = ["code_cycles", "ranked"]
+__all__ = ["code_cycles", "fewest", "ranked"]
 
 _Way = TypeVar("_Way")
 
@@ -40,6 +40,11 @@ def ranked(ways: Iterable[_Way], makespan: Callable[[_Way, float], int | None], 
         assert refused is not None
         raise refused
     return [found[cycles] for cycles in sorted(found) if cycles <= near * least]
+
+
+def fewest(ways: Sequence[_Way], cycles: Callable[[_Way], float]) -> _Way:
+    """The way that takes the fewest, of which one alone is not asked: the first of several."""
+    return min(ways, key=cycles) if len(ways) > 1 else ways[0]
 
 
 def code_cycles(code: bytes, config: Config, memory: Memory) -> int:

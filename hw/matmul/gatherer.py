@@ -72,27 +72,26 @@ class Gatherer(wiring.Component):
             m.d.sync += [register.eq(self.i.p.first) for register in (first, start, byte)]
 
         m.d.comb += [o[name].eq(items[name]) for name in ("keep", "token_end", "last_token", "end")]
-        outputs = [items["values"][lane] for lane in range(self.lanes)]
-        m.d.comb += [o["values"][lane].eq(output) for lane, output in enumerate(outputs)]
+        m.d.comb += o["values"].eq(items["values"])
+        own = Cat(items["values"][lane][:8] for lane in range(self.lanes))
         for k in range(TOGETHER):
             m.d.comb += o.bytes[k].eq(~transpose | ((k >= start) & (k <= byte)))
-            kept = self._kept(m, k, outputs, group, self.items.valid & keeps & (byte == k))
+            now = own
+            if k < TOGETHER - 1:  # what is the last of an element is not kept
+                kept = self._kept(m, k, own, group, self.items.valid & keeps & (byte == k))
+                now = Mux(byte == k, own, kept)
             with m.If(transpose):
-                for lane, output in enumerate(outputs):
-                    m.d.comb += o["values"][lane][8 * k : 8 * k + 8].eq(
-                        Mux(byte == k, output[:8], kept.word_select(lane, 8))
-                    )
+                for lane in range(self.lanes):
+                    m.d.comb += o["values"][lane][8 * k : 8 * k + 8].eq(now.word_select(lane, 8))
         return m
 
-    def _kept(self, m, k, outputs, group, write_enable):
-        """The group's bytes of the token that is byte k; none is kept that is the last of an element."""
-        if k == TOGETHER - 1:
-            return Cat(output[:8] for output in outputs)
+    def _kept(self, m, k, own, group, write_enable):
+        """The group's bytes of the token that is byte k."""
         m.submodules[f"byte_{k}"] = memory = Memory(shape=8 * self.lanes, depth=self.groups, init=[])
         write, read = memory.write_port(), memory.read_port(domain="comb")
         m.d.comb += [
             write.addr.eq(group),
-            write.data.eq(Cat(output[:8] for output in outputs)),
+            write.data.eq(own),
             write.en.eq(write_enable),
             read.addr.eq(group),
         ]

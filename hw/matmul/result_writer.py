@@ -1,4 +1,4 @@
-"""Puts results into scratchpad words: packed rows, or transposed one byte at a time, or in two byte planes."""
+"""Puts results into scratchpad words: packed rows, or transposed an element at a time, or in two byte planes."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -26,6 +26,8 @@ class ResultWriter(wiring.Component):
     taken, if that takes one cycle and its write is granted at once. ``dest`` and ``dest_row`` are multiples of the
     element size.
 
+    Of an element of `TOGETHER` bytes that goes alone only those of the item's ``bytes`` are written, see `Gatherer`.
+
     With kind PLANES that place is the high byte's, and the low one goes `dest_col` bytes further. Where int8 takes one
     cycle it takes two, if `dest_col` is aligned as well, and there is a write in each.
 
@@ -37,7 +39,7 @@ class ResultWriter(wiring.Component):
     Members
     -------
     ``i``: an instruction's operands; taken when the former one's last write has been granted.
-    ``items``: from the drain. ``write``: scratchpad. ``halt``: write no more, from the next cycle on.
+    ``items``: from the gatherer. ``write``: scratchpad. ``halt``: write no more, from the next cycle on.
     ``retired``: the cycle after the last write of an instruction. ``fault``, ``index``: of the current instruction.
     """
 

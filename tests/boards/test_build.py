@@ -122,6 +122,9 @@ def test_real_core(tmp_path, monkeypatch, capsys):
     for name in ("sequencer", "csr", "fetch", "load", "matmul", "  array", "  drain", "  shiftmax", "scratchpad"):
         assert name in printed
 
+    verilog = (out / "shiftwork.v").read_text()
+    assert set(re.findall(r"\(\* (\w+)", verilog)) == {"no_rw_check", "ram_style"}  # of memories, and nothing else
+
     again.mkdir()
     code = (
         "import sys; from pathlib import Path; from hw.boards.registry import BOARDS; from hw.spec.config import "

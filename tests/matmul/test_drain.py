@@ -109,6 +109,7 @@ def run(dut, lanes, operands, shares, *, pressure, seed=0, arrivals=None, closed
                     current = {"values": []}
                 else:
                     assert len(keep) == lanes
+                    assert bool(item.last_token) == shares[len(got)][2]
                     assert not item.end
             if maximum.valid:
                 values = [maximum["values"][lane] for lane in range(lanes) if maximum.keep >> lane & 1]

@@ -18,7 +18,7 @@ from firmware.planner.padded import padded
 from firmware.planner.placed import Job, Placed
 from firmware.planner.program import CompileError
 from firmware.planner.scheduler import Item, Scheduler, most_slots
-from firmware.planner.search import code_cycles, ranked
+from firmware.planner.search import code_cycles, fewest, ranked
 from hw.spec.config import Config
 from hw.spec.model import Model
 
@@ -46,8 +46,10 @@ def place(job: Job) -> Placed:
         search.judged(near[stage], search.of_block, partial(Plan.trial, stage=stage, blocks=2))
         for stage in search.stages
     ]
-    wholes = [search.whole([found[0] for found in near], by_model=False), search.whole(judged, by_model=True)]
-    plan, scheduler = min(wholes, key=lambda whole: search.cycles(whole[1]))
+    wholes = search.whole([found[0] for found in near], by_model=False), search.whole(judged, by_model=True)
+    plans = {(plan.slots, plan.merging, plan.stacks): plan for plan in wholes}.values()  # the same one once
+    scheduled = [(plan, search.scheduled(plan, Plan.items)[0]) for plan in plans]
+    plan, scheduler = fewest(scheduled, lambda each: search.cycles(each[1]))
     tokens = sorted({count for stage in search.stages for _, count in plan.runs(stage)})
     checkpoints = plan.checkpoints(scheduler.emitted)
     return Placed(scheduler, search.image, plan.work_bytes, tuple(tokens), max(plan.slots), checkpoints)
@@ -65,24 +67,22 @@ class _Search:
         """The ways whose items have the shortest schedules, shortest first."""
 
         def makespan(way: _Way, limit: float) -> int | None:
-            scheduler, whole = self._scheduled(plan_of(way), items_of, limit)
+            scheduler, whole = self.scheduled(plan_of(way), items_of, limit)
             return scheduler.makespan if whole else None
 
         return ranked(ways, makespan, _NEAR)[:_FINALISTS]
 
     def judged(self, ways: Sequence[_Way], plan_of: Callable[[_Way], Plan], items_of: _ItemsOf) -> _Way:
         """The way whose items take the fewest cycles, by the cycle model."""
-        if len(ways) == 1:
-            return ways[0]
-        return min(ways, key=lambda way: self.cycles(self._scheduled(plan_of(way), items_of)[0]))
+        return fewest(ways, lambda way: self.cycles(self.scheduled(plan_of(way), items_of)[0]))
 
     def of_block(self, way: _Block) -> Plan:
         """The same way in every stage."""
         count, most = ([each] * len(self.stages) for each in way)
         return Plan(self._single, self._roles, self.image, count, count, most)
 
-    def whole(self, ways: Sequence[_Block], *, by_model: bool) -> tuple[Plan, Scheduler]:
-        """Everything with a way for each stage, and the best mergings for them, scheduled."""
+    def whole(self, ways: Sequence[_Block], *, by_model: bool) -> Plan:
+        """Everything with a way for each stage, and the best mergings for them."""
         slots, rows = zip(*ways, strict=True)
 
         def of_merging(count: int) -> Plan:
@@ -93,14 +93,13 @@ class _Search:
             trial = partial(Plan.merging_trial, stage=stage)
             found = self.near(self.counts, of_merging, trial)
             merging.append(self.judged(found, of_merging, trial) if by_model else found[0])
-        plan = Plan(self._work, self._roles, self.image, slots, merging, rows)
-        return plan, self._scheduled(plan, Plan.items)[0]
+        return Plan(self._work, self._roles, self.image, slots, merging, rows)
 
     def cycles(self, scheduler: Scheduler) -> int:
         """Of what it has scheduled, by the cycle model."""
         return code_cycles(scheduler.code, self._work.config, self._work.memory)
 
-    def _scheduled(self, plan: Plan, items_of: _ItemsOf, limit: float = inf) -> tuple[Scheduler, bool]:
+    def scheduled(self, plan: Plan, items_of: _ItemsOf, limit: float = inf) -> tuple[Scheduler, bool]:
         """With whether all items were, in no more than `limit` cycles."""
         scheduler = plan.scheduler(self._job.layers())
         return scheduler, scheduler.run(items_of(plan), limit)

@@ -94,13 +94,12 @@ class Plan:
         return [item for image in range(self.images) for item in self._image(image)]
 
     def trial(self, stage: int, blocks: int = 1) -> list[Item]:
-        """What runs in the slots of `stage`, of its first `blocks`, all before being there; of one alone the second."""
+        """What runs in the slots of `stage`, of the last `blocks` of its first two, all before being there."""
         writers = np.full(self.roles.stages[stage].tokens, None)
         items = list(self._embed(0, writers)) if stage == 0 else []
-        last = min(1, len(self.roles.stages[stage].blocks) - 1)
-        for index in range(last) if blocks > 1 else ():
+        end = min(2, len(self.roles.stages[stage].blocks))
+        for index in range(max(0, end - blocks), end):
             items += self._block(0, stage, index, writers)
-        items += self._block(0, stage, last, writers)
         return [*items, self._head(0, writers)] if stage == len(self.roles.stages) - 1 else items
 
     def merging_trial(self, stage: int) -> list[Item]:

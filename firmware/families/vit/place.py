@@ -16,7 +16,7 @@ from firmware.planner.padded import padded
 from firmware.planner.placed import Job, Placed
 from firmware.planner.program import CompileError, UnitError
 from firmware.planner.scheduler import Scheduler, most_slots
-from firmware.planner.search import code_cycles, ranked
+from firmware.planner.search import code_cycles, fewest, ranked
 from hw.spec.config import Config
 from hw.spec.model import Model
 
@@ -71,7 +71,7 @@ def place(job: Job) -> Placed:
         tried = found[trial.depth, way][0]
         return found[roles.depth, way][0].makespan * code_cycles(tried.code, config, job.memory) / tried.makespan
 
-    best = min(finalists, key=cycles) if len(finalists) > 1 else finalists[0]
+    best = fewest(finalists, cycles)
     scheduler, plan = found[roles.depth, best]
     checkpoints = plan.checkpoints(scheduler.emitted)
     return Placed(scheduler, image, plan.work_bytes, tuple(plan.tiles), len(plan.slots), checkpoints)
