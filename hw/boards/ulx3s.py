@@ -20,8 +20,9 @@ ULX3S_85F = Board(
     title="Radiona ULX3S 85F",
     part="LFE5U-85F-6BG381C",
     clock_hz=50_000_000,  # of the SDRAM 100 MHz, as in LiteX's target for this board
-    # Few and long super-tiles: the SDRAM gives 4 bytes a cycle, and weights are read once per super-tile
-    config=Config(tokens=256, bank_words=4096, array="ecp5"),
+    # Few and long super-tiles: the SDRAM gives 4 bytes a cycle, and weights are read once per super-tile. With small
+    # products in multipliers 155 of 156 are taken, and some are then at the other end of the part.
+    config=Config(tokens=256, bank_words=4096, array="ecp5", small_products="lut"),
     fabric=ECP5,
     memory=Memory(rate=25, refresh_period=390),  # 4 of a word's 16 bytes a cycle; 7.8 us
     capacity={"lut": 83_640, "ff": 83_640, "dsp": 156, "ebr": 208},  # Lattice FPGA-DS-02012

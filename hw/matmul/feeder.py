@@ -22,11 +22,11 @@ def parameter_layout(*, cols, slots):
 class Feeder(wiring.Component):
     """Per tile of `cols` outputs: `cols` parameter entries (with ``per_channel``), then per pass `cols` weight words.
 
-    One stream word per cycle. Weights stop while the array still holds an unused tile, everything stops while the
-    ring has no free slot; a tile may be loaded from the very cycle in which the former one is swapped in. Without
-    ``per_channel`` the slot gets bias 0 and the immediate ``mult`` and ``shift``, while the first weights pass.
-    Instructions follow each other without a gap. A word is at ``load`` or ``params`` ``latency`` cycles after it was
-    taken.
+    One stream word per cycle. The first weights of a tile wait behind ``load``, and all words behind them, while the
+    array still holds an unused tile: they are there in the cycle after that is swapped in. Everything stops while the
+    ring has no free slot. Without ``per_channel`` the slot gets bias 0 and the immediate ``mult`` and ``shift``, while
+    the first weights pass. Instructions follow each other without a gap. A word is at ``load`` or ``params``
+    ``latency`` cycles after it was taken.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Feeder(wiring.Component):
 
     def elaborate(self, _platform):
         m = Module()
-        active, weights, first, second, load_valid = Signal(), Signal(), Signal(), Signal(), Signal()
+        active, weights, first, second = Signal(), Signal(), Signal(), Signal()
         col = Signal(range(self.cols))
         passes = Signal(9, reset_less=True)
         remaining = Signal(13, reset_less=True)
@@ -72,7 +72,7 @@ class Feeder(wiring.Component):
         used = Signal(range(self.slots + 1))
         free = used != self.slots
         immediate = first & ~operands.per_channel
-        wanted = Mux(weights, (~self.loaded | self.swap) & (free | ~immediate), free)
+        wanted = ~self._load(m, accept, weights, col) & (free | (weights & ~immediate))
         m.d.comb += [
             self.words.ready.eq(active & wanted),
             accept.eq(active & wanted & self.words.valid),
@@ -121,10 +121,6 @@ class Feeder(wiring.Component):
                 plus(Mux(fresh, 0, Const(-self.cols, 13)), Mux(fresh, self.i.p.outputs, remaining), 0)
             )
 
-        load_col = Signal.like(col, reset_less=True)
-        load_data = Signal.like(self.words.payload, reset_less=True)
-        m.d.comb += [self.load.valid.eq(load_valid), self.load.col.eq(load_col), self.load.data.eq(load_data)]
-        m.d.sync += [load_valid.eq(accept & weights), load_col.eq(col), load_data.eq(self.words.payload)]
         with m.If(phase_end & weights):
             m.d.sync += self.loaded.eq(1)
         with m.Elif(self.swap):
@@ -137,6 +133,28 @@ class Feeder(wiring.Component):
         with m.If(slot_done):
             m.d.sync += slot.eq(Mux(slot == self.slots - 1, 0, slot + 1))
         return m
+
+    def _load(self, m, accept, weights, col):
+        """The word to the array; returns whether it waits. The array's tile is known to be used a cycle after."""
+        valid, waits = Signal(name="load_valid"), Signal(name="load_waits")
+        load_col = Signal.like(self.load.col, reset_less=True)
+        load_data = Signal.like(self.words.payload, reset_less=True)
+        m.d.comb += [
+            self.load.valid.eq(valid & ~waits),
+            self.load.col.eq(load_col),
+            self.load.data.eq(load_data),
+        ]
+        unused = self.loaded & ~self.swap
+        with m.If(waits):
+            m.d.sync += waits.eq(unused)
+        with m.Else():
+            m.d.sync += [
+                valid.eq(accept & weights),
+                waits.eq(accept & weights & (col == 0) & unused),
+                load_col.eq(col),
+                load_data.eq(self.words.payload),
+            ]
+        return waits
 
     def _parameters(self, m, operands, split, accept, valid, slot, col, weights):
         """The entry in the stream, which is whole with its last word, or the immediate one; registered for the ring."""

@@ -25,6 +25,8 @@ class Divider(wiring.Component):
     -------
     i : {"dividend", "divisor"}
     o : {"quotient", "remainder"}
+    soon : Out(1)
+        What ``i.ready`` is in the next cycle.
     """
 
     def __init__(self, *, dividend_bits, divisor_bits, quotient_bits, bits_per_cycle=1):
@@ -36,6 +38,7 @@ class Divider(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({"dividend": dividend_bits, "divisor": divisor_bits}))),
             "o": Out(stream.Signature(data.StructLayout({"quotient": quotient_bits, "remainder": divisor_bits}))),
+            "soon": Out(1),
         })
 
     @staticmethod
@@ -77,12 +80,12 @@ class Divider(wiring.Component):
         m.d.comb += [self.o.p.quotient.eq(low), self.o.p.remainder.eq(remainder)]
 
         idle = Signal(init=1)  # in state Wait
-        m.d.comb += self.i.ready.eq(idle)
+        m.d.comb += [self.i.ready.eq(idle), self.soon.eq(Mux(idle, ~self.i.valid, self.o.valid & self.o.ready))]
+        m.d.sync += idle.eq(self.soon)
         with m.FSM():
             with m.State("Wait"):
                 with m.If(self.i.valid):
                     m.d.comb += load.eq(1)
-                    m.d.sync += idle.eq(0)
                     m.next = "Divide"
             with m.State("Divide"):
                 m.d.comb += subtract.eq(1)
@@ -91,7 +94,6 @@ class Divider(wiring.Component):
             with m.State("Deliver"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.d.sync += idle.eq(1)
                     m.next = "Wait"
 
         return m

@@ -68,7 +68,7 @@ class IntSoftmaxSum(RowUnit):
         m.submodules.divider = divider = self._divider
         _, element = feed(m, self, self._join, self._exps)
 
-        step = Signal()  # of everything behind the exponentials
+        step = Signal(init=1)  # of all behind the exponentials; ~valid[2] | divider.i.ready, as a register
         lead = self._exps[0].o
         valid = Signal(3)  # the last one: the sum of a whole row waits
         last = Signal(2, reset_less=True)
@@ -76,10 +76,8 @@ class IntSoftmaxSum(RowUnit):
         beat = Signal(range(self.lanes << EXP_BITS - 1), reset_less=True)
         total = Signal(len(divider.i.p.divisor), reset_less=True)
         begin = Signal(init=1)  # the next beat is the first of its row
-        m.d.comb += [
-            self._exps[0].i.p.tag.last.eq(element.last),
-            step.eq(~valid[2] | divider.i.ready),
-        ]
+        m.d.comb += self._exps[0].i.p.tag.last.eq(element.last)
+        m.d.sync += step.eq(divider.soon | (step & ~(valid[1] & last[1])))
         for lane, exp in enumerate(self._exps):
             m.d.comb += [exp.i.p.tag.mask.eq(element.mask[lane]), exp.o.ready.eq(step)]
         with m.If(step):

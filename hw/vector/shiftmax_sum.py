@@ -68,7 +68,7 @@ class ShiftmaxSum(RowUnit):
         m = Module()
         m.submodules.divider = divider = self._divider
         _, element = feed(m, self, self._join, self._exps)
-        step = Signal()  # of everything behind the exponentials
+        step = Signal(init=1)  # of all behind the exponentials; ~valid[2] | divider.i.ready, as a register
         m.d.comb += self._exps[0].i.p.tag.last.eq(element.last)
         for lane, exp in enumerate(self._exps):
             m.d.comb += [exp.i.p.tag.mask.eq(element.mask[lane]), exp.o.ready.eq(step)]
@@ -83,7 +83,8 @@ class ShiftmaxSum(RowUnit):
         begin = Signal(init=1)  # the next beat is the first of its row
         old = Mux(begin, self.operands.start, total)
         sum_ = Signal(TOTAL_BITS + 1)
-        m.d.comb += [sum_.eq(beat[:TOTAL_BITS] + old), step.eq(~valid[2] | divider.i.ready)]
+        m.d.comb += sum_.eq(beat[:TOTAL_BITS] + old)
+        m.d.sync += step.eq(divider.soon | (step & ~(valid[1] & last[1])))
 
         with m.If(step):
             m.d.sync += [

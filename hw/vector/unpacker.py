@@ -48,6 +48,7 @@ class Unpacker(wiring.Component):
     wide, grouped, length_m1, rows_m1 : In
         int16 elements; order; counts minus one. Stable from ``start`` on.
     i : In(stream of words), o : Out(stream of beats)
+        No word is offered in the cycle of ``start``.
     row, coming : Out
         While ``coming`` is high, ``row`` is the row of the beat that ``o`` gets as soon as it is free.
     """
@@ -75,7 +76,10 @@ class Unpacker(wiring.Component):
         m = Module()
         rows, lanes = self.rows, self.lanes
         lane_bits = exact_log2(lanes)
+        wide = Signal(reset_less=True)  # words come after `start`; a copy, since `wide` has its loads in other units
+        m.d.sync += wide.eq(self.wide)
         element = Signal(exact_log2(rows))  # position in the word of the beat's first element
+        piece = Signal(len(element) - lane_bits)  # of `lanes` bytes: the one with its first byte
         row = Signal.like(self.row)
         left = Signal(12)  # elements of the segment, or of the row from here on if that ends it, minus one
         group_left = Signal(12)
@@ -94,7 +98,7 @@ class Unpacker(wiring.Component):
         word_end, tail, last, group_last = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             next_element.eq(element + lanes),
-            word_end.eq(Mux(self.wide, next_element[-2], next_element[-1])),
+            word_end.eq(Mux(wide, next_element[-2], next_element[-1])),
             tail.eq(left[lane_bits:] == 0),
             last.eq(tail | (self.grouped & word_end)),
             group_last.eq(last & (row == self.rows_m1)),
@@ -102,10 +106,11 @@ class Unpacker(wiring.Component):
         ]
 
         next_group = Signal(12)
-        m.d.comb += next_group.eq(Mux(group_last, group_left - Mux(self.wide, rows // 2, rows), group_left))
+        m.d.comb += next_group.eq(Mux(group_last, group_left - Mux(wide, rows // 2, rows), group_left))
         with m.If(advance):
             m.d.sync += [
                 element.eq(Mux(word_end | last, 0, next_element)),
+                piece.eq(Mux(word_end | last, 0, Mux(wide, next_element << 1, next_element) >> lane_bits)),
                 group_left.eq(next_group),
                 parity.eq(parity ^ group_last),
             ]
@@ -113,7 +118,7 @@ class Unpacker(wiring.Component):
                 m.d.sync += row.eq(Mux(group_last, 0, row + 1))
         with m.If(self.start):
             m.d.sync += [
-                Cat(element, row, parity).eq(0),
+                Cat(element, piece, row, parity).eq(0),
                 group_left.eq(self.length_m1),
             ]
 
@@ -130,7 +135,7 @@ class Unpacker(wiring.Component):
         spare, beat = Signal.like(made, reset_less=True), Signal.like(made, reset_less=True)
         every = Cat(~tail | (left[:lane_bits] >= lane) for lane in range(lanes))
         m.d.comb += [
-            *(made.x[lane].eq(value) for lane, value in enumerate(self._elements(m, element))),
+            *(made.x[lane].eq(value) for lane, value in enumerate(self._elements(m, wide, piece))),
             made.mask.eq(every),
             made.last.eq(last),
             made.group_last.eq(group_last),
@@ -144,22 +149,20 @@ class Unpacker(wiring.Component):
             m.d.sync += [self.o.valid.eq(self.i.valid | waits), beat.eq(Mux(waits, spare, made))]
         return m
 
-    def _elements(self, m, element):
-        """The beat's elements: the chunk of 2*lanes bytes with the first one in it, then bytes of the chunk."""
+    def _elements(self, m, wide, piece):
+        """The beat's elements: the chunk of 2*lanes bytes with the first one in it, then bytes of the chunk.
+
+        `piece` is a register of its own, since most of the unpacker is behind it.
+        """
         lanes = self.lanes
-        chunk_bits = exact_log2(2 * lanes)
-        byte = Signal(len(element))
         chunk = Signal(16 * lanes)
-        m.d.comb += [
-            byte.eq(Mux(self.wide, element << 1, element)),
-            chunk.eq(self.i.payload.word_select(byte[chunk_bits:], 16 * lanes)),
-        ]
-        half = chunk.word_select(byte[chunk_bits - 1], 8 * lanes)
+        m.d.comb += chunk.eq(self.i.payload.word_select(piece[1:], 16 * lanes))
+        half = chunk.word_select(piece[0], 8 * lanes)
         values = []
         for lane in range(lanes):
-            low = Mux(self.wide, chunk[16 * lane : 16 * lane + 8], half[8 * lane : 8 * lane + 8])
+            low = Mux(wide, chunk[16 * lane : 16 * lane + 8], half[8 * lane : 8 * lane + 8])
             high = chunk[16 * lane + 8 : 16 * lane + 16]
             low_byte = Signal(8, name=f"low{lane}")
             m.d.comb += low_byte.eq(low)
-            values.append(Cat(low_byte, Mux(self.wide, high, low_byte[7].replicate(8))).as_signed())
+            values.append(Cat(low_byte, Mux(wide, high, low_byte[7].replicate(8))).as_signed())
         return values

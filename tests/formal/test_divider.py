@@ -68,7 +68,9 @@ def step(dividend_bits, divisor_bits, quotient_bits, bits_per_cycle):
                 Assert(dut.o.p.quotient == digits),
                 Cover((dut.o.p.quotient == 11) & (dut.o.p.remainder == 6)),
             ]
-        m.d.comb += Assert(dut.i.ready == in_state(own.m, "Wait"))
+        told = Signal(init=1)
+        m.d.sync += told.eq(dut.soon)
+        m.d.comb += Assert((dut.i.ready == in_state(own.m, "Wait")) & (dut.i.ready == told))
         waits(m, dut.o, "o")
         return m, inputs(dut)
 

@@ -50,6 +50,8 @@ def unpacked(rows, lanes):
             m.d.sync += Cat(at, row, parity, base, number, ended).eq(0)
         with m.If(begun & ~dut.start):
             m.d.comb += [
+                Assert(own.wide == dut.wide),
+                Assert(own.piece == Mux(dut.wide, at << 1, at) >> exact_log2(lanes)),
                 Assert(Cat(own.element, own.row, own.parity) == Cat(at, row, parity)),
                 Assert((at & (lanes - 1) == 0) & (at < size)),
             ]
