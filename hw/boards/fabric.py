@@ -66,8 +66,9 @@ def _generic_cell(cell: str) -> tuple[str, float] | None:
     return ("multiplier", 1) if cell == "$__multiplier" else None
 
 
-LUT6 = "abc -lut 6 -script +strash;ifraig;scorr;dc2;dch,-f;if,-g;" + "strash;dch,-f;if;mfs2;" * 5 + "lutpack,-S,3"
-"""Logic into LUTs of six inputs, as yosys' command."""
+_STEPS = "strash;ifraig;scorr;dc2;dch,-f;if,-g;" + "strash;dch,-f;if;mfs2;" * 5 + "lutpack,-S,3"
+LUT6 = f"abc -lut 6 -script +{_STEPS}\nopt_merge"
+"""Logic into LUTs of six inputs, as yosys' commands: ABC gives each inverted enable or reset an inverter of its own."""
 
 SERIES7 = Fabric(
     name="series7",

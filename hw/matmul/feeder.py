@@ -72,7 +72,7 @@ class Feeder(wiring.Component):
         used = Signal(range(self.slots + 1))
         free = used != self.slots
         immediate = first & ~operands.per_channel
-        wanted = ~self._load(m, accept, weights, col) & (free | (weights & ~immediate))
+        wanted = self._load(m, accept, weights, col) & (free | (weights & ~immediate))
         m.d.comb += [
             self.words.ready.eq(active & wanted),
             accept.eq(active & wanted & self.words.valid),
@@ -135,26 +135,26 @@ class Feeder(wiring.Component):
         return m
 
     def _load(self, m, accept, weights, col):
-        """The word to the array; returns whether it waits. The array's tile is known to be used a cycle after."""
-        valid, waits = Signal(name="load_valid"), Signal(name="load_waits")
+        """The word to the array; returns whether it leaves, if there is one. A used tile is known a cycle after."""
+        valid, moves = Signal(name="load_valid"), Signal(init=1, name="load_moves")
         load_col = Signal.like(self.load.col, reset_less=True)
         load_data = Signal.like(self.words.payload, reset_less=True)
         m.d.comb += [
-            self.load.valid.eq(valid & ~waits),
+            self.load.valid.eq(valid & moves),
             self.load.col.eq(load_col),
             self.load.data.eq(load_data),
         ]
-        unused = self.loaded & ~self.swap
-        with m.If(waits):
-            m.d.sync += waits.eq(unused)
-        with m.Else():
+        usable = ~self.loaded | self.swap
+        with m.If(moves):
             m.d.sync += [
                 valid.eq(accept & weights),
-                waits.eq(accept & weights & (col == 0) & unused),
+                moves.eq(usable | ~(accept & weights & (col == 0))),
                 load_col.eq(col),
                 load_data.eq(self.words.payload),
             ]
-        return waits
+        with m.Else():
+            m.d.sync += moves.eq(usable)
+        return moves
 
     def _parameters(self, m, operands, split, accept, valid, slot, col, weights):
         """The entry in the stream, which is whole with its last word, or the immediate one; registered for the ring."""

@@ -203,15 +203,16 @@ class Matmul:
 
 @cache
 def _gathered(first: int, rows: int, outputs: int, lanes: int) -> tuple[int, int]:
-    """Cycles until the last of the elements of `TOGETHER` tokens goes to the writer, and those that it takes there.
+    """Cycles in which the gatherer takes a tile's items, or the writer its elements if those are more, and the rest.
 
-    An output is a cycle of the writer; while it is at those of an element's last item the gatherer keeps others.
+    An output is a cycle of the writer; meanwhile the next element's tokens are gathered, but not those of a third.
     """
     items = -(-outputs // lanes)
-    behind = outputs - (items - 1) * lanes - 1  # cycles of the last item's outputs but the first
-    cycles = busy = token = 0
+    taken = written = former = token = 0  # ends of the last element's items and outputs, of the former one's outputs
     while token < rows:
         tokens = min(TOGETHER - first, rows - token)
-        cycles += max((tokens - 1) * items, busy) + outputs - behind
-        busy, first, token = behind, 0, token + tokens
-    return cycles, behind
+        taken = max(taken, former) + tokens * items
+        former, written = written, max(taken, written) + outputs
+        first, token = 0, token + tokens
+    cycles = max(taken, written - outputs)
+    return cycles, written - cycles

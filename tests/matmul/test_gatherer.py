@@ -90,8 +90,9 @@ def test_every_place(lanes, cols, pressure):
                 got += 1
             cycle += 1
             assert cycle < 20_000
-        if not pressure and cycles is None:  # an item per cycle, and one for each instruction
-            assert cycle <= len(items) + len(shapes) + 1
+        if not pressure and cycles is None:  # an item per cycle, and one for each instruction and each last element
+            behind = sum(1 + cols // lanes for shape in shapes if shape["transpose"])
+            assert cycle <= len(items) + len(shapes) + behind + 1
             assert offered == len(items)
 
     async def bench(ctx):
@@ -103,3 +104,34 @@ def test_every_place(lanes, cols, pressure):
         await go(ctx, shapes)
 
     simulate(dut, bench, reset=reset)
+
+
+@pytest.mark.parametrize(("lanes", "cols"), [(1, 8), (2, 8), (4, 8)])
+def test_keeps_the_drains_pace(lanes, cols):
+    """Before a writer that takes an element per cycle it takes an item of a whole tile in every cycle."""
+    rng, tokens = random.Random(lanes), 8 * TOGETHER
+    items, _ = work(rng, transpose=1, first=0, rows=tokens, outputs=cols, cols=cols, lanes=lanes)
+    dut, log = Gatherer(lanes=lanes, groups=cols // lanes), {"written": 0, "cycles": 0}
+
+    async def bench(ctx):
+        ctx.set(dut.i.payload, {"transpose": 1, "first": 0})
+        ctx.set(dut.i.valid, 1)
+        await ctx.tick()
+        ctx.set(dut.i.valid, 0)
+        offered = busy = 0  # items; cycles for which the writer still has elements
+        while log["written"] < len(items) * lanes:
+            ctx.set(dut.items.valid, offered < len(items))
+            ctx.set(dut.items.payload, items[min(offered, len(items) - 1)])
+            ctx.set(dut.o.ready, busy == 0)
+            _, _, waits, given, o = await ctx.tick().sample(
+                dut.items.valid & ~dut.items.ready, dut.o.valid & dut.o.ready, dut.o.payload
+            )
+            assert not waits, f"item {offered} waits"
+            offered += offered < len(items)
+            busy = o.keep.bit_count() - 1 if given else max(busy - 1, 0)
+            log["written"] += TOGETHER * o.keep.bit_count() if given else 0
+            log["cycles"] += 1
+
+    simulate(dut, bench)
+    assert log["written"] == len(items) * lanes
+    assert log["cycles"] <= len(items) + cols + 2
