@@ -77,6 +77,18 @@ endmodule
     assert units == [Unit("whole", used), Unit("part", used)]
 
 
+def test_one_inverter_for_the_enables_of_many_registers(tmp_path):
+    """On the 7 series, whose registers' enables and resets cannot be inverted."""
+    (tmp_path / "design.v").write_text("""\
+module whole(input clk, input hold, input empty, input [31:0] a, output reg [31:0] y);
+  always @(posedge clk) if (!empty) y <= 0; else if (!hold) y <= a;
+endmodule
+""")
+    assert synthesise(["design.v"], "whole", SERIES7, tmp_path) == [
+        Unit("whole", {"lut": 2, "ff": 32, "dsp": 0, "bram36": 0})
+    ]
+
+
 def test_tristates(tmp_path):
     """A pin driven both ways, as a shell's to the Ethernet PHY."""
     (tmp_path / "design.v").write_text("""\
