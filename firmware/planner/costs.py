@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from hw.boards.memory import PAGE_BYTES, Memory
 from hw.spec.config import Config
-from hw.spec.isa import Kind
+from hw.spec.isa import TOGETHER, Kind
 from hw.spec.memory import param_words, tiles
 from hw.spec.vector import VectorOp
 
@@ -42,7 +42,10 @@ def matmul_cost(operands: Mapping[str, int], config: Config, memory: Memory) -> 
     rows, passes = operands["rows"], operands["passes"]
     count = tiles(operands["outputs"], config)
     beats = count * passes * max(rows * (1 + operands.get("two_planes", 0)), config.cols)
-    drained = rows * (config.cols // config.drain_lanes) * (2 if operands["kind"] == Kind.PLANES else 1)
+    items = config.cols // config.drain_lanes
+    drained = rows * items * (2 if operands["kind"] == Kind.PLANES else 1)
+    if operands.get("transpose"):  # more than the gatherer takes: plans with it are up to 0.5 % shorter than without
+        drained += -(-rows // TOGETHER) * (config.cols - items)
     words = count * config.cols * (passes + (param_words(config) if operands.get("per_channel") else 0))
     return max(beats, count * drained, _streamed(words, config, memory)), 48 + drained - rows
 
