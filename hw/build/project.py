@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In
 from firmware.files import write
 from hw.boards.board import Board
 from hw.build import toolchains
+from hw.build.ecp5_map import ECP5_MAP
 from hw.build.verilog import CORE
 from hw.shell import generator
 from hw.shell.shell import Ports
@@ -58,7 +59,8 @@ def write_project(config: Config, board: Board, directory: Path, *, link: str, s
             "and build again"
         )
     platform.add_file("shell.v", (directory / "shell.v").read_text() if not missing else "")
-    options = {"nextpnr_opts": toolchains.nextpnr_options(seed)}
+    routed_here = toolchains.NEXTPNR_ECP5.name in board.toolchains
+    options = toolchains.nextpnr_options(seed) if routed_here else {}
     with toolchains.yosys_for_amaranth():
         system = System(board, config, link=link)
         plan = platform.build(system, name="top", do_build=False, emit_src=False, **options)
@@ -66,6 +68,8 @@ def write_project(config: Config, board: Board, directory: Path, *, link: str, s
     if missing:
         del files["shell.v"]
         (directory / "shell.v").unlink(missing_ok=True)
+    if routed_here:
+        files["ecp5_map.v"] = ECP5_MAP
     if toolchains.OPENXC7.name in board.toolchains:
         files |= toolchains.openxc7_files(board, files["top.xdc"])
     ports = board.shell.ports(ethernet=ethernet, crossed=board.crossed)

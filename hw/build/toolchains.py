@@ -204,13 +204,16 @@ def _net(name: str) -> str:
     return name.removeprefix("$glbnet$")
 
 
-def nextpnr_options(seed: int) -> str:
-    """What nextpnr-ecp5 is told besides part and files.
+def nextpnr_options(seed: int) -> dict[str, str]:
+    """What amaranth's platform is told for nextpnr-ecp5, besides part and files; `hw.build.ecp5_map` is ``ecp5_map.v``.
 
     The default placer crowds the ULX3S's design around the scratchpad's crossbar: routing had then not ended after half
-    an hour, where it takes 11 to 20 minutes, and the estimated clock was a seventh lower.
+    an hour, and the estimated clock was a seventh lower.
     """
-    return f"--placer static --seed {seed} --timing-allow-fail --report top.json.report"
+    return {
+        "script_after_synth": "techmap -map ecp5_map.v",
+        "nextpnr_opts": f"--placer static --seed {seed} --timing-allow-fail --report top.json.report",
+    }
 
 
 VIVADO = Toolchain(

@@ -17,7 +17,8 @@ class MULT18(wiring.Component):
     placed. Who holds an operand offers it again.
 
     The operands stand at the top of the primitive's 18 bits, above zeros: a constant input is a bit of the
-    configuration, where each copy of a sign would be one more wire to route into the multiplier's crowded tiles.
+    configuration, where each copy of a sign would be one more wire to route into the multiplier's crowded tiles. Its
+    controls have no such bits; two LUTs of its own are nearer than the part's one source of zeros and of ones.
 
     Parameters
     ----------
@@ -53,6 +54,7 @@ class MULT18(wiring.Component):
         a, b = (Cat(Const(0, _SIDE - len(operand)), operand) for operand in (self.a, self.b))
         p = Signal(2 * _SIDE)
         m.d.comb += self.p.eq(p[-len(self.p) :])
+        zero, one = self._constant(m, "zero", 0), self._constant(m, "one", 0xFFFF)
         m.submodules.mult = Instance(
             "MULT18X18D",
             **{f"p_REG_{name}_CLK": "CLK0" for name in _REGISTERS},
@@ -60,13 +62,21 @@ class MULT18(wiring.Component):
             p_GSR="DISABLED",
             **{f"i_A{bit}": a[bit] for bit in range(_SIDE)},
             **{f"i_B{bit}": b[bit] for bit in range(_SIDE)},
-            i_SIGNEDA=Const(1, 1),
-            i_SIGNEDB=Const(1, 1),
-            i_SOURCEA=Const(0, 1),  # the operands above, not the shift chain
-            i_SOURCEB=Const(0, 1),
+            i_SIGNEDA=one,
+            i_SIGNEDB=one,
+            i_SOURCEA=zero,  # the operands above, not the shift chain
+            i_SOURCEB=zero,
             i_CLK0=ClockSignal(),
-            i_CE0=Const(1, 1),
-            i_RST0=Const(0, 1),
+            i_CE0=one,
+            i_RST0=zero,
             **{f"o_P{bit}": p[bit] for bit in range(2 * _SIDE)},
         )
         return m
+
+    @staticmethod
+    def _constant(m, name, table):
+        """From a LUT whose inputs do not matter."""
+        constant = Signal(name=name)
+        inputs = {f"i_{pin}": Const(1, 1) for pin in "ABCD"}
+        m.submodules[name] = Instance("LUT4", p_INIT=Const(table, 16), **inputs, o_Z=constant)
+        return constant

