@@ -19,7 +19,8 @@ ULX3S_85F = Board(
     name="ulx3s_85f",
     title="Radiona ULX3S 85F",
     part="LFE5U-85F-6BG381C",
-    clock_hz=50_000_000,  # of the SDRAM 100 MHz, as in LiteX's target for this board
+    clock_hz=80_000_000,  # routed: docs/boards.md
+    system_hz=50_000_000,  # of the SDRAM 100 MHz, as in LiteX's target for this board
     # Few and long super-tiles: the SDRAM gives 4 bytes a cycle, and weights are read once per super-tile. With small
     # products in multipliers 155 of 156 are taken, and some are then at the other end of the part.
     config=Config(tokens=256, bank_words=4096, array="ecp5", small_products="lut"),

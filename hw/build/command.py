@@ -28,7 +28,7 @@ from hw.build.clock import ClockError, check_clock
 from hw.build.liberty import Library, read
 from hw.build.pdk import PDKS, liberty_files
 from hw.build.project import TOP_CELLS, write_project
-from hw.build.report import add_routed, make_report, unit_table
+from hw.build.report import add_routed, make_report, missed, unit_table
 from hw.build.synthesis import synthesise
 from hw.build.toolchains import TOOLCHAINS, Toolchain, ToolchainError, program
 from hw.build.verilog import CORE, write_core
@@ -292,7 +292,8 @@ def _place_and_route(
     _save(report, out)
     console.print_json(data=report["routed"])
     if not report["routed"].get("meets_timing"):
-        console.print(f"top.bit does not meet timing at {board.clock_hz / 1e6:g} MHz", soft_wrap=True)
+        late = "".join(f"; {what}" for what in missed(report["routed"]))
+        console.print(f"top.bit does not meet timing at {board.clock_hz / 1e6:g} MHz{late}", soft_wrap=True)
         return 1
     console.print(f"{out / 'top.bit'} meets timing; --program uploads it", soft_wrap=True)
     return 0

@@ -243,8 +243,8 @@ def test_a_board_is_planned_for_its_own_memory():
     model = random_model(image=(3, 224, 224), patch=16, dim=192, depth=1, heads=3, hidden=768)
     board = BOARDS["ulx3s_85f"]
     planned, bare = compile_model(model, board), compile_model(model, board.config)
-    assert planned.memory == board.memory
-    assert bare.memory == Memory() != board.memory
+    assert planned.memory == board.core_memory
+    assert bare.memory == Memory() != board.core_memory
     assert len(planned.tiles) < len(bare.tiles)
-    predicted, otherwise = (predict(program, memory=board.memory).cycles for program in (planned, bare))
+    predicted, otherwise = (predict(program, memory=board.core_memory).cycles for program in (planned, bare))
     assert predicted == predict(planned).cycles < 0.95 * otherwise

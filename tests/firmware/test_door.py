@@ -110,5 +110,5 @@ def test_a_package_that_is_missing_is_named(monkeypatch):
 
 def test_a_board_and_its_config_are_both_compiled_for():
     model, board = firmware.load_model(DIGITS), BOARDS["ulx3s_85f"]
-    assert firmware.compile_model(model, board).memory == board.memory
+    assert firmware.compile_model(model, board).memory == board.core_memory
     assert firmware.compile_model(model, board.config).config == board.config

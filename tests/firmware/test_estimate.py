@@ -37,10 +37,10 @@ def test_command(tmp_path, capsys):
     program = compile_model(model, board, batch=2)
     expected = estimate(program, board)
     assert found == json.loads(json.dumps(expected.as_json()))
-    assert (found["board"], found["clock_mhz"], found["batch"]) == ("ulx3s_85f", 50.0, 2)
+    assert (found["board"], found["clock_mhz"], found["batch"]) == ("ulx3s_85f", 80.0, 2)
     assert found["config"]["tokens"] == 128
-    assert found["memory"]["rate"] == 25
-    assert found["images_per_second"] == pytest.approx(50e6 / found["cycles_per_image"])
+    assert found["memory"]["rate"] == 16
+    assert found["images_per_second"] == pytest.approx(80e6 / found["cycles_per_image"])
     executed = sum(live_macs(model).values())
     assert found["utilisation"] == pytest.approx(executed / found["cycles_per_image"] / 128)
     assert found["bytes_per_image"] == sum(layer["bytes"] for layer in found["layers"])
@@ -49,7 +49,7 @@ def test_command(tmp_path, capsys):
     assert all(layer["cycles"] > 0 for layer in found["layers"])
     output = capsys.readouterr()
     assert "estimated by the cycle model" in output.out
-    assert "images/s at 50 MHz" in output.out
+    assert "images/s at 80 MHz" in output.out
     assert output.err.splitlines() == ["compiling digits for ulx3s_85f ...", "predicting its cycles ..."]
 
 
