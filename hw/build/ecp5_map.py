@@ -3,7 +3,8 @@
 nextpnr-ecp5 takes a constant from one LUT of the part wherever the configuration has no bit for it. A tree to 1,400
 inputs passes the most crowded tiles: of the time that the last arcs of a ULX3S took four fifths were this tree's, and
 some routes did not end. Half of these inputs need no constant: what a carry chain starts with, for which nextpnr puts
-a CCU2C with that wire before the chain, and upper address bits of a LUT RAM of fewer than 16 words.
+a CCU2C with that wire before the chain, and upper address bits of a LUT RAM of fewer than 16 words. Where the design
+has a VLO or VHI of its own, for what is near to it, that is a LUT of its own, too.
 """
 
 __all__ = ["ECP5_MAP"]
@@ -12,6 +13,12 @@ __all__ = ["ECP5_MAP"]
 # where that is 1; a constant 1 is an input that nothing drives. With an address bit twice a memory's words are not
 # where its initial values are, so these have to be 0
 ECP5_MAP = """\
+module VLO (output Z);
+  LUT4 #(.INIT(16'h0000)) _TECHMAP_REPLACE_ (.A(1'b1), .B(1'b1), .C(1'b1), .D(1'b1), .Z(Z));
+endmodule
+module VHI (output Z);
+  LUT4 #(.INIT(16'hffff)) _TECHMAP_REPLACE_ (.A(1'b1), .B(1'b1), .C(1'b1), .D(1'b1), .Z(Z));
+endmodule
 (* techmap_celltype = "CCU2C" *)
 module carry_from_a_constant (input CIN, A0, B0, C0, D0, A1, B1, C1, D1, output S0, S1, COUT);
   parameter [15:0] INIT0 = 0, INIT1 = 0;

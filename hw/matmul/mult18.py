@@ -18,7 +18,7 @@ class MULT18(wiring.Component):
 
     The operands stand at the top of the primitive's 18 bits, above zeros: a constant input is a bit of the
     configuration, where each copy of a sign would be one more wire to route into the multiplier's crowded tiles. Its
-    controls have no such bits; two LUTs of its own are nearer than the part's one source of zeros and of ones.
+    controls have no such bits: they come from a VLO and a VHI of its own, of which `hw.build.ecp5_map` makes LUTs.
 
     Parameters
     ----------
@@ -54,7 +54,8 @@ class MULT18(wiring.Component):
         a, b = (Cat(Const(0, _SIDE - len(operand)), operand) for operand in (self.a, self.b))
         p = Signal(2 * _SIDE)
         m.d.comb += self.p.eq(p[-len(self.p) :])
-        zero, one = self._constant(m, "zero", 0), self._constant(m, "one", 0xFFFF)
+        zero, one = Signal(name="zero"), Signal(name="one")
+        m.submodules.zero, m.submodules.one = Instance("VLO", o_Z=zero), Instance("VHI", o_Z=one)
         m.submodules.mult = Instance(
             "MULT18X18D",
             **{f"p_REG_{name}_CLK": "CLK0" for name in _REGISTERS},
@@ -72,11 +73,3 @@ class MULT18(wiring.Component):
             **{f"o_P{bit}": p[bit] for bit in range(2 * _SIDE)},
         )
         return m
-
-    @staticmethod
-    def _constant(m, name, table):
-        """From a LUT whose inputs do not matter."""
-        constant = Signal(name=name)
-        inputs = {f"i_{pin}": Const(1, 1) for pin in "ABCD"}
-        m.submodules[name] = Instance("LUT4", p_INIT=Const(table, 16), **inputs, o_Z=constant)
-        return constant

@@ -10,7 +10,9 @@ from hw.build.ecp5_map import ECP5_MAP
 
 DESIGN = """\
 module whole(input clk, we, input [2:0] to, from, input [4:0] there, input [3:0] d, input [8:0] a, b,
-    output [8:0] sum, difference, output [3:0] q, deep, output even);
+    output [8:0] sum, difference, output [3:0] q, deep, output even, low, high);
+  VLO zero(.Z(low));
+  VHI one(.Z(high));
   assign sum = a + b;
   assign difference = a - b;
   reg [3:0] few [0:7], many [0:31];
@@ -27,6 +29,7 @@ module whole(input clk, we, input [2:0] to, from, input [4:0] there, input [3:0]
 endmodule
 """
 CARRY, ADDRESSES = ("CCU2C", "CIN"), {("TRELLIS_DPR16X4", "RAD"), ("TRELLIS_DPR16X4", "WAD")}
+SOURCES = {("VLO", "Z"), ("VHI", "Z")}
 MAP = "techmap -map ecp5_map.v\n"
 MAPPED = """\
 read_verilog design.v
@@ -47,8 +50,10 @@ flatten
 opt_clean
 design -stash mapped
 read_verilog design.v
+read_verilog -sv -DNO_INCLUDES +/ecp5/cells_sim.v
 hierarchy -top whole
 proc
+flatten
 rename whole gold
 design -copy-from mapped -as gate gate
 miter -equiv -flatten -make_assert gold gate miter
@@ -59,14 +64,16 @@ sat -verify -prove-asserts -seq 1 -tempinduct -tempinduct-baseonly -maxsteps 6 m
 
 
 def constants(directory):
-    """(cell type, port) of inputs that are constant, where nextpnr would route a wire to them."""
+    """(cell type, port) of inputs that nextpnr would route a wire from the part's one source of constants to."""
     module = json.loads((directory / "mapped.json").read_text())["modules"]["whole"]
     wires = {"CCU2C": "CIN", "TRELLIS_DPR16X4": "[RW]AD"}
+    ends = {
+        (cell["type"], port, *bits) for cell in module["cells"].values() for port, bits in cell["connections"].items()
+    }
     return {
-        (cell["type"], port)
-        for cell in module["cells"].values()
-        for port, bits in cell["connections"].items()
-        if re.fullmatch(wires.get(cell["type"], ""), port) and {"0", "1"} & set(bits)
+        (kind, port)
+        for kind, port, *bits in ends
+        if (kind, port) in SOURCES or (re.fullmatch(wires.get(kind, ""), port) and {"0", "1"} & set(bits))
     }
 
 
@@ -83,7 +90,7 @@ def mapped(tmp_path):
     return run
 
 
-@pytest.mark.parametrize(("mapping", "left"), [(MAP, set()), ("", {CARRY, *ADDRESSES})])
+@pytest.mark.parametrize(("mapping", "left"), [(MAP, set()), ("", {CARRY, *ADDRESSES, *SOURCES})])
 def test_equal_without_wires_to_constants(mapped, mapping, left):
     assert mapped(DESIGN, mapping, PROOF) == left
 

@@ -198,7 +198,7 @@ class Lockstep(wiring.Component):
 
 CELLS = {
     "dsp48": model("xilinx/cells_sim.v", "DSP48E1"),
-    "ecp5": MULT18X18D.read_text() + model("ecp5/common_sim.vh", "LUT4"),
+    "ecp5": MULT18X18D.read_text() + "".join(model("ecp5/common_sim.vh", constant) for constant in ("VLO", "VHI")),
 }
 
 
