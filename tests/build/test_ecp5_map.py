@@ -65,11 +65,9 @@ sat -verify -prove-asserts -seq 1 -tempinduct -tempinduct-baseonly -maxsteps 6 m
 
 def constants(directory):
     """(cell type, port) of inputs that nextpnr would route a wire from the part's one source of constants to."""
-    module = json.loads((directory / "mapped.json").read_text())["modules"]["whole"]
+    cells = json.loads((directory / "mapped.json").read_text())["modules"]["whole"]["cells"].values()
     wires = {"CCU2C": "CIN", "TRELLIS_DPR16X4": "[RW]AD"}
-    ends = {
-        (cell["type"], port, *bits) for cell in module["cells"].values() for port, bits in cell["connections"].items()
-    }
+    ends = {(cell["type"], port, *bits) for cell in cells for port, bits in cell["connections"].items()}
     return {
         (kind, port)
         for kind, port, *bits in ends
