@@ -44,7 +44,7 @@ def matmul_cost(operands: Mapping[str, int], config: Config, memory: Memory) -> 
     beats = count * passes * max(rows * (1 + operands.get("two_planes", 0)), config.cols)
     items = config.cols // config.drain_lanes
     drained = rows * items * (2 if operands["kind"] == Kind.PLANES else 1)
-    if operands.get("transpose"):  # more than the gatherer takes: plans with it are up to 0.5 % shorter than without
+    if operands.get("transpose"):  # more than the gatherer takes; without it plans are 0.5 % shorter or longer
         drained += -(-rows // TOGETHER) * (config.cols - items)
     words = count * config.cols * (passes + (param_words(config) if operands.get("per_channel") else 0))
     return max(beats, count * drained, _streamed(words, config, memory)), 48 + drained - rows

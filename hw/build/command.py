@@ -28,9 +28,9 @@ from hw.build.clock import ClockError, check_clock
 from hw.build.liberty import Library, read
 from hw.build.pdk import PDKS, liberty_files
 from hw.build.project import TOP_CELLS, write_project
-from hw.build.report import add_routed, make_report, missed, unit_table
+from hw.build.report import add_routed, make_report, unit_table
 from hw.build.synthesis import synthesise
-from hw.build.toolchains import TOOLCHAINS, Toolchain, ToolchainError, program
+from hw.build.toolchains import TOOLCHAINS, Toolchain, ToolchainError, missed, program
 from hw.build.verilog import CORE, write_core
 from hw.link.uart import uart_divisor
 from hw.shell.generator import ShellError

@@ -13,7 +13,7 @@ from hw.build import yosys
 from hw.build.synthesis import Counts, Family, Unit
 from hw.spec.config import Config
 
-__all__ = ["Row", "add_routed", "make_report", "missed", "sum_rows", "unit_rows", "unit_table"]
+__all__ = ["Row", "add_routed", "make_report", "sum_rows", "unit_rows", "unit_table"]
 
 Row = tuple[int, str, Counts]
 """Depth in the hierarchy, name, and what is used."""
@@ -57,17 +57,6 @@ def add_routed(report: dict[str, Any], board: Board, routed: dict[str, Any], see
     wanted = board.clock_hz / 1e6
     ours = [clock["mhz"] for clock in routed.get("clocks", {}).values() if abs(clock["wanted_mhz"] - wanted) < 0.01]
     report["routed"] = {**routed, "seed": seed, "target_mhz": wanted, **({"fmax_mhz": min(ours)} if ours else {})}
-
-
-def missed(routed: Mapping[str, Any]) -> list[str]:
-    """Which clocks and crossings of what a router said are slower than wanted, each in words."""
-    clocks, crossings = routed.get("clocks", {}), routed.get("crossings", {})
-    return [
-        *(f"{name} has {clock['mhz']:g} MHz of {clock['wanted_mhz']:g}" for name, clock in clocks.items()
-          if clock["mhz"] < clock["wanted_mhz"]),
-        *(f"{name} takes {path['ns']:g} ns of {path['limit_ns']:g}" for name, path in crossings.items()
-          if path["ns"] > path["limit_ns"]),
-    ]  # fmt: skip
 
 
 def _percent(used: Mapping[str, float], available: Mapping[str, float]) -> dict[str, float]:

@@ -30,6 +30,7 @@ __all__ = [
     "ToolchainError",
     "crossing_constraints",
     "find",
+    "missed",
     "nextpnr_options",
     "openxc7_files",
     "program",
@@ -190,14 +191,20 @@ def _ecp5_report(directory: Path) -> dict[str, Any]:
             limit = 1000 / max(clocks[end]["wanted_mhz"] for end in ends)
             delay = sum(segment["delay"] for segment in path["path"])
             crossings[" -> ".join(ends)] = {"ns": round(delay, 2), "limit_ns": round(limit, 2)}
-    return {
-        "cells": {name: cell["used"] for name, cell in found["utilization"].items() if cell["used"]},
-        "clocks": clocks,
-        "crossings": crossings,
-        "meets_timing": bool(clocks)
-        and all(clock["mhz"] >= clock["wanted_mhz"] for clock in clocks.values())
-        and all(crossing["ns"] <= crossing["limit_ns"] for crossing in crossings.values()),
-    }
+    cells = {name: cell["used"] for name, cell in found["utilization"].items() if cell["used"]}
+    routed = {"cells": cells, "clocks": clocks, "crossings": crossings}
+    return {**routed, "meets_timing": bool(clocks) and not missed(routed)}
+
+
+def missed(routed: Mapping[str, Any]) -> list[str]:
+    """Which clocks and crossings of what a router said are slower than wanted, each in words."""
+    clocks, crossings = routed.get("clocks", {}), routed.get("crossings", {})
+    return [
+        *(f"{name} has {clock['mhz']:g} MHz of {clock['wanted_mhz']:g}" for name, clock in clocks.items()
+          if clock["mhz"] < clock["wanted_mhz"]),
+        *(f"{name} takes {path['ns']:g} ns of {path['limit_ns']:g}" for name, path in crossings.items()
+          if path["ns"] > path["limit_ns"]),
+    ]  # fmt: skip
 
 
 def _net(name: str) -> str:

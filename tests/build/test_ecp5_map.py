@@ -7,6 +7,7 @@ import pytest
 
 from hw.build import yosys
 from hw.build.ecp5_map import ECP5_MAP
+from hw.build.toolchains import nextpnr_options
 
 DESIGN = """\
 module whole(input clk, we, input [2:0] to, from, input [4:0] there, input [3:0] d, input [8:0] a, b,
@@ -30,7 +31,7 @@ endmodule
 """
 CARRY, ADDRESSES = ("CCU2C", "CIN"), {("TRELLIS_DPR16X4", "RAD"), ("TRELLIS_DPR16X4", "WAD")}
 SOURCES = {("VLO", "Z"), ("VHI", "Z")}
-MAP = "techmap -map ecp5_map.v\n"
+MAP = f"{nextpnr_options(1)['script_after_synth']}\n"
 MAPPED = """\
 read_verilog design.v
 hierarchy -top whole

